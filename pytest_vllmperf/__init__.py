@@ -1,0 +1,33 @@
+"""Performance tests for vLLM as ordinary pytest tests.
+
+Importing this package must stay cheap: pytest loads it in every run, armed or not. The public names are
+therefore resolved on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytest_vllmperf.errors import VllmPerfError
+    from pytest_vllmperf.metrics.records import Measurement
+    from pytest_vllmperf.spec import EngineSpec
+    from pytest_vllmperf.workload import Workload
+
+__version__ = "0.1.0"
+__all__ = ["EngineSpec", "Measurement", "VllmPerfError", "Workload", "__version__"]
+
+_HOME = {
+    "EngineSpec": "pytest_vllmperf.spec",
+    "Measurement": "pytest_vllmperf.metrics.records",
+    "VllmPerfError": "pytest_vllmperf.errors",
+    "Workload": "pytest_vllmperf.workload",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module when it is first asked for."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

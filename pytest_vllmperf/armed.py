@@ -1,0 +1,194 @@
+"""The hooks of an armed run: order the tests, carry their checks to one process, write and report there."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from pytest_vllmperf import collection, options
+from pytest_vllmperf.baseline import BaselineStore
+from pytest_vllmperf.checks import CheckRecord
+from pytest_vllmperf.collection import Collected, is_performance_test
+from pytest_vllmperf.console import Console
+from pytest_vllmperf.errors import BaselineError, EngineError, NoGpuError, SpecError, VllmPerfError
+from pytest_vllmperf.fixture import TestContext, VllmPerf
+from pytest_vllmperf.options import Settings, Update
+from pytest_vllmperf.report import terminal
+from pytest_vllmperf.session.perf import PerfSession
+from pytest_vllmperf.session.results import ModuleTests, Results
+
+_NAME = "vllmperf-armed"
+_OUTPUT = "vllmperf_modules"
+_CONTEXT = pytest.StashKey[TestContext]()
+_NOTHING_WRITTEN = (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR)
+
+
+def register(config: pytest.Config) -> None:
+    """Check what can be checked before a GPU is touched, then add the hooks.
+
+    Raises:
+        pytest.UsageError: for a flag or ini setting that cannot be meant, a baseline file that cannot be read, or a
+            folder that cannot be written.
+    """
+    try:
+        settings = options.settings(config)
+        if not is_worker(config):
+            store = BaselineStore(settings.baselines)
+            store.validate()
+            if settings.update is not Update.NONE:
+                store.check_writable()
+    except (SpecError, BaselineError) as error:
+        raise pytest.UsageError(str(error)) from None
+    config.pluginmanager.register(ArmedPlugin(config, settings), _NAME)
+
+
+def fixture(config: pytest.Config, item: pytest.Item) -> VllmPerf:
+    """The fixture's value for one test."""
+    plugin: ArmedPlugin = config.pluginmanager.get_plugin(_NAME)  # type: ignore[assignment]
+    return plugin.fixture(item)
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this is a worker of xdist, whose controller reports and writes."""
+    return hasattr(config, "workerinput")
+
+
+class ArmedPlugin:
+    """Hooks of one armed process. Under xdist the workers measure and the controller writes."""
+
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+        self._config = config
+        self._settings = settings
+        self._console: Console | None = None
+        self._collected = Collected(config)
+        self._results = Results()
+        self._perf = PerfSession(settings, self._progress)
+        self._notes: list[str] = []
+
+    def fixture(self, item: pytest.Item) -> VllmPerf:
+        """A test's fixture, once its GPU is known to exist."""
+        marked = collection.read_markers(item)
+        if marked.gpu is not None:
+            try:
+                marked.gpu.choose(self._perf.gpus)
+            except NoGpuError as error:
+                pytest.skip(str(error))
+        context = TestContext(
+            nodeid=item.nodeid,
+            rootdir=self._config.rootpath,
+            spec=marked.spec,
+            gpu=marked.gpu,
+            settings=marked.settings.over(self._settings.check),
+            properties=item.user_properties,
+        )
+        item.stash[_CONTEXT] = context
+        return VllmPerf(self._perf, context)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None, None, None]:
+        """Note what there is before others deselect, order what is left after them."""
+        self._collected.add(items)
+        yield
+        items[:] = collection.ordered(items)
+        if not is_worker(self._config):  # a worker's tests tell it themselves, each its own
+            for item in filter(is_performance_test, items):
+                try:
+                    collection.read_markers(item)
+                except SpecError as error:
+                    raise pytest.UsageError(str(error)) from None
+
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        """A module with a deselected test has not run whole."""
+        self._collected.deselected(items)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Attach the test's checks, and show an error of ours in one line."""
+        report = yield
+        if self._console is not None:
+            self._console.clear()
+        error = call.excinfo.value if call.excinfo is not None else None
+        if isinstance(error, VllmPerfError) and call.excinfo is not None:
+            report.longrepr = call.excinfo.getrepr(style="value")
+            if isinstance(error, EngineError) and error.log_tail:
+                report.sections.append(("end of the engine's log", error.log_tail))
+        context = item.stash.get(_CONTEXT, None)
+        if context is not None and call.when == "call":
+            report.vllmperf = [  # type: ignore[attr-defined]
+                check.model_dump(mode="json") for check in context.checks
+            ]
+        return report
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
+        """Give engines and devices back once no performance test follows."""
+        if is_performance_test(item) and (nextitem is None or not is_performance_test(nextitem)):
+            self._perf.release()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take in a finished test, here or from a worker."""
+        module = collection.module_of(report.nodeid)
+        if report.failed:
+            self._results.failed_modules.add(module)
+        checks = getattr(report, "vllmperf", None)
+        if checks:
+            records = [CheckRecord.model_validate(check) for check in checks]
+            self._results.add(records, passed=report.passed)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """An xdist worker has ended: only workers collect, so what there is comes from them."""
+        told = getattr(node, "workeroutput", {}).get(_OUTPUT, {})
+        for module, (names, whole) in told.items():
+            self._results.modules[module] = ModuleTests(frozenset(names), whole)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Write what was recorded; in a worker, hand on what was collected."""
+        modules = self._collected.modules()
+        if is_worker(self._config):
+            told = {module: (sorted(tests.names), tests.whole) for module, tests in modules.items()}
+            self._config.workeroutput[_OUTPUT] = told  # type: ignore[attr-defined]
+            return
+        self._results.modules.update(modules)
+        try:
+            self._write(exitstatus)
+        except BaselineError as error:
+            self._notes.append(f"ERROR: {error}")
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+
+    def _write(self, exitstatus: int) -> None:
+        if self._settings.update is Update.NONE:
+            return
+        if exitstatus in _NOTHING_WRITTEN:
+            self._notes.append("nothing was recorded: the run did not come to its end")
+            return
+        self._results.write(self._perf.store, prune=self._settings.update is Update.ALL)
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """The table of checks, and what became of the baselines."""
+        results = self._results
+        try:
+            stale = results.stale(self._perf.store)
+        except BaselineError as error:
+            stale, self._notes = {}, [*self._notes, f"ERROR: {error}"]
+        lines = terminal.summary(results.checks)
+        lines += terminal.books(results.written, results.pruned, stale, self._config.rootpath) + self._notes
+        if lines:
+            profiles = sorted({check.profile for check in results.checks})
+            terminalreporter.section(terminal.summary_title(profiles))
+            for line in lines:
+                terminalreporter.line(line)
+
+    def pytest_unconfigure(self) -> None:
+        """End everything that was started, however the run ended."""
+        self._perf.close()
+
+    def _progress(self, doing: str, waited: float) -> None:
+        if self._console is None:
+            self._console = Console(self._config)
+        self._console.progress(doing, waited)

@@ -1,0 +1,44 @@
+"""`CheckRecord`: one check of one test, as it travels from the process that measured to the one that reports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from pytest_vllmperf.baseline import Entry
+from pytest_vllmperf.metrics.records import Session
+from pytest_vllmperf.verdict import Verdict
+
+CHECK_SEPARATOR = " # "
+"""Between a test's name and the name of one of its checks, in a baseline file."""
+
+
+class CheckRecord(BaseModel):
+    """What was measured, and what the verdict was.
+
+    Attributes:
+        module: the test module's path, as in its node id.
+        name: the check's name in the module's baseline file.
+        profile: folder of its baseline.
+        engine: the engine, for a person.
+        workload: the workload as stored.
+        session: what was measured.
+        verdict: None when it was recorded instead of judged.
+        values: metric -> value in the unit of the table.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    module: str
+    name: str
+    profile: str
+    engine: str
+    workload: dict[str, Any]
+    session: Session
+    verdict: Verdict | None
+    values: dict[str, float]
+
+    def entry(self) -> Entry:
+        """The baseline that this record starts anew."""
+        return Entry(engine=self.engine, workload=self.workload, sessions=[self.session])

@@ -1,0 +1,110 @@
+"""Which collected items are performance tests, in which order they run, and what was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from pytest_vllmperf import options
+from pytest_vllmperf.errors import SpecError
+from pytest_vllmperf.gpu import GpuRequirement
+from pytest_vllmperf.options import CheckSettings
+from pytest_vllmperf.session.results import ModuleTests
+from pytest_vllmperf.spec import EngineSpec
+
+
+@dataclass(frozen=True)
+class Marked:
+    """What a performance test's markers say.
+
+    Attributes:
+        spec: its engine; None when the test names engines itself.
+        gpu: the GPU it asks for.
+        settings: how it measures.
+    """
+
+    spec: EngineSpec | None
+    gpu: GpuRequirement | None
+    settings: CheckSettings
+
+
+def is_performance_test(item: pytest.Item) -> bool:
+    """Whether it uses the fixture."""
+    return options.FIXTURE in getattr(item, "fixturenames", ())
+
+
+def read_markers(item: pytest.Item) -> Marked:
+    """What the test's markers say.
+
+    Raises:
+        SpecError: naming the test and what is wrong.
+    """
+    return Marked(options.engine_spec(item), options.gpu_requirement(item), options.check_settings(item))
+
+
+def ordered(items: Sequence[pytest.Item]) -> list[pytest.Item]:
+    """Ordinary tests first, as they were; then performance tests, those of one engine together.
+
+    Engines come in the order in which they were first asked for, and so do the tests of one engine. A marker that
+    cannot be read does not matter here: its test will say so.
+    """
+    engines: dict[object, int] = {}
+    places = []
+    for item in items:
+        place = -1
+        if is_performance_test(item):
+            place = engines.setdefault(_engine(item), len(engines))
+        places.append(place)
+    return [item for _, item in sorted(zip(places, items, strict=True), key=lambda pair: pair[0])]
+
+
+def _engine(item: pytest.Item) -> object:
+    try:
+        marked = read_markers(item)
+    except SpecError:
+        return None
+    return (marked.spec, marked.gpu)
+
+
+def module_of(nodeid: str) -> str:
+    """The test module's path in a node id."""
+    return nodeid.split("::", 1)[0]
+
+
+class Collected:
+    """Keeps book of what was collected, and whether modules were collected whole."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._names: dict[str, set[str]] = {}
+        self._partial: set[str] = set()
+        self._everything_partial = _last_failed(config)
+        for argument in config.args:
+            if "::" in argument:
+                self._partial.add(argument.split("::", 1)[0].rsplit("/", 1)[-1])
+
+    def add(self, items: Sequence[pytest.Item]) -> None:
+        """Items before anything was deselected."""
+        for item in items:
+            module, _, name = item.nodeid.partition("::")
+            self._names.setdefault(module, set()).add(name)
+
+    def deselected(self, items: Sequence[pytest.Item]) -> None:
+        """Items that will not run."""
+        self._partial.update(module_of(item.nodeid) for item in items)
+
+    def modules(self) -> dict[str, ModuleTests]:
+        """What was collected, by module."""
+        return {
+            module: ModuleTests(frozenset(names), whole=not self._is_partial(module))
+            for module, names in self._names.items()
+        }
+
+    def _is_partial(self, module: str) -> bool:
+        return self._everything_partial or module in self._partial or module.rsplit("/", 1)[-1] in self._partial
+
+
+def _last_failed(config: pytest.Config) -> bool:
+    """--lf and its kin leave out tests while a module is collected, without a word to other plugins."""
+    return any(config.getoption(name, False) for name in ("lf", "stepwise"))

@@ -1,0 +1,1 @@
+"""Engines: the `Engine` protocol (`base`) and what implements it."""

@@ -1,0 +1,173 @@
+"""The server process of one interpreter: imports vLLM once, never touches CUDA, forks a child per engine.
+
+Started as `python vllmperf_forkserver.py CONTROL_FD PARENT_PID`. The control socket carries one JSON object a
+packet. It ends, and every engine with it, when its parent does.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import importlib.util
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+import traceback
+from typing import Any
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:] = [*(entry for entry in sys.path if entry != HERE), HERE]  # last: no name of ours hides another
+
+import vllmperf_cpu_build  # noqa: E402
+import vllmperf_process  # noqa: E402
+
+PACKET = 1 << 20
+# Imported by every engine while it loads; what a version or build lacks is left out.
+PRELOAD = (
+    "vllm.v1.engine.llm_engine",
+    "vllm.v1.engine.core",
+    "vllm.v1.engine.core_client",
+    "vllm.v1.executor.uniproc_executor",
+    "vllm.model_executor.model_loader.default_loader",
+    "vllm.model_executor.models.llama",
+    "vllm.model_executor.layers.quantization.compressed_tensors.utils",
+    "vllm.model_executor.layers.quantization.online.base",
+    "compressed_tensors",
+)
+PRELOAD_CPU = ("vllm.v1.worker.cpu_worker", "vllm.v1.worker.cpu_model_runner")
+
+
+def import_vllm() -> dict[str, Any]:
+    """Import vLLM and what engines will need of it. Returns the event that tells how it went."""
+    started = time.monotonic()
+    cpu_version = vllmperf_cpu_build.prepare_environment()
+    if importlib.util.find_spec("vllm") is None:
+        return {"event": "failed", "kind": "not_installed", "message": "vLLM is not installed"}
+    try:
+        if cpu_version is not None:
+            stub = vllmperf_cpu_build.metadata_stub(cpu_version)
+            sys.path += [stub] if stub else []
+        vllm = importlib.import_module("vllm")
+        vllm.LLM  # noqa: B018 - resolved on first use, which is the import that takes long
+        preload(PRELOAD + (PRELOAD_CPU if cpu_version is not None else ()))
+    except BaseException as error:
+        traceback.print_exc()
+        return {"event": "failed", "kind": "broken", "message": f"{type(error).__name__}: {error}"}
+    gc.collect()
+    gc.freeze()  # children do not search what was imported: saves a second at every start
+    return {"event": "ready", "import_seconds": time.monotonic() - started, "pid": os.getpid()}
+
+
+def preload(modules: tuple[str, ...]) -> None:
+    """Import what a version has of `modules`."""
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            print(f"not preloaded: {module}: {error}", file=sys.stderr)
+
+
+class Server:
+    """Forks engines on request and tells when one has ended."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self.control = control
+        self.children: set[int] = set()
+
+    def tell(self, message: dict[str, Any]) -> None:
+        """Send one packet to the parent; a parent that is gone ends everything."""
+        try:
+            self.control.send(json.dumps(message).encode())
+        except OSError:
+            self.end()
+
+    def end(self) -> None:
+        """End every engine with all its processes, then this process."""
+        for child in self.children:
+            vllmperf_process.kill_group(child)
+        os._exit(0)
+
+    def serve(self) -> None:
+        """Until the parent closes its end."""
+        wake_read, wake_write = os.pipe()
+        os.set_blocking(wake_write, False)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: self.end())
+        while True:
+            ready: list[Any] = select.select([self.control, wake_read], [], [])[0]
+            if wake_read in ready:
+                os.read(wake_read, 4096)
+            self.reap()
+            if self.control in ready:
+                self.handle()
+
+    def reap(self) -> None:
+        """Tell of children that have ended, and end what they left in their group."""
+        for child in sorted(self.children):
+            pid, status = os.waitpid(child, os.WNOHANG)
+            if pid:
+                self.children.discard(child)
+                vllmperf_process.kill_group(child)
+                self.tell({"event": "exited", "pid": child, "exit_code": os.waitstatus_to_exitcode(status)})
+
+    def handle(self) -> None:
+        """One request of the parent: `fork`, with the read and write end of the engine's pipes."""
+        data, fds, _, _ = socket.recv_fds(self.control, PACKET, 2)
+        if not data:
+            self.end()
+        request = json.loads(data)
+        server, child = os.getpid(), os.fork()
+        if child == 0:
+            run_engine(request, fds, server, self.control)
+        for fd in fds:
+            os.close(fd)
+        self.children.add(child)
+        self.tell({"event": "forked", "pid": child})
+
+
+def run_engine(request: dict[str, Any], fds: list[int], server: int, control: socket.socket) -> None:
+    """The child: a process group of its own, output into the log, then the engine's script. Does not return."""
+    code = 1
+    try:
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        vllmperf_process.die_with_parent(server)
+        control.close()
+        log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        lines = vllmperf_process.Lines(*fds)
+        lines.close_in_descendants()
+        importlib.import_module(request["script"]).serve(lines)
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def main() -> None:
+    """Import, tell how it went, serve."""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    control.set_inheritable(False)
+    parent = int(sys.argv[2])
+    vllmperf_process.die_with_parent(parent)
+    event = import_vllm()
+    server = Server(control)
+    server.tell(event)
+    if event["event"] == "ready":
+        vllmperf_process.die_with_parent(parent, signal.SIGTERM)
+        server.serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Life and death of a child process, and its line protocol: one JSON object a line, both ways."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent(parent: int, with_signal: int = signal.SIGKILL) -> None:
+    """Have the kernel send this process a signal when its parent ends, however it ends (Linux)."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, with_signal, 0, 0, 0)
+    if os.getppid() != parent:  # it ended before the call
+        os._exit(1)
+
+
+def kill_group(leader: int) -> None:
+    """End every process of a group at once; a group that is gone already is fine."""
+    try:
+        os.killpg(leader, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+class Lines:
+    """The two ends of a pipe pair."""
+
+    def __init__(self, read_fd: int, write_fd: int) -> None:
+        self._incoming = os.fdopen(read_fd, "r", encoding="utf-8")
+        self._write_fd = write_fd
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Messages until the other side closes."""
+        for line in self._incoming:
+            yield json.loads(line)
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Write one message whole."""
+        data = json.dumps(message, separators=(",", ":")).encode() + b"\n"
+        while data:
+            data = data[os.write(self._write_fd, data) :]
+
+    def close_in_descendants(self) -> None:
+        """Processes forked from this one end with it, and do not keep its pipes open."""
+        owner = os.getpid()
+
+        def after_fork() -> None:
+            die_with_parent(owner)
+            for fd in (self._incoming.fileno(), self._write_fd):
+                try:
+                    os.close(fd)
+                except OSError:
+                    pass
+
+        os.register_at_fork(after_in_child=after_fork)

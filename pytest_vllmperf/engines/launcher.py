@@ -1,0 +1,88 @@
+"""Starts engines of any backend, and keeps one server process per interpreter and environment."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from pytest_vllmperf import models
+from pytest_vllmperf.engines.base import Engine, Progress, Timeouts
+from pytest_vllmperf.engines.forkserver import ForkServer
+from pytest_vllmperf.engines.offline import start_offline
+from pytest_vllmperf.engines.simulated import SimulatedEngine
+from pytest_vllmperf.errors import EngineError
+from pytest_vllmperf.spec import EngineSpec
+
+_ServerKey = tuple[str, tuple[tuple[str, str], ...]]
+
+
+class Launcher:
+    """Starts engines. Everything it started is gone after `close`.
+
+    Args:
+        timeouts: given to every engine.
+    """
+
+    def __init__(self, timeouts: Timeouts) -> None:
+        self._timeouts = timeouts
+        self._servers: dict[_ServerKey, ForkServer] = {}
+        self._folder: Path | None = None
+        self._failed = False
+
+    def start(self, spec: EngineSpec, device_env: Mapping[str, str], progress: Progress) -> Engine:
+        """Start an engine and wait until it can take requests.
+
+        Args:
+            spec: what to run.
+            device_env: variables that give it its devices.
+            progress: told what is going on.
+
+        Raises:
+            EngineStartError: when it does not come up; its log is then kept.
+        """
+        if spec.backend == "simulated":
+            return SimulatedEngine(spec)
+        try:
+            model = models.resolve(spec.model)
+            server = self._server(spec, device_env, progress)
+            return start_offline(spec, model, server, self.folder, self._timeouts, progress)
+        except EngineError:
+            self._failed = True
+            raise
+
+    @property
+    def folder(self) -> Path:
+        """Logs and the engines' temporary files; kept after `close` only when an engine failed to start."""
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="vllmperf-"))
+        return self._folder
+
+    def close(self) -> None:
+        """End every server process, and every engine that still runs."""
+        for server in self._servers.values():
+            server.close()
+        self._servers.clear()
+        if self._folder is not None and not self._failed:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    def _server(self, spec: EngineSpec, device_env: Mapping[str, str], progress: Progress) -> ForkServer:
+        """The spec's server process, started if need be.
+
+        Variables are part of the key: vLLM and torch read many of them when they are imported.
+        """
+        env = {**device_env, **dict(spec.env)}
+        key = (spec.python, tuple(sorted(env.items())))
+        if key not in self._servers:
+            folder = self.folder / str(len(self._servers))
+            folder.mkdir(exist_ok=True)
+            server = ForkServer(spec.python, env, folder)
+            try:
+                server.wait_ready(self._timeouts.start, lambda waited: progress("importing vLLM", waited))
+            except BaseException:
+                server.close()
+                raise
+            self._servers[key] = server
+        return self._servers[key]

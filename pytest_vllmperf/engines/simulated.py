@@ -1,0 +1,186 @@
+"""A scripted engine with a clock of its own, for tests of this project and of its users' plugins.
+
+No time passes and no model runs: it never stands in for a result. It schedules as a continuous-batching engine
+does, one step at a time, so that counters and timestamps belong together.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_vllmperf.engines.base import Sampling
+from pytest_vllmperf.errors import EngineDiedError, EngineStartError, WorkloadError
+from pytest_vllmperf.metrics.records import EngineFacts, RequestRecord, RunResult
+from pytest_vllmperf.spec import EngineSpec
+from pytest_vllmperf.workload import Request
+
+_WORDS_PER_TOKEN = 1
+_KV_BYTES_PER_TOKEN = 1024
+
+
+@dataclass(frozen=True)
+class Script:
+    """The engine arguments of a simulated engine.
+
+    Attributes:
+        step_seconds: duration of one decoding step.
+        prefill_seconds_per_token: added to a step for each prompt token that it computes.
+        max_num_seqs: requests in one step.
+        max_model_len: longest prompt plus output, in tokens.
+        kv_cache_tokens: capacity told.
+        noise: relative standard deviation of a step's duration.
+        seed: of the noise.
+        load_seconds: load time told.
+        fail: one of "", "load" (refuses to start), "run" (dies in the first iteration), "short" (ends every
+            request one token early).
+    """
+
+    step_seconds: float = 0.01
+    prefill_seconds_per_token: float = 0.0001
+    max_num_seqs: int = 256
+    max_model_len: int = 4096
+    kv_cache_tokens: int = 65536
+    noise: float = 0.0
+    seed: int = 0
+    load_seconds: float = 1.0
+    fail: str = ""
+
+
+@dataclass
+class _Running:
+    request: Request
+    prompt_tokens: int
+    queued: float
+    scheduled: float = 0.0
+    first: float = 0.0
+    last: float = 0.0
+    made: int = 0
+    gaps: list[float] = field(default_factory=list)
+
+
+class SimulatedEngine:
+    """Satisfies the `Engine` protocol.
+
+    Raises:
+        EngineStartError: for an argument that `Script` has not, or where the script says so.
+    """
+
+    def __init__(self, spec: EngineSpec) -> None:
+        self.spec = spec
+        try:
+            self._script = Script(**spec.args)
+        except TypeError as error:
+            raise EngineStartError(f"the simulated engine refused {spec.name}: {error}") from None
+        if self._script.fail == "load":
+            raise EngineStartError(f"the simulated engine refused {spec.name}: scripted failure", "scripted log")
+        self._clock = 0.0
+        self._noise = random.Random(self._script.seed)  # noqa: S311 - reproducible, not secret
+        self.facts = _facts(self._script)
+
+    def run(self, requests: Sequence[Request], sampling: Sampling) -> RunResult:
+        """Schedule the requests in steps.
+
+        Raises:
+            EngineDiedError: where the script says so.
+            WorkloadError: for a request longer than max_model_len.
+        """
+        if self._script.fail == "run":
+            raise EngineDiedError(
+                f"{self.spec.name}: the engine process was ended by SIGKILL during run", "scripted log"
+            )
+        started, steps = self._clock, 0
+        waiting = deque(self._queue(request) for request in requests)
+        running: list[_Running] = []
+        done: list[_Running] = []
+        limit = min(self._script.max_num_seqs, sampling.concurrency or len(waiting))
+        while waiting or running:
+            fresh = [waiting.popleft() for _ in range(min(limit - len(running), len(waiting)))]
+            for one in fresh:
+                one.queued = self._clock if sampling.concurrency else one.queued
+                one.scheduled = self._clock
+            running += fresh
+            self._step(running, fresh)
+            steps += 1
+            done += [one for one in running if one.made >= self._wanted(one)]
+            running = [one for one in running if one.made < self._wanted(one)]
+        gaps = tuple(round(gap * 1e9) for one in done for gap in one.gaps)
+        busy = self._clock - started
+        records = tuple(_record(one) for one in sorted(done, key=lambda one: one.request.index))
+        return RunResult(records, gaps, steps, 0, 0, busy, None, busy)
+
+    def reset_prefix_cache(self) -> None:
+        """It keeps none."""
+
+    def close(self) -> None:
+        """Nothing runs."""
+
+    def kill(self) -> None:
+        """Nothing runs."""
+
+    def _queue(self, request: Request) -> _Running:
+        tokens = _prompt_tokens(request)
+        length = tokens + request.output_tokens
+        if length > self._script.max_model_len:
+            raise WorkloadError(
+                f"{self.spec.name}: request {request.index} takes {length} tokens, more than "
+                f"max_model_len={self._script.max_model_len}"
+            )
+        return _Running(request, tokens, queued=self._clock)
+
+    def _wanted(self, one: _Running) -> int:
+        return max(1, one.request.output_tokens - (self._script.fail == "short"))
+
+    def _step(self, running: list[_Running], fresh: list[_Running]) -> None:
+        seconds = self._script.step_seconds
+        seconds += self._script.prefill_seconds_per_token * sum(one.prompt_tokens for one in fresh)
+        self._clock += seconds * max(0.1, self._noise.gauss(1.0, self._script.noise))
+        for one in running:
+            if one.made == 0:
+                one.first = self._clock
+            else:
+                one.gaps.append(self._clock - one.last)
+            one.last = self._clock
+            one.made += 1
+
+
+def _prompt_tokens(request: Request) -> int:
+    if request.prompt_token_ids is not None:
+        return len(request.prompt_token_ids)
+    if request.prompt is not None:
+        return len(request.prompt.split()) * _WORDS_PER_TOKEN
+    return sum(len(message["content"].split()) for message in request.messages or ())
+
+
+def _record(one: _Running) -> RequestRecord:
+    return RequestRecord(
+        index=one.request.index,
+        prompt_tokens=one.prompt_tokens,
+        output_tokens=one.made,
+        cached_tokens=0,
+        finish_reason="length",
+        queued_ts=one.queued,
+        scheduled_ts=one.scheduled,
+        first_token_ts=one.first,
+        last_token_ts=one.last,
+    )
+
+
+def _facts(script: Script) -> EngineFacts:
+    told: dict[str, Any] = {"max_num_seqs": script.max_num_seqs}
+    return EngineFacts(
+        device="simulated",
+        device_name=None,
+        max_model_len=script.max_model_len,
+        vocab_size=1000,
+        special_token_ids=(0,),
+        prefix_caching=False,
+        load_time={"total": script.load_seconds},
+        kv_cache_tokens=script.kv_cache_tokens,
+        kv_cache_bytes=script.kv_cache_tokens * _KV_BYTES_PER_TOKEN,
+        versions={"vllm": "simulated"},
+        resolved=told,
+    )

@@ -1,0 +1,132 @@
+"""The fingerprint of a measurement: what must match for two to be compared, and what is told when it differs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from pytest_vllmperf import __version__
+from pytest_vllmperf.gpu import GpuDevice
+from pytest_vllmperf.metrics.records import EngineFacts, Environment
+from pytest_vllmperf.spec import EngineSpec
+from pytest_vllmperf.workload import Workload
+
+# Instruction sets that decide which kernels vLLM's CPU build runs.
+_ISA_FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8", "asimd", "sve", "bf16")
+
+
+def fingerprint(
+    spec: EngineSpec,
+    workload: Workload,
+    facts: EngineFacts,
+    gpus: Sequence[GpuDevice],
+    model_digest: str,
+) -> Environment:
+    """Hard keys (another machine, another model, other work) and soft keys (versions, engine arguments).
+
+    Engine arguments, vLLM's version and the driver are soft on purpose: changing one of them and seeing what it
+    costs is what a baseline is for.
+    """
+    hard = {
+        "backend": spec.backend,
+        "device": facts.device,
+        "model": model_digest,
+        "workload": workload.key,
+        **(_gpu_keys(gpus) if facts.device == "cuda" else _machine_keys(facts)),
+    }
+    soft = {
+        **{f"engine argument {name}": json.dumps(value) for name, value in spec.args.items()},
+        **{f"engine environment {name}": value for name, value in spec.env},
+        "model name": _shown_model(spec.model),
+        "plugin": __version__,
+        "system": f"{platform.system()} {platform.release()}",
+        **{f"version of {name}": version for name, version in facts.versions.items()},
+        **{f"resolved {name}": str(value) for name, value in facts.resolved.items()},
+    }
+    if gpus:
+        soft["driver"] = gpus[0].driver
+    return Environment(hard=dict(sorted(hard.items())), soft=dict(sorted(soft.items())))
+
+
+def profile(facts: EngineFacts, gpus: Sequence[GpuDevice]) -> str:
+    """The name of this hardware as a folder: the GPU's name, or the CPU's model with its core count."""
+    if facts.device == "simulated":
+        return "simulated"
+    if facts.device == "cuda":
+        name = facts.device_name or (gpus[0].name if gpus else "gpu")
+        return slug(f"{len(gpus)} x {name}" if len(gpus) > 1 else name)
+    return slug(f"{cpu_model()} {os.cpu_count()} cores")
+
+
+def differences(then: dict[str, str], now: dict[str, str]) -> list[str]:
+    """The keys that differ, each in words."""
+    keys = sorted(set(then) | set(now))
+    return [
+        f"{key}: {then.get(key, 'none')} -> {now.get(key, 'none')}" for key in keys if then.get(key) != now.get(key)
+    ]
+
+
+def slug(name: str) -> str:
+    """A folder name of lower-case letters, digits, dots and dashes."""
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.") or "unknown"
+
+
+def cpu_model() -> str:
+    """The processor's model name, as the kernel gives it."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def model_digest(model: str) -> str:
+    """What tells one model from another: for a folder its configuration and the sizes of its weight files.
+
+    A hub name stands for itself. Weights are not read: an 8B model would take longer to hash than to load.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        return model
+    digest = hashlib.sha256()
+    for file in sorted(folder.iterdir()):
+        if file.name in ("config.json", "quantize_config.json"):
+            digest.update(file.read_bytes())
+        elif file.suffix in (".safetensors", ".bin", ".gguf"):
+            digest.update(f"{file.name} {file.stat().st_size}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _gpu_keys(gpus: Sequence[GpuDevice]) -> dict[str, str]:
+    return {
+        "gpu": ", ".join(gpu.name for gpu in gpus),
+        "gpu memory": ", ".join(str(gpu.total_bytes) for gpu in gpus),
+        "gpu compute capability": ", ".join("{}.{}".format(*gpu.compute_capability) for gpu in gpus),
+    }
+
+
+def _machine_keys(facts: EngineFacts) -> dict[str, str]:
+    if facts.device == "simulated":
+        return {}
+    flags = set((_cpuinfo("flags") or _cpuinfo("Features") or "").split())
+    return {
+        "cpu": cpu_model(),
+        "cpu cores": str(os.cpu_count()),
+        "cpu instructions": " ".join(flag for flag in _ISA_FLAGS if flag in flags),
+    }
+
+
+def _cpuinfo(field: str) -> str | None:
+    """The first processor's line of that name."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return None
+    match = re.search(rf"^{re.escape(field)}\s*:\s*(.*)$", text, re.MULTILINE)
+    return match[1].strip() if match else None
+
+
+def _shown_model(model: str) -> str:
+    """A path's last part: a baseline file is shared, a home folder is not."""
+    return Path(model).name if Path(model).is_absolute() else model

@@ -1,0 +1,58 @@
+"""The exception tree: everything this package raises on purpose is a `VllmPerfError`.
+
+A message says in one line what was wrong, where, and what to do about it. The hooks show it without a traceback.
+"""
+
+from __future__ import annotations
+
+
+class VllmPerfError(Exception):
+    """Root of the tree."""
+
+
+class SpecError(VllmPerfError):
+    """A marker, option or engine specification that cannot be meant."""
+
+
+class WorkloadError(VllmPerfError):
+    """A workload that cannot be sent, or does not fit the engine."""
+
+
+class ModelError(VllmPerfError):
+    """A built-in model that could not be made or found."""
+
+
+class EngineError(VllmPerfError):
+    """An engine that could not do what it was asked to.
+
+    Attributes:
+        log_tail: the last lines of the engine's own output; empty where there were none.
+    """
+
+    def __init__(self, message: str, log_tail: str = "") -> None:
+        super().__init__(message)
+        self.log_tail = log_tail
+
+
+class EngineStartError(EngineError):
+    """The engine did not come up: vLLM refused the arguments, is not installed, or died while loading."""
+
+
+class EngineDiedError(EngineError):
+    """The engine's process ended while it was in use."""
+
+
+class EngineTimeoutError(EngineError):
+    """The engine did not answer within its time-out; its processes have been ended."""
+
+
+class NotMeasuredError(VllmPerfError):
+    """A metric was asked for that this measurement did not observe."""
+
+
+class NoGpuError(VllmPerfError):
+    """No GPU of this machine meets what the marker asks for."""
+
+
+class BaselineError(VllmPerfError):
+    """A baseline file that cannot be read or written; the file is left as it was."""

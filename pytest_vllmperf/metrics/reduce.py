@@ -1,0 +1,119 @@
+"""From what an engine told of its iterations to samples per metric."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
+
+from pytest_vllmperf import stats
+from pytest_vllmperf.metrics.records import EngineFacts, EngineSamples, RequestRecord, RunResult
+from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS
+
+
+def iteration_metrics(result: RunResult) -> dict[str, float]:
+    """Every metric that one iteration shows; a metric that was not observed is absent.
+
+    Throughputs divide by the engine's own span, from the first `queued_ts` to the last `last_token_ts`; formulas
+    and timestamps of each metric stand in `metrics.table`.
+
+    Args:
+        result: one iteration; requests that did not finish count for nothing.
+
+    Returns:
+        Metric name -> value in the unit of the table.
+    """
+    done = [request for request in result.requests if request.finish_reason is not None]
+    values = {
+        "engine_steps": float(result.engine_steps),
+        "preemptions": float(result.preemptions),
+        "prefix_cache_hit_tokens": float(result.prefix_cache_hit_tokens),
+        "prompt_tokens": float(sum(r.prompt_tokens for r in done)),
+        "output_tokens": float(sum(r.output_tokens for r in done)),
+    }
+    if result.cpu_seconds is not None:
+        values["cpu_seconds"] = result.cpu_seconds
+    if result.resident_bytes is not None:
+        values["resident_bytes"] = float(result.resident_bytes)
+    values |= _throughputs(done)
+    for name, observed in _distributions(done, result).items():
+        if observed:
+            values |= {f"{name}.{point}": value for point, value in stats.summarize(observed).items()}
+    return values
+
+
+def _throughputs(done: Sequence[RequestRecord]) -> dict[str, float]:
+    if not done:
+        return {}
+    duration = max(r.last_token_ts for r in done) - min(r.queued_ts for r in done)
+    if duration <= 0:
+        return {}
+    output = sum(r.output_tokens for r in done)
+    return {
+        "request_throughput": len(done) / duration,
+        "output_throughput": output / duration,
+        "total_token_throughput": (output + sum(r.prompt_tokens for r in done)) / duration,
+    }
+
+
+def _distributions(done: Sequence[RequestRecord], result: RunResult) -> dict[str, list[float]]:
+    """Seconds per request, or per token for ITL. TPOT needs two tokens: a request with one has none."""
+    return {
+        "ttft": [r.first_token_ts - r.queued_ts for r in done],
+        "tpot": [(r.last_token_ts - r.first_token_ts) / (r.output_tokens - 1) for r in done if r.output_tokens > 1],
+        "itl": [gap * 1e-9 for gap in result.itl_ns],
+        "e2e": [r.last_token_ts - r.queued_ts for r in done],
+        "queue": [r.scheduled_ts - r.queued_ts for r in done],
+        "prefill": [r.first_token_ts - r.scheduled_ts for r in done],
+        "decode": [r.last_token_ts - r.first_token_ts for r in done],
+    }
+
+
+def engine_samples(facts: EngineFacts, warmup: Sequence[RunResult], iterations: Sequence[RunResult]) -> EngineSamples:
+    """What one engine start showed, ready to be judged and stored.
+
+    Args:
+        facts: what the engine told of itself.
+        warmup: the discarded iterations, in order.
+        iterations: the counted iterations, in order; at least one.
+    """
+    return EngineSamples(
+        warmup=_by_metric([iteration_metrics(result) for result in warmup], CLOCK_METRICS),
+        samples=_by_metric([iteration_metrics(result) for result in iterations]),
+        once=_once(facts),
+        ttft_by_request=_ttft_by_request(iterations),
+    )
+
+
+def _by_metric(iterations: Sequence[Mapping[str, float]], wanted: Iterable[str] = METRICS) -> dict[str, list[float]]:
+    """Only metrics that every iteration shows: samples of one metric must belong to known iterations."""
+    shown = set(wanted).intersection(*(set(values) for values in iterations)) if iterations else set()
+    return {name: [_digits(values[name]) for values in iterations] for name in sorted(shown)}
+
+
+def _once(facts: EngineFacts) -> dict[str, float]:
+    values = {"load_time": facts.load_time.get("total")}
+    values |= {f"load_time.{part}": facts.load_time.get(part) for part in ("import", "weights", "rest")}
+    values["kv_cache_tokens"] = facts.kv_cache_tokens
+    values["kv_cache_bytes"] = facts.kv_cache_bytes
+    if facts.kv_cache_tokens and facts.kv_cache_bytes:
+        values["kv_bytes_per_token"] = facts.kv_cache_bytes / facts.kv_cache_tokens
+    return {name: _digits(value) for name, value in values.items() if value is not None}
+
+
+def _ttft_by_request(iterations: Sequence[RunResult]) -> list[float]:
+    """Median TTFT over iterations for each request; empty unless all requests finished in all iterations."""
+    requests = [request for result in iterations for request in result.requests]
+    if not requests or any(request.finish_reason is None for request in requests):
+        return []
+    columns: dict[int, list[float]] = {}
+    for request in requests:
+        columns.setdefault(request.index, []).append(request.first_token_ts - request.queued_ts)
+    return [_digits(median(columns[index])) for index in sorted(columns)]
+
+
+def _digits(value: float) -> float:
+    """Seven significant digits, far below any noise, so that a stored file can be read by a person.
+
+    Whole numbers keep all of theirs: bytes and counters are exact.
+    """
+    return float(value) if float(value).is_integer() else float(f"{value:.7g}")

@@ -1,0 +1,165 @@
+"""The one table of metrics: name, label, unit, direction, class and formula of everything that is measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from pytest_vllmperf.errors import SpecError
+
+
+class Better(Enum):
+    """Which way a metric is better."""
+
+    HIGHER = "higher"
+    LOWER = "lower"
+
+
+class MetricClass(Enum):
+    """What kind of judgement suits a metric."""
+
+    THROUGHPUT = "throughput"
+    LATENCY = "latency"
+    TAIL = "tail"
+    EXACT = "exact"
+    CPU_TIME = "cpu_time"
+    LOAD = "load"
+    MEMORY = "memory"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One row of the table.
+
+    Attributes:
+        name: the name in files, options and assertions.
+        label: the name in a report.
+        unit: SI seconds `s` and bytes `B` inside; `report` converts.
+        better: the direction that counts as an improvement.
+        kind: its class.
+        formula: what it is made of, with the engine's own names of the timestamps.
+    """
+
+    name: str
+    label: str
+    unit: str
+    better: Better
+    kind: MetricClass
+    formula: str
+
+
+_DISTRIBUTIONS = (
+    ("ttft", "TTFT", "first_token_ts - queued_ts of a request: queue and prefill, engine clock"),
+    ("tpot", "TPOT", "(last_token_ts - first_token_ts) / (output tokens - 1) of a request"),
+    ("itl", "ITL", "gap between two tokens of one request as the engine emitted them"),
+    ("e2e", "E2E latency", "last_token_ts - queued_ts of a request"),
+    ("queue", "queue time", "scheduled_ts - queued_ts of a request; first scheduling only"),
+    ("prefill", "prefill time", "first_token_ts - scheduled_ts of a request"),
+    ("decode", "decode time", "last_token_ts - first_token_ts of a request"),
+)
+DISTRIBUTIONS = tuple(name for name, _, _ in _DISTRIBUTIONS)
+_POINTS = (
+    ("mean", "mean", MetricClass.LATENCY),
+    ("p50", "p50", MetricClass.LATENCY),
+    ("p90", "p90", MetricClass.TAIL),
+    ("p95", "p95", MetricClass.TAIL),
+    ("p99", "p99", MetricClass.TAIL),
+)
+
+
+def _rows() -> tuple[Metric, ...]:
+    higher, lower = Better.HIGHER, Better.LOWER
+    duration = "duration = last last_token_ts - first queued_ts"
+    rows = [
+        Metric("output_throughput", "output throughput", "tok/s", higher, MetricClass.THROUGHPUT,
+               f"output tokens / duration; {duration}"),
+        Metric("request_throughput", "request throughput", "req/s", higher, MetricClass.THROUGHPUT,
+               f"finished requests / duration; {duration}"),
+        Metric("total_token_throughput", "total token throughput", "tok/s", higher, MetricClass.THROUGHPUT,
+               f"(prompt + output tokens) / duration; {duration}"),
+    ]  # fmt: skip
+    for name, label, formula in _DISTRIBUTIONS:
+        rows += [
+            Metric(
+                f"{name}.{point}",
+                f"{label} {shown}",
+                "s",
+                lower,
+                kind,
+                f"{shown} over requests of: {formula}",
+            )
+            for point, shown, kind in _POINTS
+        ]
+    exact = MetricClass.EXACT
+    rows += [
+        Metric("engine_steps", "engine steps", "", lower, exact,
+               "steps of the engine core that emitted tokens"),
+        Metric("preemptions", "preemptions", "", lower, exact,
+               "requests thrown out of the KV cache and started again"),
+        Metric("prefix_cache_hit_tokens", "prefix cache hits", "tokens", higher, exact,
+               "prompt tokens found in the prefix cache"),
+        Metric("kv_bytes_per_token", "KV bytes per token", "B", lower, exact,
+               "KV cache bytes / KV cache capacity in tokens"),
+        Metric("kv_cache_tokens", "KV cache capacity", "tokens", higher, MetricClass.MEMORY,
+               "KV blocks x block size, as vLLM counts it"),
+        Metric("kv_cache_bytes", "KV cache", "B", higher, MetricClass.MEMORY,
+               "bytes of the worker's KV cache tensors"),
+        Metric("prompt_tokens", "prompt tokens", "tokens", lower, MetricClass.MEMORY,
+               "prompt tokens of all finished requests"),
+        Metric("output_tokens", "output tokens", "tokens", higher, MetricClass.MEMORY,
+               "generated tokens of all finished requests"),
+        Metric("cpu_seconds", "engine CPU time", "s", lower, MetricClass.CPU_TIME,
+               "user and system time of the engine's processes during an iteration"),
+        Metric("resident_bytes", "resident memory", "B", lower, MetricClass.MEMORY,
+               "resident set of the engine's processes after an iteration"),
+        Metric("load_time", "load time", "s", lower, MetricClass.LOAD,
+               "from the call of vllm.LLM to its return"),
+        Metric("load_time.import", "load: import", "s", lower, MetricClass.LOAD,
+               "import of vLLM in the interpreter's server process; shared by its engines"),
+        Metric("load_time.weights", "load: weights", "s", lower, MetricClass.LOAD,
+               "vLLM's own 'Loading weights took'"),
+        Metric("load_time.rest", "load: rest", "s", lower, MetricClass.LOAD,
+               "load time - weights: configuration, profiling, KV cache, warm-up"),
+    ]  # fmt: skip
+    return tuple(rows)
+
+
+METRICS: dict[str, Metric] = {metric.name: metric for metric in _rows()}
+
+EXACT_METRICS = tuple(m.name for m in METRICS.values() if m.kind is MetricClass.EXACT)
+CLOCK_METRICS = ("output_throughput", "ttft.p50", "tpot.p50", "e2e.p50")
+GATES = {
+    "exact": EXACT_METRICS,
+    "clock": CLOCK_METRICS,
+    "cpu": ("cpu_seconds",),
+}
+
+
+def resolve_gate(words: tuple[str, ...], device: str) -> tuple[str, ...]:
+    """The metrics that decide: names of metrics or of the sets `exact`, `clock`, `cpu` and `auto`.
+
+    `auto` is the clock on a GPU. On a CPU, where wall time depends on the neighbours more than on the engine, it
+    is the counters that are exact on any machine; the clock is shown there, and gated when asked for.
+
+    Args:
+        words: as the user wrote them.
+        device: the engine's device, `cuda`, `cpu` or `simulated`.
+
+    Returns:
+        Metric names in the order of the table, each once.
+
+    Raises:
+        SpecError: for a word that names no metric and no set.
+    """
+    wanted: set[str] = set()
+    for word in words:
+        if word == "auto":
+            wanted.update(EXACT_METRICS if device == "cpu" else CLOCK_METRICS)
+        elif word in GATES:
+            wanted.update(GATES[word])
+        elif word in METRICS:
+            wanted.add(word)
+        else:
+            raise SpecError(f"no metric or set is called {word!r}; sets: auto, {', '.join(GATES)}; "
+                            f"metrics: {', '.join(METRICS)}")  # fmt: skip
+    return tuple(name for name in METRICS if name in wanted)

@@ -1,0 +1,295 @@
+"""Flags, ini settings and markers -> frozen settings. Bad input is a `SpecError` before anything is started.
+
+Imported in every pytest run: nothing heavy at the top.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_vllmperf.errors import SpecError
+
+if TYPE_CHECKING:
+    import pytest
+
+    from pytest_vllmperf.gpu import GpuRequirement
+    from pytest_vllmperf.spec import EngineSpec
+
+MARKERS = (
+    "vllm(model, *, backend='offline', python=None, env=None, **engine_args): the engine of a vllmperf test; "
+    "engine arguments are vLLM's own and passed through untouched",
+    "gpu(name='', *, min_vram=None, min_compute=None, count=1): the GPU that the test needs; without arguments any",
+    "vllmperf(*, iterations=None, warmup=None, margin=None, gate=None): how the test measures and what decides it",
+)
+
+
+class Update(Enum):
+    """What a run does with baselines."""
+
+    NONE = "judge"
+    NEW = "record what has none"
+    ALL = "record what ran"
+
+
+@dataclass(frozen=True)
+class CheckSettings:
+    """How one test measures and what decides it; None falls back to the run's setting.
+
+    Attributes:
+        iterations: counted iterations.
+        warmup: discarded iterations.
+        margin: tolerated relative change for all metrics that have none of their own.
+        margins: tolerated relative change by metric.
+        gate: words for `metrics.table.resolve_gate`.
+    """
+
+    iterations: int | None = None
+    warmup: int | None = None
+    margin: float | None = None
+    margins: Mapping[str, float] = field(default_factory=dict)
+    gate: tuple[str, ...] | None = None
+
+    def over(self, other: CheckSettings) -> CheckSettings:
+        """These settings, with what they leave open taken from `other`."""
+        return CheckSettings(
+            iterations=other.iterations if self.iterations is None else self.iterations,
+            warmup=other.warmup if self.warmup is None else self.warmup,
+            margin=other.margin if self.margin is None else self.margin,
+            margins={**other.margins, **self.margins},
+            gate=other.gate if self.gate is None else self.gate,
+        )
+
+
+DEFAULTS = CheckSettings(iterations=10, warmup=2, margin=0.05, gate=("auto",))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One run's settings.
+
+    Attributes:
+        update: what happens to baselines.
+        baselines: their folder.
+        check: how tests measure and what decides unless their marker says otherwise; nothing in it is None.
+        start_timeout: seconds for an engine to come up.
+        operation_timeout: seconds for one iteration.
+    """
+
+    update: Update
+    baselines: Path
+    check: CheckSettings
+    start_timeout: float
+    operation_timeout: float
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare flags and ini settings."""
+    group = parser.getgroup("vllmperf", "performance tests for vLLM")
+    flag = group.addoption
+    flag("--vllmperf", action="store_true", help="run performance tests and compare with the stored baselines")
+    flag(
+        "--vllmperf-update",
+        action="store_true",
+        help="run performance tests and record what ran as the baseline",
+    )
+    flag("--vllmperf-update-new", action="store_true",
+         help="run performance tests, record those without a baseline and compare the others")  # fmt: skip
+    for name, (_, text) in _INI.items():
+        flag(
+            f"--vllmperf-{name.replace('_', '-')}",
+            default=None,
+            metavar="VALUE",
+            help=f"overrides ini {PREFIX}{name}",
+        )
+        parser.addini(PREFIX + name, text, default=None)
+
+
+PREFIX = "vllmperf_"
+FIXTURE = "vllmperf"
+
+
+def armed(config: pytest.Config) -> bool:
+    """Whether any flag asks for performance tests to run."""
+    return any(config.getoption(name) for name in ("vllmperf", "vllmperf_update", "vllmperf_update_new"))
+
+
+def settings(config: pytest.Config) -> Settings:
+    """The run's settings, from flags over ini settings over defaults.
+
+    Raises:
+        SpecError: naming the flag or ini setting that cannot be meant.
+    """
+    given = {name: _setting(config, name, parse) for name, (parse, _) in _INI.items()}
+    flags = [name for name in ("update", "update_new") if config.getoption(PREFIX + name)]
+    if len(flags) > 1:
+        raise SpecError("--vllmperf-update records everything that runs; leave --vllmperf-update-new out")
+    update = {"update": Update.ALL, "update_new": Update.NEW}[flags[0]] if flags else Update.NONE
+    root = Path(given["baselines"] or "baselines")
+    return Settings(
+        update=update,
+        baselines=root if root.is_absolute() else config.rootpath / root,
+        check=CheckSettings(given["iterations"], given["warmup"], given["margin"], {}, given["gate"]).over(DEFAULTS),
+        start_timeout=given["start_timeout"] or 900.0,
+        operation_timeout=given["operation_timeout"] or 600.0,
+    )
+
+
+def _setting(config: pytest.Config, name: str, parse: Callable[[str, Any], Any]) -> Any:
+    option = config.getoption(PREFIX + name)
+    if option is not None:
+        return parse(f"--vllmperf-{name.replace('_', '-')}", option)
+    ini = config.getini(PREFIX + name)
+    return None if ini in (None, "") else parse(f"ini setting {PREFIX}{name}", ini)
+
+
+def _count(lowest: int) -> Callable[[str, Any], int]:
+    def parse(where: str, value: Any) -> int:
+        try:
+            number = int(str(value))
+        except ValueError:
+            number = lowest - 1
+        if number < lowest or isinstance(value, (bool, float)):
+            raise SpecError(f"{where}: {value!r} is not a whole number of at least {lowest}")
+        return number
+
+    return parse
+
+
+def _number(lowest: float, *, exclusive: bool) -> Callable[[str, Any], float]:
+    def parse(where: str, value: Any) -> float:
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = float("nan")
+        if not (number > lowest if exclusive else number >= lowest) or number == float("inf"):
+            raise SpecError(f"{where}: {value!r} is not a number {'above' if exclusive else 'of at least'} {lowest:g}")
+        return number
+
+    return parse
+
+
+def _words(where: str, value: Any) -> tuple[str, ...]:
+    from pytest_vllmperf.metrics.table import resolve_gate
+
+    words = tuple(value.replace(",", " ").split()) if isinstance(value, str) else tuple(value)
+    try:
+        resolve_gate(words, "cpu")
+    except SpecError as error:
+        raise SpecError(f"{where}: {error}") from None
+    return words
+
+
+def _text(where: str, value: Any) -> str:  # noqa: ARG001 - the shape of a parser
+    return str(value)
+
+
+_ITERATIONS, _WARMUP = _count(1), _count(0)
+_MARGIN, _SECONDS = _number(0, exclusive=False), _number(0, exclusive=True)
+_INI: dict[str, tuple[Callable[[str, Any], Any], str]] = {
+    "baselines": (_text, "folder of the baselines, from the root directory (baselines)"),
+    "iterations": (_ITERATIONS, "iterations counted per measurement (10)"),
+    "warmup": (_WARMUP, "iterations discarded before (2)"),
+    "margin": (_MARGIN, "tolerated relative change for the worse (0.05)"),
+    "gate": (_words, "metrics that decide: names, or the sets auto, exact, clock, cpu (auto)"),
+    "start_timeout": (_SECONDS, "seconds for an engine to come up (900)"),
+    "operation_timeout": (_SECONDS, "seconds for one iteration (600)"),
+}
+
+
+def engine_spec(item: pytest.Item) -> EngineSpec | None:
+    """What the test's `vllm` marker names; None without one.
+
+    Raises:
+        SpecError: naming the test and what is wrong.
+    """
+    from pytest_vllmperf.spec import EngineSpec
+
+    marker = item.get_closest_marker("vllm")
+    if marker is None:
+        return None
+    with _naming(item, "vllm"):
+        if len(marker.args) != 1:
+            raise SpecError(f"takes one model, got {len(marker.args)} positional arguments")
+        return EngineSpec.create(marker.args[0], **marker.kwargs)
+
+
+def gpu_requirement(item: pytest.Item) -> GpuRequirement | None:
+    """What the test's `gpu` marker asks for; None without one.
+
+    Raises:
+        SpecError: naming the test and what is wrong.
+    """
+    from pytest_vllmperf.gpu import GpuRequirement
+
+    marker = item.get_closest_marker("gpu")
+    if marker is None:
+        return None
+    with _naming(item, "gpu"):
+        if len(marker.args) > 1:
+            raise SpecError(f"takes one name, got {len(marker.args)} positional arguments")
+        _check_keywords(marker.kwargs, GpuRequirement.create)
+        return GpuRequirement.create(*marker.args, **marker.kwargs)
+
+
+def check_settings(item: pytest.Item) -> CheckSettings:
+    """What the test's `vllmperf` marker says.
+
+    Raises:
+        SpecError: naming the test and what is wrong.
+    """
+    marker = item.get_closest_marker("vllmperf")
+    if marker is None:
+        return CheckSettings()
+    with _naming(item, "vllmperf"):
+        if marker.args:
+            raise SpecError("takes keywords only")
+        _check_keywords(marker.kwargs, call_settings)
+        return call_settings(**marker.kwargs)
+
+
+def call_settings(
+    *, iterations: object = None, warmup: object = None, margin: object = None, gate: object = None
+) -> CheckSettings:
+    """Check what a marker or a call was given.
+
+    Raises:
+        SpecError: for a count, margin or metric that cannot be meant.
+    """
+    by_metric = dict(margin) if isinstance(margin, Mapping) else {}
+    for name in by_metric:
+        _words("margin", (name,))
+    return CheckSettings(
+        iterations=None if iterations is None else _ITERATIONS("iterations", iterations),
+        warmup=None if warmup is None else _WARMUP("warmup", warmup),
+        margin=None if margin is None or by_metric or margin == {} else _MARGIN("margin", margin),
+        margins={name: _MARGIN(f"margin of {name}", value) for name, value in by_metric.items()},
+        gate=None if gate is None else _words("gate", gate),
+    )
+
+
+def _check_keywords(given: Mapping[str, object], function: Callable[..., object]) -> None:
+    known = [name for name, p in inspect.signature(function).parameters.items() if name not in ("cls", "self")]
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise SpecError(f"unknown keyword {unknown[0]!r}; known are {', '.join(known)}")
+
+
+class _naming:  # noqa: N801 - used as a statement
+    """Puts the test and the marker in front of what went wrong inside."""
+
+    def __init__(self, item: pytest.Item, marker: str) -> None:
+        self._where = f"{item.nodeid}: @pytest.mark.{marker}"
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, SpecError):
+            raise SpecError(f"{self._where}: {error}") from None
+        if isinstance(error, TypeError):  # a keyword given twice, or one that the constructor reserves
+            raise SpecError(f"{self._where}: {error}") from None

@@ -1,0 +1,55 @@
+"""pytest's hooks and the `vllmperf` fixture. Each delegates; an unarmed run imports next to nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_vllmperf import machine, options
+
+if TYPE_CHECKING:
+    from pytest_vllmperf.fixture import VllmPerf
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare flags and ini settings."""
+    options.add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers; an armed run has more hooks, which live in `armed`."""
+    for marker in options.MARKERS:
+        config.addinivalue_line("markers", marker)
+    if options.armed(config):
+        from pytest_vllmperf import armed
+
+        armed.register(config)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Device, driver, vLLM's version, armed or not."""
+    driver, version = machine.driver(), machine.vllm_version()
+    words = [
+        "armed" if options.armed(config) else "not armed (--vllmperf)",
+        machine.device(),
+        *([f"driver {driver}"] if driver else []),
+        f"vLLM {version}" if version else "vLLM not installed",
+    ]
+    return f"vllmperf: {', '.join(words)}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip performance tests unless armed."""
+    if not options.armed(config):
+        for item in items:
+            if options.FIXTURE in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.skip(reason="needs --vllmperf"))
+
+
+@pytest.fixture
+def vllmperf(request: pytest.FixtureRequest) -> VllmPerf:
+    """Measure vLLM engines, check them against the stored baseline, compare two of them."""
+    from pytest_vllmperf import armed
+
+    return armed.fixture(request.config, request.node)

@@ -1,0 +1,144 @@
+"""What the terminal shows: verdict lines, failure texts and the summary. Made for 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tabulate import tabulate
+
+from pytest_vllmperf.checks import CHECK_SEPARATOR, CheckRecord
+from pytest_vllmperf.metrics.table import METRICS
+from pytest_vllmperf.report import units
+from pytest_vllmperf.stats import RatioInterval
+from pytest_vllmperf.verdict import Comparison, MetricVerdict, Status
+
+_COLUMNS = (
+    ("output_throughput", "tok/s"),
+    ("ttft.p50", "TTFT p50"),
+    ("tpot.p50", "TPOT p50"),
+    ("e2e.p50", "E2E p50"),
+)
+_NAME_WIDTH = 26
+
+
+def metric_line(judged: MetricVerdict, *, gated: bool = True) -> str:
+    """One judged metric: status, baseline, now, change, margin."""
+    words = [judged.status.value if gated else "not gated", METRICS[judged.metric].label]
+    words.append(units.pair(judged.metric, judged.baseline, judged.now))
+    if judged.change is not None:
+        words.append(units.percent(judged.change))
+    if gated:
+        words.append(f"(margin {judged.margin * 100:g} %)")
+    return "  ".join(words)
+
+
+def failure_lines(record: CheckRecord, changed: Sequence[str], command: str) -> list[str]:
+    """Why a check fails its test, and what to do about it.
+
+    Args:
+        record: the check, judged.
+        changed: soft keys in which the environment differs from the last recorded session.
+        command: what records this test's baseline.
+    """
+    verdict = record.verdict
+    assert verdict is not None
+    if verdict.status is Status.NO_BASELINE:
+        return [
+            f"NO_BASELINE  {record.name} has none for {record.profile}; record it with:",
+            f"    {command}",
+        ]
+    if verdict.status is Status.NOT_COMPARABLE:
+        advice = f"record it anew with:\n    {command.replace('--vllmperf-update-new', '--vllmperf-update')}"
+        return [f"NOT_COMPARABLE  {record.name}: {'; '.join(verdict.reasons)}", advice]
+    if verdict.status is Status.INVALID and verdict.reasons:
+        return [f"INVALID  {record.name}: {'; '.join(verdict.reasons)}"]
+    order = sorted(verdict.metrics, key=lambda judged: judged.status is not verdict.status)
+    lines = [metric_line(judged) for judged in order]
+    lines += [metric_line(judged, gated=False) for judged in verdict.information]
+    return lines + [f"changed since the baseline: {difference}" for difference in changed]
+
+
+def properties(record: CheckRecord) -> list[tuple[str, object]]:
+    """A check as JUnit properties: its status, and every metric in the unit of the table."""
+    prefix = f"vllmperf.{record.name.partition(CHECK_SEPARATOR)[2]}".rstrip(".")
+    status = "recorded" if record.verdict is None else record.verdict.status.value
+    values = [(f"{prefix}.{metric}", f"{value:.7g}") for metric, value in record.values.items()]
+    return [(f"{prefix}.status", status), (f"{prefix}.profile", record.profile), *values]
+
+
+def speedup_line(comparison: Comparison, metric: str, interval: RatioInterval, wanted: float) -> str:
+    """A speedup that was asserted and not reached."""
+    sides = [side.value(metric) for side in (comparison.a, comparison.b)]
+    found = f"{interval.estimate:.3g}x [{interval.low:.3g}, {interval.high:.3g}]"
+    return (
+        f"SPEEDUP NOT SHOWN  {METRICS[metric].label} {units.value(metric, sides[0])} against "
+        f"{units.value(metric, sides[1])}: {found} ({interval.confidence:.0%} interval, {interval.pairs} rounds), "
+        f"wanted at least {wanted:g}x"
+    )
+
+
+def summary_title(profiles: Sequence[str]) -> str:
+    """The title of the summary section."""
+    return "vllmperf" if not profiles else f"vllmperf: {', '.join(profiles)}"
+
+
+def summary(checks: Sequence[CheckRecord]) -> list[str]:
+    """A table of all checks, then a line for every gated metric that is not simply OK."""
+    if not checks:
+        return []
+    rows = [_row(check) for check in sorted(checks, key=lambda check: (check.module, check.name))]
+    heads = ["test", "verdict", *(head for _, head in _COLUMNS)]
+    align = ["left", "left", *("right" for _ in _COLUMNS)]
+    table = tabulate(rows, heads, tablefmt="plain", colalign=align, disable_numparse=True)
+    return [*table.splitlines(), *_remarks(checks)]
+
+
+def _row(check: CheckRecord) -> list[str]:
+    status = "recorded" if check.verdict is None else check.verdict.status.value
+    cells = [_cell(name, check.values) for name, _ in _COLUMNS]
+    return [_shorten(check.name), status, *cells]
+
+
+def _cell(metric: str, values: Mapping[str, float]) -> str:
+    if metric not in values:
+        return "-"
+    return units.value(metric, values[metric]).removesuffix(" tok/s")
+
+
+def _shorten(name: str) -> str:
+    """The end tells tests of one module apart, so the middle goes."""
+    if len(name) <= _NAME_WIDTH:
+        return name
+    kept = _NAME_WIDTH - 3
+    return f"{name[: kept // 2]}...{name[-(kept - kept // 2) :]}"
+
+
+def _remarks(checks: Sequence[CheckRecord]) -> list[str]:
+    return [
+        f"{check.name}: {metric_line(judged)}"
+        for check in checks
+        if check.verdict is not None
+        for judged in check.verdict.metrics
+        if judged.status is Status.IMPROVED
+    ]
+
+
+def books(
+    written: Sequence[Path],
+    pruned: Sequence[str],
+    stale: Mapping[tuple[str, str], Sequence[str]],
+    rootdir: Path,
+) -> list[str]:
+    """What became of baseline files, and which entries belong to tests that no longer exist."""
+    lines = [f"written: {_relative(path, rootdir)}" for path in written]
+    lines += [f"removed from the baseline: {name} (its test no longer exists)" for name in pruned]
+    for (profile, module), names in stale.items():
+        lines += [f"stale: {profile}/{module}.json: {name} (its test no longer exists)" for name in names]
+    if stale:
+        lines.append("  an update of the whole module without a failure removes stale entries")
+    return lines
+
+
+def _relative(path: Path, rootdir: Path) -> Path:
+    return path.relative_to(rootdir) if path.is_relative_to(rootdir) else path

@@ -1,0 +1,60 @@
+"""Values as a person reads them: seconds to s, ms or us, bytes to GiB or MiB, thousands with a comma."""
+
+from __future__ import annotations
+
+from pytest_vllmperf.metrics.table import METRICS
+
+NOT_MEASURED = "not measured"
+
+
+def value(metric: str, number: float | None) -> str:
+    """A metric's value with its unit; missing is told in words, never as zero."""
+    if number is None:
+        return NOT_MEASURED
+    unit = METRICS[metric].unit
+    if unit == "s":
+        return seconds(number)
+    if unit == "B":
+        return size(number)
+    return f"{count(number)} {unit}".rstrip()
+
+
+def pair(metric: str, before: float | None, now: float | None) -> str:
+    """Two values of one metric, the unit once where it is the same: `4,812 -> 4,391 tok/s`."""
+    first, second = value(metric, before), value(metric, now)
+    unit = second.rpartition(" ")[2]
+    if before is not None and now is not None and " " in first and first.endswith(f" {unit}"):
+        first = first.removesuffix(f" {unit}")
+    return f"{first} -> {second}"
+
+
+def seconds(number: float) -> str:
+    """Four significant digits in s, ms or us."""
+    for factor, unit in ((1.0, "s"), (1e3, "ms")):
+        if abs(number) * factor >= 1:
+            return f"{_digits(number * factor)} {unit}"
+    return f"{_digits(number * 1e6)} us" if number else "0 s"
+
+
+def size(number: float) -> str:
+    """Four significant digits in GiB, MiB or KiB; small sizes in bytes."""
+    for unit, power in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if abs(number) >= power * 10:
+            return f"{_digits(number / power)} {unit}"
+    return f"{count(number)} B"
+
+
+def count(number: float) -> str:
+    """Whole numbers whole, others with four significant digits, thousands with a comma."""
+    return f"{int(number):,}" if float(number).is_integer() else _digits(number)
+
+
+def _digits(number: float) -> str:
+    if abs(number) >= 1000:
+        return f"{number:,.0f}"
+    return f"{number:.4g}"
+
+
+def percent(ratio: float | None) -> str:
+    """A relative change with its sign; empty where it has none."""
+    return "" if ratio is None else f"{ratio * 100:+.1f} %"
