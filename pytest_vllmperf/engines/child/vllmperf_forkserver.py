@@ -99,7 +99,8 @@ class Server:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, lambda *_: self.end())
         while True:
-            ready: list[Any] = select.select([self.control, wake_read], [], [])[0]
+            watched: list[Any] = [self.control, wake_read]
+            ready, _, _ = select.select(watched, [], [])
             if wake_read in ready:
                 os.read(wake_read, 4096)
             self.reap()
