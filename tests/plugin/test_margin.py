@@ -1,0 +1,139 @@
+"""The engine gets 6 to 7 % slower on every gated metric: below a margin of 10 %, above the default of 5 %."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.plugin.conftest import Project
+
+ALL = "{'output_throughput': 0.5, 'ttft.p50': 0.5, 'tpot.p50': 0.5, 'e2e.p50': 0.5}"
+
+
+@pytest.fixture
+def slower(project: Project) -> Project:
+    project.perf_tests()
+    project.record()
+    project.perf_tests(step_seconds=0.0107)
+    return project
+
+
+def _mark(project: Project, *marks: str, check: str = "vllmperf.check(run)") -> None:
+    project.perf_tests(marks=marks, check=check, step_seconds=0.0107)
+
+
+def _passes(project: Project, *args: str) -> bool:
+    result = project.run("--vllmperf", *args)
+    assert result.ret in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+    return result.ret == pytest.ExitCode.OK
+
+
+def test_default(slower: Project) -> None:
+    result = slower.run("--vllmperf")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["REGRESSED *(margin 5 %)"])
+
+
+def test_option(slower: Project, workers: list[str]) -> None:
+    assert _passes(slower, "--vllmperf-margin", "0.1", *workers)
+    assert not _passes(slower, "--vllmperf-margin", "0.05", *workers)
+
+
+def test_zero_is_a_margin(project: Project) -> None:
+    project.perf_tests()
+    project.record()
+    assert _passes(project, "--vllmperf-margin=0")
+    project.perf_tests(step_seconds=0.0101)
+    assert not _passes(project, "--vllmperf-margin=0")
+    assert _passes(project)
+
+
+def test_ini(slower: Project) -> None:
+    slower.ini("vllmperf_margin = 0.1")
+    assert _passes(slower)
+
+
+def test_option_over_ini(slower: Project) -> None:
+    slower.ini("vllmperf_margin = 0.1")
+    assert not _passes(slower, "--vllmperf-margin=0.01")
+
+
+def test_marker_over_option(slower: Project, workers: list[str]) -> None:
+    _mark(slower, "@pytest.mark.vllmperf(margin=0.1)")
+    assert _passes(slower, "--vllmperf-margin=0.01", *workers)
+
+
+@pytest.mark.parametrize(("margin", "passes"), [("0.1", True), ("0.01", False)])
+def test_check_over_marker(slower: Project, margin: str, passes: bool) -> None:
+    other = {"0.1": "0.01", "0.01": "0.1"}[margin]
+    _mark(slower, f"@pytest.mark.vllmperf(margin={other})", check=f"vllmperf.check(run, margin={margin})")
+    assert _passes(slower) is passes
+
+
+def test_mapping_in_check(slower: Project) -> None:
+    _mark(slower, check=f"vllmperf.check(run, margin={ALL})")
+    assert _passes(slower)
+
+
+def test_mapping_in_marker(slower: Project) -> None:
+    _mark(slower, f"@pytest.mark.vllmperf(margin={ALL})")
+    assert _passes(slower)
+
+
+def test_mapping_leaves_other_metrics_alone(slower: Project) -> None:
+    _mark(slower, check="vllmperf.check(run, margin={'output_throughput': 0.5})")
+    result = slower.run("--vllmperf")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["REGRESSED  TPOT p50 *(margin 5 %)", "OK *output*(margin 50 %)"])
+
+
+def test_mappings_of_marker_and_check_add_up(slower: Project) -> None:
+    marker = "@pytest.mark.vllmperf(margin={'output_throughput': 0.5, 'ttft.p50': 0.5, 'tpot.p50': 0.001})"
+    _mark(slower, marker, check="vllmperf.check(run, margin={'tpot.p50': 0.5, 'e2e.p50': 0.5})")
+    assert _passes(slower)
+
+
+def test_exact_metrics_have_no_margin_unless_by_name(project: Project) -> None:
+    gate = "@pytest.mark.vllmperf(gate='engine_steps')"
+    project.perf_tests(marks=[gate], max_num_seqs=4)
+    project.record()
+    project.perf_tests(marks=[gate], max_num_seqs=3)  # the fourth request waits: more steps
+    assert not _passes(project, "--vllmperf-margin=5")
+    project.perf_tests(marks=[gate], max_num_seqs=3, check="vllmperf.check(run, margin={'engine_steps': 5})")
+    assert _passes(project)
+
+
+@pytest.mark.parametrize("value", ["-0.1", "wide", "nan", "inf", "5%"])
+def test_impossible_option(project: Project, value: str) -> None:
+    project.perf_tests()
+    result = project.run("--vllmperf", f"--vllmperf-margin={value}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: --vllmperf-margin: '{value}' is not a number of at least 0"])
+
+
+@pytest.mark.parametrize(
+    ("margin", "words"),
+    [
+        ("-1", ["margin", "-1"]),
+        ("'wide'", ["margin", "'wide'"]),
+        ("{'speed': 0.1}", ["margin", "'speed'"]),
+        ("{'ttft.p50': -1}", ["ttft.p50", "-1"]),
+        ("{'clock': 0.1}", ["margin", "'clock'"]),
+        ("True", ["margin", "True"]),
+    ],
+)
+def test_impossible_marker_and_call(project: Project, margin: str, words: Sequence[str]) -> None:
+    project.perf_tests(marks=[f"@pytest.mark.vllmperf(margin={margin})"])
+    result = project.run("--vllmperf")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: test_chat.py::test_chat: @pytest.mark.vllmperf: *".replace("::", "*")])
+    assert all(word in result.stderr.str() for word in words)
+
+    project.perf_tests(check=f"vllmperf.check(run, margin={margin})")
+    result = project.run("--vllmperf-update")
+    result.assert_outcomes(failed=1)
+    result.stdout.no_fnmatch_line("*options.py*")
+    assert project.files() == {}

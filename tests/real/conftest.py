@@ -1,0 +1,61 @@
+"""Real vLLM on the CPU build. One launcher for all tests: vLLM is imported once, which takes longest."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_vllmperf.engines.base import Engine, Timeouts
+from pytest_vllmperf.engines.launcher import Launcher
+from pytest_vllmperf.spec import EngineSpec
+
+HERE = Path(__file__).parent
+MODEL = "vllmperf:tiny"
+TINY: dict[str, Any] = {
+    "dtype": "float32",
+    "enforce_eager": True,
+    "max_model_len": 512,
+    "max_num_seqs": 8,
+    "kv_cache_memory_bytes": 64 * 2**20,
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder is `real`; where vLLM is missing it fails, because it must not be skipped unseen."""
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.real)
+
+
+@pytest.fixture(scope="session")
+def launcher() -> Iterator[Launcher]:
+    assert importlib.util.find_spec("vllm"), "install pytest-vllmperf[cpu]; deselect with -m 'not real'"
+    launcher = Launcher(Timeouts(start=600, operation=300))
+    yield launcher
+    launcher.close()
+
+
+def quiet(doing: str, waited: float) -> None:
+    """Progress that nobody looks at."""
+
+
+@pytest.fixture(scope="session")
+def start(launcher: Launcher) -> Callable[..., Engine]:
+    """Start an engine of the tiny model; keywords are engine arguments over `TINY`."""
+
+    def start(model: str = MODEL, **engine_args: Any) -> Engine:
+        return launcher.start(EngineSpec.create(model, **{**TINY, **engine_args}), {}, quiet)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def engine(start: Callable[..., Engine]) -> Iterator[Engine]:
+    """One engine that tests share; none may leave it in another state than it found it."""
+    engine = start()
+    yield engine
+    engine.close()
