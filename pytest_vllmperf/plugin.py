@@ -47,6 +47,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.skip(reason="needs --vllmperf"))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_update_machine_info(machine_info: dict[str, object]) -> None:
+    """Tell pytest-benchmark's files which accelerator and which vLLM there was."""
+    machine_info["vllmperf"] = {
+        "device": machine.device(),
+        "driver": machine.driver(),
+        "vllm": machine.vllm_version(),
+    }
+
+
 @pytest.fixture
 def vllmperf(request: pytest.FixtureRequest) -> VllmPerf:
     """Measure vLLM engines, check them against the stored baseline, compare two of them."""

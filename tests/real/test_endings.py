@@ -22,7 +22,7 @@ from pytest_vllmperf import Workload
 
 @pytest.mark.vllm("vllmperf:tiny", **{TINY!r})
 def test_long(vllmperf):
-    run = vllmperf.measure(Workload.synthetic(requests=64, input_tokens=64, output_tokens=400), iterations=100)
+    run = vllmperf.measure(Workload.synthetic(requests=64, input_tokens=64, output_tokens=400), iterations=30)
     vllmperf.check(run)
 """
 
@@ -38,7 +38,7 @@ def pytest_run(tmp_path: Path) -> Iterator[Callable[[], psutil.Process]]:
         command = [sys.executable, "-m", "pytest", "--vllmperf-update", "-p", "no:cacheprovider"]
         env = {**os.environ, "TMPDIR": str(tmp_path)}
         log = (tmp_path / "output").open("wb")
-        started.append(subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, env=env, start_new_session=True))
+        started.append(subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, env=env))
         log.close()
         return psutil.Process(started[-1].pid)
 

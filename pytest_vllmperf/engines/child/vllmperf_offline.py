@@ -5,7 +5,6 @@ Operations: `load`, `run`, `reset_prefix_cache`, `shutdown`. Each is answered by
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import time
@@ -14,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import vllmperf_cpu_build
+import vllmperf_process
 
 EXTENSION = "vllmperf_worker.Probe"
 
@@ -204,31 +204,16 @@ def request_record(output: Any) -> dict[str, Any]:
     }
 
 
-def _descendants() -> list[Any]:
-    import psutil
-
-    return psutil.Process().children(recursive=True)
-
-
 def cpu_seconds() -> float:
     """User and system time so far: this process to the nanosecond, its descendants to the clock tick."""
-    total = time.process_time()
-    for process in _descendants():
-        with contextlib.suppress(Exception):  # it may end while it is looked at
-            times = process.cpu_times()
-            total += times.user + times.system
-    return total
+    below = vllmperf_process.descendants(os.getpid())
+    return time.process_time() + sum(map(vllmperf_process.cpu_seconds, below))
 
 
 def resident_bytes() -> int:
     """Resident set of this process and its descendants."""
-    import psutil
-
-    total = psutil.Process().memory_info().rss
-    for process in _descendants():
-        with contextlib.suppress(Exception):
-            total += process.memory_info().rss
-    return int(total)
+    own = os.getpid()
+    return sum(map(vllmperf_process.resident_bytes, [own, *vllmperf_process.descendants(own)]))
 
 
 def serve(lines: Any) -> None:
