@@ -10,7 +10,7 @@ from scipy import stats as reference
 
 from pytest_vllmperf import stats
 
-relaxed = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+relaxed = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 finite = st.floats(-1e12, 1e12, allow_subnormal=False)
 positive = st.floats(0.1, 10)

@@ -12,7 +12,7 @@ from pytest_vllmperf.metrics.records import EngineSamples, Environment, Measurem
 from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS
 from pytest_vllmperf.verdict import Comparison, MetricVerdict, Status, Verdict, VerdictSettings, judge
 
-relaxed = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+relaxed = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 ENVIRONMENT = Environment(hard={}, soft={})
 UP, DOWN = "output_throughput", "ttft.p50"

@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 FILE = Path("simulated/test_chat.json")
 
 
-def test_option_is_taken_from_the_root_directory(project: Project, workers: list[str]) -> None:
+def test_option_is_taken_from_the_root_directory(project: Project) -> None:
     project.perf_tests()
-    project.record("--vllmperf-baselines", "kept/here", *workers)
+    project.record("--vllmperf-baselines", "kept/here")
     assert (project.root / "kept/here" / FILE).is_file()
     assert project.files() == {}
-    project.run("--vllmperf", "--vllmperf-baselines", "kept/here", *workers).assert_outcomes(passed=1)
-    project.run("--vllmperf", *workers).assert_outcomes(failed=1)
+    project.run("--vllmperf", "--vllmperf-baselines", "kept/here").assert_outcomes(passed=1)
+    project.run("--vllmperf").assert_outcomes(failed=1)
 
 
 def test_absolute_path(project: Project, tmp_path_factory: pytest.TempPathFactory) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     project.perf_tests()
-    project.record("--vllmperf-baselines", str(elsewhere))
+    project.record(f"--vllmperf-baselines={elsewhere}")
     assert (elsewhere / FILE).is_file()
 
 

@@ -39,7 +39,7 @@ def test_default(slower: Project) -> None:
 
 def test_option(slower: Project, workers: list[str]) -> None:
     assert _passes(slower, "--vllmperf-margin", "0.1", *workers)
-    assert not _passes(slower, "--vllmperf-margin", "0.05", *workers)
+    assert not _passes(slower, "--vllmperf-margin", "0.05")
 
 
 def test_zero_is_a_margin(project: Project) -> None:
@@ -61,9 +61,9 @@ def test_option_over_ini(slower: Project) -> None:
     assert not _passes(slower, "--vllmperf-margin=0.01")
 
 
-def test_marker_over_option(slower: Project, workers: list[str]) -> None:
+def test_marker_over_option(slower: Project) -> None:
     _mark(slower, "@pytest.mark.vllmperf(margin=0.1)")
-    assert _passes(slower, "--vllmperf-margin=0.01", *workers)
+    assert _passes(slower, "--vllmperf-margin=0.01")
 
 
 @pytest.mark.parametrize(("margin", "passes"), [("0.1", True), ("0.01", False)])
@@ -129,7 +129,7 @@ def test_impossible_marker_and_call(project: Project, margin: str, words: Sequen
     project.perf_tests(marks=[f"@pytest.mark.vllmperf(margin={margin})"])
     result = project.run("--vllmperf")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: test_chat.py::test_chat: @pytest.mark.vllmperf: *".replace("::", "*")])
+    result.stderr.fnmatch_lines(["ERROR: test_chat.py::test_chat: @pytest.mark.vllmperf: *"])
     assert all(word in result.stderr.str() for word in words)
 
     project.perf_tests(check=f"vllmperf.check(run, margin={margin})")

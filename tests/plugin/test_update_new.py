@@ -20,12 +20,12 @@ def test_records_what_has_none_and_judges_the_rest(project: Project, workers: li
     assert project.stored()["test_old"] == before
 
 
-def test_a_regression_still_fails_and_is_not_recorded(project: Project, workers: list[str]) -> None:
+def test_a_regression_still_fails_and_is_not_recorded(project: Project) -> None:
     project.perf_tests("test_old")
     project.record()
     before = project.stored()["test_old"]
     project.perf_tests("test_old", "test_new", step_seconds=0.02)
-    result = project.run("--vllmperf-update-new", *workers)
+    result = project.run("--vllmperf-update-new")
     result.assert_outcomes(passed=1, failed=1)
     assert sorted(project.stored()) == ["test_new", "test_old"]
     assert project.stored()["test_old"] == before

@@ -20,9 +20,9 @@ def test_default(project: Project) -> None:
     assert _discarded(project) == 2
 
 
-def test_option(project: Project, workers: list[str]) -> None:
+def test_option(project: Project) -> None:
     project.perf_tests()
-    project.record("--vllmperf-warmup", "4", *workers)
+    project.record("--vllmperf-warmup", "4")
     assert _discarded(project) == 4
 
 

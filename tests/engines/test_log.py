@@ -1,0 +1,60 @@
+"""What an engine's log tells."""
+
+from pathlib import Path
+
+import pytest
+
+from pytest_vllmperf.engines import log
+
+LOADING = "(EngineCore pid=41) INFO 10-20 12:00:01 [gpu_model_runner.py:1] Starting to load model org/m..."
+SHARDS = "Loading safetensors checkpoint shards:  50% Completed | 1/2"
+WEIGHTS = "(EngineCore_0 pid=41) INFO 10-20 12:00:09 [default_loader.py:2] Loading weights took 7.53 seconds"
+COMPILING = "INFO 10-20 12:00:12 [backends.py:3] Dynamo bytecode transform time: 3.1 s"
+GRAPHS = "Capturing CUDA graphs (mixed prefill-decode, PIECEWISE): 12%"
+
+
+@pytest.mark.parametrize(
+    ("lines", "phase"),
+    [
+        ([], "starting"),
+        (["INFO 10-20 12:00:00 [config.py:1] Using max model len 4096"], "starting"),
+        ([LOADING], "loading weights"),
+        ([LOADING, SHARDS], "loading weights"),
+        ([LOADING, WEIGHTS], "preparing the KV cache"),
+        ([LOADING, WEIGHTS, COMPILING], "compiling"),
+        ([LOADING, WEIGHTS, COMPILING, GRAPHS], "capturing CUDA graphs"),
+        ([GRAPHS, LOADING, "something else"], "loading weights"),
+    ],
+)
+def test_the_newest_line_that_tells_is_the_phase(lines: list[str], phase: str) -> None:
+    assert log.phase("\n".join(lines)) == phase
+
+
+def test_weights_took_as_long_as_the_slowest_worker() -> None:
+    other = WEIGHTS.replace("7.53", "9.25")
+    assert log.weights_seconds(WEIGHTS) == 7.53
+    assert log.weights_seconds(f"{WEIGHTS}\n{other}\n{WEIGHTS}") == 9.25
+    assert log.weights_seconds(LOADING) is None
+
+
+def test_the_tail_is_the_last_lines_without_stamps(tmp_path: Path) -> None:
+    file = tmp_path / "engine.log"
+    file.write_text(
+        "\n".join([*(f"line {n}" for n in range(40)), "", WEIGHTS, "ValueError: no", "   ", "plain 1%\rplain 2%"])
+    )
+    shown = log.tail(file, 5).splitlines()
+    assert shown == ["line 39", "Loading weights took 7.53 seconds", "ValueError: no", "plain 1%", "plain 2%"]
+    assert len(log.tail(file).splitlines()) == 20
+
+
+def test_the_end_of_a_long_file_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "engine.log"
+    file.write_bytes(b"x" * 100 + "é".encode() + b"end")
+    assert log.read_end(file, 3) == "end"
+    assert log.read_end(file, 4).endswith("end")
+    assert len(log.read_end(file)) == 104
+
+
+def test_where_there_is_no_file_there_is_nothing(tmp_path: Path) -> None:
+    assert log.read_end(tmp_path / "none") == ""
+    assert log.tail(tmp_path / "none") == ""

@@ -1,0 +1,290 @@
+"""The offline engine's own side: what it makes of answers, refusals, silence and death. The child is scripted."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from pytest_vllmperf.engines.base import Sampling, Timeouts, run_result
+from pytest_vllmperf.engines.forkserver import ForkServer
+from pytest_vllmperf.engines.offline import OfflineEngine, start_offline
+from pytest_vllmperf.errors import (
+    EngineDiedError,
+    EngineError,
+    EngineStartError,
+    EngineTimeoutError,
+    SpecError,
+    WorkloadError,
+)
+from pytest_vllmperf.metrics.records import RequestRecord
+from pytest_vllmperf.spec import EngineSpec
+from pytest_vllmperf.workload import Request
+
+# Takes the place of the child script of this name: what is in the folder in front comes first.
+CHILD = """
+import os, signal, sys, time
+
+FACTS = {
+    "device": "cpu", "device_name": None, "max_model_len": 64, "vocab_size": 100, "special_token_ids": [0, 1],
+    "prefix_caching": True, "kv_cache_tokens": 512, "kv_cache_bytes": 4096, "versions": {"vllm": "0"},
+    "resolved": {"dtype": "float32"}, "load_seconds": 10.0,
+}
+
+def run(message):
+    record = {"prompt_tokens": 2, "output_tokens": 3, "cached_tokens": 0, "finish_reason": "length",
+              "queued_ts": 1.0, "scheduled_ts": 1.5, "first_token_ts": 2.0, "last_token_ts": 4.0}
+    records = [record for _ in message["requests"]]
+    if message["sampling"]["seed"] == 99:
+        records[-1] = None
+    return {"requests": records, "itl_ns": [5], "engine_steps": 3, "preemptions": 1, "prefix_cache_hit_tokens": 2,
+            "cpu_seconds": 0.5, "resident_bytes": 9, "busy_seconds": message["concurrency"] or 0.25}
+
+def serve(lines):
+    script = {}
+    for message in lines:
+        op = message["op"]
+        if op == "load":
+            script = message["engine_args"]
+            print("Loading weights took 4.0 seconds", flush=True)
+        act, words = script.get("act_" + op), script.get("words", "")
+        print(op, act, flush=True)
+        if act == "hang":
+            time.sleep(600)
+        elif act == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif act == "exit":
+            os._exit(3)
+        elif act:
+            lines.send({"error": {"type": act, "message": words, "pid": os.getpid()}})
+        else:
+            lines.send({"ok": {"load": lambda: {**FACTS, "resolved": {"model": message["model"]}},
+                               "run": lambda: run(message),
+                               "reset_prefix_cache": lambda: script.get("reset", True),
+                               "shutdown": lambda: None}[op]()})
+        if op == "shutdown":
+            return
+"""
+
+LONG = 60.0
+REQUESTS = (Request(0, 3, prompt_token_ids=(5, 6)), Request(1, 3, prompt="hello"))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    modules = tmp_path_factory.mktemp("modules")
+    (modules / "vllm.py").write_text("LLM = None\n")
+    (modules / "compressed_tensors.py").write_text("")
+    (modules / "vllmperf_offline.py").write_text(CHILD)
+    opened = ForkServer(sys.executable, {"PYTHONPATH": str(modules)}, tmp_path_factory.mktemp("server"))
+    opened.wait_ready(LONG, lambda _: None)
+    opened.import_seconds = 2.5
+    yield opened
+    opened.close()
+
+
+class Starter:
+    def __init__(self, server: ForkServer, folder: Path) -> None:
+        self.server, self.folder = server, folder
+        self.engines: list[OfflineEngine] = []
+        self.told: list[str] = []
+
+    def __call__(self, *, timeouts: Timeouts | None = None, model: str = "org/model", **script: Any) -> OfflineEngine:
+        spec = EngineSpec.create("org/model", **script)
+        engine = start_offline(
+            spec,
+            model,
+            self.server,
+            self.folder,
+            timeouts or Timeouts(LONG, LONG, LONG),
+            lambda doing, waited: self.told.append(doing),
+        )
+        self.engines.append(engine)
+        return engine
+
+
+@pytest.fixture
+def start(server: ForkServer, tmp_path: Path) -> Iterator[Starter]:
+    starter = Starter(server, tmp_path)
+    yield starter
+    for engine in starter.engines:
+        engine.kill()
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def wait_until_gone(pid: int) -> None:
+    deadline = time.monotonic() + LONG
+    while not is_gone(pid):
+        assert time.monotonic() < deadline, f"process {pid} is still there"
+        time.sleep(0.01)
+
+
+def test_what_came_up_is_told(start: Starter) -> None:
+    facts = start(model="/tmp", max_model_len=64).facts
+    assert facts.resolved == {"model": "/tmp"}
+    assert (facts.device, facts.max_model_len, facts.special_token_ids) == ("cpu", 64, (0, 1))
+    assert facts.load_time == {"import": 2.5, "total": 10.0, "weights": 4.0, "rest": 6.0}
+
+
+def test_a_run_sends_the_requests_and_takes_the_records(start: Starter) -> None:
+    result = start().run(REQUESTS, Sampling(concurrency=2, seed=7))
+    assert [record.index for record in result.requests] == [0, 1]
+    assert result.requests[0] == RequestRecord(0, 2, 3, 0, "length", 1.0, 1.5, 2.0, 4.0)
+    assert (result.itl_ns, result.engine_steps, result.preemptions, result.prefix_cache_hit_tokens) == ((5,), 3, 1, 2)
+    assert (result.cpu_seconds, result.resident_bytes, result.busy_seconds) == (0.5, 9, 2)
+
+
+def test_a_request_without_an_answer_did_not_finish(start: Starter) -> None:
+    result = start().run(REQUESTS, Sampling(seed=99))
+    assert [record.finish_reason for record in result.requests] == ["length", None]
+    assert result.requests[1].index == 1
+
+
+def test_answers_that_do_not_belong_to_the_requests_are_refused() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        run_result({"requests": [None], "itl_ns": []}, REQUESTS)
+
+
+def test_the_prefix_cache_is_reset_or_the_refusal_told(start: Starter) -> None:
+    start().reset_prefix_cache()
+    with pytest.raises(EngineError, match="model: the prefix cache could not be reset"):
+        start(reset=False).reset_prefix_cache()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("max_model_len is too large", "max_model_len is too large"),
+        ("first line\nsecond line\nthird line", "first line second line"),
+        (
+            "1 validation error for ModelConfig\n  Value error, Cannot find the config file for awq [type=value_error, "
+            "input_value=x]\n    For further information visit https://errors.pydantic.dev",
+            "Cannot find the config file for awq",
+        ),
+        ("1 validation error\n  Assertion failed, no such dtype [type=assertion_error]", "no such dtype"),
+        ("", "RuntimeError"),
+    ],
+)
+def test_a_refusal_is_told_in_vllms_words_and_one_line(start: Starter, words: str, told: str) -> None:
+    with pytest.raises(EngineStartError) as caught:
+        start(act_load="RuntimeError", words=words)
+    assert str(caught.value) == f"vLLM refused model: {told}"
+    assert "load RuntimeError" in caught.value.log_tail
+
+
+def test_a_process_that_dies_while_loading_did_not_start(start: Starter) -> None:
+    with pytest.raises(EngineStartError) as caught:
+        start(act_load="kill")
+    assert str(caught.value) == "model: the engine process was ended by SIGKILL during load"
+    assert caught.value.log_tail.endswith("load kill")
+
+
+def test_a_process_that_exits_while_loading_did_not_start(start: Starter) -> None:
+    with pytest.raises(EngineStartError, match="the engine process ended with exit code 3 during load"):
+        start(act_load="exit")
+
+
+def test_loading_that_takes_too_long_is_ended(start: Starter) -> None:
+    with pytest.raises(EngineStartError) as caught:
+        start(act_load="hang", timeouts=Timeouts(0.4, LONG, LONG))
+    assert str(caught.value) == "model was not up within 0.4 s; raise vllmperf_start_timeout if it needs longer"
+    assert start.told
+    assert set(start.told) <= {"starting", "preparing the KV cache"}
+
+
+@pytest.mark.parametrize(("act", "how"), [("kill", "was ended by SIGKILL"), ("exit", "ended with exit code 3")])
+def test_a_process_that_dies_in_use_is_told_with_its_log(start: Starter, act: str, how: str) -> None:
+    engine = start(act_run=act)
+    with pytest.raises(EngineDiedError) as caught:
+        engine.run(REQUESTS, Sampling())
+    assert str(caught.value) == f"model: the engine process {how} during run"
+    assert caught.value.log_tail.endswith(f"run {act}")
+    with pytest.raises(EngineDiedError, match="model has been stopped already"):
+        engine.run(REQUESTS, Sampling())
+    engine.close()
+
+
+def test_an_operation_that_takes_too_long_ends_the_engine(start: Starter) -> None:
+    engine = start(act_run="hang", timeouts=Timeouts(LONG, 0.02, LONG))
+    with pytest.raises(EngineTimeoutError) as caught:
+        engine.run(REQUESTS, Sampling())
+    assert str(caught.value) == (
+        "model: run took longer than 0.02 s; the engine was ended (vllmperf_operation_timeout)"
+    )
+    wait_until_gone(engine.pid)
+    with pytest.raises(EngineDiedError, match="stopped already"):
+        engine.reset_prefix_cache()
+
+
+@pytest.mark.parametrize(("kind", "error"), [("ValueError", WorkloadError), ("RuntimeError", EngineError)])
+def test_what_a_run_is_refused_for_is_one_line(start: Starter, kind: str, error: type[Exception]) -> None:
+    engine = start(act_run=kind, words="request 0 is too long\nand more of it")
+    with pytest.raises(error) as caught:
+        engine.run(REQUESTS, Sampling())
+    assert str(caught.value).startswith("model: request 0 is too long")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_refused_run_leaves_the_engine_up(start: Starter) -> None:
+    engine = start(act_run="ValueError", words="too long")
+    with pytest.raises(WorkloadError):
+        engine.run(REQUESTS, Sampling())
+    engine.reset_prefix_cache()
+
+
+def test_close_asks_first(start: Starter, tmp_path: Path) -> None:
+    engine = start()
+    engine.close()
+    engine.close()
+    wait_until_gone(engine.pid)
+    (log,) = tmp_path.glob("engine-*.log")
+    assert "shutdown None" in log.read_text()
+    with pytest.raises(EngineDiedError, match="stopped already"):
+        engine.run(REQUESTS, Sampling())
+
+
+def test_close_ends_one_that_does_not_stop(start: Starter) -> None:
+    engine = start(act_shutdown="hang", timeouts=Timeouts(LONG, LONG, 0.3))
+    engine.close()
+    wait_until_gone(engine.pid)
+
+
+def test_close_of_one_that_is_dead_already(start: Starter) -> None:
+    engine = start()
+    os.kill(engine.pid, signal.SIGKILL)
+    wait_until_gone(engine.pid)
+    engine.close()
+
+
+def test_kill_leaves_no_descriptor_open(start: Starter) -> None:
+    start().kill()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    engine = start()
+    engine.kill()
+    engine.kill()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    wait_until_gone(engine.pid)
+
+
+def test_timestamps_cannot_be_switched_off(start: Starter) -> None:
+    with pytest.raises(SpecError, match="disable_log_stats"):
+        start(disable_log_stats=True)
+    assert start(disable_log_stats=False).facts.max_model_len == 64
+
+
+@pytest.mark.parametrize("model", ["/nowhere/model", "./nowhere", "../nowhere", "~/nowhere-at-all"])
+def test_a_path_that_is_not_there_is_told_before_anything_starts(start: Starter, tmp_path: Path, model: str) -> None:
+    with pytest.raises(EngineStartError, match=f"the model path {model} does not exist"):
+        start(model=model)
+    assert list(tmp_path.iterdir()) == []

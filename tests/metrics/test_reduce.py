@@ -1,0 +1,199 @@
+"""From timestamps to metrics, against sums done by hand."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pytest_vllmperf.metrics.records import EngineFacts, RequestRecord, RunResult
+from pytest_vllmperf.metrics.reduce import engine_samples, iteration_metrics
+from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS
+
+relaxed = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+
+
+def request(index: int = 0, **changed: Any) -> RequestRecord:
+    plain = RequestRecord(
+        index=index,
+        prompt_tokens=100,
+        output_tokens=11,
+        cached_tokens=0,
+        finish_reason="length",
+        queued_ts=10.0,
+        scheduled_ts=10.5,
+        first_token_ts=12.0,
+        last_token_ts=17.0,
+    )
+    return replace(plain, **changed)
+
+
+def result(*requests: RequestRecord, **changed: Any) -> RunResult:
+    plain = RunResult(requests, (500_000_000, 250_000_000), 11, 1, 32, 3.5, 2**30, 7.0)
+    return replace(plain, **changed)
+
+
+FACTS = EngineFacts(
+    device="cuda",
+    device_name="H200",
+    max_model_len=4096,
+    vocab_size=100,
+    special_token_ids=(),
+    prefix_caching=False,
+    load_time={"import": 5.0, "total": 20.0, "weights": 8.0, "rest": 12.0},
+    kv_cache_tokens=1000,
+    kv_cache_bytes=64000,
+)
+
+
+def test_one_request_by_hand() -> None:
+    found = iteration_metrics(result(request()))
+    expected = {
+        "ttft.p50": 2.0,
+        "queue.p50": 0.5,
+        "prefill.p50": 1.5,
+        "decode.p50": 5.0,
+        "tpot.p50": 0.5,
+        "e2e.p50": 7.0,
+        "itl.mean": 0.375,
+        "request_throughput": 1 / 7,
+        "output_throughput": 11 / 7,
+        "total_token_throughput": 111 / 7,
+        "prompt_tokens": 100.0,
+        "output_tokens": 11.0,
+        "engine_steps": 11.0,
+        "preemptions": 1.0,
+        "prefix_cache_hit_tokens": 32.0,
+        "cpu_seconds": 3.5,
+        "resident_bytes": float(2**30),
+    }
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+
+
+def test_throughput_is_over_the_span_of_all_requests() -> None:
+    early = request(0, queued_ts=8.0, last_token_ts=16.0)
+    late = request(1, queued_ts=14.0, last_token_ts=28.0)
+    found = iteration_metrics(result(early, late))
+    assert found["request_throughput"] == pytest.approx(2 / 20)
+    assert found["output_throughput"] == pytest.approx(22 / 20)
+
+
+def test_a_request_of_one_token_has_no_tpot() -> None:
+    single = request(1, output_tokens=1, last_token_ts=12.0)
+    assert iteration_metrics(result(request(), single))["tpot.p50"] == pytest.approx(0.5)
+    alone = iteration_metrics(result(single, itl_ns=()))
+    assert not any(name.startswith(("tpot", "itl")) for name in alone)
+    assert alone["ttft.p50"] == pytest.approx(2.0)
+
+
+def test_a_request_that_did_not_finish_counts_for_nothing() -> None:
+    dead = RequestRecord(1, 0, 0, 0, None, 0.0, 0.0, 0.0, 0.0)
+    assert iteration_metrics(result(request(), dead)) == iteration_metrics(result(request()))
+
+
+def test_what_was_not_observed_is_absent() -> None:
+    dead = RequestRecord(0, 0, 0, 0, None, 0.0, 0.0, 0.0, 0.0)
+    found = iteration_metrics(result(dead, itl_ns=(), cpu_seconds=None, resident_bytes=None))
+    assert set(found) == {
+        "engine_steps",
+        "preemptions",
+        "prefix_cache_hit_tokens",
+        "prompt_tokens",
+        "output_tokens",
+    }
+
+
+def test_no_time_has_no_throughput() -> None:
+    instant = request(queued_ts=1.0, scheduled_ts=1.0, first_token_ts=1.0, last_token_ts=1.0)
+    found = iteration_metrics(result(instant))
+    assert not any("throughput" in name for name in found)
+
+
+def test_every_metric_is_in_the_table() -> None:
+    assert set(iteration_metrics(result(request()))) <= set(METRICS)
+    samples = engine_samples(FACTS, [result(request())], [result(request())])
+    assert set(samples.samples) | set(samples.once) <= set(METRICS)
+
+
+times = st.floats(0, 1e6)
+
+
+@relaxed
+@given(st.lists(st.tuples(times, st.floats(0, 10), st.floats(0, 10), st.integers(2, 50)), min_size=1, max_size=20))
+def test_distributions_are_numpys_over_requests(rows: list[tuple[float, float, float, int]]) -> None:
+    requests = [
+        request(
+            index,
+            queued_ts=queued,
+            scheduled_ts=queued,
+            first_token_ts=queued + wait,
+            last_token_ts=queued + wait + decode,
+            output_tokens=tokens,
+        )
+        for index, (queued, wait, decode, tokens) in enumerate(rows)
+    ]
+    found = iteration_metrics(result(*requests))
+    ttft = [r.first_token_ts - r.queued_ts for r in requests]
+    tpot = [(r.last_token_ts - r.first_token_ts) / (r.output_tokens - 1) for r in requests]
+    for name, values in (("ttft", ttft), ("tpot", tpot)):
+        assert found[f"{name}.mean"] == pytest.approx(np.mean(values))
+        assert found[f"{name}.p95"] == pytest.approx(np.percentile(values, 95))
+    assert iteration_metrics(result(*requests[::-1])) == pytest.approx(found)
+
+
+def test_samples_stand_in_the_order_of_the_iterations() -> None:
+    runs = [result(request(last_token_ts=17.0 + number)) for number in range(3)]
+    found = engine_samples(FACTS, runs[:1], runs[1:])
+    assert found.samples["e2e.p50"] == pytest.approx([8.0, 9.0])
+    assert found.warmup["e2e.p50"] == pytest.approx([7.0])
+    assert set(found.warmup) == set(CLOCK_METRICS)
+
+
+def test_without_warm_up_there_is_none() -> None:
+    assert engine_samples(FACTS, [], [result(request())]).warmup == {}
+
+
+def test_a_metric_that_one_iteration_lacks_is_left_out() -> None:
+    whole, part = result(request()), result(request(), cpu_seconds=None)
+    found = engine_samples(FACTS, [], [whole, part]).samples
+    assert "cpu_seconds" not in found
+    assert {len(values) for values in found.values()} == {2}
+
+
+def test_what_an_engine_has_once() -> None:
+    assert engine_samples(FACTS, [], [result(request())]).once == {
+        "load_time": 20.0,
+        "load_time.import": 5.0,
+        "load_time.weights": 8.0,
+        "load_time.rest": 12.0,
+        "kv_cache_tokens": 1000.0,
+        "kv_cache_bytes": 64000.0,
+        "kv_bytes_per_token": 64.0,
+    }
+
+
+def test_an_engine_that_tells_little_has_little() -> None:
+    silent = replace(FACTS, load_time={"total": 2.0}, kv_cache_bytes=None)
+    assert engine_samples(silent, [], [result(request())]).once == {"load_time": 2.0, "kv_cache_tokens": 1000.0}
+
+
+def test_ttft_of_each_request_is_the_median_over_iterations() -> None:
+    runs = [
+        result(request(1, first_token_ts=10.0 + late), request(0, first_token_ts=11.0 + late)) for late in (3, 1, 2)
+    ]
+    assert engine_samples(FACTS, [], runs).ttft_by_request == pytest.approx([3.0, 2.0])
+
+
+def test_ttft_by_request_needs_all_of_them() -> None:
+    dead = RequestRecord(1, 0, 0, 0, None, 0.0, 0.0, 0.0, 0.0)
+    runs = [result(request(0), request(1)), result(request(0), dead)]
+    assert engine_samples(FACTS, [], runs).ttft_by_request == []
+
+
+def test_stored_numbers_can_be_read_by_a_person_and_counters_stay_exact() -> None:
+    long = result(request(first_token_ts=10.0 + 1 / 3), resident_bytes=123_456_789_123)
+    found = engine_samples(FACTS, [], [long]).samples
+    assert found["ttft.p50"] == [0.3333333]
+    assert found["resident_bytes"] == [123_456_789_123.0]

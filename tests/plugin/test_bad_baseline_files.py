@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.plugin.conftest import Project
+
+BAD = {
+    "not json": ("this is no JSON\n", "not JSON"),
+    "empty": ("", "not JSON"),
+    "binary": ("\x00\x01", "not JSON"),
+    "newer": ('{"schema": "pytest-vllmperf/baseline", "version": 99, "tests": {}}', "newer"),
+    "older": ('{"schema": "pytest-vllmperf/baseline", "version": 0, "tests": {}}', "version 0"),
+    "no version": ('{"schema": "pytest-vllmperf/baseline", "tests": {}}', "version"),
+    "other schema": ('{"schema": "pytest-benchmark", "version": 1}', "'pytest-benchmark'"),
+    "no schema": ('{"machine_info": {}, "benchmarks": []}', "not a baseline"),
+    "list": ("[1, 2]", "not a baseline"),
+    "number": ("7", "not a baseline"),
+    "wrong content": ('{"schema": "pytest-vllmperf/baseline", "version": 1, "tests": {"test_chat": {}}}', "test_chat"),
+    "not a number": ('{"schema": "pytest-vllmperf/baseline", "version": 1, "tests": NaN}', "tests"),
+    "unknown key": ('{"schema": "pytest-vllmperf/baseline", "version": 1, "tests": {}, "more": 1}', "more"),
+}
+FLAGS = ["--vllmperf", "--vllmperf-update", "--vllmperf-update-new"]
+
+
+def _refused(project: Project, words: str, *args: str) -> None:
+    before = project.files()
+    result = project.run(*args)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    errors = [line for line in result.errlines if line.startswith("ERROR: ")]
+    assert len(errors) == 1
+    assert str(project.baseline()) in errors[0]
+    assert words in errors[0]
+    assert "Traceback" not in result.stderr.str()
+    assert "passed" not in result.stdout.str()
+    assert project.files() == before
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+@pytest.mark.parametrize("kind", BAD)
+def test_refused_and_untouched(project: Project, kind: str, flag: str) -> None:
+    text, words = BAD[kind]
+    project.perf_tests()
+    project.write("baselines/simulated/test_chat.json", text)
+    _refused(project, words, flag)
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_truncated(project: Project, flag: str) -> None:
+    project.perf_tests()
+    project.record()
+    whole = project.baseline().read_bytes()
+    project.baseline().write_bytes(whole[: len(whole) // 2])
+    _refused(project, "cut short", flag)
+
+
+def test_not_text(project: Project) -> None:
+    project.perf_tests()
+    project.record()
+    project.baseline().write_bytes(b'{"schema": "\xff\xfe"}')
+    _refused(project, "cannot be read", "--vllmperf-update")
+
+
+def test_xdist(project: Project) -> None:
+    project.perf_tests()
+    project.write("baselines/simulated/test_chat.json", "{")
+    _refused(project, "not JSON", "--vllmperf-update", "-n", "2")
+
+
+def test_infinite_samples(project: Project) -> None:
+    project.perf_tests()
+    project.record()
+    content = json.loads(project.baseline().read_text())
+    samples = content["tests"]["test_chat"]["sessions"][0]["engines"][0]["samples"]
+    samples["output_throughput"][0] = float("inf")
+    project.baseline().write_text(json.dumps(content))
+    _refused(project, "output_throughput", "--vllmperf")
+
+
+def test_a_bad_file_of_another_module_stops_the_run_too(project: Project) -> None:
+    project.perf_tests(module="test_other.py")
+    project.write("baselines/simulated/test_chat.json", "{")
+    _refused(project, "not JSON", "--vllmperf-update", "test_other.py")
+
+
+def test_other_files_in_the_folder_are_left_alone(project: Project) -> None:
+    project.perf_tests()
+    project.write("baselines/README.md", "notes\n")
+    project.write("baselines/simulated/.gitattributes", "*.json -diff\n")
+    project.record()
+    assert len(project.files()) == 3

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_vllmperf.gpu import GpuDevice
+
+if TYPE_CHECKING:
+    from tests.plugin.conftest import Project
+
+H200 = GpuDevice("GPU-1", "NVIDIA H200", 141 * 2**30, (9, 0), "570.1")
+
+
+def _machine(monkeypatch: pytest.MonkeyPatch, *devices: GpuDevice) -> None:
+    monkeypatch.setattr("pytest_vllmperf.gpu.devices", lambda: devices)
+
+
+def _reason(project: Project, mark: str) -> str | None:
+    """Why a test with this mark is skipped; None when it runs."""
+    project.perf_tests(marks=[mark], check="pass")
+    result = project.run("--vllmperf", "-rs")
+    outcomes = result.parseoutcomes()
+    if outcomes == {"passed": 1}:
+        return None
+    assert outcomes == {"skipped": 1}
+    (line,) = [line for line in result.outlines if line.startswith("SKIPPED")]
+    return line.split(": ", 1)[1]
+
+
+def test_no_gpu(project: Project, workers: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    project.perf_tests(marks=['@pytest.mark.gpu(min_vram="16GiB")'])
+    result = project.run("--vllmperf", "-rs", *workers)
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED * needs a GPU with 16 GiB, found no GPU"])
+    assert result.ret == pytest.ExitCode.OK
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["", "'H200'", "'h200'", "'RTX 4090|H200'", "min_vram='100GiB'", "min_compute='9.0'", "'H', min_vram=1, count=1"],
+)
+def test_fits(project: Project, monkeypatch: pytest.MonkeyPatch, arguments: str) -> None:
+    _machine(monkeypatch, H200)
+    assert _reason(project, f"@pytest.mark.gpu({arguments})") is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needs"),
+    [
+        ("'RTX 4090'", "RTX 4090"),
+        ("min_vram='142GiB'", "a GPU with 142 GiB"),
+        ("min_compute='10.0'", "a GPU of compute capability 10.0"),
+        ("count=2", "2 x GPU"),
+    ],
+)
+def test_does_not_fit(project: Project, monkeypatch: pytest.MonkeyPatch, arguments: str, needs: str) -> None:
+    _machine(monkeypatch, H200)
+    assert _reason(project, f"@pytest.mark.gpu({arguments})") == f"needs {needs}, found NVIDIA H200"
+
+
+def test_skipped_test_is_neither_recorded_nor_stale(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    _machine(monkeypatch, H200)
+    project.perf_tests(marks=["@pytest.mark.gpu('H200')"])
+    project.record()
+    before = project.files()
+    _machine(monkeypatch)
+    result = project.run("--vllmperf-update")
+    result.assert_outcomes(skipped=1)
+    result.stdout.no_fnmatch_line("stale:*")
+    assert project.files() == before

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.plugin.conftest import Project
+
+
+def _properties(project: Project, *args: str) -> dict[str, dict[str, str]]:
+    """Of every test in the report."""
+    project.run("--junitxml=report.xml", *args)
+    cases = ET.parse(project.root / "report.xml").iter("testcase")
+    return {
+        str(case.get("name")): {str(p.get("name")): str(p.get("value")) for p in case.iter("property")}
+        for case in cases
+    }
+
+
+def test_status_profile_and_every_metric(project: Project, workers: list[str]) -> None:
+    project.perf_tests()
+    project.record()
+    found = _properties(project, "--vllmperf", *workers)["test_chat"]
+    assert found["vllmperf.status"] == "OK"
+    assert found["vllmperf.profile"] == "simulated"
+    assert float(found["vllmperf.tpot.p50"]) == pytest.approx(0.01)
+    assert float(found["vllmperf.output_throughput"]) > 0
+    assert "vllmperf.resident_bytes" not in found  # the simulated engine does not tell: missing is never zero
+
+
+def test_recorded(project: Project) -> None:
+    project.perf_tests()
+    assert _properties(project, "--vllmperf-update")["test_chat"]["vllmperf.status"] == "recorded"
+
+
+@pytest.mark.parametrize(("change", "status"), [({"step_seconds": 0.02}, "REGRESSED"), ({"fail": "short"}, "INVALID")])
+def test_a_test_that_failed_has_them_too(project: Project, change: dict[str, object], status: str) -> None:
+    project.perf_tests()
+    project.record()
+    project.perf_tests(**change)
+    assert _properties(project, "--vllmperf")["test_chat"]["vllmperf.status"] == status
+    failures = [node.get("message") or "" for node in ET.parse(project.root / "report.xml").iter("failure")]
+    assert len(failures) == 1
+    assert status in failures[0]
+
+
+def test_without_a_baseline(project: Project) -> None:
+    project.perf_tests()
+    assert _properties(project, "--vllmperf")["test_chat"]["vllmperf.status"] == "NO_BASELINE"
+
+
+def test_two_checks_of_one_test(project: Project) -> None:
+    project.perf_tests(check="vllmperf.check(run); vllmperf.check(run, name='warm')")
+    found = _properties(project, "--vllmperf-update")["test_chat"]
+    assert found["vllmperf.status"] == found["vllmperf.warm.status"] == "recorded"
+    assert found["vllmperf.ttft.p50"] == found["vllmperf.warm.ttft.p50"]
+
+
+def test_tests_without_a_check_have_none(project: Project) -> None:
+    project.perf_tests(check="pass")
+    assert _properties(project, "--vllmperf") == {"test_chat": {}}

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.plugin.conftest import Project
+
+
+def _other_workload(project: Project) -> None:
+    project.perf_tests()
+    project.record()
+    body = project.root.joinpath("test_chat.py").read_text().replace("output_tokens=5", "output_tokens=6")
+    project.write("test_chat.py", body)
+
+
+def test_other_work_is_not_judged(project: Project) -> None:
+    _other_workload(project)
+    before = project.files()
+    result = project.run("--vllmperf")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["NOT_COMPARABLE  test_chat: workload: * -> *", "*record it anew with:", "test_chat *NOT_COMPARABLE *"]
+    )
+    result.stdout.no_fnmatch_line("*REGRESSED*")
+    assert project.files() == before
+
+
+def test_the_printed_command_records_anew(project: Project) -> None:
+    _other_workload(project)
+    result = project.run("--vllmperf")
+    (line,) = [line for line in result.outlines if line.startswith("    pytest ")]
+    project.run(*shlex.split(line)[1:]).assert_outcomes(passed=1)
+    assert project.stored()["test_chat"]["workload"]["output_tokens"] == 6
+    project.run("--vllmperf").assert_outcomes(passed=1)
+
+
+def test_other_model(project: Project) -> None:
+    project.perf_tests()
+    project.record()
+    body = project.root.joinpath("test_chat.py").read_text().replace('vllm("sim"', 'vllm("other"')
+    project.write("test_chat.py", body)
+    result = project.run("--vllmperf")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["NOT_COMPARABLE  test_chat: model: sim -> other"])
+
+
+def test_update_new_does_not_replace_it(project: Project) -> None:
+    _other_workload(project)
+    before = project.files()
+    assert project.run("--vllmperf-update-new").ret == pytest.ExitCode.TESTS_FAILED
+    assert project.files() == before
+
+
+def test_engine_arguments_are_what_a_baseline_is_for(project: Project) -> None:
+    project.perf_tests(max_num_seqs=256)
+    project.record()
+    project.perf_tests(max_num_seqs=128)
+    project.run("--vllmperf").assert_outcomes(passed=1)

@@ -1,0 +1,161 @@
+"""Lines for the terminal."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_vllmperf.baseline import BaselineStore, Entry
+from pytest_vllmperf.checks import CheckRecord
+from pytest_vllmperf.metrics.records import EngineSamples, Environment, Measurement, Session
+from pytest_vllmperf.report import terminal
+from pytest_vllmperf.session.results import ModuleTests, Results
+from pytest_vllmperf.verdict import Comparison, MetricVerdict, Status, Verdict
+
+ENVIRONMENT = Environment(hard={}, soft={})
+SESSION = Session(recorded="now", environment=ENVIRONMENT, engines=[EngineSamples(samples={"ttft.p50": [0.05]})])
+SLOWER = MetricVerdict("output_throughput", Status.REGRESSED, 4812.0, 4391.0, 0.05)
+SAME = MetricVerdict("ttft.p50", Status.OK, 0.05, 0.05, 0.1)
+FASTER = MetricVerdict("tpot.p50", Status.IMPROVED, 0.02, 0.01, 0.05)
+COMMAND = "pytest --vllmperf-update-new tests/test_chat.py::test_chat"
+
+
+def record(verdict: Verdict | None, **changed: Any) -> CheckRecord:
+    return CheckRecord(
+        **{
+            "module": "tests/test_chat.py",
+            "name": "test_chat",
+            "profile": "nvidia-h200",
+            "engine": "llama",
+            "workload": {},
+            "session": SESSION,
+            "verdict": verdict,
+            "values": {"output_throughput": 4391.0, "ttft.p50": 0.05},
+            **changed,
+        }
+    )
+
+
+def test_a_metric_in_one_line() -> None:
+    assert terminal.metric_line(SLOWER) == "REGRESSED  output throughput  4,812 -> 4,391 tok/s  -8.7 %  (margin 5 %)"
+    assert terminal.metric_line(SLOWER, gated=False) == "not gated  output throughput  4,812 -> 4,391 tok/s  -8.7 %"
+
+
+def test_a_metric_of_one_side_says_that_it_was_not_measured() -> None:
+    missing = MetricVerdict("ttft.p50", Status.INVALID, 0.05, None, 0.05)
+    assert terminal.metric_line(missing) == "INVALID  TTFT p50  50 ms -> not measured  (margin 5 %)"
+
+
+def test_a_failure_begins_with_what_decided_it() -> None:
+    verdict = Verdict(Status.REGRESSED, (SAME, SLOWER), (FASTER,))
+    lines = terminal.failure_lines(record(verdict), ["driver: 1 -> 2"], COMMAND)
+    assert [line.split("  ")[0] for line in lines[:3]] == ["REGRESSED", "OK", "not gated"]
+    assert lines[3:] == ["changed since the baseline: driver: 1 -> 2"]
+    assert all(len(line) <= 100 for line in lines)
+
+
+def test_without_a_baseline_the_command_is_told() -> None:
+    lines = terminal.failure_lines(record(Verdict(Status.NO_BASELINE)), [], COMMAND)
+    assert lines == ["NO_BASELINE  test_chat has none for nvidia-h200; record it with:", f"    {COMMAND}"]
+
+
+def test_what_cannot_be_compared_is_recorded_anew() -> None:
+    verdict = Verdict(Status.NOT_COMPARABLE, reasons=("gpu: A100 -> H200", "model: a -> b"))
+    text = "\n".join(terminal.failure_lines(record(verdict), [], COMMAND))
+    assert "NOT_COMPARABLE  test_chat: gpu: A100 -> H200; model: a -> b" in text
+    assert "pytest --vllmperf-update tests/test_chat.py::test_chat" in text
+
+
+def test_a_void_measurement_says_why() -> None:
+    verdict = Verdict(Status.INVALID, reasons=("a request did not finish", "another"))
+    assert terminal.failure_lines(record(verdict), [], COMMAND) == [
+        "INVALID  test_chat: a request did not finish; another"
+    ]
+
+
+def test_properties_are_in_the_units_of_the_table() -> None:
+    assert terminal.properties(record(Verdict(Status.OK))) == [
+        ("vllmperf.status", "OK"),
+        ("vllmperf.profile", "nvidia-h200"),
+        ("vllmperf.output_throughput", "4391"),
+        ("vllmperf.ttft.p50", "0.05"),
+    ]
+
+
+def test_properties_of_a_named_check_carry_its_name() -> None:
+    named = record(None, name="test_chat # long")
+    assert terminal.properties(named)[0] == ("vllmperf.long.status", "recorded")
+
+
+def test_a_parameter_is_no_name_of_a_check() -> None:
+    named = record(None, name="test_chat[a # b]")
+    assert terminal.properties(named)[0] == ("vllmperf.status", "recorded")
+
+
+def test_a_speedup_that_was_not_shown() -> None:
+    def side(values: list[float]) -> Measurement:
+        engine = EngineSamples(samples={"output_throughput": values})
+        return Measurement("llama", "cuda", "h200", {}, ENVIRONMENT, (engine,))
+
+    comparison = Comparison(side([200.0, 200.0]), side([100.0, 100.0]))
+    line = terminal.speedup_line(comparison, "output_throughput", comparison.speedup(), 10)
+    assert line == (
+        "SPEEDUP NOT SHOWN  output throughput 200 tok/s against 100 tok/s: 2x [2, 2] (99% interval, 2 rounds), "
+        "wanted at least 10x"
+    )
+
+
+def test_the_summary_is_a_table_in_the_order_of_the_names() -> None:
+    checks = [
+        record(None, name="test_b", values={}),
+        record(Verdict(Status.OK, (SAME,)), name="test_a"),
+        record(Verdict(Status.IMPROVED, (SAME, FASTER)), module="a.py", name="test_z"),
+    ]
+    lines = terminal.summary(checks)
+    assert [line.split()[:2] for line in lines[:4]] == [
+        ["test", "verdict"],
+        ["test_z", "IMPROVED"],
+        ["test_a", "OK"],
+        ["test_b", "recorded"],
+    ]
+    assert lines[2].split()[2:] == ["4,391", "50", "ms", "-", "-"]
+    assert lines[3].split()[2:] == ["-"] * 4
+    assert lines[4:] == ["test_z: IMPROVED  TPOT p50  20 -> 10 ms  -50.0 %  (margin 5 %)"]
+    assert terminal.summary([]) == []
+
+
+def test_the_table_fits_into_eighty_columns() -> None:
+    values = {"output_throughput": 123456.0, "ttft.p50": 0.1234, "tpot.p50": 0.01234, "e2e.p50": 12.34}
+    names = ["test_" + "x" * 60 + f"[{number}]" for number in (1, 2)]
+    lines = terminal.summary([record(Verdict(Status.NOT_COMPARABLE), name=name, values=values) for name in names])
+    assert max(len(line) for line in lines) <= 80
+    assert lines[1].split()[0].endswith("[1]")
+    assert lines[2].split()[0].endswith("[2]")
+    assert lines[1].startswith("test_x")
+
+
+def test_the_title_names_the_hardware() -> None:
+    assert terminal.summary_title([]) == "vllmperf"
+    assert terminal.summary_title(["nvidia-h200", "rtx-4090"]) == "vllmperf: nvidia-h200, rtx-4090"
+
+
+def test_what_became_of_the_files(tmp_path: Path) -> None:
+    written = [tmp_path / "baselines" / "h200" / "test_a.json", Path("/elsewhere/test_b.json")]
+    assert terminal.books(written, ["test_gone"], {}, tmp_path) == [
+        "written: baselines/h200/test_a.json",
+        "written: /elsewhere/test_b.json",
+        "removed from the baseline: test_gone (its test no longer exists)",
+    ]
+    assert terminal.books([], [], {}, tmp_path) == []
+
+
+def test_a_stale_entry_is_told_with_the_file_that_holds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    store = BaselineStore(tmp_path / "baselines")
+    path = store.write("h200", "tests/test_a.py", {"test_gone": Entry(engine="e", workload={}, sessions=[SESSION])})
+    results = Results(modules={"tests/test_a.py": ModuleTests(frozenset({"test_here"}), whole=True)})
+    lines = terminal.books([], [], results.stale(store), tmp_path)
+    file = path.relative_to(store.root)
+    assert lines[0] == f"stale: {file}: test_gone (its test no longer exists)"
+    assert len(lines) == 2

@@ -1,0 +1,264 @@
+"""Flags, ini settings and markers become settings, or are refused in one line."""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from pytest_vllmperf import options
+from pytest_vllmperf.errors import SpecError
+from pytest_vllmperf.gpu import GpuRequirement
+from pytest_vllmperf.options import DEFAULTS, CheckSettings, Settings, Update, call_settings
+from pytest_vllmperf.spec import EngineSpec
+
+relaxed = hypothesis_settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+
+
+def from_flags(pytester: pytest.Pytester, *flags: str, ini: str = "") -> Settings:
+    if ini:
+        pytester.makeini(f"[pytest]\n{ini}\n")
+    return options.settings(pytester.parseconfig(*flags))
+
+
+def test_without_a_flag_the_defaults_stand(pytester: pytest.Pytester) -> None:
+    assert from_flags(pytester) == Settings(Update.NONE, pytester.path / "baselines", DEFAULTS, 900.0, 600.0)
+    assert CheckSettings(10, 2, 0.05, {}, ("auto",)) == DEFAULTS
+
+
+ALL_INI = """
+vllmperf_baselines = perf/base
+vllmperf_iterations = 4
+vllmperf_warmup = 0
+vllmperf_margin = 0.1
+vllmperf_gate = clock, exact ttft.p90
+vllmperf_start_timeout = 30
+vllmperf_operation_timeout = 1.5
+"""
+
+
+def test_ini_settings_come_before_defaults(pytester: pytest.Pytester) -> None:
+    check = CheckSettings(4, 0, 0.1, {}, ("clock", "exact", "ttft.p90"))
+    expected = Settings(Update.NONE, pytester.path / "perf" / "base", check, 30.0, 1.5)
+    assert from_flags(pytester, ini=ALL_INI) == expected
+
+
+def test_flags_come_before_ini_settings(pytester: pytest.Pytester) -> None:
+    flags = ["--vllmperf-baselines=/elsewhere", "--vllmperf-iterations=7", "--vllmperf-warmup=3",
+             "--vllmperf-margin=0", "--vllmperf-gate=cpu", "--vllmperf-start-timeout=5",
+             "--vllmperf-operation-timeout=6"]  # fmt: skip
+    check = CheckSettings(7, 3, 0.0, {}, ("cpu",))
+    assert from_flags(pytester, *flags, ini=ALL_INI) == Settings(Update.NONE, Path("/elsewhere"), check, 5.0, 6.0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "armed", "update"),
+    [
+        ([], False, Update.NONE),
+        (["--vllmperf"], True, Update.NONE),
+        (["--vllmperf-update"], True, Update.ALL),
+        (["--vllmperf-update-new"], True, Update.NEW),
+        (["--vllmperf", "--vllmperf-update"], True, Update.ALL),
+    ],
+)
+def test_which_flags_arm_and_record(pytester: pytest.Pytester, flags: list[str], armed: bool, update: Update) -> None:
+    config = pytester.parseconfig(*flags)
+    assert options.armed(config) is armed
+    assert options.settings(config).update is update
+
+
+def test_two_ways_to_record_are_refused(pytester: pytest.Pytester) -> None:
+    with pytest.raises(SpecError, match="leave --vllmperf-update-new out"):
+        from_flags(pytester, "--vllmperf-update", "--vllmperf-update-new")
+
+
+BAD = [
+    ("iterations", "0"),
+    ("iterations", "ten"),
+    ("iterations", "2.5"),
+    ("iterations", "-1"),
+    ("warmup", "-1"),
+    ("margin", "-0.1"),
+    ("margin", "5%"),
+    ("margin", "nan"),
+    ("margin", "inf"),
+    ("gate", "speed"),
+    ("start-timeout", "0"),
+    ("operation-timeout", "soon"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD)
+def test_a_value_that_cannot_be_meant_names_the_flag(pytester: pytest.Pytester, name: str, value: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        from_flags(pytester, f"--vllmperf-{name}={value}")
+    assert str(caught.value).startswith(f"--vllmperf-{name}: ")
+    assert repr(value) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "value"), [bad for bad in BAD if "%" not in bad[1]])
+def test_a_value_that_cannot_be_meant_names_the_ini_setting(pytester: pytest.Pytester, name: str, value: str) -> None:
+    setting = f"vllmperf_{name.replace('-', '_')}"
+    with pytest.raises(SpecError) as caught:
+        from_flags(pytester, ini=f"{setting} = {value}")
+    assert str(caught.value).startswith(f"ini setting {setting}: ")
+    assert repr(value) in str(caught.value)
+
+
+def test_a_gate_of_nothing_is_refused(pytester: pytest.Pytester) -> None:
+    with pytest.raises(SpecError, match="--vllmperf-gate"):
+        from_flags(pytester, "--vllmperf-gate=")
+
+
+def item(*marks: pytest.MarkDecorator) -> Any:
+    marked = {decorator.mark.name: decorator.mark for decorator in marks}
+    return SimpleNamespace(nodeid="test_a.py::test_b", get_closest_marker=marked.get)
+
+
+def test_without_markers_nothing_is_asked_for() -> None:
+    assert options.engine_spec(item()) is None
+    assert options.gpu_requirement(item()) is None
+    assert options.check_settings(item()) == CheckSettings()
+
+
+def test_the_vllm_marker_names_an_engine() -> None:
+    marked = item(pytest.mark.vllm("org/m", backend="simulated", env={"A": "1"}, max_model_len=99))
+    expected = EngineSpec.create("org/m", backend="simulated", env={"A": "1"}, max_model_len=99)
+    assert options.engine_spec(marked) == expected
+
+
+def test_the_gpu_marker_asks_for_a_gpu() -> None:
+    marked = item(pytest.mark.gpu("H200", min_vram="16GiB", min_compute="8.9", count=2))
+    assert options.gpu_requirement(marked) == GpuRequirement("H200", 16 * 2**30, (8, 9), 2)
+    assert options.gpu_requirement(item(pytest.mark.gpu())) == GpuRequirement()
+
+
+def test_the_vllmperf_marker_sets_how_it_measures() -> None:
+    marked = item(pytest.mark.vllmperf(iterations=3, warmup=0, margin={"ttft.p50": 0.2}, gate=["ttft.p50", "exact"]))
+    assert options.check_settings(marked) == CheckSettings(3, 0, None, {"ttft.p50": 0.2}, ("ttft.p50", "exact"))
+
+
+@pytest.mark.parametrize(
+    ("mark", "read", "named"),
+    [
+        (pytest.mark.vllm(), options.engine_spec, "takes one model, got 0"),
+        (pytest.mark.vllm("a", "b"), options.engine_spec, "takes one model, got 2"),
+        (pytest.mark.vllm("a", backend="serve"), options.engine_spec, "backend='serve'"),
+        (pytest.mark.vllm("a", model="b"), options.engine_spec, "model"),
+        (pytest.mark.vllm("a", env=["A=1"]), options.engine_spec, "env"),
+        (pytest.mark.vllm("a", quantization={1}), options.engine_spec, "quantization={1}"),
+        (pytest.mark.gpu("a", "b"), options.gpu_requirement, "takes one name, got 2"),
+        (pytest.mark.gpu("RTX ("), options.gpu_requirement, "regular expression"),
+        (pytest.mark.gpu(vram="16GiB"), options.gpu_requirement, "unknown keyword 'vram'; known are name, min_vram"),
+        (pytest.mark.gpu("a", name="b"), options.gpu_requirement, "name"),
+        (pytest.mark.gpu(min_vram="16"), options.gpu_requirement, "'16' is not a size"),
+        (pytest.mark.gpu(count=0), options.gpu_requirement, "count=0"),
+        (pytest.mark.vllmperf(3), options.check_settings, "takes keywords only"),
+        (pytest.mark.vllmperf(rounds=3), options.check_settings, "unknown keyword 'rounds'; known are iterations"),
+        (pytest.mark.vllmperf(iterations=0), options.check_settings, "iterations: 0"),
+        (pytest.mark.vllmperf(warmup=1.0), options.check_settings, "warmup: 1.0"),
+        (pytest.mark.vllmperf(margin="5 %"), options.check_settings, "margin: '5 %'"),
+        (pytest.mark.vllmperf(margin={"speed": 0.1}), options.check_settings, "margin: no metric or set is called"),
+        (pytest.mark.vllmperf(margin={"ttft.p50": -1}), options.check_settings, "margin of ttft.p50: -1"),
+        (pytest.mark.vllmperf(gate="speed"), options.check_settings, "gate: no metric or set is called 'speed'"),
+        (pytest.mark.vllmperf(gate=5), options.check_settings, "5"),
+    ],
+)
+def test_a_marker_that_cannot_be_meant_names_the_test(mark: pytest.MarkDecorator, read: Any, named: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        read(item(mark))
+    assert str(caught.value).startswith(f"test_a.py::test_b: @pytest.mark.{mark.mark.name}: ")
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "given_",
+    [
+        {"iterations": True},
+        {"iterations": "many"},
+        {"warmup": -1},
+        {"margin": True},
+        {"margin": [0.1]},
+        {"gate": 5},
+        {"gate": ""},
+        {"gate": ()},
+        {"gate": ["ttft.p50", 5]},
+    ],
+)
+def test_a_call_that_cannot_be_meant_is_refused(given_: dict[str, Any]) -> None:
+    with pytest.raises(SpecError, match=next(iter(given_))):
+        call_settings(**given_)
+
+
+@pytest.mark.parametrize("name", ["clock", "auto", "exact", "cpu"])
+def test_a_margin_for_a_set_of_metrics_is_not_lost(name: str) -> None:
+    """It is either refused or holds for the metrics of the set."""
+    try:
+        margins = call_settings(margin={name: 0.2}).margins
+    except SpecError:
+        return
+    assert name not in margins
+    assert set(margins.values()) == {0.2}
+
+
+def test_what_a_call_says() -> None:
+    found = call_settings(iterations="3", warmup=0, margin="0.25", gate="clock,exact")
+    assert found == CheckSettings(3, 0, 0.25, {}, ("clock", "exact"))
+    assert call_settings() == CheckSettings()
+    assert call_settings(margin={}) == CheckSettings()
+
+
+optional = CheckSettings(None, None, None, {}, None)
+some = st.builds(
+    CheckSettings,
+    iterations=st.none() | st.integers(1, 9),
+    warmup=st.none() | st.integers(0, 9),
+    margin=st.none() | st.floats(0, 1),
+    margins=st.dictionaries(st.sampled_from(["ttft.p50", "e2e.p50"]), st.floats(0, 1)),
+    gate=st.none() | st.just(()) | st.tuples(st.just("clock")),
+)
+
+
+@relaxed
+@given(some, some, some)
+def test_settings_over_settings(a: CheckSettings, b: CheckSettings, c: CheckSettings) -> None:
+    assert a.over(optional) == a == optional.over(a)
+    assert a.over(b).over(c) == a.over(b.over(c))
+    both = a.over(b)
+    for name in ("iterations", "warmup", "margin", "gate"):
+        mine = getattr(a, name)
+        assert getattr(both, name) == (getattr(b, name) if mine is None else mine)
+    assert both.margins == {**b.margins, **a.margins}
+
+
+def test_the_runs_settings_leave_nothing_open() -> None:
+    for found in (optional.over(DEFAULTS), CheckSettings(warmup=0, margin=0.0).over(DEFAULTS)):
+        assert None not in (found.iterations, found.warmup, found.margin, found.gate)
+    assert CheckSettings(warmup=0, margin=0.0).over(DEFAULTS) == CheckSettings(10, 0, 0.0, {}, ("auto",))
+
+
+def test_loading_the_plugin_imports_nothing_heavy() -> None:
+    program = (
+        "import sys, pytest; before = set(sys.modules); import pytest_vllmperf.plugin;"
+        "print(*sorted({name.split('.')[0] for name in set(sys.modules) - before}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    heavy = {"numpy", "scipy", "pydantic", "torch", "vllm", "transformers", "pynvml", "psutil", "tabulate", "filelock"}
+    assert "pytest_vllmperf" in done.stdout.split()
+    assert heavy.isdisjoint(done.stdout.split())
+
+
+def test_every_marker_is_declared_with_all_its_keywords() -> None:
+    declared = {text.split("(")[0]: text for text in options.MARKERS}
+    assert set(declared) == {"vllm", "gpu", "vllmperf"}
+    for name in ("iterations", "warmup", "margin", "gate"):
+        assert f"{name}=" in declared["vllmperf"]
+    for name in ("min_vram", "min_compute", "count"):
+        assert f"{name}=" in declared["gpu"]
