@@ -5,6 +5,7 @@ python bench/unarmed.py [PAIRS]
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 LIMIT_MS = 15.0
 HEAVY = ("torch", "vllm", "numpy", "scipy", "pydantic", "pynvml", "psutil")
 WITHOUT = ["-p", "no:vllmperf"]
+WITH = ["-p", "vllmperf"]
 PROBE = f"""
 import sys
 
@@ -32,15 +34,15 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "test_probe.py").write_text(PROBE)
         Path(folder, "pytest.ini").write_text("[pytest]\n")
-        for arguments in ([], WITHOUT):
+        for arguments in (WITH, WITHOUT):
             seconds(folder, arguments)  # the first run of each compiles byte code
         with_plugin, without, differences = [], [], []
         for number in range(pairs):
-            order = [[], WITHOUT] if number % 2 == 0 else [WITHOUT, []]
+            order = [WITH, WITHOUT] if number % 2 == 0 else [WITHOUT, WITH]
             taken = {tuple(arguments): seconds(folder, arguments) for arguments in order}
-            with_plugin.append(taken[()])
+            with_plugin.append(taken[tuple(WITH)])
             without.append(taken[tuple(WITHOUT)])
-            differences.append((taken[()] - taken[tuple(WITHOUT)]) * 1e3)
+            differences.append((taken[tuple(WITH)] - taken[tuple(WITHOUT)]) * 1e3)
     median = statistics.median(differences)
     low, _, high = statistics.quantiles(differences, n=4)
     print(f"unarmed run, {pairs} pairs: with {statistics.median(with_plugin) * 1e3:.0f} ms, "
@@ -51,10 +53,10 @@ def main() -> int:
 
 def seconds(folder: str, arguments: list[str]) -> float:
     """One whole pytest process; the probe fails it when something heavy was imported."""
-    # pytest-benchmark and xdist import things of their own; both sides leave them out
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:benchmark", *arguments]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+    env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # other plugins would only add noise to both sides
     started = time.perf_counter()
-    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, cwd=folder, env=env, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - started
 
 

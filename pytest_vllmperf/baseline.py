@@ -53,7 +53,8 @@ class BaselineStore:
 
     def path(self, profile: str, module: str) -> Path:
         """Where a test module's baseline lies; `module` is its path as in a node id."""
-        return self.root / profile / Path(module).with_suffix(".json")
+        parts = [part for part in Path(module).with_suffix(".json").parts if part not in ("..", "/")]
+        return self.root / profile / Path(*parts)  # also for a module outside the root directory
 
     def read(self, profile: str, module: str) -> BaselineFile:
         """The stored checks of a module; an empty file where nothing is stored.

@@ -18,6 +18,7 @@ from pytest_vllmperf.workload import Workload
 
 # Instruction sets that decide which kernels vLLM's CPU build runs.
 _ISA_FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8", "asimd", "sve", "bf16")
+_SECRET = re.compile("TOKEN|KEY|SECRET|PASSWORD|CREDENTIAL|AUTH", re.IGNORECASE)
 
 
 def fingerprint(
@@ -41,7 +42,7 @@ def fingerprint(
     }
     soft = {
         **{f"engine argument {name}": json.dumps(value) for name, value in spec.args.items()},
-        **{f"engine environment {name}": value for name, value in spec.env},
+        **{f"engine environment {name}": _shown_value(name, value) for name, value in spec.env},
         "model name": _shown_model(spec.model),
         "plugin": __version__,
         "system": f"{platform.system()} {platform.release()}",
@@ -87,6 +88,8 @@ def model_digest(model: str) -> str:
     A hub name stands for itself. Weights are not read: an 8B model would take longer to hash than to load.
     """
     folder = Path(model)
+    if folder.is_file():  # all of the model in one file, such as a GGUF
+        return hashlib.sha256(f"{folder.name} {folder.stat().st_size}".encode()).hexdigest()[:16]
     if not folder.is_dir():
         return model
     digest = hashlib.sha256()
@@ -125,6 +128,13 @@ def _cpuinfo(field: str) -> str | None:
         return None
     match = re.search(rf"^{re.escape(field)}\s*:\s*(.*)$", text, re.MULTILINE)
     return match[1].strip() if match else None
+
+
+def _shown_value(name: str, value: str) -> str:
+    """A variable's value; of a secret only a fingerprint, as baselines are committed."""
+    if _SECRET.search(name):
+        return f"sha256 {hashlib.sha256(value.encode()).hexdigest()[:12]}"
+    return value
 
 
 def _shown_model(model: str) -> str:

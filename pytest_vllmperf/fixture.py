@@ -63,8 +63,10 @@ class TestContext:
         """The name of the next check in the baseline file: the test's, and the check's own behind it.
 
         Raises:
-            SpecError: for a name that this test has used already.
+            SpecError: for a name that this test has used already, or that could be mistaken for a test's.
         """
+        if name is not None and (not name or "]" in name or CHECK_SEPARATOR in name):
+            raise SpecError(f"{self.nodeid}: a check cannot be called {name!r}; leave ']' and '{CHECK_SEPARATOR}' out")
         test = self.nodeid.split("::", 1)[1] if "::" in self.nodeid else self.nodeid
         if name is None and self.checks:
             name = str(len(self.checks) + 1)

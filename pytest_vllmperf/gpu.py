@@ -25,9 +25,10 @@ def parse_size(text: object) -> int:
     if isinstance(text, int) and not isinstance(text, bool) and text > 0:
         return text
     match = _SIZE.fullmatch(text) if isinstance(text, str) else None
-    if match is None or match[2] not in _UNITS or float(match[1]) <= 0:
+    size = int(float(match[1]) * _UNITS.get(match[2], 0)) if match is not None else 0
+    if size < 1:
         raise SpecError(f"{text!r} is not a size; write a number and one of {', '.join(_UNITS)}, such as '16GiB'")
-    return int(float(match[1]) * _UNITS[match[2]])
+    return size
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,11 @@ class GpuRequirement:
             SpecError: for a regular expression that does not compile, an impossible size, compute capability or
                 count.
         """
+        if not isinstance(name, str):
+            raise SpecError(f"gpu({name!r}): the name must be a string")
         try:
             re.compile(name)
-        except (re.error, TypeError) as error:
+        except re.error as error:
             raise SpecError(f"gpu({name!r}): not a regular expression: {error}") from None
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise SpecError(f"count={count!r} must be a whole number of at least 1")
@@ -160,7 +163,7 @@ def visible(found: Sequence[GpuDevice], cuda_visible_devices: str | None) -> tup
         return tuple(found)
     chosen: list[GpuDevice] = []
     for word in (word.strip() for word in cuda_visible_devices.split(",")):
-        by_number = found[int(word)] if word.isdigit() and int(word) < len(found) else None
+        by_number = found[int(word)] if word.isdecimal() and int(word) < len(found) else None
         match = by_number or next((d for d in found if word and d.uuid.startswith(word)), None)
         if match is None:
             break

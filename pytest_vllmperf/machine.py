@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from importlib import metadata
 from pathlib import Path
 
@@ -30,7 +31,8 @@ def device() -> str:
     ]
     if not names:
         return _line(Path("/proc/cpuinfo"), r"model name\s*:\s*(.+)") or "CPU"
-    return names[0] if len(names) == 1 else f"{len(names)} x {names[0]}"
+    counts = Counter(names)
+    return ", ".join(name if count == 1 else f"{count} x {name}" for name, count in counts.items())
 
 
 def driver() -> str | None:

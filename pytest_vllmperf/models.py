@@ -176,6 +176,7 @@ def _tensor_shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
 
 def _write_weights(folder: Path, shape: Shape) -> None:
     """Norms of one, all else normal with standard deviation 0.02, as Llama is initialised."""
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     generator = np.random.Generator(np.random.PCG64(shape.seed))
@@ -184,7 +185,10 @@ def _write_weights(folder: Path, shape: Shape) -> None:
         norm = len(size) == 1
         drawn = np.ones(size) if norm else generator.standard_normal(size, dtype=np.float64) * 0.02
         tensors[name] = drawn.astype(np.float32)
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    try:
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    except SafetensorError as error:
+        raise OSError(str(error)) from None
 
 
 def _write_tokenizer(folder: Path, shape: Shape) -> None:
@@ -201,7 +205,7 @@ def _write_tokenizer(folder: Path, shape: Shape) -> None:
         show_progress=False,
     )
     tokenizer.train_from_iterator(_training_text(shape.seed), trainer)
-    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
     _write_json(
         folder / "tokenizer_config.json",
         {

@@ -163,7 +163,7 @@ def _count(lowest: int) -> Callable[[str, Any], int]:
 def _number(lowest: float, *, exclusive: bool) -> Callable[[str, Any], float]:
     def parse(where: str, value: Any) -> float:
         try:
-            number = float(value)
+            number = float("nan") if isinstance(value, bool) else float(value)
         except (TypeError, ValueError):
             number = float("nan")
         if not (number > lowest if exclusive else number >= lowest) or number == float("inf"):
@@ -176,7 +176,11 @@ def _number(lowest: float, *, exclusive: bool) -> Callable[[str, Any], float]:
 def _words(where: str, value: Any) -> tuple[str, ...]:
     from pytest_vllmperf.metrics.table import resolve_gate
 
+    if not isinstance(value, (str, list, tuple)):
+        raise SpecError(f"{where}: {value!r} is not a list of metric names")
     words = tuple(value.replace(",", " ").split()) if isinstance(value, str) else tuple(value)
+    if not words:
+        raise SpecError(f"{where}: names no metric, so that nothing would be gated")
     try:
         resolve_gate(words, "cpu")
     except SpecError as error:
@@ -261,8 +265,11 @@ def call_settings(
         SpecError: for a count, margin or metric that cannot be meant.
     """
     by_metric = dict(margin) if isinstance(margin, Mapping) else {}
-    for name in by_metric:
-        _words("margin", (name,))
+    from pytest_vllmperf.metrics.table import METRICS
+
+    unknown = [name for name in by_metric if name not in METRICS]
+    if unknown:
+        raise SpecError(f"margin: no metric is called {unknown[0]!r}; metrics: {', '.join(METRICS)}")
     return CheckSettings(
         iterations=None if iterations is None else _ITERATIONS("iterations", iterations),
         warmup=None if warmup is None else _WARMUP("warmup", warmup),

@@ -118,6 +118,8 @@ def _as_json(value: object) -> object:
 
 
 def _environment(env: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    if not isinstance(env, Mapping):
+        raise SpecError(f"env must map names to values, not {env!r}")
     for name, value in env.items():
         if not isinstance(value, str):
             raise SpecError(f"env[{name!r}] must be a string, not {value!r}")
@@ -128,6 +130,8 @@ def _interpreter(python: str | os.PathLike[str] | None) -> str:
     """The interpreter's path, not resolved: the link's own place is what makes a virtual environment."""
     if python is None:
         return sys.executable
+    if not isinstance(python, (str, os.PathLike)):
+        raise SpecError(f"python={python!r} must be the path of an interpreter")
     wanted = os.fspath(python)
     found = shutil.which(wanted)
     if found is None:

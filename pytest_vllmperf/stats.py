@@ -86,4 +86,6 @@ def ratio_interval(a: Sequence[float], b: Sequence[float], confidence: float = 0
         return RatioInterval(math.exp(mean), 0.0, math.inf, confidence, 1)
     quantile = float(special.stdtrit(len(logs) - 1, 0.5 + confidence / 2))
     half = quantile * float(logs.std(ddof=1)) / math.sqrt(len(logs))
-    return RatioInterval(math.exp(mean), math.exp(mean - half), math.exp(mean + half), confidence, len(logs))
+    with np.errstate(over="ignore"):  # an upper bound beyond all numbers is infinity
+        low, middle, high = (float(bound) for bound in np.exp([mean - half, mean, mean + half]))
+    return RatioInterval(middle, low, high, confidence, len(logs))

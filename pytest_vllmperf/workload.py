@@ -87,9 +87,10 @@ class Workload:
         _check_count("requests", requests)
         _check_concurrency(concurrency)
         shortest = _check_length("input_tokens", input_tokens)[0]
-        if not 0 <= shared_prefix_tokens < shortest:
+        whole = isinstance(shared_prefix_tokens, int) and not isinstance(shared_prefix_tokens, bool)
+        if not whole or not 0 <= shared_prefix_tokens < shortest:
             raise WorkloadError(
-                f"shared_prefix_tokens={shared_prefix_tokens} must be at least 0 and below input_tokens={shortest}"
+                f"shared_prefix_tokens={shared_prefix_tokens!r} must be at least 0 and below input_tokens={shortest}"
             )
         return cls(
             kind="synthetic",
@@ -118,7 +119,8 @@ class Workload:
         Raises:
             WorkloadError: for an empty list, an entry that is not text, or a length below 1.
         """
-        if isinstance(prompts, str) or not prompts or not all(isinstance(p, str) and p for p in prompts):
+        listed = isinstance(prompts, (list, tuple)) and len(prompts) > 0
+        if not listed or not all(isinstance(p, str) and p for p in prompts):
             raise WorkloadError("prompts must be a list of one or more non-empty strings")
         return cls._listed("prompts", tuple(prompts), output_tokens, concurrency, ignore_eos, temperature, seed)
 
@@ -138,13 +140,9 @@ class Workload:
         Raises:
             WorkloadError: for an empty list, a message without role or content, or a length below 1.
         """
-        if not chats:
-            raise WorkloadError("chats must hold one chat or more")
-        for number, messages in enumerate(chats):
-            whole = not isinstance(messages, (str, Mapping)) and len(messages) > 0
-            if not whole or not all(isinstance(m, Mapping) and {"role", "content"} <= set(m) for m in messages):
-                raise WorkloadError(f"chat {number} must be a list of messages with 'role' and 'content'")
-        encoded = tuple(json.dumps([dict(m) for m in messages], sort_keys=True) for messages in chats)
+        if not isinstance(chats, (list, tuple)) or not chats:
+            raise WorkloadError("chats must be a list of one chat or more")
+        encoded = tuple(_encode_chat(number, messages) for number, messages in enumerate(chats))
         return cls._listed("chat", encoded, output_tokens, concurrency, ignore_eos, temperature, seed)
 
     @classmethod
@@ -209,6 +207,16 @@ class Workload:
             own = draw.choices(ordinary, k=length - len(prefix))
             requests.append(Request(index, _draw_length(draw, self.output_tokens), prompt_token_ids=(*prefix, *own)))
         return tuple(requests)
+
+
+def _encode_chat(number: int, messages: object) -> str:
+    whole = isinstance(messages, (list, tuple)) and len(messages) > 0
+    if not whole or not all(isinstance(m, Mapping) and {"role", "content"} <= set(m) for m in messages):  # type: ignore[attr-defined]
+        raise WorkloadError(f"chat {number} must be a list of messages with 'role' and 'content'")
+    try:
+        return json.dumps([dict(m) for m in messages], sort_keys=True)  # type: ignore[attr-defined]
+    except (TypeError, ValueError) as error:
+        raise WorkloadError(f"chat {number} has content that is not JSON: {error}") from None
 
 
 def _prompt_request(index: int, text: str, output_tokens: int) -> Request:

@@ -55,16 +55,29 @@ class ForkServer:
         self._children: dict[int, Child] = {}
         self.import_seconds = 0.0
         self._control, child_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with child_end, self._log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [python, str(_SCRIPT), str(child_end.fileno()), str(os.getpid())],
+        try:
+            with child_end:
+                self._process = self._start(child_end, {**os.environ, "TMPDIR": str(folder), **env})
+        except OSError as error:
+            self._control.close()
+            raise EngineStartError(f"{python} cannot be started: {error.strerror or error}") from None
+
+    def _start(self, child_end: socket.socket, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        with self._log.open("ab") as output:
+            return subprocess.Popen(
+                [self._python, str(_SCRIPT), str(child_end.fileno()), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 pass_fds=[child_end.fileno()],
-                env={**os.environ, "TMPDIR": str(folder), **env},
+                env=env,
                 start_new_session=True,  # a Ctrl-C at the terminal is the parent's to handle
             )
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs; the out-of-memory killer likes it."""
+        return self._process.poll() is None
 
     def wait_ready(self, timeout: float, on_tick: Callable[[float], None]) -> None:
         """Until vLLM is imported.
@@ -139,11 +152,9 @@ class ForkServer:
             if not wanted or event["event"] == wanted:
                 return event
         self._process.kill()
-        raise EngineStartError(
-            f"{self._python} did not finish importing vLLM within {timeout:g} s; "
-            "raise vllmperf_start_timeout if it needs longer",
-            log.tail(self._log),
-        )
+        doing = "fork an engine" if wanted else "finish importing vLLM"
+        advice = "" if wanted else "; raise vllmperf_start_timeout if it needs longer"
+        raise EngineStartError(f"{self._python} did not {doing} within {timeout:g} s{advice}", log.tail(self._log))
 
     def _readable(self, timeout: float) -> bool:
         ready, _, _ = select.select([self._control], [], [], timeout)

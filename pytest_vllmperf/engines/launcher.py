@@ -75,9 +75,10 @@ class Launcher:
         """
         env = {**device_env, **dict(spec.env)}
         key = (spec.python, tuple(sorted(env.items())))
+        if key in self._servers and not self._servers[key].alive:
+            self._servers.pop(key).close()
         if key not in self._servers:
-            folder = self.folder / str(len(self._servers))
-            folder.mkdir(exist_ok=True)
+            folder = Path(tempfile.mkdtemp(dir=self.folder, prefix=""))
             server = ForkServer(spec.python, env, folder)
             try:
                 server.wait_ready(self._timeouts.start, lambda waited: progress("importing vLLM", waited))

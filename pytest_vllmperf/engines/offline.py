@@ -89,7 +89,7 @@ class OfflineEngine:
             self._timeouts.operation,
         )
         if "error" in answer:
-            message = f"{self.spec.name}: {answer['error']['message']}"
+            message = f"{self.spec.name}: {_refusal(answer['error'])}"
             if answer["error"]["type"] == "ValueError":
                 raise WorkloadError(message)
             raise EngineError(message, self._log_tail())

@@ -18,7 +18,7 @@ from pytest_vllmperf.metrics.records import EngineFacts, RequestRecord, RunResul
 from pytest_vllmperf.spec import EngineSpec
 from pytest_vllmperf.workload import Request
 
-_WORDS_PER_TOKEN = 1
+FAILURES = ("", "load", "run", "short")
 _KV_BYTES_PER_TOKEN = 1024
 
 
@@ -75,6 +75,8 @@ class SimulatedEngine:
             self._script = Script(**spec.args)
         except TypeError as error:
             raise EngineStartError(f"the simulated engine refused {spec.name}: {error}") from None
+        if self._script.max_num_seqs < 1 or self._script.fail not in FAILURES:
+            raise EngineStartError(f"the simulated engine refused {spec.name}: max_num_seqs or fail cannot be meant")
         if self._script.fail == "load":
             raise EngineStartError(f"the simulated engine refused {spec.name}: scripted failure", "scripted log")
         self._clock = 0.0
@@ -151,7 +153,7 @@ def _prompt_tokens(request: Request) -> int:
     if request.prompt_token_ids is not None:
         return len(request.prompt_token_ids)
     if request.prompt is not None:
-        return len(request.prompt.split()) * _WORDS_PER_TOKEN
+        return len(request.prompt.split())
     return sum(len(message["content"].split()) for message in request.messages or ())
 
 

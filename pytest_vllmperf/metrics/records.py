@@ -153,6 +153,8 @@ class Distribution:
             NotMeasuredError: when the engine did not observe it.
             AttributeError: for any other name.
         """
+        if point.startswith("_"):  # asked for by copy and pickle before the fields are there
+            raise AttributeError(point)
         if f"{self.name}.{point}" not in METRICS:
             raise AttributeError(f"{self.name} has mean, p50, p90, p95 and p99, not {point}")
         return self.measurement.value(f"{self.name}.{point}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from pytest_vllmperf.checks import CHECK_SEPARATOR, CheckRecord
+from pytest_vllmperf.checks import CheckRecord, split_name
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.report import units
 from pytest_vllmperf.stats import RatioInterval
@@ -19,7 +19,7 @@ _COLUMNS = (
     ("tpot.p50", "TPOT p50"),
     ("e2e.p50", "E2E p50"),
 )
-_NAME_WIDTH = 26
+_NAME_WIDTH = 20
 
 
 def metric_line(judged: MetricVerdict, *, gated: bool = True) -> str:
@@ -61,7 +61,7 @@ def failure_lines(record: CheckRecord, changed: Sequence[str], command: str) -> 
 
 def properties(record: CheckRecord) -> list[tuple[str, object]]:
     """A check as JUnit properties: its status, and every metric in the unit of the table."""
-    prefix = f"vllmperf.{record.name.partition(CHECK_SEPARATOR)[2]}".rstrip(".")
+    prefix = f"vllmperf.{split_name(record.name)[1]}".rstrip(".")
     status = "recorded" if record.verdict is None else record.verdict.status.value
     values = [(f"{prefix}.{metric}", f"{value:.7g}") for metric, value in record.values.items()]
     return [(f"{prefix}.status", status), (f"{prefix}.profile", record.profile), *values]
@@ -90,7 +90,7 @@ def summary(checks: Sequence[CheckRecord]) -> list[str]:
     rows = [_row(check) for check in sorted(checks, key=lambda check: (check.module, check.name))]
     heads = ["test", "verdict", *(head for _, head in _COLUMNS)]
     align = ["left", "left", *("right" for _ in _COLUMNS)]
-    table = tabulate(rows, heads, tablefmt="plain", colalign=align, disable_numparse=True)
+    table = tabulate(rows, heads, tablefmt="plain", colalign=align, disable_numparse=True, preserve_whitespace=True)
     return [*table.splitlines(), *_remarks(checks)]
 
 
@@ -134,7 +134,10 @@ def books(
     lines = [f"written: {_relative(path, rootdir)}" for path in written]
     lines += [f"removed from the baseline: {name} (its test no longer exists)" for name in pruned]
     for (profile, module), names in stale.items():
-        lines += [f"stale: {profile}/{module}.json: {name} (its test no longer exists)" for name in names]
+        lines += [
+            f"stale: {profile}/{Path(module).with_suffix('.json')}: {name} (its test no longer exists)"
+            for name in names
+        ]
     if stale:
         lines.append("  an update of the whole module without a failure removes stale entries")
     return lines

@@ -31,7 +31,7 @@ def pair(metric: str, before: float | None, now: float | None) -> str:
 def seconds(number: float) -> str:
     """Four significant digits in s, ms or us."""
     for factor, unit in ((1.0, "s"), (1e3, "ms")):
-        if abs(number) * factor >= 1:
+        if float(f"{abs(number) * factor:.4g}") >= 1:
             return f"{_digits(number * factor)} {unit}"
     return f"{_digits(number * 1e6)} us" if number else "0 s"
 

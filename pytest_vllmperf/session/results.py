@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_vllmperf.baseline import BaselineStore, Entry
-from pytest_vllmperf.checks import CHECK_SEPARATOR, CheckRecord
+from pytest_vllmperf.checks import CheckRecord, split_name
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Results:
                 ):
                     continue
                 stored = store.read(stored_profile, module).tests
-                gone = [name for name in sorted(stored) if name.split(CHECK_SEPARATOR)[0] not in tests.names]
+                gone = [name for name in sorted(stored) if split_name(name)[0] not in tests.names]
                 if gone:
                     found[stored_profile, module] = gone
         return found

@@ -53,11 +53,6 @@ def test_last_failed_runs_what_has_no_baseline(project: Project) -> None:
     assert sorted(project.stored()) == ["test_a", "test_b"]
 
 
-def test_failed_first_keeps_tests_of_one_engine_together(slower: Project) -> None:
-    slower.run("--vllmperf").assert_outcomes(passed=1, failed=2)
-    slower.run("--vllmperf", "--ff").assert_outcomes(passed=1, failed=2)
-
-
 def test_k_runs_and_shows_what_it_names(slower: Project) -> None:
     result = slower.run("--vllmperf", "-k", "test_a")
     result.assert_outcomes(passed=1, deselected=2)

@@ -89,8 +89,8 @@ def test_strict_markers_and_list(project: Project) -> None:
     project.perf_tests(marks=['@pytest.mark.gpu("H200")', "@pytest.mark.vllmperf(margin=0.1)"])
     project.run("--strict-markers").assert_outcomes(skipped=1)
     result = project.run("--markers")
-    for name in ("vllm(model,", "gpu(name=''", "vllmperf(\\*"):
-        result.stdout.fnmatch_lines([f"@pytest.mark.{name.replace(chr(92), '')[:6]}*: *"])
+    for name in ("vllm(model", "gpu(name", "vllmperf("):
+        result.stdout.fnmatch_lines([f"@pytest.mark.{name}*: *"])
     for keyword in ("backend", "python", "env", "min_vram", "min_compute", "count", "iterations", "warmup", "margin"):
         assert f"{keyword}=" in result.stdout.str()
 

@@ -95,17 +95,16 @@ def test_other_tests_are_recorded_beside_a_failing_one(project: Project) -> None
     assert list(project.stored()) == ["test_a"]
 
 
-def test_a_check_inside_a_fixture_is_recorded(project: Project) -> None:
-    project.module("""
+@pytest.mark.parametrize("body", ["vllmperf.check(run); yield", "yield; vllmperf.check(run)"], ids=["before", "after"])
+def test_a_check_inside_a_fixture_is_recorded(project: Project, body: str) -> None:
+    project.module(f"""
 @pytest.fixture
 def checked(vllmperf):
     run = vllmperf.measure(WORK)
-    vllmperf.check(run)
-    return run
+    {body}
 
 @pytest.mark.vllm("sim", backend="simulated", step_seconds=0.01)
-def test_fixture(checked):
-    assert checked.output_throughput > 0
+def test_fixture(checked): pass
 """)
     project.record()
     assert list(project.stored()) == ["test_fixture"]
