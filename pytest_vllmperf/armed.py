@@ -66,6 +66,8 @@ class ArmedPlugin:
         self._results = Results()
         self._perf = PerfSession(settings, self._progress)
         self._notes: list[str] = []
+        self._failed: set[str] = set()
+        self._ended: set[str] = set()
 
     def fixture(self, item: pytest.Item) -> VllmPerf:
         """A test's fixture, once its GPU is known to exist."""
@@ -78,6 +80,8 @@ class ArmedPlugin:
         context = TestContext(
             nodeid=item.nodeid,
             rootdir=self._config.rootpath,
+            started_in=self._config.invocation_params.dir,
+            arguments=options.repeated(self._config),
             spec=marked.spec,
             gpu=marked.gpu,
             settings=marked.settings.over(self._settings.check),
@@ -117,7 +121,7 @@ class ArmedPlugin:
             if isinstance(error, EngineError) and error.log_tail:
                 report.sections.append(("end of the engine's log", error.log_tail))
         context = item.stash.get(_CONTEXT, None)
-        if context is not None and call.when == "call":
+        if context is not None and call.when == "teardown":  # fixtures may check after the test
             report.vllmperf = [  # type: ignore[attr-defined]
                 check.model_dump(mode="json") for check in context.checks
             ]
@@ -130,14 +134,13 @@ class ArmedPlugin:
             self._perf.release()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take in a finished test, here or from a worker."""
-        module = collection.module_of(report.nodeid)
+        """Take in a test that has come to its end, here or from a worker."""
         if report.failed:
-            self._results.failed_modules.add(module)
-        checks = getattr(report, "vllmperf", None)
-        if checks:
-            records = [CheckRecord.model_validate(check) for check in checks]
-            self._results.add(records, passed=report.passed)
+            self._failed.add(report.nodeid)
+        if report.when == "teardown":
+            self._ended.add(report.nodeid)
+            records = [CheckRecord.model_validate(check) for check in getattr(report, "vllmperf", ())]
+            self._results.add(records, passed=report.nodeid not in self._failed)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
@@ -155,6 +158,13 @@ class ArmedPlugin:
             self._config.workeroutput[_OUTPUT] = told  # type: ignore[attr-defined]
             return
         self._results.modules.update(modules)
+        self._results.failed_modules |= {
+            module
+            for module, tests in self._results.modules.items()
+            if any(
+                f"{module}::{name}" in self._failed or f"{module}::{name}" not in self._ended for name in tests.names
+            )
+        }
         try:
             self._write(exitstatus)
         except BaselineError as error:
@@ -174,10 +184,12 @@ class ArmedPlugin:
         results = self._results
         try:
             stale = results.stale(self._perf.store)
+            orphans = results.orphans(self._perf.store, self._config.rootpath)
         except BaselineError as error:
-            stale, self._notes = {}, [*self._notes, f"ERROR: {error}"]
+            stale, orphans, self._notes = {}, [], [*self._notes, f"ERROR: {error}"]
         lines = terminal.summary(results.checks)
-        lines += terminal.books(results.written, results.pruned, stale, self._config.rootpath) + self._notes
+        lines += terminal.books(results.written, results.pruned, stale, orphans, rootdir=self._config.rootpath)
+        lines += self._notes
         if lines:
             profiles = sorted({check.profile for check in results.checks})
             terminalreporter.section(terminal.summary_title(profiles))

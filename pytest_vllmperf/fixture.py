@@ -37,6 +37,8 @@ class TestContext:
     Attributes:
         nodeid: its node id.
         rootdir: what the node id starts from.
+        started_in: where pytest was started.
+        arguments: what a command that records this test needs besides.
         spec: what its `vllm` marker names.
         gpu: what its `gpu` marker asks for.
         settings: what its `vllmperf` marker says, over the run's settings.
@@ -48,6 +50,8 @@ class TestContext:
 
     nodeid: str
     rootdir: Path
+    started_in: Path
+    arguments: tuple[str, ...]
     spec: EngineSpec | None
     gpu: GpuRequirement | None
     settings: CheckSettings
@@ -78,8 +82,8 @@ class TestContext:
     def record_command(self) -> str:
         """The command that records this test's baseline, from where pytest was started."""
         path, _, test = self.nodeid.partition("::")
-        shown = os.path.relpath(self.rootdir / path)
-        return f"pytest --vllmperf-update-new {shlex.quote(f'{shown}::{test}')}"
+        shown = os.path.relpath(self.rootdir / path, self.started_in)
+        return shlex.join(["pytest", "--vllmperf-update-new", *self.arguments, f"{shown}::{test}"])
 
 
 class VllmPerf:

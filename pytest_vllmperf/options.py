@@ -55,12 +55,12 @@ class CheckSettings:
     gate: tuple[str, ...] | None = None
 
     def over(self, other: CheckSettings) -> CheckSettings:
-        """These settings, with what they leave open taken from `other`."""
+        """These settings, with what they leave open taken from `other`; a margin for all leaves nothing open."""
         return CheckSettings(
             iterations=other.iterations if self.iterations is None else self.iterations,
             warmup=other.warmup if self.warmup is None else self.warmup,
             margin=other.margin if self.margin is None else self.margin,
-            margins={**other.margins, **self.margins},
+            margins=self.margins if self.margin is not None else {**other.margins, **self.margins},
             gate=other.gate if self.gate is None else self.gate,
         )
 
@@ -106,16 +106,26 @@ def add_options(parser: pytest.Parser) -> None:
             metavar="VALUE",
             help=f"overrides ini {PREFIX}{name}",
         )
-        parser.addini(PREFIX + name, text, default=None)
+        if name == "gate":
+            parser.addini(PREFIX + name, text, type="args", default=None)
+        else:
+            parser.addini(PREFIX + name, text, default=None)
 
 
 PREFIX = "vllmperf_"
 FIXTURE = "vllmperf"
+NOT_ARMED = "needs --vllmperf"
 
 
 def armed(config: pytest.Config) -> bool:
     """Whether any flag asks for performance tests to run."""
     return any(config.getoption(name) for name in ("vllmperf", "vllmperf_update", "vllmperf_update_new"))
+
+
+def repeated(config: pytest.Config) -> tuple[str, ...]:
+    """The arguments of this run that a command about the same baselines has to repeat."""
+    folder = config.getoption(PREFIX + "baselines")
+    return ("--vllmperf-baselines", str(folder)) if folder else ()
 
 
 def settings(config: pytest.Config) -> Settings:
@@ -144,7 +154,7 @@ def _setting(config: pytest.Config, name: str, parse: Callable[[str, Any], Any])
     if option is not None:
         return parse(f"--vllmperf-{name.replace('_', '-')}", option)
     ini = config.getini(PREFIX + name)
-    return None if ini in (None, "") else parse(f"ini setting {PREFIX}{name}", ini)
+    return None if ini in (None, "", []) else parse(f"ini setting {PREFIX}{name}", ini)
 
 
 def _count(lowest: int) -> Callable[[str, Any], int]:
@@ -178,7 +188,8 @@ def _words(where: str, value: Any) -> tuple[str, ...]:
 
     if not isinstance(value, (str, list, tuple)):
         raise SpecError(f"{where}: {value!r} is not a list of metric names")
-    words = tuple(value.replace(",", " ").split()) if isinstance(value, str) else tuple(value)
+    listed = [value] if isinstance(value, str) else value
+    words = tuple(word for item in listed for word in str(item).replace(",", " ").split())
     if not words:
         raise SpecError(f"{where}: names no metric, so that nothing would be gated")
     try:

@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not options.armed(config):
         for item in items:
             if options.FIXTURE in getattr(item, "fixturenames", ()):
-                item.add_marker(pytest.mark.skip(reason="needs --vllmperf"))
+                item.add_marker(pytest.mark.skip(reason=options.NOT_ARMED))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -60,6 +60,8 @@ def pytest_benchmark_update_machine_info(machine_info: dict[str, object]) -> Non
 @pytest.fixture
 def vllmperf(request: pytest.FixtureRequest) -> VllmPerf:
     """Measure vLLM engines, check them against the stored baseline, compare two of them."""
+    if not options.armed(request.config):  # asked for while the test ran
+        pytest.skip(options.NOT_ARMED)
     from pytest_vllmperf import armed
 
     return armed.fixture(request.config, request.node)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 PERCENTILES = (50, 90, 95, 99)
 
@@ -84,6 +83,8 @@ def ratio_interval(a: Sequence[float], b: Sequence[float], confidence: float = 0
     mean = float(logs.mean())
     if len(logs) == 1:
         return RatioInterval(math.exp(mean), 0.0, math.inf, confidence, 1)
+    from scipy import special  # half a second that only a comparison needs
+
     quantile = float(special.stdtrit(len(logs) - 1, 0.5 + confidence / 2))
     half = quantile * float(logs.std(ddof=1)) / math.sqrt(len(logs))
     with np.errstate(over="ignore"):  # an upper bound beyond all numbers is infinity

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ _COLUMNS = (
     ("e2e.p50", "E2E p50"),
 )
 _NAME_WIDTH = 20
+_WIDTH = 80
 
 
 def metric_line(judged: MetricVerdict, *, gated: bool = True) -> str:
@@ -54,7 +56,9 @@ def failure_lines(record: CheckRecord, changed: Sequence[str], command: str) -> 
     if verdict.status is Status.INVALID and verdict.reasons:
         return [f"INVALID  {record.name}: {'; '.join(verdict.reasons)}"]
     order = sorted(verdict.metrics, key=lambda judged: judged.status is not verdict.status)
-    lines = [metric_line(judged) for judged in order]
+    own = split_name(record.name)[1]
+    lines = [f"check {own!r}:"] if own else []
+    lines += [metric_line(judged) for judged in order]
     lines += [metric_line(judged, gated=False) for judged in verdict.information]
     return lines + [f"changed since the baseline: {difference}" for difference in changed]
 
@@ -87,17 +91,24 @@ def summary(checks: Sequence[CheckRecord]) -> list[str]:
     """A table of all checks, then a line for every gated metric that is not simply OK."""
     if not checks:
         return []
-    rows = [_row(check) for check in sorted(checks, key=lambda check: (check.module, check.name))]
+    ordered = sorted(checks, key=lambda check: (check.module, check.name))
+    rows = [_row(check, name) for check, name in zip(ordered, _names(ordered), strict=True)]
     heads = ["test", "verdict", *(head for _, head in _COLUMNS)]
     align = ["left", "left", *("right" for _ in _COLUMNS)]
     table = tabulate(rows, heads, tablefmt="plain", colalign=align, disable_numparse=True, preserve_whitespace=True)
     return [*table.splitlines(), *_remarks(checks)]
 
 
-def _row(check: CheckRecord) -> list[str]:
+def _names(checks: Sequence[CheckRecord]) -> list[str]:
+    """What tells the checks apart: the name, with its module in front where another module has the same one."""
+    counts = Counter(check.name for check in checks)
+    return [check.name if counts[check.name] == 1 else f"{Path(check.module).stem}::{check.name}" for check in checks]
+
+
+def _row(check: CheckRecord, name: str) -> list[str]:
     status = "recorded" if check.verdict is None else check.verdict.status.value
     cells = [_cell(name, check.values) for name, _ in _COLUMNS]
-    return [_shorten(check.name), status, *cells]
+    return [_shorten(name), status, *cells]
 
 
 def _cell(metric: str, values: Mapping[str, float]) -> str:
@@ -115,19 +126,22 @@ def _shorten(name: str) -> str:
 
 
 def _remarks(checks: Sequence[CheckRecord]) -> list[str]:
-    return [
-        f"{check.name}: {metric_line(judged)}"
-        for check in checks
-        if check.verdict is not None
-        for judged in check.verdict.metrics
-        if judged.status is Status.IMPROVED
-    ]
+    lines: list[str] = []
+    for check in checks:
+        metrics = check.verdict.metrics if check.verdict is not None else ()
+        improved = [metric_line(judged) for judged in metrics if judged.status is Status.IMPROVED]
+        for line in improved:
+            whole = f"{check.name}: {line}"
+            lines += [whole] if len(whole) <= _WIDTH else [f"{_shorten(check.name)}:", f"  {line}"]
+    return lines
 
 
 def books(
     written: Sequence[Path],
     pruned: Sequence[str],
     stale: Mapping[tuple[str, str], Sequence[str]],
+    orphans: Sequence[Path] = (),
+    *,
     rootdir: Path,
 ) -> list[str]:
     """What became of baseline files, and which entries belong to tests that no longer exist."""
@@ -139,7 +153,9 @@ def books(
             for name in names
         ]
     if stale:
-        lines.append("  an update of the whole module without a failure removes stale entries")
+        lines.append("  an update of all of the module's tests on that hardware, without a failure, removes them")
+    lines += [f"stale: {path.name}: its test module no longer exists; delete {_relative(path, rootdir)}"
+              for path in orphans]  # fmt: skip
     return lines
 
 

@@ -73,11 +73,30 @@ class Results:
         Raises:
             BaselineError: at the first file that cannot be written; earlier ones are whole.
         """
-        for (profile, module), entries in self._by_file().items():
-            safe = prune and module not in self.failed_modules
-            gone = self.stale(store, profile).get((profile, module), []) if safe else []
-            self.written.append(store.write(profile, module, entries, gone))
-            self.pruned += gone
+        files = self._by_file()
+        gone = self._prunable(store, {profile for profile, _ in files}) if prune else {}
+        for profile, module in {**files, **gone}:
+            names = gone.get((profile, module), [])
+            self.written.append(store.write(profile, module, files.get((profile, module), {}), names))
+            self.pruned += names
+
+    def _prunable(self, store: BaselineStore, profiles: Iterable[str]) -> dict[tuple[str, str], list[str]]:
+        """Stale entries for the hardware of this run: which tests there are may depend on it."""
+        return {
+            (profile, module): names
+            for wanted in sorted(profiles)
+            for (profile, module), names in self.stale(store, wanted).items()
+            if module not in self.failed_modules
+        }
+
+    def orphans(self, store: BaselineStore, rootdir: Path) -> list[Path]:
+        """Files whose test module is neither below `rootdir` nor among the collected ones."""
+        known = {Path(module).with_suffix("").as_posix() for module in self.modules}
+        return [
+            store.path(profile, f"{module}.py")
+            for profile, module in store.modules()
+            if module not in known and not (rootdir / f"{module}.py").exists()
+        ]
 
     def _by_file(self) -> Mapping[tuple[str, str], dict[str, Entry]]:
         files: dict[tuple[str, str], dict[str, Entry]] = {}

@@ -66,3 +66,13 @@ def test_a_test_that_fails_at_its_second_check_records_neither(project: Project)
     _checks(project, "run, name='cold'", "run, name='warm', gate='nothing'")
     project.run("--vllmperf-update").assert_outcomes(failed=1)
     assert project.files() == {}
+
+
+@pytest.mark.parametrize("name", ["a # b", ""])
+def test_a_name_that_could_not_be_read_back_is_refused(project: Project, name: str) -> None:
+    _checks(project, f"run, name={name!r}")
+    result = project.run("--vllmperf-update")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([f"*test_two: a check cannot be called {name!r}*"])
+    result.stdout.no_fnmatch_line("*fixture.py*")
+    assert project.files() == {}

@@ -142,12 +142,12 @@ def test_the_title_names_the_hardware() -> None:
 
 def test_what_became_of_the_files(tmp_path: Path) -> None:
     written = [tmp_path / "baselines" / "h200" / "test_a.json", Path("/elsewhere/test_b.json")]
-    assert terminal.books(written, ["test_gone"], {}, tmp_path) == [
+    assert terminal.books(written, ["test_gone"], {}, rootdir=tmp_path) == [
         "written: baselines/h200/test_a.json",
         "written: /elsewhere/test_b.json",
         "removed from the baseline: test_gone (its test no longer exists)",
     ]
-    assert terminal.books([], [], {}, tmp_path) == []
+    assert terminal.books([], [], {}, rootdir=tmp_path) == []
 
 
 def test_a_stale_entry_is_told_with_the_file_that_holds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +155,7 @@ def test_a_stale_entry_is_told_with_the_file_that_holds_it(tmp_path: Path, monke
     store = BaselineStore(tmp_path / "baselines")
     path = store.write("h200", "tests/test_a.py", {"test_gone": Entry(engine="e", workload={}, sessions=[SESSION])})
     results = Results(modules={"tests/test_a.py": ModuleTests(frozenset({"test_here"}), whole=True)})
-    lines = terminal.books([], [], results.stale(store), tmp_path)
+    lines = terminal.books([], [], results.stale(store), rootdir=tmp_path)
     file = path.relative_to(store.root)
     assert lines[0] == f"stale: {file}: test_gone (its test no longer exists)"
     assert len(lines) == 2
