@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from pytest_vllmperf import options
+from pytest_vllmperf import flags, options
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.gpu import GpuRequirement
 from pytest_vllmperf.options import CheckSettings
@@ -32,7 +32,7 @@ class Marked:
 
 def is_performance_test(item: pytest.Item) -> bool:
     """Whether it uses the fixture."""
-    return options.FIXTURE in getattr(item, "fixturenames", ())
+    return flags.FIXTURE in getattr(item, "fixturenames", ())
 
 
 def read_markers(item: pytest.Item) -> Marked:

@@ -1,7 +1,4 @@
-"""Flags, ini settings and markers -> frozen settings. Bad input is a `SpecError` before anything is started.
-
-Imported in every pytest run: nothing heavy at the top.
-"""
+"""Flags, ini settings and markers -> frozen settings. Bad input is a `SpecError` before anything is started."""
 
 from __future__ import annotations
 
@@ -13,19 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_vllmperf.errors import SpecError
+from pytest_vllmperf.flags import PREFIX
 
 if TYPE_CHECKING:
     import pytest
 
     from pytest_vllmperf.gpu import GpuRequirement
     from pytest_vllmperf.spec import EngineSpec
-
-MARKERS = (
-    "vllm(model, *, backend='offline', python=None, env=None, **engine_args): the engine of a vllmperf test; "
-    "engine arguments are vLLM's own and passed through untouched",
-    "gpu(name='', *, min_vram=None, min_compute=None, count=1): the GPU that the test needs; without arguments any",
-    "vllmperf(*, iterations=None, warmup=None, margin=None, gate=None): how the test measures and what decides it",
-)
 
 
 class Update(Enum):
@@ -87,41 +78,6 @@ class Settings:
     operation_timeout: float
 
 
-def add_options(parser: pytest.Parser) -> None:
-    """Declare flags and ini settings."""
-    group = parser.getgroup("vllmperf", "performance tests for vLLM")
-    flag = group.addoption
-    flag("--vllmperf", action="store_true", help="run performance tests and compare with the stored baselines")
-    flag(
-        "--vllmperf-update",
-        action="store_true",
-        help="run performance tests and record what ran as the baseline",
-    )
-    flag("--vllmperf-update-new", action="store_true",
-         help="run performance tests, record those without a baseline and compare the others")  # fmt: skip
-    for name, (_, text) in _INI.items():
-        flag(
-            f"--vllmperf-{name.replace('_', '-')}",
-            default=None,
-            metavar="VALUE",
-            help=f"overrides ini {PREFIX}{name}",
-        )
-        if name == "gate":
-            parser.addini(PREFIX + name, text, type="args", default=None)
-        else:
-            parser.addini(PREFIX + name, text, default=None)
-
-
-PREFIX = "vllmperf_"
-FIXTURE = "vllmperf"
-NOT_ARMED = "needs --vllmperf"
-
-
-def armed(config: pytest.Config) -> bool:
-    """Whether any flag asks for performance tests to run."""
-    return any(config.getoption(name) for name in ("vllmperf", "vllmperf_update", "vllmperf_update_new"))
-
-
 def repeated(config: pytest.Config) -> tuple[str, ...]:
     """The arguments of this run that a command about the same baselines has to repeat."""
     folder = config.getoption(PREFIX + "baselines")
@@ -134,7 +90,7 @@ def settings(config: pytest.Config) -> Settings:
     Raises:
         SpecError: naming the flag or ini setting that cannot be meant.
     """
-    given = {name: _setting(config, name, parse) for name, (parse, _) in _INI.items()}
+    given = {name: _setting(config, name, parse) for name, parse in _PARSERS.items()}
     flags = [name for name in ("update", "update_new") if config.getoption(PREFIX + name)]
     if len(flags) > 1:
         raise SpecError("--vllmperf-update records everything that runs; leave --vllmperf-update-new out")
@@ -205,14 +161,14 @@ def _text(where: str, value: Any) -> str:  # noqa: ARG001 - the shape of a parse
 
 _ITERATIONS, _WARMUP = _count(1), _count(0)
 _MARGIN, _SECONDS = _number(0, exclusive=False), _number(0, exclusive=True)
-_INI: dict[str, tuple[Callable[[str, Any], Any], str]] = {
-    "baselines": (_text, "folder of the baselines, from the root directory (baselines)"),
-    "iterations": (_ITERATIONS, "iterations counted per measurement (10)"),
-    "warmup": (_WARMUP, "iterations discarded before (2)"),
-    "margin": (_MARGIN, "tolerated relative change for the worse (0.05)"),
-    "gate": (_words, "metrics that decide: names, or the sets auto, exact, clock, cpu (auto)"),
-    "start_timeout": (_SECONDS, "seconds for an engine to come up (900)"),
-    "operation_timeout": (_SECONDS, "seconds for one iteration (600)"),
+_PARSERS: dict[str, Callable[[str, Any], Any]] = {
+    "baselines": _text,
+    "iterations": _ITERATIONS,
+    "warmup": _WARMUP,
+    "margin": _MARGIN,
+    "gate": _words,
+    "start_timeout": _SECONDS,
+    "operation_timeout": _SECONDS,
 }
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_vllmperf import machine, options
+from pytest_vllmperf import flags, machine
 
 if TYPE_CHECKING:
     from pytest_vllmperf.fixture import VllmPerf
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare flags and ini settings."""
-    options.add_options(parser)
+    flags.add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the markers; an armed run has more hooks, which live in `armed`."""
-    for marker in options.MARKERS:
+    for marker in flags.MARKERS:
         config.addinivalue_line("markers", marker)
-    if options.armed(config):
+    if flags.armed(config):
         from pytest_vllmperf import armed
 
         armed.register(config)
@@ -31,7 +31,7 @@ def pytest_report_header(config: pytest.Config) -> str:
     """Device, driver, vLLM's version, armed or not."""
     driver, version = machine.driver(), machine.vllm_version()
     words = [
-        "armed" if options.armed(config) else "not armed (--vllmperf)",
+        "armed" if flags.armed(config) else "not armed (--vllmperf)",
         machine.device(),
         *([f"driver {driver}"] if driver else []),
         f"vLLM {version}" if version else "vLLM not installed",
@@ -41,10 +41,10 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip performance tests unless armed."""
-    if not options.armed(config):
+    if not flags.armed(config):
         for item in items:
-            if options.FIXTURE in getattr(item, "fixturenames", ()):
-                item.add_marker(pytest.mark.skip(reason=options.NOT_ARMED))
+            if flags.FIXTURE in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.skip(reason=flags.NOT_ARMED))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -60,8 +60,8 @@ def pytest_benchmark_update_machine_info(machine_info: dict[str, object]) -> Non
 @pytest.fixture
 def vllmperf(request: pytest.FixtureRequest) -> VllmPerf:
     """Measure vLLM engines, check them against the stored baseline, compare two of them."""
-    if not options.armed(request.config):  # asked for while the test ran
-        pytest.skip(options.NOT_ARMED)
+    if not flags.armed(request.config):  # asked for while the test ran
+        pytest.skip(flags.NOT_ARMED)
     from pytest_vllmperf import armed
 
     return armed.fixture(request.config, request.node)
