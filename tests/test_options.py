@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from pytest_vllmperf import options
+from pytest_vllmperf import flags, options
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.gpu import GpuRequirement
 from pytest_vllmperf.options import DEFAULTS, CheckSettings, Settings, Update, call_settings
@@ -57,7 +57,7 @@ def test_flags_come_before_ini_settings(pytester: pytest.Pytester) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "armed", "update"),
+    ("given", "armed", "update"),
     [
         ([], False, Update.NONE),
         (["--vllmperf"], True, Update.NONE),
@@ -66,9 +66,9 @@ def test_flags_come_before_ini_settings(pytester: pytest.Pytester) -> None:
         (["--vllmperf", "--vllmperf-update"], True, Update.ALL),
     ],
 )
-def test_which_flags_arm_and_record(pytester: pytest.Pytester, flags: list[str], armed: bool, update: Update) -> None:
-    config = pytester.parseconfig(*flags)
-    assert options.armed(config) is armed
+def test_which_flags_arm_and_record(pytester: pytest.Pytester, given: list[str], armed: bool, update: Update) -> None:
+    config = pytester.parseconfig(*given)
+    assert flags.armed(config) is armed
     assert options.settings(config).update is update
 
 
@@ -257,7 +257,7 @@ def test_loading_the_plugin_imports_nothing_heavy() -> None:
 
 
 def test_every_marker_is_declared_with_all_its_keywords() -> None:
-    declared = {text.split("(")[0]: text for text in options.MARKERS}
+    declared = {text.split("(")[0]: text for text in flags.MARKERS}
     assert set(declared) == {"vllm", "gpu", "vllmperf"}
     for name in ("iterations", "warmup", "margin", "gate"):
         assert f"{name}=" in declared["vllmperf"]

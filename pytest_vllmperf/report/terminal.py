@@ -95,7 +95,7 @@ def summary(checks: Sequence[CheckRecord]) -> list[str]:
     rows = [_row(check, name) for check, name in zip(ordered, _names(ordered), strict=True)]
     heads = ["test", "verdict", *(head for _, head in _COLUMNS)]
     align = ["left", "left", *("right" for _ in _COLUMNS)]
-    table = tabulate(rows, heads, tablefmt="plain", colalign=align, disable_numparse=True, preserve_whitespace=True)
+    table = tabulate(rows, heads, tablefmt="plain", colalign=align, disable_numparse=True)
     return [*table.splitlines(), *_remarks(checks)]
 
 

@@ -146,8 +146,8 @@ def run_engine(request: dict[str, Any], fds: list[int], server: int, control: so
         os.dup2(log, 2)
         lines = vllmperf_process.Lines(*fds)
         lines.close_in_descendants()
-        held = importlib.import_module(request["script"]).serve(lines)
-        code = 0 if held is not None else 1
+        request["held"] = importlib.import_module(request["script"]).serve(lines)
+        code = 0
     except BaseException:
         traceback.print_exc()
     finally:
