@@ -104,7 +104,8 @@ class Project:
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
     """An empty project, seen on a terminal of 80 columns."""
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    for variable in ("PYTEST_XDIST_WORKER", "CI", "BUILD_NUMBER"):  # in CI pytest writes longer lines
+        monkeypatch.delenv(variable, raising=False)
     return Project(pytester)
 
 
