@@ -9,19 +9,21 @@ import pytest
 
 from pytest_vllmperf import collection, options
 from pytest_vllmperf.baseline import BaselineStore
-from pytest_vllmperf.checks import CheckRecord
+from pytest_vllmperf.checks import CheckRecord, module_of
 from pytest_vllmperf.collection import Collected, is_performance_test
 from pytest_vllmperf.console import Console
+from pytest_vllmperf.context import TestContext
 from pytest_vllmperf.errors import BaselineError, EngineError, NoGpuError, SpecError, VllmPerfError
-from pytest_vllmperf.fixture import TestContext, VllmPerf
+from pytest_vllmperf.fixture import VllmPerf
 from pytest_vllmperf.options import Settings, Update
+from pytest_vllmperf.protocol import CONTEXT, Protocol
 from pytest_vllmperf.report import terminal
+from pytest_vllmperf.session.gated import GatedTest, gated_metrics
 from pytest_vllmperf.session.perf import PerfSession
 from pytest_vllmperf.session.results import ModuleTests, Results
 
 _NAME = "vllmperf-armed"
 _OUTPUT = "vllmperf_modules"
-_CONTEXT = pytest.StashKey[TestContext]()
 _NOTHING_WRITTEN = (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR)
 
 
@@ -37,7 +39,7 @@ def register(config: pytest.Config) -> None:
         if not is_worker(config):
             store = BaselineStore(settings.baselines)
             store.validate()
-            if settings.update is not Update.NONE:
+            if settings.update is not Update.NONE or settings.append:
                 store.check_writable()
     except (SpecError, BaselineError) as error:
         raise pytest.UsageError(str(error)) from None
@@ -65,6 +67,9 @@ class ArmedPlugin:
         self._collected = Collected(config)
         self._results = Results()
         self._perf = PerfSession(settings, self._progress)
+        self._protocol = Protocol(self._perf, shared=not is_worker(config), before_report=self._clear)
+        self._tests: list[GatedTest] = []
+        self._gated: dict[tuple[str, str], int] = {}
         self._notes: list[str] = []
         self._failed: set[str] = set()
         self._ended: set[str] = set()
@@ -87,8 +92,13 @@ class ArmedPlugin:
             settings=marked.settings.over(self._settings.check),
             properties=item.user_properties,
         )
-        item.stash[_CONTEXT] = context
-        return VllmPerf(self._perf, context)
+        item.stash[CONTEXT] = context
+        return VllmPerf(self._perf, context, self._gated_in_run)
+
+    def _gated_in_run(self, profile: str, device: str) -> int:
+        if (profile, device) not in self._gated:
+            self._gated[profile, device] = gated_metrics(self._tests, self._perf.store, profile, device)
+        return self._gated[profile, device]
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None, None, None]:
@@ -96,12 +106,25 @@ class ArmedPlugin:
         self._collected.add(items)
         yield
         items[:] = collection.ordered(items)
-        if not is_worker(self._config):  # a worker's tests tell it themselves, each its own
-            for item in filter(is_performance_test, items):
-                try:
-                    collection.read_markers(item)
-                except SpecError as error:
-                    raise pytest.UsageError(str(error)) from None
+        for item in filter(is_performance_test, items):
+            try:
+                marked = collection.read_markers(item)
+            except SpecError as error:
+                if is_worker(self._config):  # a worker's tests tell it themselves, each its own
+                    continue
+                raise pytest.UsageError(str(error)) from None
+            gate = marked.settings.over(self._settings.check).gate or ()
+            self._tests.append(GatedTest(module_of(item.nodeid), item.nodeid.partition("::")[2], gate))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+        """A performance test is reported once its checks are settled; engines end with the last of them."""
+        if not is_performance_test(item):
+            return None
+        self._protocol.run(item, nextitem)
+        if nextitem is None or not is_performance_test(nextitem):
+            self._perf.release()
+        return True
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         """A module with a deselected test has not run whole."""
@@ -111,27 +134,18 @@ class ArmedPlugin:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Attach the test's checks, and show an error of ours in one line."""
+        """Note that something was raised, and show an error of ours in one line."""
         report = yield
-        if self._console is not None:
-            self._console.clear()
+        self._clear()
+        context = item.stash.get(CONTEXT, None)
+        if context is not None and call.excinfo is not None:
+            context.raised = True
         error = call.excinfo.value if call.excinfo is not None else None
         if isinstance(error, VllmPerfError) and call.excinfo is not None:
             report.longrepr = call.excinfo.getrepr(style="value")
             if isinstance(error, EngineError) and error.log_tail:
                 report.sections.append(("end of the engine's log", error.log_tail))
-        context = item.stash.get(_CONTEXT, None)
-        if context is not None and call.when == "teardown":  # fixtures may check after the test
-            report.vllmperf = [  # type: ignore[attr-defined]
-                check.model_dump(mode="json") for check in context.checks
-            ]
         return report
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
-        """Give engines and devices back once no performance test follows."""
-        if is_performance_test(item) and (nextitem is None or not is_performance_test(nextitem)):
-            self._perf.release()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take in a test that has come to its end, here or from a worker."""
@@ -172,7 +186,7 @@ class ArmedPlugin:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
     def _write(self, exitstatus: int) -> None:
-        if self._settings.update is Update.NONE:
+        if self._settings.update is Update.NONE and not self._settings.append:
             return
         if exitstatus in _NOTHING_WRITTEN:
             self._notes.append("nothing was recorded: the run did not come to its end")
@@ -188,6 +202,8 @@ class ArmedPlugin:
         except BaselineError as error:
             stale, orphans, self._notes = {}, [], [*self._notes, f"ERROR: {error}"]
         lines = terminal.summary(results.checks)
+        if results.written:
+            lines += terminal.outlooks(results.recorded)
         lines += terminal.books(results.written, results.pruned, stale, orphans, rootdir=self._config.rootpath)
         lines += self._notes
         if lines:
@@ -199,6 +215,10 @@ class ArmedPlugin:
     def pytest_unconfigure(self) -> None:
         """End everything that was started, however the run ended."""
         self._perf.close()
+
+    def _clear(self) -> None:
+        if self._console is not None:
+            self._console.clear()
 
     def _progress(self, doing: str, waited: float) -> None:
         if self._console is None:

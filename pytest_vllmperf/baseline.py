@@ -7,27 +7,39 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pytest_vllmperf.errors import BaselineError
+from pytest_vllmperf.errors import BaselineError, SampleError
 from pytest_vllmperf.metrics.records import Session
+from pytest_vllmperf.metrics.validation import check_engine
 
 SCHEMA: Literal["pytest-vllmperf/baseline"] = "pytest-vllmperf/baseline"
 VERSION: Literal[1] = 1
 LOCK_TIMEOUT_S = 60
+MOST_SESSIONS = 20
+"""How many sessions an entry keeps: the newest."""
 
 
 class Entry(BaseModel):
-    """One check of one test: what was sent, to which engine, and the recorded sessions, oldest first."""
+    """One check of one test: what was sent, to which engine, and the recorded sessions, oldest first.
+
+    Attributes:
+        engine: the engine, for a person.
+        workload: the workload as stored.
+        reason: why it was recorded anew; empty when nobody said.
+        sessions: at least one.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     engine: str
     workload: dict[str, Any]
+    reason: str = ""
     sessions: list[Session] = Field(min_length=1)
 
 
@@ -39,6 +51,31 @@ class BaselineFile(BaseModel):
     schema_name: Literal["pytest-vllmperf/baseline"] = Field(default=SCHEMA, alias="schema")
     version: Literal[1] = VERSION
     tests: dict[str, Entry] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is to become of one file.
+
+    Attributes:
+        entries: to be started anew.
+        appended: sessions to add to entries that exist; where one does not, nothing is added.
+        removed: names to take out.
+    """
+
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+    appended: Mapping[str, Session] = field(default_factory=dict)
+    removed: Sequence[str] = ()
+
+    def apply(self, tests: Mapping[str, Entry]) -> dict[str, Entry]:
+        """The entries as they are after it; the newest `MOST_SESSIONS` of each stay."""
+        kept = {name: entry for name, entry in tests.items() if name not in self.removed}
+        longer = {
+            name: entry.model_copy(update={"sessions": [*entry.sessions, self.appended[name]][-MOST_SESSIONS:]})
+            for name, entry in kept.items()
+            if name in self.appended
+        }
+        return {**kept, **longer, **self.entries}
 
 
 class BaselineStore:
@@ -95,8 +132,8 @@ class BaselineStore:
             except OSError as error:
                 raise BaselineError(f"{folder}: baselines cannot be written there: {error.strerror}") from None
 
-    def write(self, profile: str, module: str, entries: Mapping[str, Entry], stale: Sequence[str] = ()) -> Path:
-        """Put entries into a module's file and take stale ones out; all other entries stay as they are.
+    def write(self, profile: str, module: str, changes: Changes) -> Path:
+        """Change a module's file; entries that the changes do not name stay as they are.
 
         Raises:
             BaselineError: when the file cannot be read, locked or written. It is then what it was before.
@@ -105,8 +142,7 @@ class BaselineStore:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(_lock_path(path), timeout=LOCK_TIMEOUT_S):
-                kept = {name: entry for name, entry in load(path).tests.items() if name not in stale}
-                _replace(path, dumps(BaselineFile(tests={**kept, **entries})))
+                _replace(path, dumps(BaselineFile(tests=changes.apply(load(path).tests))))
         except Timeout:
             raise BaselineError(f"{path}: another run has held its lock for {LOCK_TIMEOUT_S} s") from None
         except OSError as error:
@@ -133,11 +169,28 @@ def load(path: Path) -> BaselineFile:
         raise BaselineError(f"{path}: not JSON, or cut short ({error}); restore it from version control") from None
     _check_schema(path, content)
     try:
-        return BaselineFile.model_validate(content)
+        file = BaselineFile.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise BaselineError(f"{path}: {where}: {first['msg']}; restore it from version control") from None
+    for name, entry in file.tests.items():
+        _check_samples(path, name, entry)
+    return file
+
+
+def _check_samples(path: Path, name: str, entry: Entry) -> None:
+    requests = entry.workload.get("requests")
+    for session_number, session in enumerate(entry.sessions, start=1):
+        for engine_number, engine in enumerate(session.engines, start=1):
+            try:
+                check_engine(engine, requests if isinstance(requests, int) else None)
+            except SampleError as error:
+                where = f"session {session_number}, engine {engine_number}"
+                where += "".join(f", sample {index + 1}" for index in error.position)
+                raise BaselineError(
+                    f"{path}: {name}: {error.metric}: {where}: {error.problem}; restore it from version control"
+                ) from None
 
 
 def _check_schema(path: Path, content: object) -> None:

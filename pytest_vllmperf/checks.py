@@ -8,10 +8,15 @@ from pydantic import BaseModel, ConfigDict
 
 from pytest_vllmperf.baseline import Entry
 from pytest_vllmperf.metrics.records import Session
-from pytest_vllmperf.verdict import Verdict
+from pytest_vllmperf.verdict import Outlook, Verdict
 
 CHECK_SEPARATOR = " # "
 """Between a test's name and the name of one of its checks, in a baseline file."""
+
+
+def module_of(nodeid: str) -> str:
+    """The test module's path in a node id."""
+    return nodeid.split("::", 1)[0]
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -34,6 +39,9 @@ class CheckRecord(BaseModel):
         workload: the workload as stored.
         session: what was measured.
         verdict: None when it was recorded instead of judged.
+        kept: whether its session goes into the baseline: as a new one without a verdict, beside the others with one.
+        reason: why a baseline is recorded anew; empty when nobody said.
+        outlook: what the baseline will be able to tell, where one is kept.
         values: metric -> value in the unit of the table.
     """
 
@@ -46,8 +54,11 @@ class CheckRecord(BaseModel):
     workload: dict[str, Any]
     session: Session
     verdict: Verdict | None
+    kept: bool = False
+    reason: str = ""
+    outlook: tuple[Outlook, ...] = ()
     values: dict[str, float]
 
     def entry(self) -> Entry:
         """The baseline that this record starts anew."""
-        return Entry(engine=self.engine, workload=self.workload, sessions=[self.session])
+        return Entry(engine=self.engine, workload=self.workload, reason=self.reason, sessions=[self.session])

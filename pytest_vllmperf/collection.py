@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from pytest_vllmperf import flags, options
+from pytest_vllmperf.checks import module_of
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.gpu import GpuRequirement
 from pytest_vllmperf.options import CheckSettings
@@ -66,11 +67,6 @@ def _engine(item: pytest.Item) -> object:
     except SpecError:
         return None
     return (marked.spec, marked.gpu)
-
-
-def module_of(nodeid: str) -> str:
-    """The test module's path in a node id."""
-    return nodeid.split("::", 1)[0]
 
 
 class Collected:

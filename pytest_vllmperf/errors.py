@@ -56,3 +56,25 @@ class NoGpuError(VllmPerfError):
 
 class BaselineError(VllmPerfError):
     """A baseline file that cannot be read or written; the file is left as it was."""
+
+
+class SampleError(VllmPerfError, ValueError):
+    """A sample that cannot be judged: not a positive finite number, missing, or of the wrong count.
+
+    Attributes:
+        metric: the metric's name.
+        problem: what is wrong, in words.
+        position: indices from the outermost list to the offending item (session, engine, iteration); empty where the
+            whole metric is at fault.
+    """
+
+    def __init__(self, metric: str, problem: str, position: tuple[int, ...] = ()) -> None:
+        self.metric = metric
+        self.problem = problem
+        self.position = position
+        where = "".join(f"[{index}]" for index in position)
+        super().__init__(f"{metric}{where}: {problem}")
+
+    def __reduce__(self) -> tuple[type[SampleError], tuple[str, str, tuple[int, ...]]]:
+        """Rebuild from the three arguments: test runners send exceptions between processes."""
+        return type(self), (self.metric, self.problem, self.position)

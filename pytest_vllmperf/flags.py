@@ -20,9 +20,13 @@ MARKERS = (
 SETTINGS = {
     "baselines": "folder of the baselines, from the root directory (baselines)",
     "iterations": "iterations counted per measurement (10)",
-    "warmup": "iterations discarded before (2)",
-    "margin": "tolerated relative change for the worse (0.05)",
+    "warmup": "iterations discarded before: a number, or auto (auto: 2 to 8, until three agree within 2 %%)",
+    "margin": "tolerated relative change for the worse, for all metrics or by name: '0.05 ttft.p50=0.1' (0.05)",
     "gate": "metrics that decide: names, or the sets auto, exact, clock, cpu (auto)",
+    "engines": "fresh engines that a recorded session is measured on (3)",
+    "max_engines": "fresh engines at most until a verdict is given up as NOISY (6)",
+    "max_time": "seconds at most for the fresh engines of one kind (1800)",
+    "noisy": "what a NOISY verdict does to its test: warn or fail (warn)",
     "start_timeout": "seconds for an engine to come up (900)",
     "operation_timeout": "seconds for one iteration (600)",
 }
@@ -37,14 +41,18 @@ def add_options(parser: pytest.Parser) -> None:
     flag("--vllmperf-update", action="store_true", help="run performance tests and record what ran as the baseline")
     flag("--vllmperf-update-new", action="store_true",
          help="run performance tests, record those without a baseline and compare the others")  # fmt: skip
+    flag("--vllmperf-append", action="store_true",
+         help="run performance tests and add what is OK to its baseline (the newest 20 sessions stay)")  # fmt: skip
+    flag("--vllmperf-reason", default=None, metavar="TEXT", help="why baselines are recorded anew; kept in the file")
     for name, text in SETTINGS.items():
         flag(f"--vllmperf-{name.replace('_', '-')}", default=None, metavar="VALUE", help=text)
         if name == "gate":
             parser.addini(PREFIX + name, text, type="args", default=None)
         else:
-            parser.addini(PREFIX + name, text, default=None)
+            parser.addini(PREFIX + name, text.replace("%%", "%"), default=None)
 
 
 def armed(config: pytest.Config) -> bool:
     """Whether any flag asks for performance tests to run."""
-    return any(config.getoption(name) for name in ("vllmperf", "vllmperf_update", "vllmperf_update_new"))
+    names = ("vllmperf", "vllmperf_update", "vllmperf_update_new", "vllmperf_append")
+    return any(config.getoption(name) for name in names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pytest_vllmperf import stats
 from pytest_vllmperf.engines.base import Engine, Sampling
 from pytest_vllmperf.errors import WorkloadError
 from pytest_vllmperf.metrics.records import EngineFacts, RunResult
@@ -16,12 +17,20 @@ class MeasureSettings:
     """How often.
 
     Attributes:
-        warmup: iterations discarded first; the first run of an engine is slow.
+        warmup: iterations discarded first; None to discard by rule (`stats.warmup_length`): at least two, then until
+            three in a row agree, at most eight.
         iterations: iterations counted.
     """
 
-    warmup: int = 2
+    warmup: int | None = None
     iterations: int = 10
+
+    def discarded(self, done: Sequence[RunResult]) -> int | None:
+        """How many of these iterations of one engine are warm-up; None while that cannot be told."""
+        if self.warmup is not None:
+            return self.warmup
+        window = min(stats.WARMUP_WINDOW, self.iterations)
+        return stats.warmup_length([result.busy_seconds for result in done], window)
 
 
 @dataclass(frozen=True)
@@ -53,39 +62,49 @@ def measure(engine: Engine, workload: Workload, settings: MeasureSettings, on_it
         EngineError: when the engine fails on the way.
     """
     driver = _Driver(engine, workload)
-    warmup = []
-    for number in range(settings.warmup):
-        on_iteration(f"warm-up {number + 1}/{settings.warmup}")
-        warmup.append(driver.iterate())
-    counted = []
-    for number in range(settings.iterations):
-        on_iteration(f"iteration {number + 1}/{settings.iterations}")
-        counted.append(driver.iterate())
-    return EngineRun(engine.facts, driver.requests, tuple(warmup), tuple(counted))
+    done: list[RunResult] = []
+    while (warm := settings.discarded(done)) is None or len(done) < warm + settings.iterations:
+        on_iteration(_progress(len(done), warm, settings.iterations))
+        done.append(driver.iterate())
+    return _run(engine, driver, done, warm)
+
+
+def _progress(done: int, warm: int | None, iterations: int) -> str:
+    if warm is None or done < warm:
+        return f"warm-up {done + 1}"
+    return f"iteration {done + 1 - warm}/{iterations}"
 
 
 def measure_in_turns(
     engines: tuple[Engine, Engine], workload: Workload, settings: MeasureSettings, on_iteration: OnIteration
 ) -> tuple[EngineRun, EngineRun]:
-    """Measure two engines round by round, in the order A B, B A, A B …, so that drift falls on both alike.
+    """Measure two engines in turns, in the order A B B A A B B A …, so that drift falls on both alike.
+
+    An odd number of counted iterations is raised by one: each turn has its mirror.
 
     Raises:
         WorkloadError: when it does not fit an engine.
         EngineError: when an engine fails on the way.
     """
     drivers = [_Driver(engine, workload) for engine in engines]
-    results: tuple[list[RunResult], list[RunResult]] = ([], [])
-    rounds = settings.warmup + settings.iterations
-    for number in range(rounds):
-        on_iteration(f"round {number + 1}/{rounds}")
-        for side in (0, 1) if number % 2 == 0 else (1, 0):
-            results[side].append(drivers[side].iterate())
-    warm = settings.warmup
-    a, b = (
-        EngineRun(engine.facts, driver.requests, tuple(done[:warm]), tuple(done[warm:]))
-        for engine, driver, done in zip(engines, drivers, results, strict=True)
-    )
+    done: tuple[list[RunResult], list[RunResult]] = ([], [])
+    wanted = settings.iterations + settings.iterations % 2
+    while (warm := _later(settings, done)) is None or len(done[0]) < warm + wanted:
+        on_iteration(_progress(len(done[0]), warm, wanted))
+        for side in (0, 1) if len(done[0]) % 2 == 0 else (1, 0):
+            done[side].append(drivers[side].iterate())
+    a, b = (_run(engine, driver, results, warm) for engine, driver, results in zip(engines, drivers, done, strict=True))
     return a, b
+
+
+def _later(settings: MeasureSettings, done: tuple[list[RunResult], list[RunResult]]) -> int | None:
+    """The warm-up of two engines ends when that of the later one does."""
+    first, second = (settings.discarded(results) for results in done)
+    return None if first is None or second is None else max(first, second)
+
+
+def _run(engine: Engine, driver: _Driver, done: Sequence[RunResult], warm: int) -> EngineRun:
+    return EngineRun(engine.facts, driver.requests, tuple(done[:warm]), tuple(done[warm:]))
 
 
 class _Driver:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.flags import PREFIX
@@ -27,20 +27,23 @@ class Update(Enum):
     ALL = "record what ran"
 
 
+AUTO: Literal["auto"] = "auto"
+
+
 @dataclass(frozen=True)
 class CheckSettings:
     """How one test measures and what decides it; None falls back to the run's setting.
 
     Attributes:
         iterations: counted iterations.
-        warmup: discarded iterations.
+        warmup: discarded iterations; AUTO for as many as the rule finds.
         margin: tolerated relative change for all metrics that have none of their own.
         margins: tolerated relative change by metric.
         gate: words for `metrics.table.resolve_gate`.
     """
 
     iterations: int | None = None
-    warmup: int | None = None
+    warmup: int | Literal["auto"] | None = None
     margin: float | None = None
     margins: Mapping[str, float] = field(default_factory=dict)
     gate: tuple[str, ...] | None = None
@@ -56,7 +59,7 @@ class CheckSettings:
         )
 
 
-DEFAULTS = CheckSettings(iterations=10, warmup=2, margin=0.05, gate=("auto",))
+DEFAULTS = CheckSettings(iterations=10, warmup=AUTO, margin=0.05, gate=("auto",))
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,12 @@ class Settings:
         update: what happens to baselines.
         baselines: their folder.
         check: how tests measure and what decides unless their marker says otherwise; nothing in it is None.
+        append: whether what is OK is added to its baseline.
+        reason: why baselines are recorded anew; empty when nobody said.
+        engines: fresh engines that a recorded session is measured on.
+        max_engines: fresh engines at most until a verdict is given up.
+        max_time: seconds at most for the fresh engines of one kind.
+        noisy_fails: whether NOISY fails a test.
         start_timeout: seconds for an engine to come up.
         operation_timeout: seconds for one iteration.
     """
@@ -74,6 +83,12 @@ class Settings:
     update: Update
     baselines: Path
     check: CheckSettings
+    append: bool
+    reason: str
+    engines: int
+    max_engines: int
+    max_time: float
+    noisy_fails: bool
     start_timeout: float
     operation_timeout: float
 
@@ -91,18 +106,41 @@ def settings(config: pytest.Config) -> Settings:
         SpecError: naming the flag or ini setting that cannot be meant.
     """
     given = {name: _setting(config, name, parse) for name, parse in _PARSERS.items()}
-    flags = [name for name in ("update", "update_new") if config.getoption(PREFIX + name)]
-    if len(flags) > 1:
-        raise SpecError("--vllmperf-update records everything that runs; leave --vllmperf-update-new out")
-    update = {"update": Update.ALL, "update_new": Update.NEW}[flags[0]] if flags else Update.NONE
+    update = _update(config)
     root = Path(given["baselines"] or "baselines")
+    margin, margins = given["margin"] or (None, {})
     return Settings(
         update=update,
         baselines=root if root.is_absolute() else config.rootpath / root,
-        check=CheckSettings(given["iterations"], given["warmup"], given["margin"], {}, given["gate"]).over(DEFAULTS),
+        check=CheckSettings(given["iterations"], given["warmup"], margin, margins, given["gate"]).over(DEFAULTS),
+        append=bool(config.getoption(PREFIX + "append")),
+        reason=_reason(config, update),
+        engines=given["engines"] or 3,
+        max_engines=given["max_engines"] or 6,
+        max_time=1800.0 if given["max_time"] is None else given["max_time"],
+        noisy_fails=given["noisy"] == "fail",
         start_timeout=given["start_timeout"] or 900.0,
         operation_timeout=given["operation_timeout"] or 600.0,
     )
+
+
+def _update(config: pytest.Config) -> Update:
+    flags = [name for name in ("update", "update_new", "append") if config.getoption(PREFIX + name)]
+    if flags[:1] == ["update"] and len(flags) > 1:
+        other = flags[1].replace("_", "-")
+        raise SpecError(f"--vllmperf-update records everything that runs; leave --vllmperf-{other} out")
+    return {"update": Update.ALL, "update_new": Update.NEW}.get(flags[0], Update.NONE) if flags else Update.NONE
+
+
+def _reason(config: pytest.Config, update: Update) -> str:
+    reason = config.getoption(PREFIX + "reason")
+    if reason is None:
+        return ""
+    if update is Update.NONE:
+        raise SpecError("--vllmperf-reason says why baselines are recorded: add --vllmperf-update")
+    if not reason.strip():
+        raise SpecError("--vllmperf-reason is empty")
+    return str(reason).strip()
 
 
 def _setting(config: pytest.Config, name: str, parse: Callable[[str, Any], Any]) -> Any:
@@ -159,14 +197,58 @@ def _text(where: str, value: Any) -> str:  # noqa: ARG001 - the shape of a parse
     return str(value)
 
 
-_ITERATIONS, _WARMUP = _count(1), _count(0)
+def _warmup(where: str, value: Any) -> int | Literal["auto"]:
+    if value == AUTO:
+        return AUTO
+    try:
+        return _count(0)(where, value)
+    except SpecError as error:
+        raise SpecError(f"{error}, nor 'auto'") from None
+
+
+def _margins(where: str, value: Any) -> tuple[float | None, dict[str, float]]:
+    """A margin for all metrics, margins by metric, or both: `0.05 ttft.p50=0.1`."""
+    general, by_metric = None, {}
+    for word in str(value).replace(",", " ").split():
+        metric, separator, number = word.rpartition("=")
+        if separator:
+            _check_metric(where, metric)
+            by_metric[metric] = _MARGIN(f"{where}: margin of {metric}", number)
+        else:
+            general = _MARGIN(where, number)
+    if general is None and not by_metric:
+        raise SpecError(f"{where}: names no margin")
+    return general, by_metric
+
+
+def _check_metric(where: str, name: str) -> None:
+    from pytest_vllmperf.metrics.table import METRICS
+
+    if name not in METRICS:
+        raise SpecError(f"{where}: no metric is called {name!r}; metrics: {', '.join(METRICS)}")
+
+
+def _choice(*words: str) -> Callable[[str, Any], str]:
+    def parse(where: str, value: Any) -> str:
+        if value not in words:
+            raise SpecError(f"{where}: {value!r} is none of {', '.join(words)}")
+        return str(value)
+
+    return parse
+
+
+_ITERATIONS, _ENGINES = _count(1), _count(1)
 _MARGIN, _SECONDS = _number(0, exclusive=False), _number(0, exclusive=True)
 _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "baselines": _text,
     "iterations": _ITERATIONS,
-    "warmup": _WARMUP,
-    "margin": _MARGIN,
+    "warmup": _warmup,
+    "margin": _margins,
     "gate": _words,
+    "engines": _ENGINES,
+    "max_engines": _ENGINES,
+    "max_time": _number(0, exclusive=False),
+    "noisy": _choice("warn", "fail"),
     "start_timeout": _SECONDS,
     "operation_timeout": _SECONDS,
 }
@@ -232,14 +314,11 @@ def call_settings(
         SpecError: for a count, margin or metric that cannot be meant.
     """
     by_metric = dict(margin) if isinstance(margin, Mapping) else {}
-    from pytest_vllmperf.metrics.table import METRICS
-
-    unknown = [name for name in by_metric if name not in METRICS]
-    if unknown:
-        raise SpecError(f"margin: no metric is called {unknown[0]!r}; metrics: {', '.join(METRICS)}")
+    for name in by_metric:
+        _check_metric("margin", name)
     return CheckSettings(
         iterations=None if iterations is None else _ITERATIONS("iterations", iterations),
-        warmup=None if warmup is None else _WARMUP("warmup", warmup),
+        warmup=None if warmup is None else _warmup("warmup", warmup),
         margin=None if margin is None or by_metric or margin == {} else _MARGIN("margin", margin),
         margins={name: _MARGIN(f"margin of {name}", value) for name, value in by_metric.items()},
         gate=None if gate is None else _words("gate", gate),

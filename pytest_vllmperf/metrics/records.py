@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_vllmperf import stats
 from pytest_vllmperf.errors import NotMeasuredError
@@ -100,6 +100,9 @@ class EngineSamples(BaseModel):
     """One engine start: what was measured on it. Stored as it is.
 
     Attributes:
+        cold_start: whether it was the first start of this engine in its run, when caches may have been empty.
+        discarded: how many iterations were warm-up.
+        iterations: how many iterations counted.
         warmup: values of the discarded iterations, for the metrics that a gate looks at by default.
         samples: values of the counted iterations, by metric, in the order they ran.
         once: values that an engine has once, such as its load time.
@@ -108,10 +111,13 @@ class EngineSamples(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    warmup: dict[str, list[FiniteFloat]] = Field(default_factory=dict)
-    samples: dict[str, list[FiniteFloat]]
-    once: dict[str, FiniteFloat] = Field(default_factory=dict)
-    ttft_by_request: list[FiniteFloat] = Field(default_factory=list)
+    cold_start: bool = False
+    discarded: int = Field(ge=0)
+    iterations: int = Field(ge=1)
+    warmup: dict[str, list[float]] = Field(default_factory=dict)
+    samples: dict[str, list[float]]
+    once: dict[str, float] = Field(default_factory=dict)
+    ttft_by_request: list[float] = Field(default_factory=list)
 
     def values(self, metric: str) -> list[float]:
         """The samples of a metric, one for a metric that an engine has once; empty when not measured."""
@@ -185,6 +191,11 @@ class Measurement:
     environment: Environment
     engines: tuple[EngineSamples, ...]
     problems: tuple[str, ...] = ()
+
+    def with_engines_of(self, other: Measurement) -> Measurement:
+        """This measurement and another of the same workload on the same spec, as one."""
+        problems = tuple(dict.fromkeys([*self.problems, *other.problems]))
+        return replace(self, engines=self.engines + other.engines, problems=problems)
 
     def samples(self, metric: str) -> Sequence[Sequence[float]]:
         """The values of a metric, for each engine one per iteration; empty when not measured."""

@@ -38,7 +38,8 @@ def iteration_metrics(result: RunResult) -> dict[str, float]:
     for name, observed in _distributions(done, result).items():
         if observed:
             values |= {f"{name}.{point}": value for point, value in stats.summarize(observed).items()}
-    return values
+    # A clock too coarse for what it timed has observed nothing.
+    return {name: value for name, value in values.items() if value > 0 or METRICS[name].may_be_zero}
 
 
 def _throughputs(done: Sequence[RequestRecord]) -> dict[str, float]:
@@ -68,15 +69,21 @@ def _distributions(done: Sequence[RequestRecord], result: RunResult) -> dict[str
     }
 
 
-def engine_samples(facts: EngineFacts, warmup: Sequence[RunResult], iterations: Sequence[RunResult]) -> EngineSamples:
+def engine_samples(
+    facts: EngineFacts, warmup: Sequence[RunResult], iterations: Sequence[RunResult], *, cold_start: bool = False
+) -> EngineSamples:
     """What one engine start showed, ready to be judged and stored.
 
     Args:
         facts: what the engine told of itself.
         warmup: the discarded iterations, in order.
         iterations: the counted iterations, in order; at least one.
+        cold_start: whether it was the first start of this engine in the run.
     """
     return EngineSamples(
+        cold_start=cold_start,
+        discarded=len(warmup),
+        iterations=len(iterations),
         warmup=_by_metric([iteration_metrics(result) for result in warmup], CLOCK_METRICS),
         samples=_by_metric([iteration_metrics(result) for result in iterations]),
         once=_once(facts),
@@ -97,7 +104,8 @@ def _once(facts: EngineFacts) -> dict[str, float]:
     values["kv_cache_bytes"] = facts.kv_cache_bytes
     if facts.kv_cache_tokens and facts.kv_cache_bytes:
         values["kv_bytes_per_token"] = facts.kv_cache_bytes / facts.kv_cache_tokens
-    return {name: _digits(value) for name, value in values.items() if value is not None}
+    observed = {name: _digits(value) for name, value in values.items() if value is not None}
+    return {name: value for name, value in observed.items() if value > 0 or METRICS[name].may_be_zero}
 
 
 def _ttft_by_request(iterations: Sequence[RunResult]) -> list[float]:

@@ -6,13 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from pytest_vllmperf.errors import SpecError
-
-
-class Better(Enum):
-    """Which way a metric is better."""
-
-    HIGHER = "higher"
-    LOWER = "lower"
+from pytest_vllmperf.stats import Direction
 
 
 class MetricClass(Enum):
@@ -43,9 +37,14 @@ class Metric:
     name: str
     label: str
     unit: str
-    better: Better
+    better: Direction
     kind: MetricClass
     formula: str
+
+    @property
+    def may_be_zero(self) -> bool:
+        """Whether zero is a value: of a counter, or of a span that can be empty. A rate or a duration has none."""
+        return self.kind is MetricClass.EXACT or self.name.partition(".")[0] in ("queue", "decode", "itl")
 
 
 _DISTRIBUTIONS = (
@@ -68,7 +67,7 @@ _POINTS = (
 
 
 def _rows() -> tuple[Metric, ...]:
-    higher, lower = Better.HIGHER, Better.LOWER
+    higher, lower = Direction.HIGHER, Direction.LOWER
     duration = "duration = last last_token_ts - first queued_ts"
     rows = [
         Metric("output_throughput", "output throughput", "tok/s", higher, MetricClass.THROUGHPUT,
@@ -100,13 +99,13 @@ def _rows() -> tuple[Metric, ...]:
                "prompt tokens found in the prefix cache"),
         Metric("kv_bytes_per_token", "KV bytes per token", "B", lower, exact,
                "KV cache bytes / KV cache capacity in tokens"),
-        Metric("kv_cache_tokens", "KV cache capacity", "tokens", higher, MetricClass.MEMORY,
+        Metric("kv_cache_tokens", "KV cache capacity", "tokens", higher, exact,
                "KV blocks x block size, as vLLM counts it"),
-        Metric("kv_cache_bytes", "KV cache", "B", higher, MetricClass.MEMORY,
+        Metric("kv_cache_bytes", "KV cache", "B", higher, exact,
                "bytes of the worker's KV cache tensors"),
-        Metric("prompt_tokens", "prompt tokens", "tokens", lower, MetricClass.MEMORY,
+        Metric("prompt_tokens", "prompt tokens", "tokens", lower, exact,
                "prompt tokens of all finished requests"),
-        Metric("output_tokens", "output tokens", "tokens", higher, MetricClass.MEMORY,
+        Metric("output_tokens", "output tokens", "tokens", higher, exact,
                "generated tokens of all finished requests"),
         Metric("cpu_seconds", "engine CPU time", "s", lower, MetricClass.CPU_TIME,
                "user and system time of the engine's processes during an iteration"),
@@ -126,7 +125,9 @@ def _rows() -> tuple[Metric, ...]:
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _rows()}
 
-EXACT_METRICS = tuple(m.name for m in METRICS.values() if m.kind is MetricClass.EXACT)
+# Not among them, though exact: the size of the KV cache, which vLLM may fit to the memory that it finds free, and the
+# lengths of prompts and outputs, which the workload prescribes.
+EXACT_METRICS = ("engine_steps", "preemptions", "prefix_cache_hit_tokens", "kv_bytes_per_token")
 CLOCK_METRICS = ("output_throughput", "ttft.p50", "tpot.p50", "e2e.p50")
 GATES = {
     "exact": EXACT_METRICS,

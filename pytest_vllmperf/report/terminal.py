@@ -9,10 +9,9 @@ from pathlib import Path
 from tabulate import tabulate
 
 from pytest_vllmperf.checks import CheckRecord, split_name
-from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.report import units
-from pytest_vllmperf.stats import RatioInterval
-from pytest_vllmperf.verdict import Comparison, MetricVerdict, Status
+from pytest_vllmperf.report.verdicts import WIDTH, metric_lines, outlook_lines
+from pytest_vllmperf.verdict import Status
 
 _COLUMNS = (
     ("output_throughput", "tok/s"),
@@ -21,18 +20,6 @@ _COLUMNS = (
     ("e2e.p50", "E2E p50"),
 )
 _NAME_WIDTH = 20
-_WIDTH = 80
-
-
-def metric_line(judged: MetricVerdict, *, gated: bool = True) -> str:
-    """One judged metric: status, baseline, now, change, margin."""
-    words = [judged.status.value if gated else "not gated", METRICS[judged.metric].label]
-    words.append(units.pair(judged.metric, judged.baseline, judged.now))
-    if judged.change is not None:
-        words.append(units.percent(judged.change))
-    if gated:
-        words.append(f"(margin {judged.margin * 100:g} %)")
-    return "  ".join(words)
 
 
 def failure_lines(record: CheckRecord, changed: Sequence[str], command: str) -> list[str]:
@@ -58,8 +45,11 @@ def failure_lines(record: CheckRecord, changed: Sequence[str], command: str) -> 
     order = sorted(verdict.metrics, key=lambda judged: judged.status is not verdict.status)
     own = split_name(record.name)[1]
     lines = [f"check {own!r}:"] if own else []
-    lines += [metric_line(judged) for judged in order]
-    lines += [metric_line(judged, gated=False) for judged in verdict.information]
+    requests = len(record.session.engines[0].ttft_by_request)
+    for judged in order:
+        lines += metric_lines(judged, requests=requests)
+    for judged in verdict.information:
+        lines += metric_lines(judged, gated=False)
     return lines + [f"changed since the baseline: {difference}" for difference in changed]
 
 
@@ -69,17 +59,6 @@ def properties(record: CheckRecord) -> list[tuple[str, object]]:
     status = "recorded" if record.verdict is None else record.verdict.status.value
     values = [(f"{prefix}.{metric}", f"{value:.7g}") for metric, value in record.values.items()]
     return [(f"{prefix}.status", status), (f"{prefix}.profile", record.profile), *values]
-
-
-def speedup_line(comparison: Comparison, metric: str, interval: RatioInterval, wanted: float) -> str:
-    """A speedup that was asserted and not reached."""
-    sides = [side.value(metric) for side in (comparison.a, comparison.b)]
-    found = f"{interval.estimate:.3g}x [{interval.low:.3g}, {interval.high:.3g}]"
-    return (
-        f"SPEEDUP NOT SHOWN  {METRICS[metric].label} {units.value(metric, sides[0])} against "
-        f"{units.value(metric, sides[1])}: {found} ({interval.confidence:.0%} interval, {interval.pairs} rounds), "
-        f"wanted at least {wanted:g}x"
-    )
 
 
 def summary_title(profiles: Sequence[str]) -> str:
@@ -126,14 +105,22 @@ def _shorten(name: str) -> str:
 
 
 def _remarks(checks: Sequence[CheckRecord]) -> list[str]:
+    """Metrics of passed checks that deserve a line: improved, or not to be told from noise."""
     lines: list[str] = []
     for check in checks:
         metrics = check.verdict.metrics if check.verdict is not None else ()
-        improved = [metric_line(judged) for judged in metrics if judged.status is Status.IMPROVED]
-        for line in improved:
-            whole = f"{check.name}: {line}"
-            lines += [whole] if len(whole) <= _WIDTH else [f"{_shorten(check.name)}:", f"  {line}"]
+        requests = len(check.session.engines[0].ttft_by_request)
+        told = [one for one in metrics if one.status in (Status.IMPROVED, Status.NOISY, Status.UNDECIDED)]
+        if told:
+            lines.append(f"{check.name}:")
+        for judged in told:
+            lines += [f"  {line}" for line in metric_lines(judged, requests=requests, width=WIDTH - 2)]
     return lines
+
+
+def outlooks(checks: Sequence[CheckRecord]) -> list[str]:
+    """What the baselines that are written will be able to tell."""
+    return [line for check in checks for line in outlook_lines(check.name, check.outlook)]
 
 
 def books(

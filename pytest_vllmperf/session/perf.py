@@ -56,6 +56,7 @@ class PerfSession:
         self._leases = Leases()
         self._launcher = Launcher(Timeouts(start=settings.start_timeout, operation=settings.operation_timeout))
         self._targets: dict[Key, Target] = {}
+        self._cold: dict[Key, bool] = {}
         self.pool = EnginePool(self._start)
 
     @cached_property
@@ -86,10 +87,14 @@ class PerfSession:
             run = measure(engine, workload, settings, self._iteration_progress(target))
         return self._measurement(target, workload, run)
 
+    def retire(self, targets: Sequence[Target]) -> None:
+        """Stop engines, so that the next measurement on their spec starts a fresh one."""
+        self.pool.retire([target.key for target in targets])
+
     def measure_in_turns(
         self, targets: tuple[Target, Target], workload: Workload, settings: MeasureSettings
     ) -> tuple[Measurement, Measurement]:
-        """Measure two engines, both running, round by round.
+        """Measure two engines, both running, in turns.
 
         Raises:
             EngineError: when an engine does not start, or fails on the way.
@@ -130,6 +135,7 @@ class PerfSession:
         target = self._targets[key]
         if target.spec.backend != "simulated":
             self._leases.acquire(key[1] or ("cpu",), self._progress)
+        self._cold[key] = key not in self._cold
         env = {"CUDA_VISIBLE_DEVICES": ",".join(key[1])} if target.gpus else {}
         name = target.spec.name
         return self._launcher.start(target.spec, env, lambda doing, waited: self._progress(f"{name}: {doing}", waited))
@@ -145,6 +151,6 @@ class PerfSession:
             profile=environment.profile(run.facts, target.gpus),
             workload=workload.describe(),
             environment=environment.fingerprint(target.spec, workload, run.facts, target.gpus, digest),
-            engines=(engine_samples(run.facts, run.warmup, run.iterations),),
+            engines=(engine_samples(run.facts, run.warmup, run.iterations, cold_start=self._cold[target.key]),),
             problems=validity.problems(run, exact_length=workload.ignore_eos),
         )

@@ -36,6 +36,12 @@ class EnginePool:
                 self.started += 1
         return [self._engines[key] for key in keys]
 
+    def retire(self, keys: Sequence[Key]) -> None:
+        """Stop engines that have done their part, so that the next one of their kind is a fresh one."""
+        for key in keys:
+            if key in self._engines:
+                self._engines.pop(key).close()
+
     def discard(self, keys: Sequence[Key]) -> None:
         """End engines that failed or were interrupted; the next test gets a fresh one."""
         for key in keys:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pytest_vllmperf.baseline import BaselineStore, Entry
+from pytest_vllmperf.baseline import BaselineStore, Changes
 from pytest_vllmperf.checks import CheckRecord, split_name
 
 
@@ -38,7 +38,7 @@ class Results:
         """Take in the checks of one finished test; only a test that passed leaves something to record."""
         for check in checks:
             self.checks.append(check)
-            if passed and check.verdict is None:
+            if passed and check.kept:
                 self.recorded.append(check)
 
     def stale(self, store: BaselineStore, profile: str | None = None) -> dict[tuple[str, str], list[str]]:
@@ -77,7 +77,13 @@ class Results:
         gone = self._prunable(store, {profile for profile, _ in files}) if prune else {}
         for profile, module in {**files, **gone}:
             names = gone.get((profile, module), [])
-            self.written.append(store.write(profile, module, files.get((profile, module), {}), names))
+            records = files.get((profile, module), [])
+            changes = Changes(
+                entries={record.name: record.entry() for record in records if record.verdict is None},
+                appended={record.name: record.session for record in records if record.verdict is not None},
+                removed=names,
+            )
+            self.written.append(store.write(profile, module, changes))
             self.pruned += names
 
     def _prunable(self, store: BaselineStore, profiles: Iterable[str]) -> dict[tuple[str, str], list[str]]:
@@ -98,8 +104,8 @@ class Results:
             if module not in known and not (rootdir / f"{module}.py").exists()
         ]
 
-    def _by_file(self) -> Mapping[tuple[str, str], dict[str, Entry]]:
-        files: dict[tuple[str, str], dict[str, Entry]] = {}
+    def _by_file(self) -> Mapping[tuple[str, str], list[CheckRecord]]:
+        files: dict[tuple[str, str], list[CheckRecord]] = {}
         for check in self.recorded:
-            files.setdefault((check.profile, check.module), {})[check.name] = check.entry()
+            files.setdefault((check.profile, check.module), []).append(check)
         return files

@@ -11,7 +11,7 @@ from pytest_vllmperf.metrics.table import (
     EXACT_METRICS,
     GATES,
     METRICS,
-    Better,
+    Direction,
     MetricClass,
     resolve_gate,
 )
@@ -32,18 +32,18 @@ def test_every_distribution_has_its_points() -> None:
     for name in DISTRIBUTIONS:
         for point in ("mean", "p50", "p90", "p95", "p99"):
             metric = METRICS[f"{name}.{point}"]
-            assert (metric.unit, metric.better) == ("s", Better.LOWER)
+            assert (metric.unit, metric.better) == ("s", Direction.LOWER)
             assert (metric.kind is MetricClass.TAIL) == (point in ("p90", "p95", "p99"))
 
 
 @pytest.mark.parametrize("name", ["output_throughput", "request_throughput", "kv_cache_tokens"])
 def test_more_is_better(name: str) -> None:
-    assert METRICS[name].better is Better.HIGHER
+    assert METRICS[name].better is Direction.HIGHER
 
 
 @pytest.mark.parametrize("name", ["preemptions", "load_time", "cpu_seconds", "resident_bytes", "kv_bytes_per_token"])
 def test_less_is_better(name: str) -> None:
-    assert METRICS[name].better is Better.LOWER
+    assert METRICS[name].better is Direction.LOWER
 
 
 def test_auto_is_what_the_device_can_be_judged_by() -> None:

@@ -1,0 +1,52 @@
+"""Whether stored samples can be what an engine showed: finite, positive where they have to be, and all there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+from pytest_vllmperf.errors import SampleError
+from pytest_vllmperf.metrics.records import EngineSamples
+from pytest_vllmperf.metrics.table import METRICS
+
+_TTFT_BY_REQUEST = "ttft_by_request"
+
+
+def check_engine(engine: EngineSamples, requests: int | None = None) -> None:
+    """Check all samples of one engine.
+
+    Args:
+        engine: as read from a file.
+        requests: of the workload; None where unknown.
+
+    Raises:
+        SampleError: for the first sample that is no finite number, negative, or zero where there is no such value; and
+            for a count that does not fit. Its position is that of the sample in its list, from 0.
+    """
+    for name, values, count, of_what in _lists(engine, requests):
+        if name not in METRICS and name != _TTFT_BY_REQUEST:
+            raise SampleError(name, "no metric has this name")
+        if count is not None and len(values) != count:
+            raise SampleError(name, f"{len(values)} samples where the file tells of {count} {of_what}")
+        zero = name in METRICS and METRICS[name].may_be_zero
+        if not _sound(values, zero=zero):
+            position = next(i for i, value in enumerate(values) if not _sound([value], zero=zero))
+            kind = "finite number that is not negative" if zero else "positive finite number"
+            raise SampleError(name, f"{values[position]!r} is not a {kind}", (position,))
+
+
+def _lists(engine: EngineSamples, requests: int | None) -> Iterator[tuple[str, Sequence[float], int | None, str]]:
+    """Every list of samples: its metric, its values, how many there should be, and of what."""
+    yield from ((name, values, engine.iterations, "iterations") for name, values in engine.samples.items())
+    yield from ((name, values, engine.discarded, "discarded iterations") for name, values in engine.warmup.items())
+    once: Mapping[str, float] = engine.once
+    yield from ((name, [value], 1, "value") for name, value in once.items())
+    if engine.ttft_by_request:
+        yield _TTFT_BY_REQUEST, engine.ttft_by_request, requests, "requests"
+
+
+def _sound(values: Sequence[float], *, zero: bool) -> bool:
+    """A sum is finite only where all of its terms are; that is quicker than a look at each."""
+    if not values:
+        return True
+    return math.isfinite(sum(values)) and (min(values) >= 0 if zero else min(values) > 0)

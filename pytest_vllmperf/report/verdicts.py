@@ -1,0 +1,132 @@
+"""Verdicts in words: one line per metric, wrapped at 80 columns where it has to be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pytest_vllmperf.metrics.table import METRICS, MetricClass
+from pytest_vllmperf.report import units
+from pytest_vllmperf.verdict import Claim, ClaimOutcome, Comparison, MetricVerdict, Outlook, Status
+
+WIDTH = 80
+_INDENT = "    "
+
+
+def metric_line(judged: MetricVerdict, *, gated: bool = True, requests: int = 0) -> str:
+    """One judged metric, as one line.
+
+    Args:
+        judged: the metric.
+        gated: whether it decides.
+        requests: of the workload; 0 where unknown.
+    """
+    return " · ".join(_parts(judged, gated=gated, requests=requests))
+
+
+def metric_lines(judged: MetricVerdict, *, gated: bool = True, requests: int = 0, width: int = WIDTH) -> list[str]:
+    """The same, broken between its parts where it is wider than `width`."""
+    return wrapped(_parts(judged, gated=gated, requests=requests), width=width)
+
+
+def wrapped(parts: Sequence[str], indent: str = _INDENT, width: int = WIDTH) -> list[str]:
+    """Parts joined by a middle dot, on as many lines as they need; continuation lines are indented."""
+    first, bracket, rest = parts[0].rpartition(" (")
+    lines = [parts[0]] if len(parts[0]) <= width or not bracket else [first, f"{indent}({rest}"]
+    for part in parts[1:]:
+        if len(lines[-1]) + len(part) + 3 <= width:
+            lines[-1] += f" · {part}"
+        else:
+            lines.append(f"{indent}{part}")
+    return lines
+
+
+def _parts(judged: MetricVerdict, *, gated: bool, requests: int) -> list[str]:
+    parts = [_head(judged, gated=gated)]
+    if judged.status is Status.NOISY and gated:
+        parts += _way_out(judged, requests)
+    elif judged.noise is not None:
+        noise = judged.noise
+        sessions = "session" if noise.sessions == 1 else "sessions"
+        parts.append(f"{_engines(judged)} x {judged.iterations} against {noise.engines} in {noise.sessions} {sessions}")
+        parts.append(f"noise: session {_percent(noise.session_sd)}, engine {_percent(noise.engine_sd)}")
+    elif judged.engines:
+        parts.append(_engines(judged))
+    if judged.noise is not None and judged.noise.multimodal:
+        parts.append("the stored engines fall into groups")
+    return [*parts, judged.reason] if judged.reason else parts
+
+
+def _head(judged: MetricVerdict, *, gated: bool) -> str:
+    words = [judged.status.value if gated else "not gated", METRICS[judged.metric].label]
+    words.append(units.pair(judged.metric, judged.baseline, judged.now))
+    if judged.change is not None:
+        words.append(f" {units.percent(judged.change)}")
+    limits = [f"margin {_percent(judged.margin)}"] if gated else []
+    if METRICS[judged.metric].kind is MetricClass.EXACT and not judged.margin:
+        limits = ["exact"] if gated else []
+    if judged.low is not None and judged.high is not None and judged.confidence is not None:
+        words.append(f"[{judged.low * 100:+.1f}, {judged.high * 100:+.1f}]")
+        limits.insert(0, f"{judged.confidence * 100:.4g} % CI")
+    if limits:
+        words.append(f"({', '.join(limits)})")
+    return " ".join(words)
+
+
+def _way_out(judged: MetricVerdict, requests: int) -> list[str]:
+    """What a NOISY metric needs."""
+    parts = [f"after {_engines(judged)}"]
+    if judged.noise is None:
+        return parts
+    parts.append(f"detectable here from {_percent(judged.noise.detectable)}")
+    if METRICS[judged.metric].kind is MetricClass.TAIL and requests:
+        parts.append(f"try compare() or {2 * requests:,} requests")
+    else:
+        parts.append("try compare() or more sessions (--vllmperf-append)")
+    return parts
+
+
+def _engines(judged: MetricVerdict) -> str:
+    return f"{judged.engines} engine" if judged.engines == 1 else f"{judged.engines} engines"
+
+
+def _percent(fraction: float) -> str:
+    return f"{fraction * 100:.2g} %"
+
+
+def outlook_lines(name: str, outlook: Sequence[Outlook]) -> list[str]:
+    """The smallest slowdown that a baseline will find, per metric, and margins that it cannot test yet.
+
+    Args:
+        name: of the check.
+        outlook: its gated metrics; empty where all of them are exact.
+    """
+    if not outlook:
+        return []
+    found = [f"{METRICS[one.metric].label} {_percent(one.noise.detectable)}" for one in outlook]
+    lines = wrapped([f"{name} will find, four times in five, slowdowns from", *found], "  ")
+    for margin in sorted({one.margin for one in outlook if not one.noise.testable}):
+        labels = [METRICS[one.metric].label for one in outlook if one.margin == margin and not one.noise.testable]
+        lines += wrapped([f"  a margin of {_percent(margin)} cannot be told from noise yet for", *labels])
+    if any(not one.noise.testable for one in outlook):
+        lines.append("  add sessions with --vllmperf-append, or set a margin that fits")
+    return lines
+
+
+def claim_line(found: Comparison, claim: Claim, a: float, b: float) -> str:
+    """An assertion about two engines that was not shown.
+
+    Args:
+        found: their ratio.
+        claim: what was asserted, refuted or inconclusive.
+        a: the first engine's value of the metric, in its unit of the table.
+        b: the reference's value.
+    """
+    rounds = f"{found.rounds} round" if found.rounds == 1 else f"{found.rounds} rounds"
+    head = f"{claim.outcome.value} {METRICS[found.metric].label} {units.value(found.metric, a)} against "
+    head += f"{units.value(found.metric, b)}: {found.ratio:.3g}x [{found.low:.3g}, {found.high:.3g}]"
+    parts = [f"{head} ({found.confidence * 100:.4g} % CI, {rounds})", f"wanted at least {claim.ratio:.4g}x"]
+    if claim.outcome is ClaimOutcome.INCONCLUSIVE:
+        needed = claim.rounds_to_decide
+        parts.append(f"some {needed} rounds would decide (--vllmperf-max-engines)" if needed else
+                     "no number of rounds would decide: the claim is what was measured")  # fmt: skip
+    return "\n".join(wrapped(parts))

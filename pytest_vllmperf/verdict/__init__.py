@@ -1,0 +1,43 @@
+"""Measurement against baseline, and engine against engine. Pure: no engine, no file, no clock."""
+
+from pytest_vllmperf.verdict.check import Evidence, MetricVerdict, Verdict, judge, judge_all
+from pytest_vllmperf.verdict.comparison import Claim, ClaimOutcome, Comparison, compare
+from pytest_vllmperf.verdict.decision import Case, Decision, Noise, assess, judge_case, judge_cases, judge_paired
+from pytest_vllmperf.verdict.exact import ExactDecision, judge_exact
+from pytest_vllmperf.verdict.outlook import Outlook, outlook
+from pytest_vllmperf.verdict.rule import CODES, STATUSES, Course, Outcome, RuleSettings, family_a_fail, look, run_course
+from pytest_vllmperf.verdict.settings import VerdictSettings
+from pytest_vllmperf.verdict.status import Status
+
+__all__ = [
+    "CODES",
+    "STATUSES",
+    "Case",
+    "Claim",
+    "ClaimOutcome",
+    "Comparison",
+    "Course",
+    "Decision",
+    "Evidence",
+    "ExactDecision",
+    "MetricVerdict",
+    "Noise",
+    "Outcome",
+    "Outlook",
+    "RuleSettings",
+    "Status",
+    "Verdict",
+    "VerdictSettings",
+    "assess",
+    "compare",
+    "family_a_fail",
+    "judge",
+    "judge_all",
+    "judge_case",
+    "judge_cases",
+    "judge_exact",
+    "judge_paired",
+    "look",
+    "outlook",
+    "run_course",
+]

@@ -1,0 +1,267 @@
+"""Verdicts on stored samples: cases in, decision records out."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final
+
+import numpy as np
+
+from pytest_vllmperf.errors import SampleError
+from pytest_vllmperf.stats import (
+    Direction,
+    Engines,
+    EngineTable,
+    FlatSamples,
+    FloatArray,
+    NoiseModel,
+    Sessions,
+    detectable_change,
+    fit,
+    flatten,
+    pair_requests,
+    predict,
+    tabulate,
+)
+from pytest_vllmperf.verdict.rule import STATUSES, Outcome, RuleSettings, look
+from pytest_vllmperf.verdict.status import Status
+
+# Cases are judged in blocks of this many, which bounds memory.
+_BLOCK_CASES: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One metric to judge.
+
+    baseline: sessions -> engines -> iterations. new: engines -> iterations. All after warm-up, one unit.
+    """
+
+    metric: str
+    direction: Direction
+    baseline: Sessions
+    new: Engines
+    settings: RuleSettings = field(default_factory=RuleSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """What a baseline can tell. All fractions: 0.01 is 1 %.
+
+    session_sd: between sessions. engine_sd: between engines of a session, their iterations included.
+    detectable: smallest slowdown found with the settings' power on `max_engines` new engines.
+    testable: whether, with as many, a change as large as the margin stands out of the noise at all.
+    multimodal: the stored engines fall into groups.
+    """
+
+    session_sd: float
+    engine_sd: float
+    detectable: float
+    testable: bool
+    multimodal: bool
+    sessions: int
+    engines: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A verdict with all that a line about it says.
+
+    baseline, value: level before and now, in the metric's unit (where paired by request: relative to the
+    request's reference). change, low, high: value / baseline - 1 with its interval, negative is "less".
+    confidence: of that interval, 1 - 2 a_fail. margin: as set. engines: new ones used. iterations: of each of
+    them, the median. thin_baseline: too few stored engines to ever say REGRESSED or IMPROVED.
+    """
+
+    metric: str
+    direction: Direction
+    status: Status
+    baseline: float
+    value: float
+    change: float
+    low: float
+    high: float
+    confidence: float
+    margin: float
+    engines: int
+    iterations: int
+    noise: Noise
+    thin_baseline: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Metrics of one layout that are judged together."""
+
+    metrics: Sequence[str]
+    directions: Sequence[Direction]
+    baseline: EngineTable
+    new: FloatArray
+    iterations: int
+    settings: RuleSettings
+
+
+def judge_case(case: Case) -> Decision:
+    """Judge one metric.
+
+    Raises:
+        SampleError: a sample that is not a positive finite number, or none; its metric reads
+            "NAME (baseline)" or "NAME (new)".
+        ValueError: a margin of 100 % or more of a higher-is-better metric.
+    """
+    return judge_cases([case])[0]
+
+
+def judge_cases(cases: Iterable[Case]) -> list[Decision]:
+    """Judge many metrics, in the order given; those of one shape share their array operations.
+
+    Raises:
+        SampleError, ValueError: as for `judge_case`.
+    """
+    iterator = iter(cases)
+    decisions: list[Decision] = []
+    while block := list(islice(iterator, _BLOCK_CASES)):
+        decisions.extend(_judge_block(block))
+    return decisions
+
+
+def _judge_block(cases: Sequence[Case]) -> list[Decision]:
+    flat = [
+        (
+            flatten(case.baseline, f"{case.metric} (baseline)"),
+            flatten_engines(case.new, f"{case.metric} (new)"),
+        )
+        for case in cases
+    ]
+    groups: defaultdict[object, list[int]] = defaultdict(list)
+    for index, (case, (baseline, new)) in enumerate(zip(cases, flat, strict=True)):
+        groups[baseline.shape, new.shape, case.settings].append(index)
+    decisions: dict[int, Decision] = {}
+    for indices in groups.values():
+        directions = [cases[index].direction for index in indices]
+        batch = _Batch(
+            metrics=[cases[index].metric for index in indices],
+            directions=directions,
+            baseline=tabulate([flat[index][0] for index in indices], directions),
+            new=tabulate([flat[index][1] for index in indices], directions).values,
+            iterations=flat[indices[0]][1].iterations,
+            settings=cases[indices[0]].settings,
+        )
+        decisions.update(zip(indices, _decide(batch), strict=True))
+    return [decisions[index] for index in range(len(cases))]
+
+
+def flatten_engines(engines: Engines, metric: str) -> FlatSamples:
+    """Flatten the engines of one session; positions in errors are (engine, iteration).
+
+    Raises:
+        SampleError: no engine, an empty one, or a sample that is not a positive finite number.
+    """
+    try:
+        return flatten([engines], metric)
+    except SampleError as error:
+        problem = "no engines" if error.position == (0,) else error.problem
+        raise SampleError(metric, problem, error.position[1:]) from None
+
+
+def _log_margins(directions: Sequence[Direction], settings: RuleSettings) -> FloatArray:
+    margins = {direction: settings.log_margin(direction) for direction in set(directions)}
+    return np.array([margins[direction] for direction in directions])
+
+
+def _decide(batch: _Batch) -> Iterator[Decision]:
+    model = fit(batch.baseline)
+    outcome = look(model, batch.new, _log_margins(batch.directions, batch.settings), batch.settings)
+    noises = _noises(model, batch.directions, batch.settings)
+    for row, noise in enumerate(noises):
+        yield _decision(batch, row, noise, model, outcome)
+
+
+def _decision(batch: _Batch, row: int, noise: Noise, model: NoiseModel, outcome: Outcome) -> Decision:
+    direction, settings = batch.directions[row], batch.settings
+    sign = direction.sign
+    difference, reach = float(outcome.difference[row]), float(outcome.fail_reach[row])
+    centre = float(model.centre[row])
+    ends = sorted(math.expm1(sign * end) for end in (difference - reach, difference + reach))
+    return Decision(
+        metric=batch.metrics[row],
+        direction=direction,
+        status=STATUSES[outcome.codes[row]],
+        baseline=math.exp(sign * centre),
+        value=math.exp(sign * (centre + difference)),
+        change=math.expm1(sign * difference),
+        low=ends[0],
+        high=ends[1],
+        confidence=1 - 2 * settings.a_fail,
+        margin=settings.margin,
+        engines=batch.new.shape[1],
+        iterations=batch.iterations,
+        noise=noise,
+        thin_baseline=model.engines < settings.min_engines,
+    )
+
+
+def _noises(model: NoiseModel, directions: Sequence[Direction], settings: RuleSettings) -> list[Noise]:
+    log_margin = _log_margins(directions, settings)
+    prediction = predict(model, settings.max_engines)
+    detectable = detectable_change(prediction, log_margin, settings.a_fail, settings.power)
+    testable = prediction.reach(1 - settings.a_fail) <= log_margin
+    return [
+        Noise(
+            session_sd=math.sqrt(model.session_variance[row]),
+            engine_sd=math.sqrt(model.engine_variance[row]),
+            # A slowdown as a user says it: so much less throughput, so much more latency.
+            detectable=abs(math.expm1(direction.sign * detectable[row])),
+            testable=bool(testable[row]),
+            multimodal=bool(model.multimodal[row]),
+            sessions=model.sessions,
+            engines=model.engines,
+        )
+        for row, direction in enumerate(directions)
+    ]
+
+
+def assess(metric: str, direction: Direction, baseline: Sessions, settings: RuleSettings) -> Noise:
+    """What a baseline can tell, for when it is recorded: its noise and its smallest detectable change.
+
+    Raises:
+        SampleError, ValueError: as for `judge_case`.
+    """
+    table = tabulate([flatten(baseline, f"{metric} (baseline)")], [direction])
+    return _noises(fit(table), [direction], settings)[0]
+
+
+def assess_paired(metric: str, direction: Direction, baseline: Sessions, settings: RuleSettings) -> Noise:
+    """The same of a metric whose innermost lists are requests, the same ones in the same order.
+
+    Raises:
+        SampleError, ValueError: as for `judge_paired`.
+    """
+    paired = pair_requests(baseline, (), direction, metric)
+    return _noises(fit(paired.baseline), [direction], settings)[0]
+
+
+def judge_paired(case: Case) -> Decision:
+    """Judge a metric whose innermost lists are requests, the same ones in the same order (TTFT).
+
+    `iterations` of the decision counts requests.
+
+    Raises:
+        SampleError: also where engines differ in their number of requests.
+        ValueError: as for `judge_case`.
+    """
+    flatten_engines(case.new, f"{case.metric} (new)")  # for the error alone: at least one engine
+    paired = pair_requests(case.baseline, case.new, case.direction, case.metric)
+    batch = _Batch(
+        metrics=[case.metric],
+        directions=[case.direction],
+        baseline=paired.baseline,
+        new=paired.new,
+        iterations=paired.requests,
+        settings=case.settings,
+    )
+    return next(_decide(batch))

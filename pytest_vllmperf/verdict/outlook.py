@@ -1,0 +1,51 @@
+"""What a baseline will be able to tell, for when it is recorded or shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pytest_vllmperf.metrics.records import Session
+from pytest_vllmperf.metrics.table import METRICS, MetricClass
+from pytest_vllmperf.verdict.decision import Noise, assess, assess_paired
+from pytest_vllmperf.verdict.samples import PAIRED, metric_samples, paired_samples
+from pytest_vllmperf.verdict.settings import VerdictSettings
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """One metric of a baseline.
+
+    Attributes:
+        metric: its name in the table.
+        margin: the tolerated relative change.
+        noise: what the baseline can tell; its `detectable` is the smallest slowdown that will be found.
+    """
+
+    metric: str
+    margin: float
+    noise: Noise
+
+
+def outlook(sessions: Sequence[Session], settings: VerdictSettings) -> tuple[Outlook, ...]:
+    """The gated metrics that noise can move; an exact metric shows any change and is left out.
+
+    Args:
+        sessions: what the baseline holds, or will hold; at least one.
+        settings: gate and margins.
+    """
+    found = []
+    for name in settings.gate:
+        metric = METRICS[name]
+        samples = metric_samples(metric, sessions, ())
+        values = [value for engine in samples.stored_engines for value in engine]
+        if metric.kind is MetricClass.EXACT or not values or min(values) <= 0:
+            continue
+        rule = settings.rule(metric)
+        paired = paired_samples(sessions, ()) if name == PAIRED else None
+        if paired is None:
+            noise = assess(name, metric.better, samples.stored, rule)
+        else:
+            noise = assess_paired(name, metric.better, paired.stored, rule)
+        found.append(Outlook(name, rule.margin, noise))
+    return tuple(found)

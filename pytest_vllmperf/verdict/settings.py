@@ -1,0 +1,44 @@
+"""How a check is judged: its gate, and the margin of each metric."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from pytest_vllmperf.metrics.table import Metric, MetricClass
+from pytest_vllmperf.verdict.rule import A_FAIL, MAX_ENGINES, RuleSettings
+
+DEFAULT_MARGIN: Final = 0.05
+CLASS_MARGINS: Final = {MetricClass.TAIL: 0.10, MetricClass.LOAD: 0.20}
+"""The least margin of a class that is noisier by nature; one given by a metric's name may be smaller."""
+GATED_FROM: Final = {"p90": 250, "p95": 500, "p99": 2000}
+"""From how many observations on a percentile decides anything: some twenty have to lie beyond it."""
+
+
+@dataclass(frozen=True)
+class VerdictSettings:
+    """How to judge one check.
+
+    Attributes:
+        gate: names of the metrics that decide.
+        margin: tolerated relative change for the worse, such as 0.05; for metrics not in `margins`.
+        margins: tolerated relative change by metric.
+        a_fail: chance of a false REGRESSED per metric and look.
+        max_engines: new engines after which an open verdict is NOISY.
+    """
+
+    gate: tuple[str, ...]
+    margin: float = DEFAULT_MARGIN
+    margins: Mapping[str, float] = field(default_factory=dict)
+    a_fail: float = A_FAIL
+    max_engines: int = MAX_ENGINES
+
+    def margin_of(self, metric: Metric) -> float:
+        """The margin of one metric; an exact one has none unless it was given by name."""
+        default = 0.0 if metric.kind is MetricClass.EXACT else max(self.margin, CLASS_MARGINS.get(metric.kind, 0.0))
+        return self.margins.get(metric.name, default)
+
+    def rule(self, metric: Metric) -> RuleSettings:
+        """What the rule needs to know about one metric."""
+        return RuleSettings(margin=self.margin_of(metric), a_fail=self.a_fail, max_engines=self.max_engines)

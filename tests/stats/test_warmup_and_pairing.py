@@ -1,0 +1,86 @@
+"""The warm-up rule and pairing by request."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_vllmperf.errors import SampleError
+from pytest_vllmperf.stats import Direction, pair_requests, warmup_length
+
+# --- warm-up ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("iterations", "discarded"),
+    [
+        ([], None),
+        ([1.0] * 4, None),
+        ([1.0] * 5, 2),
+        ([9.0, 5.0, 1.0, 1.01, 1.02], 2),
+        ([1.0, 1.0, 1.0, 1.0, 1.03], None),
+        ([1.0, 1.0, 1.0, 1.0, 1.03, 1.03, 1.03], 4),
+        ([1.0, 1.1] * 5, 8),
+        ([1.0, 1.1] * 4 + [1.0], None),
+        ([2.0, 1.9, 1.8, 1.7, 1.6, 1.5, 1.4, 1.0, 1.0, 1.0], 7),
+    ],
+)
+def test_warmup(iterations: list[float], discarded: int | None) -> None:
+    assert warmup_length(iterations) == discarded
+
+
+@given(st.lists(st.floats(0.5, 2.0), max_size=20))
+def test_warmup_once_told_stays_told(iterations: list[float]) -> None:
+    told = [warmup_length(iterations[:count]) for count in range(len(iterations) + 1)]
+    known = [length for length in told if length is not None]
+    assert told == [None] * (len(told) - len(known)) + known
+    assert len(set(known)) <= 1
+    assert all(2 <= length <= 8 for length in known)
+
+
+# --- pairing ----------------------------------------------------------------------------------------------
+
+
+def requests(level: float, seed: int, count: int = 400) -> list[float]:
+    """Requests of very different length (the same in every engine), each engine with a level of its own."""
+    prompts = np.random.default_rng(0).lognormal(0, 1, count)
+    times: list[float] = (level * prompts * np.random.default_rng(seed).lognormal(0, 0.1, count)).tolist()
+    return times
+
+
+def test_pairing_cancels_the_prompts() -> None:
+    stored = [[requests(1.0, 1), requests(1.0, 2)], [requests(1.0, 3)]]
+    paired = pair_requests(stored, [requests(1.1, 4), requests(1.0, 5)], Direction.LOWER, "ttft")
+    assert paired.baseline.layout == (2, 1)
+    assert np.abs(paired.baseline.values).max() < 0.05, "the prompts themselves spread by 100 %"
+    assert paired.new[0] == pytest.approx([math.log(1.1), 0], abs=0.05)
+    assert paired.requests == 400
+    assert math.sqrt(paired.baseline.within[0]) == pytest.approx(math.sqrt(math.pi / 2) * 0.1 / 20, rel=0.2)
+
+
+def test_pairing_takes_the_median_of_the_baseline_engines_as_reference() -> None:
+    stored = [[[1.0, 10.0], [2.0, 20.0], [4.0, 90.0]]]
+    paired = pair_requests(stored, [[2.0, 40.0]], Direction.LOWER, "ttft")
+    assert paired.new[0, 0] == pytest.approx(math.log(2) / 2)
+    assert paired.baseline.values[0, 1] == pytest.approx(0)
+    mirrored = pair_requests(stored, [[2.0, 40.0]], Direction.HIGHER, "goodput")
+    assert mirrored.new == pytest.approx(-paired.new)
+
+
+def test_a_lone_baseline_engine_borrows_the_spread_of_the_new_ones() -> None:
+    alone = pair_requests([[requests(1.0, 1)]], [], Direction.LOWER, "ttft")
+    assert (alone.new.shape, alone.baseline.within[0]) == ((1, 0), 0)
+    joined = pair_requests([[requests(1.0, 1)]], [requests(1.0, 2)], Direction.LOWER, "ttft")
+    assert joined.baseline.values[0, 0] == 0
+    assert joined.baseline.within[0] > 0
+
+
+def test_engines_with_other_requests_are_refused() -> None:
+    with pytest.raises(SampleError, match=r"ttft\[1\]\[0\]: 3 requests, the first engine has 2"):
+        pair_requests([[[1.0, 2.0]], [[1.0, 2.0, 3.0]]], [], Direction.LOWER, "ttft")
+    with pytest.raises(SampleError, match=r"ttft \(new\)\[0\]\[1\]: 1 requests"):
+        pair_requests([[[1.0, 2.0]]], [[1.0, 2.0], [1.0]], Direction.LOWER, "ttft")
