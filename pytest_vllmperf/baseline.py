@@ -180,7 +180,7 @@ def load(path: Path) -> BaselineFile:
 
 
 def _check_samples(path: Path, name: str, entry: Entry) -> None:
-    requests = entry.workload.get("requests")
+    requests = entry.workload.get("count")
     for session_number, session in enumerate(entry.sessions, start=1):
         for engine_number, engine in enumerate(session.engines, start=1):
             try:

@@ -108,11 +108,11 @@ def settings(config: pytest.Config) -> Settings:
     given = {name: _setting(config, name, parse) for name, parse in _PARSERS.items()}
     update = _update(config)
     root = Path(given["baselines"] or "baselines")
-    margin, margins = given["margin"] or (None, {})
+    margin, by_metric = given["margin"] or (None, {})
     return Settings(
         update=update,
         baselines=root if root.is_absolute() else config.rootpath / root,
-        check=CheckSettings(given["iterations"], given["warmup"], margin, margins, given["gate"]).over(DEFAULTS),
+        check=CheckSettings(given["iterations"], given["warmup"], margin, by_metric, given["gate"]).over(DEFAULTS),
         append=bool(config.getoption(PREFIX + "append")),
         reason=_reason(config, update),
         engines=given["engines"] or 3,
@@ -177,7 +177,12 @@ def _number(lowest: float, *, exclusive: bool) -> Callable[[str, Any], float]:
     return parse
 
 
-def _words(where: str, value: Any) -> tuple[str, ...]:
+def gate_words(where: str, value: Any) -> tuple[str, ...]:
+    """The words of a gate.
+
+    Raises:
+        SpecError: naming `where` and the word that names no metric and no set.
+    """
     from pytest_vllmperf.metrics.table import resolve_gate
 
     if not isinstance(value, (str, list, tuple)):
@@ -206,8 +211,12 @@ def _warmup(where: str, value: Any) -> int | Literal["auto"]:
         raise SpecError(f"{error}, nor 'auto'") from None
 
 
-def _margins(where: str, value: Any) -> tuple[float | None, dict[str, float]]:
-    """A margin for all metrics, margins by metric, or both: `0.05 ttft.p50=0.1`."""
+def margins(where: str, value: Any) -> tuple[float | None, dict[str, float]]:
+    """A margin for all metrics, margins by metric, or both: `0.05 ttft.p50=0.1`.
+
+    Raises:
+        SpecError: naming `where` and what cannot be meant.
+    """
     general, by_metric = None, {}
     for word in str(value).replace(",", " ").split():
         metric, separator, number = word.rpartition("=")
@@ -243,8 +252,8 @@ _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "baselines": _text,
     "iterations": _ITERATIONS,
     "warmup": _warmup,
-    "margin": _margins,
-    "gate": _words,
+    "margin": margins,
+    "gate": gate_words,
     "engines": _ENGINES,
     "max_engines": _ENGINES,
     "max_time": _number(0, exclusive=False),
@@ -321,7 +330,7 @@ def call_settings(
         warmup=None if warmup is None else _warmup("warmup", warmup),
         margin=None if margin is None or by_metric or margin == {} else _MARGIN("margin", margin),
         margins={name: _MARGIN(f"margin of {name}", value) for name, value in by_metric.items()},
-        gate=None if gate is None else _words("gate", gate),
+        gate=None if gate is None else gate_words("gate", gate),
     )
 
 

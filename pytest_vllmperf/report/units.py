@@ -58,3 +58,13 @@ def _digits(number: float) -> str:
 def percent(ratio: float | None) -> str:
     """A relative change with its sign; empty where it has none."""
     return "" if ratio is None else f"{ratio * 100:+.1f} %"
+
+
+def plain_percent(fraction: float) -> str:
+    """A measured fraction without a sign: one decimal below ten per cent, none above."""
+    return f"{fraction * 100:.1f} %" if fraction < 0.0995 else f"{fraction * 100:.0f} %"
+
+
+def margin(fraction: float) -> str:
+    """A fraction that somebody chose, as it was chosen."""
+    return f"{fraction * 100:.4g} %"

@@ -45,10 +45,11 @@ def _parts(judged: MetricVerdict, *, gated: bool, requests: int) -> list[str]:
     if judged.status is Status.NOISY and gated:
         parts += _way_out(judged, requests)
     elif judged.noise is not None:
-        noise = judged.noise
+        noise, percent = judged.noise, units.plain_percent
         sessions = "session" if noise.sessions == 1 else "sessions"
-        parts.append(f"{_engines(judged)} x {judged.iterations} against {noise.engines} in {noise.sessions} {sessions}")
-        parts.append(f"noise: session {_percent(noise.session_sd)}, engine {_percent(noise.engine_sd)}")
+        each = f"{judged.iterations} requests" if judged.paired else str(judged.iterations)
+        parts.append(f"{_engines(judged)} x {each} against {noise.engines} in {noise.sessions} {sessions}")
+        parts.append(f"noise: session {percent(noise.session_sd)}, engine {percent(noise.engine_sd)}")
     elif judged.engines:
         parts.append(_engines(judged))
     if judged.noise is not None and judged.noise.multimodal:
@@ -61,7 +62,7 @@ def _head(judged: MetricVerdict, *, gated: bool) -> str:
     words.append(units.pair(judged.metric, judged.baseline, judged.now))
     if judged.change is not None:
         words.append(f" {units.percent(judged.change)}")
-    limits = [f"margin {_percent(judged.margin)}"] if gated else []
+    limits = [f"margin {units.margin(judged.margin)}"] if gated else []
     if METRICS[judged.metric].kind is MetricClass.EXACT and not judged.margin:
         limits = ["exact"] if gated else []
     if judged.low is not None and judged.high is not None and judged.confidence is not None:
@@ -77,7 +78,7 @@ def _way_out(judged: MetricVerdict, requests: int) -> list[str]:
     parts = [f"after {_engines(judged)}"]
     if judged.noise is None:
         return parts
-    parts.append(f"detectable here from {_percent(judged.noise.detectable)}")
+    parts.append(f"detectable here from {units.plain_percent(judged.noise.detectable)}")
     if METRICS[judged.metric].kind is MetricClass.TAIL and requests:
         parts.append(f"try compare() or {2 * requests:,} requests")
     else:
@@ -89,10 +90,6 @@ def _engines(judged: MetricVerdict) -> str:
     return f"{judged.engines} engine" if judged.engines == 1 else f"{judged.engines} engines"
 
 
-def _percent(fraction: float) -> str:
-    return f"{fraction * 100:.2g} %"
-
-
 def outlook_lines(name: str, outlook: Sequence[Outlook]) -> list[str]:
     """The smallest slowdown that a baseline will find, per metric, and margins that it cannot test yet.
 
@@ -102,11 +99,11 @@ def outlook_lines(name: str, outlook: Sequence[Outlook]) -> list[str]:
     """
     if not outlook:
         return []
-    found = [f"{METRICS[one.metric].label} {_percent(one.noise.detectable)}" for one in outlook]
+    found = [f"{METRICS[one.metric].label} {units.plain_percent(one.noise.detectable)}" for one in outlook]
     lines = wrapped([f"{name} will find, four times in five, slowdowns from", *found], "  ")
     for margin in sorted({one.margin for one in outlook if not one.noise.testable}):
         labels = [METRICS[one.metric].label for one in outlook if one.margin == margin and not one.noise.testable]
-        lines += wrapped([f"  a margin of {_percent(margin)} cannot be told from noise yet for", *labels])
+        lines += wrapped([f"  a margin of {units.margin(margin)} cannot be told from noise yet for", *labels])
     if any(not one.noise.testable for one in outlook):
         lines.append("  add sessions with --vllmperf-append, or set a margin that fits")
     return lines

@@ -31,6 +31,7 @@ class MetricVerdict:
         confidence: of that interval.
         engines: new engines it rests on.
         iterations: of each of them; requests, where they are paired.
+        paired: whether requests were compared one by one.
         noise: what the baseline can tell; None for an exact metric.
         reason: in words, why it does not decide or cannot be judged.
     """
@@ -46,6 +47,7 @@ class MetricVerdict:
     confidence: float | None = None
     engines: int = 0
     iterations: int = 0
+    paired: bool = False
     noise: Noise | None = None
     reason: str = ""
 
@@ -181,7 +183,7 @@ class _Plan:
             self.cases[metric.name] = case
         else:
             decision = judge_paired(Case(metric.name, metric.better, paired.stored, paired.new, case.settings))
-            self._done[metric.name] = _judged(case, decision)
+            self._done[metric.name] = _judged(case, decision, paired=True)
 
     def _one_sided(self, metric: Metric, samples: MetricSamples, margin: float) -> MetricVerdict:
         """A metric that only one side has observed cannot be judged: never a pass."""
@@ -227,9 +229,8 @@ def _exact(metric: Metric, samples: MetricSamples, margin: float) -> MetricVerdi
     )  # fmt: skip
 
 
-def _judged(case: Case, decision: Decision) -> MetricVerdict:
+def _judged(case: Case, decision: Decision, *, paired: bool = False) -> MetricVerdict:
     """The rule's decision; where requests are paired, levels are those of the metric itself."""
-    paired = decision.metric == PAIRED
     thin = (
         f"nothing can be told from {decision.noise.engines} stored engine(s); record three"
         if decision.thin_baseline
@@ -247,6 +248,7 @@ def _judged(case: Case, decision: Decision) -> MetricVerdict:
         confidence=decision.confidence,
         engines=decision.engines,
         iterations=decision.iterations,
+        paired=paired,
         noise=decision.noise,
         reason="" if decision.status is Status.OK else thin,
     )

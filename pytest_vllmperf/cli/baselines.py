@@ -1,0 +1,170 @@
+"""`vllmperf baseline list`, `show` and `diff`: baseline files as text or JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from pytest_vllmperf import environment, stats
+from pytest_vllmperf.baseline import BaselineStore, Entry
+from pytest_vllmperf.cli import judging
+from pytest_vllmperf.errors import BaselineError
+from pytest_vllmperf.metrics.table import METRICS
+from pytest_vllmperf.report import units
+from pytest_vllmperf.verdict import VerdictSettings, outlook
+
+
+def listing(folder: Path, *, as_json: bool) -> str:
+    """Every stored check below a folder.
+
+    Raises:
+        BaselineError: for a folder that does not exist, or a file that cannot be read.
+    """
+    if not folder.is_dir():
+        raise BaselineError(f"{folder}: there is no such folder; name it with --baselines")
+    store = BaselineStore(folder)
+    rows = [
+        {"profile": profile, "module": module, "check": name, **_summary(entry)}
+        for profile, module in store.modules()
+        for name, entry in store.read(profile, f"{module}.py").tests.items()
+    ]
+    if as_json:
+        return json.dumps(rows, indent=1)
+    if not rows:
+        return f"no baselines below {folder}"
+    lines: list[str] = []
+    for place in dict.fromkeys((row["profile"], row["module"]) for row in rows):
+        own = [row for row in rows if (row["profile"], row["module"]) == place]
+        table = [[row["check"], row["sessions"], row["engines"], row["recorded"], row["reason"]] for row in own]
+        lines.append(f"{place[0]}/{place[1]}.json")
+        lines.append(_table(table, ["check", "sessions", "engines", "recorded", "reason"]))
+    return "\n".join(lines)
+
+
+def _summary(entry: Entry) -> dict[str, Any]:
+    return {
+        "sessions": len(entry.sessions),
+        "engines": sum(len(session.engines) for session in entry.sessions),
+        "recorded": entry.sessions[-1].recorded[:10],
+        "reason": entry.reason,
+    }
+
+
+def show(file: Path, check: str | None, gate: str, margin: str, *, as_json: bool) -> str:
+    """Levels and noise of every metric that decides, and the smallest slowdown that will be found.
+
+    Raises:
+        BaselineError: for a file that is not there or cannot be read, or has no such check.
+        SpecError: for a gate or a margin that cannot be meant.
+    """
+    tests = judging.read(file).tests
+    if check is not None and check not in tests:
+        raise BaselineError(f"{file}: has no check {check!r}; it has {', '.join(sorted(tests)) or 'none'}")
+    chosen = {name: entry for name, entry in tests.items() if check in (None, name)}
+    settings = judging.settings(list(chosen.values()), gate, margin)
+    shown = {name: _shown(entry, one) for (name, entry), one in zip(chosen.items(), settings, strict=True)}
+    if as_json:
+        return json.dumps(shown, indent=1)
+    return "\n".join(line for name, one in shown.items() for line in _shown_lines(name, one))
+
+
+def _shown(entry: Entry, settings: VerdictSettings) -> dict[str, Any]:
+    noises = {one.metric: one for one in outlook(entry.sessions, settings)}
+    metrics = {}
+    for name in settings.gate:
+        engines = [values for session in entry.sessions for e in session.engines if (values := e.values(name))]
+        if not engines:
+            continue
+        metrics[name] = {"level": stats.center(engines), "margin": settings.margin_of(METRICS[name])}
+        if name in noises:
+            noise = noises[name].noise
+            metrics[name] |= {
+                "session_sd": noise.session_sd,
+                "engine_sd": noise.engine_sd,
+                "detectable": noise.detectable,
+                "testable": noise.testable,
+                "multimodal": noise.multimodal,
+            }
+    return {"engine": entry.engine, **_summary(entry), "environment": entry.sessions[-1].environment.hard,
+            "metrics": metrics}  # fmt: skip
+
+
+_NOTES = (
+    ("testable", "*", "the margin cannot be told from noise yet"),
+    ("multimodal", "+", "the stored engines fall into groups"),
+)
+
+
+def _shown_lines(name: str, shown: dict[str, Any]) -> list[str]:
+    head = [name, f"  engine: {shown['engine']}"]
+    head.append(f"  {shown['sessions']} sessions, {shown['engines']} engines, the newest of {shown['recorded']}")
+    if shown["reason"]:
+        head.append(f"  recorded anew: {shown['reason']}")
+    rows = []
+    for metric, found in shown["metrics"].items():
+        row = [METRICS[metric].label, units.value(metric, found["level"]), units.margin(found["margin"])]
+        if "detectable" in found:
+            row += [units.plain_percent(found[key]) for key in ("session_sd", "engine_sd", "detectable")]
+            row.append(" ".join(sign for key, sign, _ in _NOTES if found[key] is (key == "multimodal")))
+        else:
+            row += ["exact", "", "any", ""]
+        rows.append(row)
+    table = _table(rows, ["metric", "level", "margin", "session", "engine", "finds", ""])
+    notes = [f"{sign} {text}" for _, sign, text in _NOTES if any(row[-1].count(sign) for row in rows)]
+    return [*head, *(f"  {line}" for line in [*table.splitlines(), *notes])]
+
+
+def diff(a: Path, b: Path, *, as_json: bool) -> str:
+    """How two files differ: checks, environments, and levels of the metrics that both have.
+
+    Raises:
+        BaselineError: for a file that is not there or cannot be read.
+    """
+    before, after = judging.read(a).tests, judging.read(b).tests
+    found: dict[str, Any] = {}
+    for name in sorted(set(before) | set(after)):
+        if name not in before or name not in after:
+            found[name] = {"only_in": "a" if name in before else "b"}
+        else:
+            found[name] = _differences(before[name], after[name])
+    if as_json:
+        return json.dumps(found, indent=1)
+    return "\n".join(line for name, one in found.items() for line in _diff_lines(name, one))
+
+
+def _differences(before: Entry, after: Entry) -> dict[str, Any]:
+    old, new = before.sessions[-1].environment, after.sessions[-1].environment
+    levels = {}
+    for metric in METRICS:
+        sides = [
+            [values for session in entry.sessions for e in session.engines if (values := e.values(metric))]
+            for entry in (before, after)
+        ]
+        if all(sides):
+            levels[metric] = [stats.center(side) for side in sides]
+    return {
+        "sessions": [len(before.sessions), len(after.sessions)],
+        "hard": environment.differences(old.hard, new.hard),
+        "soft": environment.differences(old.soft, new.soft),
+        "levels": {metric: sides for metric, sides in levels.items() if sides[0] != sides[1]},
+    }
+
+
+def _diff_lines(name: str, found: dict[str, Any]) -> list[str]:
+    if "only_in" in found:
+        return [f"{name}: only in the {'first' if found['only_in'] == 'a' else 'second'} file"]
+    lines = [f"{name}: {found['sessions'][0]} -> {found['sessions'][1]} sessions"]
+    lines += [f"  must match, and does not: {difference}" for difference in found["hard"]]
+    lines += [f"  changed: {difference}" for difference in found["soft"]]
+    rows = [
+        [METRICS[metric].label, units.pair(metric, *sides), units.percent(sides[1] / sides[0] - 1) if sides[0] else ""]
+        for metric, sides in found["levels"].items()
+    ]
+    return lines + [f"  {line}" for line in _table(rows).splitlines()]
+
+
+def _table(rows: list[list[Any]], heads: list[str] | tuple[()] = ()) -> str:
+    return tabulate(rows, heads, tablefmt="plain", disable_numparse=True)

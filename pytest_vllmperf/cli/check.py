@@ -1,0 +1,103 @@
+"""`vllmperf check`: a verdict between two result files, without an engine."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from pytest_vllmperf import environment
+from pytest_vllmperf.cli import judging
+from pytest_vllmperf.errors import BaselineError
+from pytest_vllmperf.report.verdicts import metric_lines
+from pytest_vllmperf.verdict import Evidence, Status, Verdict, judge_all
+
+REGRESSION, NOT_COMPARABLE = 1, 3
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """The verdicts of all checks that both files hold.
+
+    Attributes:
+        verdicts: by the name of the check.
+        only_in_a: names that only the baseline has.
+        only_in_b: names that only the other file has.
+    """
+
+    verdicts: Mapping[str, Verdict]
+    only_in_a: Sequence[str]
+    only_in_b: Sequence[str]
+
+    @property
+    def exit_code(self) -> int:
+        """0 nothing regressed, 1 a regression or a metric that only one side has, 3 something not comparable."""
+        statuses = {verdict.status for verdict in self.verdicts.values()}
+        if statuses & {Status.REGRESSED, Status.INVALID}:
+            return REGRESSION
+        return NOT_COMPARABLE if Status.NOT_COMPARABLE in statuses else 0
+
+    def lines(self) -> list[str]:
+        """For a person, at 80 columns."""
+        lines: list[str] = []
+        for name, verdict in self.verdicts.items():
+            lines.append(f"{name}: {verdict.status.value}")
+            lines += [f"  {reason}" for reason in verdict.reasons]
+            for one in verdict.metrics:
+                lines += [f"  {line}" for line in metric_lines(one, width=78)]
+            for one in verdict.information:
+                lines += [f"  {line}" for line in metric_lines(one, gated=False, width=78)]
+        lines += [f"{name}: only in the first file" for name in self.only_in_a]
+        lines += [f"{name}: only in the second file" for name in self.only_in_b]
+        counts = Counter(verdict.status.value for verdict in self.verdicts.values())
+        return [*lines, ", ".join(f"{count} {status}" for status, count in counts.items())]
+
+    def as_json(self) -> str:
+        """For a program."""
+        verdicts = TypeAdapter(dict[str, Verdict]).dump_python(dict(self.verdicts), mode="json")
+        return json.dumps(
+            {
+                "exit_code": self.exit_code,
+                "checks": verdicts,
+                "only_in_a": list(self.only_in_a),
+                "only_in_b": list(self.only_in_b),
+            },
+            indent=1,
+        )
+
+
+def check(a: Path, b: Path, gate: str, margin: str) -> CheckResult:
+    """Judge the newest session of every check of `b` by all sessions of the same check of `a`.
+
+    Args:
+        a: the baseline.
+        b: a file of the same form, such as one recorded into another folder.
+        gate: words, as for `--vllmperf-gate`.
+        margin: as for `--vllmperf-margin`.
+
+    Raises:
+        BaselineError: for a file that is not there or cannot be read, or two that share no check.
+        SpecError: for a gate or a margin that cannot be meant.
+    """
+    stored, new = judging.read(a).tests, judging.read(b).tests
+    names = sorted(set(stored) & set(new))
+    if not names:
+        raise BaselineError(f"{a} and {b} have no check in common")
+    evidence = [
+        Evidence(
+            stored[name].sessions,
+            new[name].sessions[-1].engines,
+            settings,
+            differences=environment.differences(
+                stored[name].sessions[-1].environment.hard, new[name].sessions[-1].environment.hard
+            ),
+            last_look=True,
+        )
+        for name, settings in zip(names, judging.settings([new[n] for n in names], gate, margin), strict=True)
+    ]
+    verdicts = dict(zip(names, judge_all(evidence), strict=True))
+    return CheckResult(verdicts, sorted(set(stored) - set(new)), sorted(set(new) - set(stored)))

@@ -1,0 +1,131 @@
+"""The parser of the command, and how its failures are told."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pytest_vllmperf import __version__
+from pytest_vllmperf.errors import VllmPerfError
+
+BAD_INPUT = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: the command's own, or 2 with one line on standard error."""
+    parser = _parser()
+    chosen = parser.parse_args(arguments)
+    try:
+        return int(chosen.run(chosen))
+    except VllmPerfError as error:
+        print(f"vllmperf: {error}", file=sys.stderr)
+        return BAD_INPUT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="vllmperf", description="Performance tests for vLLM, outside a test run.")
+    parser.add_argument("--version", action="version", version=f"pytest-vllmperf {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    make = commands.add_parser("make-model", help="make a tiny model with random weights, without network")
+    make.add_argument("folder", nargs="?", type=Path, help="where to; by default the user's cache folder")
+    make.add_argument("--shape", choices=("tiny",), default="tiny", help="its dimensions (tiny)")
+    make.set_defaults(run=_make_model)
+    _add_check(commands)
+    _add_baseline(commands)
+    return parser
+
+
+def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    check = commands.add_parser(
+        "check",
+        help="judge one result file by another, without an engine",
+        description="Judge the newest sessions of B by all sessions of A. Exit code: 0 nothing regressed, "
+        "1 a regression, 2 bad input, 3 something could not be compared.",
+    )
+    check.add_argument("a", type=Path, metavar="A.json", help="the baseline")
+    check.add_argument("b", type=Path, metavar="B.json", help="what is judged")
+    _add_judging(check)
+    check.set_defaults(run=_check)
+
+
+def _add_baseline(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    baseline = commands.add_parser("baseline", help="look at baseline files, and tidy them")
+    actions = baseline.add_subparsers(required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="every stored check")
+    _add_folder(listing)
+    listing.set_defaults(run=_list)
+    show = actions.add_parser("show", help="levels, noise, and the smallest slowdown that will be found")
+    show.add_argument("file", type=Path, metavar="FILE.json")
+    show.add_argument("--check", help="only this check")
+    _add_judging(show)
+    show.set_defaults(run=_show)
+    diff = actions.add_parser("diff", help="how two files differ, without a verdict")
+    diff.add_argument("a", type=Path, metavar="A.json")
+    diff.add_argument("b", type=Path, metavar="B.json")
+    diff.add_argument("--json", action="store_true", help="for a program")
+    diff.set_defaults(run=_diff)
+    prune = actions.add_parser("prune", help="take out old sessions, and files whose test module is gone")
+    _add_folder(prune)
+    prune.add_argument("--keep", type=int, default=20, metavar="N", help="newest sessions of each check to keep (20)")
+    prune.add_argument("--rootdir", type=Path, default=Path(), help="where the test modules are (this folder)")
+    prune.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    prune.set_defaults(run=_prune)
+
+
+def _add_folder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--baselines", type=Path, default=Path("baselines"), help="their folder (baselines)")
+    parser.add_argument("--json", action="store_true", help="for a program")
+
+
+def _add_judging(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--gate", default="auto", help="metrics that decide: names, or auto, exact, clock, cpu (auto)")
+    parser.add_argument("--margin", default="0.05", help="tolerated change, in all or by name: '0.05 ttft.p50=0.1'")
+    parser.add_argument("--json", action="store_true", help="for a program")
+
+
+def _make_model(chosen: argparse.Namespace) -> int:
+    from pytest_vllmperf import models
+
+    if chosen.folder is None:
+        print(models.resolve(models.PREFIX + chosen.shape))
+    else:
+        print(models.make_model(chosen.folder, models.SHAPES[chosen.shape]))
+    return 0
+
+
+def _check(chosen: argparse.Namespace) -> int:
+    from pytest_vllmperf.cli import check
+
+    result = check.check(chosen.a, chosen.b, chosen.gate, chosen.margin)
+    print(result.as_json() if chosen.json else "\n".join(result.lines()))
+    return result.exit_code
+
+
+def _list(chosen: argparse.Namespace) -> int:
+    from pytest_vllmperf.cli import baselines
+
+    print(baselines.listing(chosen.baselines, as_json=chosen.json))
+    return 0
+
+
+def _show(chosen: argparse.Namespace) -> int:
+    from pytest_vllmperf.cli import baselines
+
+    print(baselines.show(chosen.file, chosen.check, chosen.gate, chosen.margin, as_json=chosen.json))
+    return 0
+
+
+def _diff(chosen: argparse.Namespace) -> int:
+    from pytest_vllmperf.cli import baselines
+
+    print(baselines.diff(chosen.a, chosen.b, as_json=chosen.json))
+    return 0
+
+
+def _prune(chosen: argparse.Namespace) -> int:
+    from pytest_vllmperf.cli import prune
+
+    print(prune.prune(chosen.baselines, chosen.keep, chosen.rootdir, dry_run=chosen.dry_run, as_json=chosen.json))
+    return 0

@@ -1,0 +1,43 @@
+"""What commands that judge have in common: files that must be there, and how they are judged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pytest_vllmperf import options
+from pytest_vllmperf.baseline import BaselineFile, Entry, load
+from pytest_vllmperf.errors import BaselineError
+from pytest_vllmperf.metrics.table import METRICS, MetricClass, resolve_gate
+from pytest_vllmperf.verdict import VerdictSettings, family_a_fail
+
+
+def read(path: Path) -> BaselineFile:
+    """A file that has to exist.
+
+    Raises:
+        BaselineError: when it does not, or cannot be read.
+    """
+    if not path.is_file():
+        raise BaselineError(f"{path}: there is no such file")
+    return load(path)
+
+
+def settings(entries: Sequence[Entry], gate: str, margin: str) -> list[VerdictSettings]:
+    """How to judge each of these checks; `auto` means what it means on the device that each was measured on.
+
+    Args:
+        entries: stored checks that are judged together.
+        gate: words, as for `--vllmperf-gate`.
+        margin: as for `--vllmperf-margin`.
+
+    Raises:
+        SpecError: for a gate or a margin that cannot be meant.
+    """
+    words = options.gate_words("--gate", gate)
+    general, margins = options.margins("--margin", margin)
+    gates = [resolve_gate(words, entry.sessions[-1].environment.hard.get("device", "")) for entry in entries]
+    gated = sum(METRICS[name].kind is not MetricClass.EXACT for names in gates for name in names)
+    common = options.DEFAULTS.margin if general is None else general
+    assert common is not None
+    return [VerdictSettings(names, common, margins, a_fail=family_a_fail(max(1, gated))) for names in gates]
