@@ -86,7 +86,7 @@ def engine_samples(
         iterations=len(iterations),
         warmup=_by_metric([iteration_metrics(result) for result in warmup], CLOCK_METRICS),
         samples=_by_metric([iteration_metrics(result) for result in iterations]),
-        once=_once(facts),
+        once=_once(facts, cold_start=cold_start),
         ttft_by_request=_ttft_by_request(iterations),
     )
 
@@ -97,8 +97,9 @@ def _by_metric(iterations: Sequence[Mapping[str, float]], wanted: Iterable[str] 
     return {name: [_digits(values[name]) for values in iterations] for name in sorted(shown)}
 
 
-def _once(facts: EngineFacts) -> dict[str, float]:
-    values = {"load_time": facts.load_time.get("total")}
+def _once(facts: EngineFacts, *, cold_start: bool) -> dict[str, float]:
+    total = facts.load_time.get("total")
+    values = {"load_time": total, "load_time.cold": total if cold_start else None}
     values |= {f"load_time.{part}": facts.load_time.get(part) for part in ("import", "weights", "rest")}
     values["kv_cache_tokens"] = facts.kv_cache_tokens
     values["kv_cache_bytes"] = facts.kv_cache_bytes

@@ -113,6 +113,8 @@ def _rows() -> tuple[Metric, ...]:
                "resident set of the engine's processes after an iteration"),
         Metric("load_time", "load time", "s", lower, MetricClass.LOAD,
                "from the call of vllm.LLM to its return"),
+        Metric("load_time.cold", "load: cold start", "s", lower, MetricClass.LOAD,
+               "load time of the first start of this engine in a run, when caches may have been empty"),
         Metric("load_time.import", "load: import", "s", lower, MetricClass.LOAD,
                "import of vLLM in the interpreter's server process; shared by its engines"),
         Metric("load_time.weights", "load: weights", "s", lower, MetricClass.LOAD,

@@ -108,7 +108,8 @@ def _remarks(checks: Sequence[CheckRecord]) -> list[str]:
     """Metrics of passed checks that deserve a line: improved, or not to be told from noise."""
     lines: list[str] = []
     for check in checks:
-        metrics = check.verdict.metrics if check.verdict is not None else ()
+        passed = check.verdict is not None and check.verdict.status is not Status.REGRESSED
+        metrics = check.verdict.metrics if check.verdict is not None and passed else ()
         requests = len(check.session.engines[0].ttft_by_request)
         told = [one for one in metrics if one.status in (Status.IMPROVED, Status.NOISY, Status.UNDECIDED)]
         if told:

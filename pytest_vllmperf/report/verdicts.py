@@ -61,7 +61,8 @@ def _head(judged: MetricVerdict, *, gated: bool) -> str:
     words = [judged.status.value if gated else "not gated", METRICS[judged.metric].label]
     words.append(units.pair(judged.metric, judged.baseline, judged.now))
     if judged.change is not None:
-        words.append(f" {units.percent(judged.change)}")
+        # Request by request: the medians beside it may have moved otherwise.
+        words.append(f" {'by request ' if judged.paired else ''}{units.percent(judged.change)}")
     limits = [f"margin {units.margin(judged.margin)}"] if gated else []
     if METRICS[judged.metric].kind is MetricClass.EXACT and not judged.margin:
         limits = ["exact"] if gated else []

@@ -10,7 +10,7 @@ from pytest_vllmperf.metrics.records import EngineSamples, Session
 from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS, Metric, MetricClass
 from pytest_vllmperf.verdict.decision import Case, Decision, Noise, judge_cases, judge_paired
 from pytest_vllmperf.verdict.exact import judge_exact
-from pytest_vllmperf.verdict.samples import PAIRED, MetricSamples, metric_samples, paired_samples
+from pytest_vllmperf.verdict.samples import COLD, PAIRED, MetricSamples, metric_samples, paired_samples
 from pytest_vllmperf.verdict.settings import GATED_FROM, VerdictSettings
 from pytest_vllmperf.verdict.status import Status, worst
 
@@ -133,14 +133,16 @@ class _Plan:
 
     def __post_init__(self) -> None:
         decided = _decided(self.check.previous)
-        for name in self.check.settings.gate:
+        gate = [name for name in self.check.settings.gate if name != COLD]
+        for name in gate:
             if name in decided:
                 self._done[name] = decided[name]
             else:
                 self._plan(METRICS[name])
-        for name in CLOCK_METRICS:
-            if name not in self.check.settings.gate:
-                self._informational[name] = ""
+        loads = any(METRICS[name].kind is MetricClass.LOAD for name in self.check.settings.gate)
+        for name in [*CLOCK_METRICS, *([COLD] if loads else [])]:
+            if name not in gate:
+                self._informational[name] = "a cold start decides nothing" if name == COLD else ""
                 self._plan(METRICS[name])
 
     def verdict(self, decisions: Iterator[Decision]) -> Verdict:

@@ -12,6 +12,9 @@ from pytest_vllmperf.metrics.table import Metric, MetricClass
 PAIRED: Final = "ttft.p50"
 """The metric that is judged request by request, as every engine meets the same requests in the same order."""
 
+COLD: Final = "load_time.cold"
+"""The one load time of cold starts; it depends on caches outside the engine, and decides nothing."""
+
 
 @dataclass(frozen=True)
 class MetricSamples:
@@ -33,7 +36,7 @@ class MetricSamples:
 
 def metric_samples(metric: Metric, sessions: Sequence[Session], engines: Sequence[EngineSamples]) -> MetricSamples:
     """Both sides of a metric, without engines that have not measured it; of a load time only the warm starts."""
-    warm = metric.kind is MetricClass.LOAD
+    warm = metric.kind is MetricClass.LOAD and metric.name != COLD
 
     def values(some: Sequence[EngineSamples]) -> list[list[float]]:
         return [found for e in some if not (warm and e.cold_start) and (found := e.values(metric.name))]
