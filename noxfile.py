@@ -1,4 +1,4 @@
-"""Everything this project runs: `nox -s demo`, `tests`, `lint`, `bench`, `minimums`."""
+"""Everything this project runs: `nox -s demo`, `tests`, `lint`, `bench`, `simulate`, `pytests`, `minimums`."""
 
 from __future__ import annotations
 
@@ -60,9 +60,17 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session
+def simulate(session: nox.Session) -> None:
+    """How often the verdict is wrong, beside the usual gates, by a seeded simulation; a minute on one core."""
+    session.install("-e", ".", env=uv_environment())
+    session.run("python", "bench/simulate.py", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
-    """What the plugin costs: an unarmed run, and around an engine's own work. Ratios, side by side in one run."""
+    """What the plugin costs: an unarmed run, around an engine's own work, and judging many metrics."""
     install_with_vllm(session, *TEST_TOOLS)
+    session.run("python", "bench/judging.py")
     session.run("python", "bench/unarmed.py")
     session.run("python", "bench/around_engine.py")
 

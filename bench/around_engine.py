@@ -66,7 +66,15 @@ def main() -> int:
         tests = "".join(TEST.format(number=number, seqs=(16, 8, 4)[number % SPECS]) for number in numbers)
         Path(folder, "test_many.py").write_text(TEMPLATE + tests)
         Path(folder, "pytest.ini").write_text("[pytest]\n")
-        arguments = [folder, f"--rootdir={folder}", "--vllmperf-update", "-q", "-p", "no:cacheprovider"]
+        arguments = [
+            folder,
+            f"--rootdir={folder}",
+            "--vllmperf-update",
+            "--vllmperf-engines=1",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+        ]
         code = pytest.main(arguments, plugins=[watch])
     own = watch.imports + watch.loads + watch.runs
     added = watch.tests / own - 1

@@ -74,6 +74,9 @@ class Protocol:
         failures = [failure for failure in concluded if failure is not None]
         if failures and not held.context.raised:
             held.reports = [_failed(held.item, report, failures) for report in held.reports]
+        for report in held.reports:
+            if report.when == "call":
+                report.duration += sum(named.check.spent for named in held.context.open)
         self._report(held.item, held.context, held.reports)
 
     def _report(self, item: pytest.Item, context: TestContext | None, reports: Sequence[pytest.TestReport]) -> None:

@@ -17,7 +17,7 @@ TINY = {"dtype": "float32", "enforce_eager": True, "max_model_len": 512, "kv_cac
 
 pytestmark = [
     pytest.mark.vllm("vllmperf:tiny", max_num_seqs=MAX_NUM_SEQS, **TINY),
-    pytest.mark.vllmperf(iterations=5),
+    pytest.mark.vllmperf(iterations=5, warmup=2),
 ]
 
 

@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 from pytest_vllmperf.checks import CheckRecord, split_name
 from pytest_vllmperf.report import units
-from pytest_vllmperf.report.verdicts import WIDTH, metric_lines, outlook_lines
+from pytest_vllmperf.report.verdicts import WIDTH, folded, metric_lines, outlook_lines
 from pytest_vllmperf.verdict import Status
 
 _COLUMNS = (
@@ -50,7 +50,9 @@ def failure_lines(record: CheckRecord, changed: Sequence[str], command: str) -> 
         lines += metric_lines(judged, requests=requests)
     for judged in verdict.information:
         lines += metric_lines(judged, gated=False)
-    return lines + [f"changed since the baseline: {difference}" for difference in changed]
+    for difference in changed:
+        lines += folded(f"changed since the baseline: {difference}")
+    return lines
 
 
 def properties(record: CheckRecord) -> list[tuple[str, object]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from pytest_vllmperf.metrics.table import METRICS, MetricClass
@@ -38,6 +39,11 @@ def wrapped(parts: Sequence[str], indent: str = _INDENT, width: int = WIDTH) -> 
         else:
             lines.append(f"{indent}{part}")
     return lines
+
+
+def folded(text: str) -> list[str]:
+    """A line broken at spaces where it is wider than `WIDTH`; what has no spaces stays whole."""
+    return textwrap.wrap(text, WIDTH, subsequent_indent=_INDENT, break_long_words=False, break_on_hyphens=False)
 
 
 def _parts(judged: MetricVerdict, *, gated: bool, requests: int) -> list[str]:

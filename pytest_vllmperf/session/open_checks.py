@@ -45,6 +45,7 @@ class OpenCheck:
         verdict: as it stands; None before the first look, or for a check that is recorded.
         error: the engine that failed on the way.
         closed: whether no further engine may come.
+        spent: seconds that measuring it again took; what a fresh engine takes to start counts for the first on it.
     """
 
     take: Take | None
@@ -57,6 +58,7 @@ class OpenCheck:
     verdict: Verdict | None = field(default=None, init=False)
     error: EngineError | None = field(default=None, init=False)
     closed: bool = field(default=False, init=False)
+    spent: float = field(default=0.0, init=False)
 
     @property
     def open(self) -> bool:
@@ -108,19 +110,22 @@ def settle(
         deadline, longest = clock() + max_time, 0.0
         while (waiting := [check for check in kind if check.open]) and clock() + longest < deadline:
             started = clock()
-            _measure_again(perf, waiting)
+            _measure_again(perf, waiting, clock)
             longest = max(longest, clock() - started)
     for check in checks:
         if check.open:
             check.look(last=True)
 
 
-def _measure_again(perf: PerfSession, checks: Sequence[OpenCheck]) -> None:
+def _measure_again(perf: PerfSession, checks: Sequence[OpenCheck], clock: Callable[[], float]) -> None:
     takes = [(check, check.take) for check in checks if check.take is not None]
     perf.retire([takes[0][1].target])
     for check, take in takes:
+        started = clock()
         try:
             check.add(perf.measure(take.target, take.workload, take.settings))
         except EngineError as error:
             check.error = error
             return
+        finally:
+            check.spent += clock() - started

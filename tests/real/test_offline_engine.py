@@ -144,7 +144,7 @@ def test_engines_in_turns_share_the_drift(start: Callable[..., Engine], engine: 
         work = Workload.synthetic(requests=8, input_tokens=32, output_tokens=8)
         order: list[str] = []
         a, b = measure_in_turns((engine, one_by_one), work, MeasureSettings(warmup=0, iterations=2), order.append)
-        assert order == ["round 1/2", "round 2/2"]
+        assert order == ["iteration 1/2", "iteration 2/2"]
         assert [result.engine_steps for result in a.iterations] == [8, 8]
         assert [result.engine_steps for result in b.iterations] == [64, 64]
         first, second = (run.iterations for run in (a, b))

@@ -1,0 +1,110 @@
+"""`vllmperf baseline list`, `show` and `diff`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pytest_vllmperf import cli
+from tests.cli.conftest import HARD, Write, entry
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = cli.main(["baseline", *map(str, arguments)])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_list_names_every_check(write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write("baselines/h200/tests/test_a.json", test_x=entry(), test_y=entry(sessions=2))
+    write("baselines/a100/tests/test_a.json", test_x=entry(sessions=1))
+    code, out, _ = run(capsys, "list", "--baselines", tmp_path / "baselines")
+    assert code == 0
+    assert [line.split() for line in out.splitlines()] == [
+        ["a100/tests/test_a.json"],
+        ["check", "sessions", "engines", "recorded", "reason"],
+        ["test_x", "1", "3", "2026-01-01", "a", "newer", "driver"],
+        ["h200/tests/test_a.json"],
+        ["check", "sessions", "engines", "recorded", "reason"],
+        ["test_x", "5", "15", "2026-01-05", "a", "newer", "driver"],
+        ["test_y", "2", "6", "2026-01-02", "a", "newer", "driver"],
+    ]
+    told = json.loads(run(capsys, "list", "--json", "--baselines", tmp_path / "baselines")[1])
+    assert [(row["profile"], row["check"], row["engines"]) for row in told] == [
+        ("a100", "test_x", 3),
+        ("h200", "test_x", 15),
+        ("h200", "test_y", 6),
+    ]
+
+
+def test_list_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "list", "--baselines", tmp_path)[:2] == (0, f"no baselines below {tmp_path}\n")
+    code, _, err = run(capsys, "list", "--baselines", tmp_path / "nowhere")
+    assert (code, err) == (2, f"vllmperf: {tmp_path / 'nowhere'}: there is no such folder; name it with --baselines\n")
+
+
+def test_show_tells_levels_noise_and_what_will_be_found(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "show", write("a.json", test_x=entry()))
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[:4] == [
+        "test_x",
+        "  engine: model quantization='awq'",
+        "  5 sessions, 15 engines, the newest of 2026-01-05",
+        "  recorded anew: a newer driver",
+    ]
+    assert lines[4].split() == ["metric", "level", "margin", "session", "engine", "finds"]
+    throughput = lines[5].split()
+    assert throughput[:2] == ["output", "throughput"]
+    assert throughput[3:6] == ["tok/s", "5", "%"]
+    assert 5 < float(throughput[-2]) < 8
+    assert max(map(len, lines)) <= 80
+
+
+def test_show_marks_a_margin_that_cannot_be_tested(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write("a.json", test_x=entry())
+    assert "*" not in run(capsys, "show", file)[1]
+    out = run(capsys, "show", file, "--margin", "0.05 tpot.p50=0.01")[1]
+    (marked,) = (line for line in out.splitlines() if line.endswith(" *"))
+    assert marked.split()[:2] == ["TPOT", "p50"]
+    assert out.splitlines()[-1] == "  * the margin cannot be told from noise yet"
+
+
+def test_show_one_check_exact_metrics_and_json(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write("a.json", test_x=entry(), test_y=entry())
+    out = run(capsys, "show", file, "--check", "test_y", "--gate", "exact")[1]
+    assert "test_x" not in out
+    assert out.splitlines()[-1].split() == ["engine", "steps", "17", "0", "%", "exact", "any"]
+    told = json.loads(run(capsys, "show", file, "--json")[1])
+    assert set(told) == {"test_x", "test_y"}
+    throughput = told["test_x"]["metrics"]["output_throughput"]
+    assert throughput["level"] == pytest.approx(1000, rel=0.02)
+    assert throughput["testable"] is True
+    code, _, err = run(capsys, "show", file, "--check", "test_z")
+    assert (code, err) == (2, f"vllmperf: {file}: has no check 'test_z'; it has test_x, test_y\n")
+
+
+def test_diff_tells_levels_environments_and_what_only_one_has(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    a = write("a.json", test_x=entry(), gone=entry())
+    b = write("b.json", test_x=entry(900.0, 2, {**HARD, "gpu": "NVIDIA A100"}), new=entry())
+    code, out, _ = run(capsys, "diff", a, b)
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0] == "gone: only in the first file"
+    assert lines[1] == "new: only in the second file"
+    assert lines[2] == "test_x: 5 -> 2 sessions"
+    assert lines[3] == "  must match, and does not: gpu: NVIDIA H200 -> NVIDIA A100"
+    assert lines[4] == "  changed: version of vllm: for 1000 tok/s -> for 900 tok/s"
+    assert lines[5].split()[:2] == ["output", "throughput"]
+    assert not any("engine steps" in line for line in lines)
+    told = json.loads(run(capsys, "diff", a, b, "--json")[1])
+    assert told["new"] == {"only_in": "b"}
+    before, after = told["test_x"]["levels"]["output_throughput"]
+    assert after / before == pytest.approx(0.9, abs=0.02)
+
+
+def test_diff_of_the_same_is_short(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    a = write("a.json", test_x=entry())
+    assert run(capsys, "diff", a, a)[:2] == (0, "test_x: 5 -> 5 sessions\n")
