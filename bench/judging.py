@@ -1,6 +1,6 @@
 """Time and peak memory of judging many metrics of 20 sessions x 3 engines x 10 iterations.
 
-python tools/bench_verdict.py [--sizes 1000 3000 10000]
+python bench/judging.py [--sizes 1000 3000 10000]
 """
 
 from __future__ import annotations
@@ -8,13 +8,14 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import resource
+import sys
 import time
 from typing import Final
 
 import numpy as np
 
 from pytest_vllmperf.stats import Direction
-from pytest_vllmperf.verdict import Case, judge_many
+from pytest_vllmperf.verdict import Case, judge_cases
 
 SESSIONS: Final = 20
 ENGINES: Final = 3
@@ -37,24 +38,31 @@ def measure(count: int) -> tuple[float, float, float, float]:
     made = cases(count)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     started, started_cpu = time.perf_counter(), time.process_time()
-    judge_many(made)
+    judge_cases(made)
     wall, cpu = time.perf_counter() - started, time.process_time() - started_cpu
     return wall, cpu, before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def main() -> None:
-    """Print one row per size, each from a process of its own."""
+LIMIT_S: Final = 3.0
+LIMIT_MB: Final = 500.0
+
+
+def main() -> int:
+    """Print one row per size, each from a process of its own; 1 where the largest goes over a limit."""
     parser = argparse.ArgumentParser(description="Cost of judging many metrics.")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 3000, 10_000])
     options = parser.parse_args()
-    print("| metrics | seconds | CPU seconds | CPU us per metric | peak MB | of it samples and imports |")
+    print("| metrics | seconds | CPU seconds | against linear growth | peak MB | of it samples and imports |")
     print("|---|---|---|---|---|---|")
+    first = wall = peak = 0.0
     spawn = multiprocessing.get_context("spawn")
     for size in options.sizes:
         with spawn.Pool(1) as pool:
             wall, cpu, before, peak = pool.apply(measure, (size,))
-        print(f"| {size} | {wall:.2f} | {cpu:.2f} | {1e6 * cpu / size:.0f} | {peak:.0f} | {before:.0f} |")
+        first = first or cpu / size
+        print(f"| {size:,} | {wall:.2f} | {cpu:.2f} | {cpu / size / first:.2f} | {peak:.0f} | {before:.0f} |")
+    return 0 if wall <= LIMIT_S and peak <= LIMIT_MB else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

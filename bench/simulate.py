@@ -1,6 +1,6 @@
 """Simulate the verdict rule, and the usual gates beside it, on the same seeded draws.
 
-    python tools/simulate.py [--trials 100000] [--seed 0]
+    python bench/simulate.py [--trials 100000] [--seed 0]
 
 A trial draws a baseline of 5 sessions x 3 engines x 10 iterations of a throughput and six new engines of one
 new session. All noise is log-normal. On top, 2 % of all iterations and 1 % of all engines, stored and new
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -26,7 +27,7 @@ import numpy as np
 from scipy.special import ndtr, stdtr
 
 from pytest_vllmperf.stats import BoolArray, Direction, EngineTable, FlatSamples, FloatArray, fit, tabulate
-from pytest_vllmperf.verdict import CODES, Settings, Status, run_course
+from pytest_vllmperf.verdict import CODES, RuleSettings, Status, run_course
 
 SESSIONS: Final = 5
 ENGINES: Final = 3
@@ -51,10 +52,11 @@ class Scenario:
     most_silent: float
     slow_mode_share: float = 0.0
     slow_mode: float = 0.10
+    most_starts: tuple[float, float] = (math.inf, math.inf)
 
 
 SCENARIOS: Final = (
-    Scenario("typical", 0.010, 0.015, 0.020, 0.002, 0.99, 0.0001),
+    Scenario("typical", 0.010, 0.015, 0.020, 0.002, 0.99, 0.0001, most_starts=(1.5, 3.3)),
     Scenario("noisy", 0.015, 0.030, 0.050, 0.02, 0.80, 0.012),
     Scenario("engine spread dominates", 0.010, 0.030, 0.003, 0.01, 0.94, 0.003),
     Scenario("bimodal", 0.010, 0.015, 0.020, 0.03, 0.75, 0.001, slow_mode_share=0.30),
@@ -145,7 +147,7 @@ def simulate(
 ) -> Tallies:
     """Tallies by gate and slowdown. Each slowdown meets the same draws; `beside` adds the usual gates."""
     outliers = outliers or Outliers()
-    settings = Settings()
+    settings = RuleSettings()
     tallies: Tallies = {}
     rng = np.random.default_rng(seed)
     for start in range(0, trials, BLOCK):
@@ -190,8 +192,25 @@ def rows(scenario: Scenario, tallies: Tallies) -> Iterator[str]:
         yield " | ".join((f"| {scenario.name}", gate, alarms, caught_eight, caught, silent, *starts)) + " |"
 
 
-def main() -> None:
-    """Print the table."""
+def missed(scenario: Scenario, tallies: Tallies) -> Iterator[str]:
+    """Targets that the rule did not reach, by more than three standard errors of the simulation itself."""
+    none, ten = tallies[RULE, 0.0], tallies[RULE, 0.10]
+    for what, share, target, at_most in (
+        ("false alarms", none.failed / none.trials, scenario.most_false_alarms, True),
+        ("caught at 10 %", ten.failed / ten.trials, scenario.least_caught, False),
+        ("silent at 10 %", ten.passed / ten.trials, scenario.most_silent, True),
+    ):
+        error = 3 * math.sqrt(target * (1 - target) / none.trials)
+        if share > target + error if at_most else share < target - error:
+            yield f"{scenario.name}: {what} {100 * share:.3f} %, wanted {100 * target:g} %"
+    eight = tallies[RULE, 0.08]
+    for slowdown, tally, most in ((0, none, scenario.most_starts[0]), (8, eight, scenario.most_starts[1])):
+        if tally.engines / tally.trials > most:
+            yield f"{scenario.name}: {tally.engines / tally.trials:.2f} starts at {slowdown} %, wanted {most}"
+
+
+def main() -> int:
+    """Print the table, and what was missed; 1 where something was."""
     parser = argparse.ArgumentParser(description="Simulate the verdict rule beside the usual gates.")
     parser.add_argument("--trials", type=int, default=100_000, help="per scenario (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
@@ -200,10 +219,17 @@ def main() -> None:
     options = parser.parse_args()
     outliers = Outliers(iterations=options.iteration_outliers, engines=options.engine_outliers)
     print(f"{options.trials} trials per scenario, seed {options.seed}; targets in brackets\n\n{HEADER}")
+    short: list[str] = []
     for scenario in SCENARIOS:
-        for row in rows(scenario, simulate(scenario, options.trials, options.seed, outliers)):
+        tallies = simulate(scenario, options.trials, options.seed, outliers)
+        for row in rows(scenario, tallies):
             print(row, flush=True)
+        short += missed(scenario, tallies)
+    print(
+        "\n" + ("\n".join(f"missed: {line}" for line in short) or "all targets were reached, within 3 standard errors")
+    )
+    return 1 if short else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

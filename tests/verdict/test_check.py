@@ -1,236 +1,288 @@
-"""Verdicts: of stored sessions and new samples alone, whatever the scale, the unit's direction or the order."""
+"""A check as a whole: each metric by its class, the worst of them, and what stays decided."""
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
 
-from pytest_vllmperf.errors import NotMeasuredError
-from pytest_vllmperf.metrics.records import EngineSamples, Environment, Measurement, Session
-from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS
-from pytest_vllmperf.verdict import Comparison, MetricVerdict, Status, Verdict, VerdictSettings, judge
+from pytest_vllmperf.metrics.records import EngineSamples, Environment, Session
+from pytest_vllmperf.metrics.table import METRICS
+from pytest_vllmperf.verdict import Evidence, MetricVerdict, Status, Verdict, VerdictSettings, judge, judge_all
 
-relaxed = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-
-ENVIRONMENT = Environment(hard={}, soft={})
-UP, DOWN = "output_throughput", "ttft.p50"
-
-Samples = Mapping[str, Sequence[float]]
+THROUGHPUT, TPOT = "output_throughput", "tpot.p50"
+GATE = (THROUGHPUT, TPOT)
 
 
-def engine(samples: Samples, **once: float) -> EngineSamples:
-    return EngineSamples(samples={name: list(values) for name, values in samples.items()}, once=once)
+def engine(seed: int = 0, speed: float = 1.0, requests: int = 64, **more: Any) -> EngineSamples:
+    """One engine with the typical noise, `speed` times as fast as usual."""
+    rng = np.random.default_rng(seed)
+    speed = speed * float(np.exp(rng.normal(0, 0.01)))
+    noise = np.exp(rng.normal(0, 0.01, 10))
+    by_request = np.linspace(0.1, 0.4, requests) / speed * np.exp(rng.normal(0, 0.02, requests))
+    samples = {
+        THROUGHPUT: (1000 * speed * noise).tolist(),
+        **{name: (0.02 / speed / noise).tolist() for name in ("tpot.p50", "e2e.p50", "ttft.p95", "ttft.p99")},
+        "ttft.p50": [float(np.median(by_request))] * 10,
+        "itl.p95": (0.03 / speed / noise).tolist(),
+        "queue.p50": [0.0] * 10,
+        "engine_steps": [17.0] * 10,
+        "output_tokens": [requests * 16.0] * 10,
+        **more.pop("samples", {}),
+    }
+    return EngineSamples(discarded=2, iterations=10, samples=samples, ttft_by_request=by_request.tolist(), **more)
 
 
-def session(*engines: EngineSamples) -> Session:
-    return Session(recorded="2026-01-01T00:00:00+00:00", environment=ENVIRONMENT, engines=list(engines))
+def session(engines: Sequence[EngineSamples]) -> Session:
+    return Session(recorded="2026-01-01", environment=Environment(hard={}, soft={}), engines=list(engines))
 
 
-def measurement(*engines: EngineSamples, problems: tuple[str, ...] = ()) -> Measurement:
-    return Measurement("model", "cuda", "h200", {}, ENVIRONMENT, engines, problems)
+def baseline(sessions: int = 5, **more: Any) -> list[Session]:
+    return [session([engine(10 * day + n, **more) for n in range(3)]) for day in range(sessions)]
 
 
-def judged(metric: str, before: float, now: float, *, margin: float = 0.05) -> Status:
-    gate = VerdictSettings((metric,), margin, {metric: margin})
-    return judge([session(engine({metric: [before]}))], measurement(engine({metric: [now]})), gate).status
+def engines(count: int = 3, speed: float = 1.0, **more: Any) -> list[EngineSamples]:
+    return [engine(500 + n, speed, **more) for n in range(count)]
 
 
-values = st.floats(1e-3, 1e6)
+def evidence(new: Sequence[EngineSamples], *gate: str, **more: Any) -> Evidence:
+    stored = more.pop("sessions", None) or baseline()
+    settings = more.pop("settings", None) or VerdictSettings(gate or GATE)
+    return Evidence(stored, new, settings, **more)
 
 
-@relaxed
-@given(values, values, st.floats(0, 0.5), st.integers(-8, 8))
-def test_the_scale_does_not_matter(before: float, now: float, margin: float, power: int) -> None:
-    factor = 2.0**power  # exact, so that a value on the very edge stays on its side
-    for metric in (UP, DOWN):
-        assert judged(metric, before * factor, now * factor, margin=margin) is judged(
-            metric, before, now, margin=margin
-        )
+def of(verdict: Verdict, metric: str) -> MetricVerdict:
+    return next(one for one in (*verdict.metrics, *verdict.information) if one.metric == metric)
 
 
-@relaxed
-@given(values, values, st.floats(0, 0.5))
-def test_the_other_direction_is_the_mirror(before: float, now: float, margin: float) -> None:
-    mirror = {Status.REGRESSED: Status.IMPROVED, Status.IMPROVED: Status.REGRESSED, Status.OK: Status.OK}
-    higher = judged(UP, before, now, margin=margin)
-    assert judged(DOWN, before, now, margin=margin) is mirror[higher]
-    assert judged(UP, now, before, margin=margin) is mirror[higher]
+# --- the check ---------------------------------------------------------------------------------------------
 
 
-@relaxed
-@given(values, st.floats(0, 0.5), st.floats(0.001, 0.5))
-def test_a_change_beyond_the_margin_is_told_and_one_within_is_not(base: float, margin: float, more: float) -> None:
-    assert judged(DOWN, base, base * (1 + margin + more), margin=margin) is Status.REGRESSED
-    assert judged(DOWN, base * (1 + margin + more), base, margin=margin) is Status.IMPROVED
-    assume(margin > 0.01)
-    assert judged(DOWN, base, base * (1 + margin * 0.9), margin=margin) is Status.OK
-    assert judged(DOWN, base * (1 + margin * 0.9), base, margin=margin) is Status.OK
+def test_nothing_to_judge_has_its_own_words() -> None:
+    same = evidence(engines())
+    assert judge(replace(same, sessions=[])) == Verdict(Status.NO_BASELINE)
+    assert judge(replace(same, differences=["gpu: A -> B"])) == Verdict(Status.NOT_COMPARABLE, reasons=("gpu: A -> B",))
+    void = replace(same, sessions=[], problems=["a request failed"])
+    assert judge(void) == Verdict(Status.INVALID, reasons=("a request failed",))
 
 
-@relaxed
-@given(
-    st.lists(st.lists(values, min_size=1, max_size=5), min_size=1, max_size=4),
-    st.lists(values, min_size=1, max_size=5),
-)
-def test_the_order_of_samples_engines_and_sessions_does_not_matter(stored: list[list[float]], now: list[float]) -> None:
-    gate = VerdictSettings((UP,))
-    forth = [session(engine({UP: samples})) for samples in stored]
-    back = [session(engine({UP: samples[::-1]})) for samples in stored[::-1]]
-    one_session = [session(*(engine({UP: samples}) for samples in stored))]
-    verdicts = [
-        judge(forth, measurement(engine({UP: now})), gate),
-        judge(back, measurement(engine({UP: now[::-1]})), gate),
-        judge(one_session, measurement(engine({UP: now})), gate),
+def test_the_first_engine_is_enough_where_nothing_changed() -> None:
+    verdict = judge(evidence(engines(1)))
+    assert verdict.status is Status.OK
+    assert [one.metric for one in verdict.metrics] == list(GATE)
+    assert [one.metric for one in verdict.information] == ["ttft.p50", "e2e.p50"]
+
+
+def test_a_slowdown_needs_three_engines() -> None:
+    assert [judge(evidence(engines(count, 0.85))).status for count in (1, 2, 3)] == [
+        Status.UNDECIDED,
+        Status.UNDECIDED,
+        Status.REGRESSED,
     ]
-    assert verdicts[0] == verdicts[1] == verdicts[2]
+    assert judge(evidence(engines(3, 1.2))).status is Status.IMPROVED
 
 
-def test_nothing_changed_is_ok_even_without_a_margin() -> None:
-    for metric in (UP, DOWN, "preemptions"):
-        assert judged(metric, 0.1 + 0.2, 0.1 + 0.2, margin=0) is Status.OK
+def test_the_worst_metric_speaks_for_the_check() -> None:
+    slow = [e.model_copy(update={"samples": {**e.samples, TPOT: [0.03] * 10}}) for e in engines()]
+    verdict = judge(evidence(slow))
+    assert verdict.status is Status.REGRESSED
+    assert [one.status for one in verdict.metrics] == [Status.OK, Status.REGRESSED]
+    assert judge(evidence(slow, THROUGHPUT)).status is Status.OK
 
 
-def test_values_are_the_medians_of_medians() -> None:
-    stored = [session(engine({UP: [100.0, 104.0, 9.0]}), engine({UP: [108.0]})), session(engine({UP: [1.0, 1.0]}))]
-    now = measurement(engine({UP: [90.0, 91.0, 500.0]}), engine({UP: [93.0]}))
-    (found,) = judge(stored, now, VerdictSettings((UP,))).metrics
-    assert found == MetricVerdict(UP, Status.REGRESSED, 100.0, 92.0, 0.05)
-    assert found.change == pytest.approx(-0.08)
+def test_what_was_decided_stays_decided() -> None:
+    first = judge(evidence(engines(1), THROUGHPUT))
+    slow = engines(3, 0.8)
+    assert judge(evidence(slow, THROUGHPUT)).status is Status.REGRESSED
+    after = judge(evidence(slow, THROUGHPUT, previous=first))
+    assert (after.status, after.metrics) == (Status.OK, first.metrics)
+    undecided = judge(evidence(engines(1, 0.8), THROUGHPUT))
+    assert judge(evidence(slow, THROUGHPUT, previous=undecided)).status is Status.REGRESSED
 
 
-@pytest.mark.parametrize(("metric", "better", "worse"), [("preemptions", 0, 3), ("prefix_cache_hit_tokens", 3, 0)])
-def test_a_counter_may_be_zero(metric: str, better: float, worse: float) -> None:
-    assert judged(metric, 0, 0, margin=0) is Status.OK
-    assert judged(metric, better, worse, margin=0.5) is Status.REGRESSED
-    assert judged(metric, worse, better, margin=0.5) is Status.IMPROVED
+def test_an_open_verdict_ends_as_noisy() -> None:
+    some = engines(2, 0.9)
+    assert judge(evidence(some)).status is Status.UNDECIDED
+    assert judge(evidence(some, last_look=True)).status is Status.NOISY
+    assert judge(evidence(some, settings=VerdictSettings(GATE, max_engines=2))).status is Status.NOISY
 
 
-def test_an_exact_metric_has_no_margin_of_the_general_kind() -> None:
-    general = VerdictSettings(("engine_steps",), margin=0.5)
-    named = VerdictSettings(("engine_steps",), margin=0.0, margins={"engine_steps": 0.5})
-    stored, now = [session(engine({"engine_steps": [100]}))], measurement(engine({"engine_steps": [101]}))
-    assert judge(stored, now, general).status is Status.REGRESSED
-    assert judge(stored, now, named).status is Status.OK
+def test_many_checks_are_judged_as_one_by_one() -> None:
+    checks = [
+        evidence(engines(1 + n % 4, 0.8 + 0.05 * n), *(GATE if n % 2 else (THROUGHPUT, "ttft.p50", "engine_steps")))
+        for n in range(8)
+    ]
+    checks.insert(3, replace(checks[0], sessions=[]))
+    together, alone = judge_all(checks), [judge(check) for check in checks]
+    assert [verdict.status for verdict in together] == [verdict.status for verdict in alone]
+    assert len({verdict.status for verdict in together}) >= 4
+    for one, other in zip(together, alone, strict=True):
+        assert [m.metric for m in one.metrics] == [m.metric for m in other.metrics]
+        assert [m.change for m in one.metrics] == pytest.approx([m.change for m in other.metrics])
+    assert judge_all([]) == []
 
 
-def test_a_margin_of_its_own_comes_before_the_general_one() -> None:
-    stored, now = [session(engine({DOWN: [1.0], UP: [100.0]}))], measurement(engine({DOWN: [1.2], UP: [100.0]}))
-    wide = VerdictSettings((UP, DOWN), 0.05, {DOWN: 0.3})
-    assert judge(stored, now, wide).status is Status.OK
-    assert {m.metric: m.margin for m in judge(stored, now, wide).metrics} == {UP: 0.05, DOWN: 0.3}
-    assert judge(stored, now, VerdictSettings((UP, DOWN))).status is Status.REGRESSED
+@pytest.mark.parametrize("metric", [THROUGHPUT, "cpu_seconds"])
+def test_a_metric_that_one_side_lacks_is_invalid(metric: str) -> None:
+    other = [e.model_copy(update={"samples": {**e.samples, "cpu_seconds": [1.0] * 10}}) for e in engines()]
+    new = other if metric == "cpu_seconds" else engines()
+    stored = baseline()
+    if metric == THROUGHPUT:
+        new = [e.model_copy(update={"samples": {TPOT: e.samples[TPOT]}}) for e in new]
+    verdict = judge(evidence(new, metric, TPOT, sessions=stored))
+    assert verdict.status is Status.INVALID
+    assert of(verdict, metric).reason == "only one side has measured it"
+    assert None in (of(verdict, metric).baseline, of(verdict, metric).now)
 
 
-def test_metrics_that_an_engine_has_once_are_judged() -> None:
-    stored = [session(engine({}, load_time=10.0))]
-    slow = judge(stored, measurement(engine({}, load_time=20.0)), VerdictSettings(("load_time",)))
-    assert slow.status is Status.REGRESSED
-    assert slow.metrics[0].change == pytest.approx(1.0)
+def test_a_metric_that_nobody_measured_is_left_out() -> None:
+    assert [one.metric for one in judge(evidence(engines(), THROUGHPUT, "cpu_seconds")).metrics] == [THROUGHPUT]
+    verdict = judge(evidence(engines(), "cpu_seconds"))
+    assert (verdict.status, verdict.reasons) == (Status.INVALID, ("none of the gated metrics was measured",))
 
 
-def test_the_worst_metric_decides() -> None:
-    stored = [session(engine({UP: [100.0], DOWN: [1.0], "e2e.p50": [5.0]}))]
-    gate = VerdictSettings((UP, DOWN, "e2e.p50"))
-    better = engine({UP: [200.0], DOWN: [1.0], "e2e.p50": [5.0]})
-    mixed = engine({UP: [200.0], DOWN: [2.0], "e2e.p50": [5.0]})
-    lost = engine({UP: [200.0], DOWN: [1.0]})
-    assert judge(stored, measurement(better), gate).status is Status.IMPROVED
-    assert judge(stored, measurement(lost), gate).status is Status.INVALID
-    found = judge(stored, measurement(mixed), gate)
-    assert found.status is Status.REGRESSED
-    assert [m.status for m in found.metrics] == [Status.IMPROVED, Status.REGRESSED, Status.OK]
+# --- classes of metrics ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("missing", ["before", "now"])
-def test_a_metric_on_one_side_only_is_never_a_pass(missing: str) -> None:
-    whole, part = engine({UP: [100.0], DOWN: [1.0]}), engine({UP: [100.0]})
-    before, now = (part, whole) if missing == "before" else (whole, part)
-    found = judge([session(before)], measurement(now), VerdictSettings((UP, DOWN)))
-    assert found.status is Status.INVALID
-    assert getattr(found.metrics[1], "baseline" if missing == "before" else "now") is None
-    assert found.metrics[1].change is None
+def test_ttft_is_compared_request_by_request() -> None:
+    """A request at the edge moves the median of all by 20 % where every single one is as fast as ever."""
+    moved = [
+        e.model_copy(update={"samples": {**e.samples, "ttft.p50": [1.2 * x for x in e.samples["ttft.p50"]]}})
+        for e in engines()
+    ]
+    paired = of(judge(evidence(moved, "ttft.p50")), "ttft.p50")
+    assert (paired.status, paired.paired, paired.iterations) == (Status.OK, True, 64)
+    assert paired.change == pytest.approx(0, abs=0.03)
+    assert paired.now == pytest.approx(1.2 * (paired.baseline or 0), rel=0.05)
 
-
-def test_a_metric_on_neither_side_is_left_out() -> None:
-    found = judge([session(engine({UP: [1.0]}))], measurement(engine({UP: [1.0]})), VerdictSettings((UP, DOWN)))
-    assert (found.status, [m.metric for m in found.metrics]) == (Status.OK, [UP])
-
-
-def test_nothing_measured_of_the_gate_is_invalid() -> None:
-    found = judge([session(engine({UP: [1.0]}))], measurement(engine({UP: [1.0]})), VerdictSettings((DOWN,)))
-    assert found == Verdict(Status.INVALID, reasons=("none of the gated metrics was measured",))
-
-
-def test_the_clock_is_information_where_it_does_not_decide() -> None:
-    samples = dict.fromkeys((*CLOCK_METRICS, "engine_steps"), (10.0,))
-    slower = {**samples, DOWN: (99.0,)}
-    found = judge([session(engine(samples))], measurement(engine(slower)), VerdictSettings(("engine_steps", UP)))
-    assert found.status is Status.OK
-    assert [m.metric for m in found.information] == [name for name in CLOCK_METRICS if name != UP]
-    assert [m.status for m in found.information if m.metric == DOWN] == [Status.REGRESSED]
-
-
-def test_why_there_is_nothing_to_judge() -> None:
-    stored, now = [session(engine({UP: [1.0]}))], measurement(engine({UP: [0.1]}))
-    void = measurement(engine({UP: [1.0]}), problems=("a request did not finish",))
-    gate = VerdictSettings((UP,))
-    assert judge([], now, gate) == Verdict(Status.NO_BASELINE)
-    assert judge([], now, gate, ["model: a -> b"]) == Verdict(Status.NO_BASELINE)
-    assert judge(stored, now, gate, ["model: a -> b"]) == Verdict(Status.NOT_COMPARABLE, reasons=("model: a -> b",))
-    for sessions in ([], stored):
-        assert judge(sessions, void, gate) == Verdict(Status.INVALID, reasons=("a request did not finish",))
-
-
-def test_judging_changes_nothing_it_was_given() -> None:
-    stored, now = session(engine({UP: [3.0, 1.0, 2.0]})), measurement(engine({UP: [2.0, 1.0]}))
-    before = stored.model_copy(deep=True)
-    judge([stored], now, VerdictSettings((UP,)))
-    assert stored == before
-    assert now.engines[0].samples == {UP: [2.0, 1.0]}
-
-
-def comparison(a: Samples, b: Samples, confidence: float = 0.99) -> Comparison:
-    return Comparison(measurement(engine(a)), measurement(engine(b)), confidence)
-
-
-@relaxed
-@given(st.lists(st.tuples(st.floats(0.5, 2), st.floats(0.5, 2)), min_size=1, max_size=8))
-def test_a_speedup_above_one_means_that_a_wins(rounds: list[tuple[float, float]]) -> None:
-    a, b = zip(*rounds, strict=True)
-    higher = comparison({UP: a}, {UP: b}).speedup(UP)
-    lower = comparison({DOWN: a}, {DOWN: b}).speedup(DOWN)
-    turned = comparison({UP: b}, {UP: a}).speedup(UP)
-    assert lower == turned
-    assert higher.estimate * lower.estimate == pytest.approx(1)
-    assert higher.pairs == len(rounds)
-
-
-def test_a_speedup_pairs_the_rounds() -> None:
-    found = comparison({UP: (20.0, 40.0)}, {UP: (10.0, 20.0)}, 0.9).speedup()
-    assert (found.low, found.estimate, found.high) == pytest.approx((2.0, 2.0, 2.0))
-    assert found.confidence == 0.9
+    cut = [e.model_copy(update={"ttft_by_request": e.ttft_by_request[:-1]}) for e in moved]
+    single = of(judge(evidence(cut, "ttft.p50")), "ttft.p50")
+    assert (single.status, single.paired, single.iterations) == (Status.REGRESSED, False, 10)
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "metric", "message"),
+    ("metric", "requests", "decides"),
     [
-        ({UP: [1.0]}, {}, UP, "output throughput was not measured on both engines"),
-        ({}, {UP: [1.0]}, UP, "output throughput was not measured on both engines"),
-        ({"preemptions": [0.0]}, {"preemptions": [1.0]}, "preemptions", "preemptions"),
-        ({UP: [1.0]}, {UP: [1.0]}, "speed", "no metric is called 'speed'"),
+        ("ttft.p95", 499, False),
+        ("ttft.p95", 500, True),
+        ("ttft.p99", 1999, False),
+        ("ttft.p99", 2000, True),
+        ("itl.p95", 31, False),  # 31 requests of 16 tokens: 496 gaps
+        ("itl.p95", 32, True),
     ],
 )
-def test_a_speedup_that_was_not_measured_raises(a: Samples, b: Samples, metric: str, message: str) -> None:
-    with pytest.raises(NotMeasuredError, match=message):
-        comparison(a, b).speedup(metric)
+def test_percentiles_decide_from_enough_observations_on(metric: str, requests: int, decides: bool) -> None:
+    new = engines(3, 0.8, requests=requests)
+    verdict = judge(evidence(new, metric, "engine_steps", sessions=baseline(requests=requests)))
+    assert verdict.status is (Status.REGRESSED if decides else Status.OK)
+    assert bool(of(verdict, metric).reason) is not decides
+    if not decides:
+        assert "observations on; there are " in of(verdict, metric).reason
+        alone = judge(evidence(new, metric, sessions=baseline(requests=requests)))
+        assert (alone.status, alone.reasons) == (Status.INVALID, (of(verdict, metric).reason,))
 
 
-def test_verdicts_are_frozen() -> None:
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        Verdict(Status.OK).status = Status.REGRESSED  # type: ignore[misc]
+@pytest.mark.parametrize(
+    ("metric", "margin", "margins", "expected"),
+    [
+        (THROUGHPUT, 0.05, {}, 0.05),
+        ("ttft.p95", 0.05, {}, 0.10),
+        ("ttft.p95", 0.30, {}, 0.30),
+        ("ttft.p95", 0.05, {"ttft.p95": 0.02}, 0.02),
+        ("load_time", 0.05, {}, 0.20),
+        ("engine_steps", 0.05, {}, 0.0),
+        ("engine_steps", 0.05, {"engine_steps": 0.5}, 0.5),
+    ],
+)
+def test_margins(metric: str, margin: float, margins: dict[str, float], expected: float) -> None:
+    assert VerdictSettings((metric,), margin, margins).margin_of(METRICS[metric]) == expected
 
 
-def test_every_clock_metric_is_in_the_table() -> None:
-    assert set(CLOCK_METRICS) <= set(METRICS)
+def test_the_margin_decides() -> None:
+    slow = engines(3, 0.85)
+    assert judge(evidence(slow, settings=VerdictSettings(GATE, 0.30))).status is Status.OK
+    only_one = VerdictSettings(GATE, 0.30, {TPOT: 0.05})
+    assert [one.status for one in judge(evidence(slow, settings=only_one)).metrics] == [Status.OK, Status.REGRESSED]
+
+
+def test_fewer_false_alarms_are_asked_for_with_a_wider_interval() -> None:
+    usual, strict = (
+        of(judge(evidence(engines(), settings=VerdictSettings(GATE, a_fail=a_fail))), TPOT) for a_fail in (0.005, 0.001)
+    )
+    assert (usual.confidence, strict.confidence) == (pytest.approx(0.99), pytest.approx(0.998))
+    assert None not in (usual.low, usual.high, strict.low, strict.high)
+    assert (strict.low or 0) < (usual.low or 0) < (usual.high or 0) < (strict.high or 0)
+
+
+def test_counters_are_exact_and_confirmed() -> None:
+    more = {"samples": {"engine_steps": [18.0] * 10}}
+    assert judge(evidence(engines(1), "engine_steps")).status is Status.OK
+    assert judge(evidence(engines(1, **more), "engine_steps")).status is Status.UNDECIDED
+    verdict = judge(evidence(engines(2, samples={"engine_steps": [18.0] * 10}), "engine_steps"))
+    assert verdict.status is Status.REGRESSED
+    assert of(verdict, "engine_steps").change == pytest.approx(1 / 17)
+    assert of(verdict, "engine_steps").noise is None
+
+
+def loads(*seconds: float) -> list[EngineSamples]:
+    """Engines of one run: the first starts cold, in ten times that."""
+    return [
+        engine(
+            n, cold_start=n == 0, once={"load_time": s * 10, "load_time.cold": s * 10} if n == 0 else {"load_time": s}
+        )
+        for n, s in enumerate(seconds)
+    ]
+
+
+def test_load_time_counts_for_warm_starts() -> None:
+    stored = [session(loads(5.0, 5.1, 4.9, 5.0)) for _ in range(4)]
+    cold = judge(evidence(loads(5.0), "load_time", sessions=stored))
+    assert (cold.status, of(cold, "load_time").reason) == (Status.UNDECIDED, "not started warm yet")
+    assert judge(evidence(loads(5.0), "load_time", sessions=stored, last_look=True)).status is Status.NOISY
+    assert judge(evidence(loads(9.0, 5.0), "load_time", sessions=stored)).status is Status.OK
+    slow = judge(evidence(loads(5.0, 7.5, 7.5, 7.5), "load_time", sessions=stored))
+    assert slow.status is Status.REGRESSED
+    assert of(slow, "load_time").baseline == pytest.approx(5.0, rel=0.02)
+    cold_one = of(slow, "load_time.cold")
+    assert cold_one in slow.information
+    assert cold_one.baseline == pytest.approx(50.0)
+    assert judge(evidence(loads(5.0, 5.6, 5.6, 5.6), "load_time", sessions=stored)).status is Status.OK
+
+
+def test_cold_starts_decide_nothing() -> None:
+    stored = [session(loads(5.0, 5.0)) for _ in range(4)]
+    verdict = judge(evidence(loads(50.0), "load_time.cold", sessions=stored))
+    assert (verdict.status, verdict.reasons) == (Status.INVALID, ("a cold start decides nothing",))
+
+
+# --- little to judge by ------------------------------------------------------------------------------------
+
+
+def test_one_of_everything_passes_or_is_noisy() -> None:
+    def single(speed: float, count: int) -> list[EngineSamples]:
+        return [EngineSamples(discarded=0, iterations=1, samples={THROUGHPUT: [1000 * speed]}) for _ in range(count)]
+
+    stored = [session(single(1.0, 1))]
+    assert judge(evidence(single(1.0, 6), THROUGHPUT, sessions=stored)).status is Status.OK
+    verdict = judge(evidence(single(0.5, 6), THROUGHPUT, sessions=stored))
+    assert verdict.status is Status.NOISY
+    assert of(verdict, THROUGHPUT).reason == "nothing can be told from 1 stored engine(s); record three"
+
+
+def test_identical_values_are_judged_by_the_priors() -> None:
+    def same(value: float, count: int) -> list[EngineSamples]:
+        return [EngineSamples(discarded=0, iterations=3, samples={THROUGHPUT: [value] * 3}) for _ in range(count)]
+
+    stored = [session(same(1000.0, 3)) for _ in range(5)]
+    assert judge(evidence(same(1000.0, 1), THROUGHPUT, sessions=stored)).status is Status.OK
+    assert judge(evidence(same(970.0, 3), THROUGHPUT, sessions=stored)).status is Status.OK
+    assert judge(evidence(same(900.0, 3), THROUGHPUT, sessions=stored)).status is Status.REGRESSED
+
+
+def test_a_zero_has_no_ratio() -> None:
+    verdict = judge(evidence(engines(), "queue.p50"))
+    assert verdict.status is Status.INVALID
+    assert of(verdict, "queue.p50").reason == "a sample is zero, and this metric is judged by ratios"

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_vllmperf.errors import SampleError
 from pytest_vllmperf.stats import Direction
-from pytest_vllmperf.verdict import ClaimOutcome, abba, compare
+from pytest_vllmperf.verdict import ClaimOutcome, compare
 
 HIGHER, LOWER = Direction.HIGHER, Direction.LOWER
 
@@ -28,24 +28,24 @@ def test_a_speedup_is_found_through_drift() -> None:
     assert result.ratio == pytest.approx(12, rel=0.05)
     assert result.low < result.ratio < result.high
     assert result.rounds == 4
-    assert result.at_least(10).outcome is ClaimOutcome.PASS
+    assert result.at_least(10).outcome is ClaimOutcome.SHOWN
     assert result.at_least(10).rounds_to_decide == 4
-    assert result.at_least(15).outcome is ClaimOutcome.FAIL
-    assert result.not_slower(0.05).outcome is ClaimOutcome.PASS
+    assert result.at_least(15).outcome is ClaimOutcome.REFUTED
+    assert result.not_slower(0.05).outcome is ClaimOutcome.SHOWN
 
 
 def test_a_claim_passes_exactly_up_to_the_lower_bound() -> None:
     result = compare("m", HIGHER, rounds(1, 4, 120.0), rounds(2, 4, 100.0))
-    assert result.at_least(result.low * (1 - 1e-9)).outcome is ClaimOutcome.PASS
+    assert result.at_least(result.low * (1 - 1e-9)).outcome is ClaimOutcome.SHOWN
     assert result.at_least(result.low * (1 + 1e-9)).outcome is ClaimOutcome.INCONCLUSIVE
     assert result.at_least(result.high * (1 - 1e-9)).outcome is ClaimOutcome.INCONCLUSIVE
-    assert result.at_least(result.high * (1 + 1e-9)).outcome is ClaimOutcome.FAIL
+    assert result.at_least(result.high * (1 + 1e-9)).outcome is ClaimOutcome.REFUTED
 
 
 def test_for_latencies_the_ratio_is_the_other_way_round() -> None:
     fast, slow = rounds(1, 4, 0.5), rounds(2, 4, 1.0)
     assert compare("ttft", LOWER, fast, slow).ratio == pytest.approx(2, rel=0.05)
-    assert compare("ttft", LOWER, slow, fast).not_slower(0.05).outcome is ClaimOutcome.FAIL
+    assert compare("ttft", LOWER, slow, fast).not_slower(0.05).outcome is ClaimOutcome.REFUTED
 
 
 def test_swapping_sides_inverts_the_ratio_and_its_bounds() -> None:
@@ -67,16 +67,6 @@ def test_inconclusive_says_how_many_rounds_would_decide() -> None:
     assert result.at_least(result.ratio).rounds_to_decide is None
 
 
-def test_engines_shared_by_rounds_leave_a_doubt_that_rounds_do_not_remove() -> None:
-    a, b = rounds(1, 6, 110.0, 0.2), rounds(2, 6, 100.0, 0.2)
-    fresh, shared = compare("m", HIGHER, a, b), compare("m", HIGHER, a, b, engine_pairs=1)
-    assert shared.ratio == fresh.ratio
-    assert shared.low < fresh.low
-    assert fresh.at_least(fresh.ratio / 1.001).rounds_to_decide is not None
-    claim = shared.at_least(shared.ratio / 1.02)
-    assert (claim.outcome, claim.rounds_to_decide) == (ClaimOutcome.INCONCLUSIVE, None)
-
-
 def test_bounds_hold_as_often_as_they_say() -> None:
     missed = 0
     for seed in range(400):
@@ -89,7 +79,7 @@ def test_one_round_rests_on_the_prior() -> None:
     result = compare("m", HIGHER, rounds(1, 1, 120.0), rounds(2, 1, 100.0))
     assert result.round_df == pytest.approx(4)
     assert result.round_variance > 2 * 0.015**2
-    assert result.at_least(1.0).outcome is ClaimOutcome.PASS
+    assert result.at_least(1.0).outcome is ClaimOutcome.SHOWN
 
 
 def test_comparisons_refuse_bad_input() -> None:
@@ -100,9 +90,6 @@ def test_comparisons_refuse_bad_input() -> None:
         compare("m", HIGHER, [], [])
     with pytest.raises(SampleError, match=r"m \(a\)\[0\]\[1\]"):
         compare("m", HIGHER, [[1.0, math.nan]], [[1.0]])
-    for pairs in (0, 4):
-        with pytest.raises(ValueError, match="engine_pairs"):
-            compare("m", HIGHER, good, good, engine_pairs=pairs)
     with pytest.raises(ValueError, match="alpha"):
         compare("m", HIGHER, good, good, alpha=0.5)
     result = compare("m", HIGHER, good, good)
@@ -111,7 +98,3 @@ def test_comparisons_refuse_bad_input() -> None:
             result.at_least(ratio)
     with pytest.raises(ValueError, match="margin"):
         result.not_slower(1.0)
-
-
-def test_abba() -> None:
-    assert abba(2) == "ABBAABBA"

@@ -25,12 +25,11 @@ from pytest_vllmperf.verdict import (
     CODES,
     STATUSES,
     Case,
-    Settings,
+    RuleSettings,
     Status,
     assess,
-    judge,
-    judge_course,
-    judge_many,
+    judge_case,
+    judge_cases,
     judge_paired,
     look,
     run_course,
@@ -64,11 +63,11 @@ def engines(seed: int, count: int, level: float = 4800.0, noise: float = 1.0) ->
 
 def case(new_level: float = 4800.0, count: int = 3, seed: int = 0, **changes: Any) -> Case:
     stored, new = sessions(seed), engines(seed + 1000, count, new_level)
-    return Case("output throughput", HIGHER, stored, new, replace(Settings(), **changes))
+    return Case("output throughput", HIGHER, stored, new, replace(RuleSettings(), **changes))
 
 
 def test_a_slowdown_is_reported_with_all_its_figures() -> None:
-    decision = judge(case(new_level=4800 * 0.85))
+    decision = judge_case(case(new_level=4800 * 0.85))
     assert decision.status is Status.REGRESSED
     assert decision.baseline == pytest.approx(4800, rel=0.03)
     assert decision.value == pytest.approx(4800 * 0.85, rel=0.03)
@@ -87,10 +86,10 @@ def test_a_slowdown_is_reported_with_all_its_figures() -> None:
 
 def test_latency_regresses_upwards() -> None:
     slow = Case("tpot", LOWER, sessions(0, level=0.02), engines(1, 3, 0.023))
-    assert judge(slow).status is Status.REGRESSED
-    assert judge(slow).change == pytest.approx(0.15, abs=0.03)
-    assert 0 < judge(slow).low < judge(slow).high
-    assert judge(replace(slow, direction=HIGHER)).status is Status.IMPROVED
+    assert judge_case(slow).status is Status.REGRESSED
+    assert judge_case(slow).change == pytest.approx(0.15, abs=0.03)
+    assert 0 < judge_case(slow).low < judge_case(slow).high
+    assert judge_case(replace(slow, direction=HIGHER)).status is Status.IMPROVED
 
 
 def test_many_are_judged_as_one_by_one_and_in_order() -> None:
@@ -100,15 +99,15 @@ def test_many_are_judged_as_one_by_one_and_in_order() -> None:
             LOWER if index % 2 else HIGHER,
             sessions(index, layout=(3, 3, 2)[: 1 + index % 3], iterations=10 - index % 2),
             engines(index + 50, 1 + index % 4, 4800 * (0.8 + 0.02 * index)),
-            Settings(margin=0.1) if index % 5 == 0 else Settings(),
+            RuleSettings(margin=0.1) if index % 5 == 0 else RuleSettings(),
         )
         for index in range(24)
     ]
-    together = judge_many(mixed)
+    together = judge_cases(mixed)
     assert [decision.metric for decision in together] == [one.metric for one in mixed]
     assert len({decision.status for decision in together}) >= 3
     for one, decision in zip(mixed, together, strict=True):
-        alone = judge(one)
+        alone = judge_case(one)
         assert decision.status is alone.status
         assert decision.change == pytest.approx(alone.change)
         assert decision.noise.engine_sd == pytest.approx(alone.noise.engine_sd)
@@ -116,16 +115,16 @@ def test_many_are_judged_as_one_by_one_and_in_order() -> None:
 
 def test_more_metrics_than_a_block() -> None:
     one = Case("metric", HIGHER, sessions(0, (1,), iterations=2), engines(1, 1))
-    decisions = judge_many(replace(one, metric=str(index)) for index in range(1030))
+    decisions = judge_cases(replace(one, metric=str(index)) for index in range(1030))
     assert [decision.metric for decision in decisions] == [str(index) for index in range(1030)]
-    assert judge_many([]) == []
+    assert judge_cases([]) == []
 
 
 @pytest.mark.parametrize("new_level", [4800.0, 4800 * 0.7])
 @pytest.mark.parametrize("layout", [(1,), (2,), (1, 1)])
 def test_a_thin_baseline_passes_or_is_noisy(layout: tuple[int, ...], new_level: float) -> None:
     thin = Case("m", HIGHER, sessions(3, layout, iterations=1), engines(4, 6, new_level))
-    decision = judge(thin)
+    decision = judge_case(thin)
     assert decision.thin_baseline
     assert decision.status is (Status.OK if new_level == 4800 else Status.NOISY)
     assert not decision.noise.testable
@@ -133,12 +132,12 @@ def test_a_thin_baseline_passes_or_is_noisy(layout: tuple[int, ...], new_level: 
 
 def test_zero_variance_is_judged_by_floors_and_priors() -> None:
     same = Case("m", HIGHER, [[[100.0] * 3] * 3] * 5, [[100.0] * 3])
-    assert judge(same).status is Status.OK
-    assert judge(same).change == pytest.approx(0)
-    assert judge(same).low < 0 < judge(same).high
+    assert judge_case(same).status is Status.OK
+    assert judge_case(same).change == pytest.approx(0)
+    assert judge_case(same).low < 0 < judge_case(same).high
     slow = replace(same, new=[[90.0] * 3] * 3)
-    assert judge(slow).status is Status.REGRESSED
-    assert judge(replace(slow, new=[[97.0] * 3] * 3)).status is Status.OK
+    assert judge_case(slow).status is Status.REGRESSED
+    assert judge_case(replace(slow, new=[[97.0] * 3] * 3)).status is Status.OK
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, 0.0, -3.0])
@@ -146,47 +145,38 @@ def test_bad_samples_name_metric_side_and_position(bad: float) -> None:
     good = case()
     spoilt = [*good.baseline[:4], [[1.0], [1.0], [2.0, bad]]]
     with pytest.raises(SampleError, match=r"output throughput \(baseline\)\[4\]\[2\]\[1\]"):
-        judge(replace(good, baseline=spoilt))
+        judge_case(replace(good, baseline=spoilt))
     with pytest.raises(SampleError, match=r"output throughput \(new\)\[1\]\[0\]") as caught:
-        judge_many([good, replace(good, new=[[1.0], [bad]])])
+        judge_cases([good, replace(good, new=[[1.0], [bad]])])
     assert caught.value.position == (1, 0)
 
 
 def test_no_new_engine_is_refused() -> None:
-    for judge_one in (judge, judge_paired):
+    for judge_one in (judge_case, judge_paired):
         with pytest.raises(SampleError, match=r"\(new\): no engines"):
             judge_one(replace(case(), new=[]))
     with pytest.raises(SampleError, match=r"\(new\)\[1\]: an engine without iterations"):
-        judge(replace(case(), new=[[1.0], []]))
+        judge_case(replace(case(), new=[[1.0], []]))
 
 
 def test_modes_in_the_baseline_are_flagged_and_forgive_a_slow_start() -> None:
     modes = [[[100.0] * 3, [100.2] * 3, [90.0] * 3]] * 5
-    decision = judge(Case("m", HIGHER, modes, [[90.0] * 3, [90.1] * 3, [100.0] * 3]))
+    decision = judge_case(Case("m", HIGHER, modes, [[90.0] * 3, [90.1] * 3, [100.0] * 3]))
     assert decision.noise.multimodal
     assert decision.status is not Status.REGRESSED
 
 
-def test_a_course_asks_for_engines_until_decided() -> None:
-    supply = iter(engines(1000, 6, 4800 * 0.85))
-    decision = judge_course(replace(case(), new=[]), lambda: next(supply))
-    assert (decision.status, decision.engines) == (Status.REGRESSED, 3)
-    supply = iter(engines(1001, 6))
-    assert judge_course(replace(case(), new=[]), lambda: next(supply)).status is Status.OK
-    assert len(list(supply)) >= 3, "an unchanged engine needs few starts"
-
-
-def test_a_course_agrees_with_the_array_form() -> None:
+def test_one_engine_after_the_other_agrees_with_the_array_form() -> None:
     statuses = set()
     for seed, loss in product(range(8), (0.0, 0.06, 0.08)):
         stored, new = sessions(seed, noise=2.0), engines(seed + 1000, 6, 4800 * (1 - loss), noise=2.0)
-        supply = iter(new)
-        decision = judge_course(Case("m", HIGHER, stored, []), supply.__next__)
+        looks = (judge_case(Case("m", HIGHER, stored, new[:count])) for count in range(1, 7))
+        decision = next(one for one in looks if one.status.final)
         model = fit(tabulate([flatten(stored, "m")], [HIGHER]))
         draws = tabulate([flatten([new], "m")], [HIGHER]).values
-        course = run_course(model, draws, np.array([Settings().log_margin(HIGHER)]), Settings())
+        course = run_course(model, draws, np.array([RuleSettings().log_margin(HIGHER)]), RuleSettings())
         assert decision.status is STATUSES[course.codes[0]]
-        assert decision.engines == course.engines[0] == 6 - len(list(supply))
+        assert decision.engines == course.engines[0]
         statuses.add(decision.status)
     assert {Status.OK, Status.NOISY} <= statuses
 
@@ -208,28 +198,26 @@ def test_paired_requests_are_judged_by_their_ratios() -> None:
     assert slow.iterations == 300
     turned = judge_paired(replace(same, baseline=[session[::-1] for session in stored]))
     assert turned.high == pytest.approx(judge_paired(same).high), "the order of engines does not matter"
-    supply = iter([engine(1.15) for _ in range(6)])
-    assert judge_course(replace(same, new=[]), supply.__next__, judge_paired).status is Status.REGRESSED
 
 
 def test_assess_says_what_a_baseline_can_tell() -> None:
-    quiet = assess("m", HIGHER, sessions(0, noise=0.5), Settings())
-    loud = assess("m", HIGHER, sessions(0, noise=4.0), Settings())
+    quiet = assess("m", HIGHER, sessions(0, noise=0.5), RuleSettings())
+    loud = assess("m", HIGHER, sessions(0, noise=4.0), RuleSettings())
     assert quiet.testable
     assert not loud.testable
     assert 0.05 < quiet.detectable < 0.08 < loud.detectable < 1
-    assert assess("m", HIGHER, sessions(0), Settings(margin=0.2)).detectable > 0.2
-    assert assess("m", HIGHER, sessions(0), Settings()) == judge(case()).noise
+    assert assess("m", HIGHER, sessions(0), RuleSettings(margin=0.2)).detectable > 0.2
+    assert assess("m", HIGHER, sessions(0), RuleSettings()) == judge_case(case()).noise
 
 
 def test_the_detectable_change_is_detected_as_often_as_stated() -> None:
     rng = np.random.default_rng(9)
-    trials, limit = 4000, Settings().log_margin(HIGHER)
+    trials, limit = 4000, RuleSettings().log_margin(HIGHER)
     ones = np.ones(trials)
     centre = rng.normal(0, math.sqrt(0.01**2 / 5 + 0.015**2 / 15), trials)
     certain, one_mode = 1e6 * ones, np.zeros(trials, dtype=bool)
     model = NoiseModel(centre, 0.01**2 * ones, certain, 0.015**2 * ones, certain, one_mode, (3,) * 5)
     change = detectable_change(predict(model, 6), limit * ones, 0.005, 0.8)
     new = rng.normal(0, 0.01, (trials, 1)) + rng.normal(0, 0.015, (trials, 6)) + change[:, np.newaxis]
-    found = look(model, new, limit * ones, Settings()).codes == CODES[Status.REGRESSED]
+    found = look(model, new, limit * ones, RuleSettings()).codes == CODES[Status.REGRESSED]
     assert found.mean() == pytest.approx(0.8, abs=0.03)

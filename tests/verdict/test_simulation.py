@@ -16,7 +16,7 @@ CHANCE = 1e-3
 
 
 def load() -> ModuleType:
-    path = Path(__file__).parents[1] / "tools" / "simulate.py"
+    path = Path(__file__).parents[2] / "bench" / "simulate.py"
     spec = importlib.util.spec_from_file_location("vllmperf_simulate", path)
     assert spec is not None
     assert spec.loader is not None
@@ -98,3 +98,21 @@ def test_the_table_has_a_row_per_gate_with_the_targets_beside_the_rule() -> None
     assert "(<= 0.2)" in rows[0]
     assert "(>= 99)" in rows[0]
     assert all(row.count("|") == simulation.HEADER.splitlines()[0].count("|") for row in rows)
+
+
+def test_a_missed_target_is_told() -> None:
+    typical, trials = simulation.SCENARIOS[0], 1000
+    good = {
+        (simulation.RULE, 0.0): simulation.Tally(trials, failed=1, passed=999, engines=1400),
+        (simulation.RULE, 0.08): simulation.Tally(trials, failed=950, passed=0, engines=3200),
+        (simulation.RULE, 0.10): simulation.Tally(trials, failed=992, passed=0, engines=3000),
+    }
+    assert list(simulation.missed(typical, good)) == []
+    bad = {key: simulation.Tally(trials, 500, 500, 4000) for key in good}
+    assert [line.split(":")[1].rsplit(",", 1)[0].strip() for line in simulation.missed(typical, bad)] == [
+        "false alarms 50.000 %",
+        "caught at 10 % 50.000 %",
+        "silent at 10 % 50.000 %",
+        "4.00 starts at 0 %",
+        "4.00 starts at 8 %",
+    ]
