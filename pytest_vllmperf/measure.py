@@ -70,8 +70,10 @@ def measure(engine: Engine, workload: Workload, settings: MeasureSettings, on_it
 
 
 def _progress(done: int, warm: int | None, iterations: int) -> str:
-    if warm is None or done < warm:
+    if warm is None:
         return f"warm-up {done + 1}"
+    if done < warm:
+        return f"warm-up {done + 1}/{warm}"
     return f"iteration {done + 1 - warm}/{iterations}"
 
 

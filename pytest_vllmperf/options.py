@@ -70,27 +70,27 @@ class Settings:
         update: what happens to baselines.
         baselines: their folder.
         check: how tests measure and what decides unless their marker says otherwise; nothing in it is None.
+        start_timeout: seconds for an engine to come up.
+        operation_timeout: seconds for one iteration.
         append: whether what is OK is added to its baseline.
         reason: why baselines are recorded anew; empty when nobody said.
         engines: fresh engines that a recorded session is measured on.
         max_engines: fresh engines at most until a verdict is given up.
         max_time: seconds at most for the fresh engines of one kind.
         noisy_fails: whether NOISY fails a test.
-        start_timeout: seconds for an engine to come up.
-        operation_timeout: seconds for one iteration.
     """
 
     update: Update
     baselines: Path
     check: CheckSettings
-    append: bool
-    reason: str
-    engines: int
-    max_engines: int
-    max_time: float
-    noisy_fails: bool
     start_timeout: float
     operation_timeout: float
+    append: bool = False
+    reason: str = ""
+    engines: int = 3
+    max_engines: int = 6
+    max_time: float = 1800.0
+    noisy_fails: bool = False
 
 
 def repeated(config: pytest.Config) -> tuple[str, ...]:
@@ -115,9 +115,9 @@ def settings(config: pytest.Config) -> Settings:
         check=CheckSettings(given["iterations"], given["warmup"], margin, by_metric, given["gate"]).over(DEFAULTS),
         append=bool(config.getoption(PREFIX + "append")),
         reason=_reason(config, update),
-        engines=given["engines"] or 3,
-        max_engines=given["max_engines"] or 6,
-        max_time=1800.0 if given["max_time"] is None else given["max_time"],
+        engines=given["engines"] or Settings.engines,
+        max_engines=given["max_engines"] or Settings.max_engines,
+        max_time=Settings.max_time if given["max_time"] is None else given["max_time"],
         noisy_fails=given["noisy"] == "fail",
         start_timeout=given["start_timeout"] or 900.0,
         operation_timeout=given["operation_timeout"] or 600.0,

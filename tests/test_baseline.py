@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_vllmperf import baseline
-from pytest_vllmperf.baseline import BaselineFile, BaselineStore, Entry, dumps, load
+from pytest_vllmperf.baseline import BaselineFile, BaselineStore, Changes, Entry, dumps, load
 from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.metrics.records import EngineSamples, Environment, Session
+from pytest_vllmperf.metrics.table import METRICS
 
 relaxed = settings(
     deadline=None,
@@ -41,7 +42,11 @@ def session(value: float = 1.0) -> Session:
     return Session(
         recorded="2026-01-01T00:00:00+00:00",
         environment=Environment(hard={"gpu": "H200"}, soft={"driver": "565"}),
-        engines=[EngineSamples(samples={"output_throughput": [value, value + 0.5]}, once={"load_time": 2.0})],
+        engines=[
+            EngineSamples(
+                discarded=0, iterations=2, samples={"output_throughput": [value, value + 0.5]}, once={"load_time": 2.0}
+            )
+        ],
     )
 
 
@@ -51,25 +56,41 @@ def entry(value: float = 1.0) -> Entry:
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
 numbers = st.floats(allow_nan=False, allow_infinity=False)
-metrics = st.dictionaries(text, st.lists(numbers, max_size=4), max_size=3)
+positive = st.floats(0, exclude_min=True, allow_infinity=False, allow_nan=False).filter(lambda x: x < 1e300)
+names = st.sampled_from(sorted(METRICS))
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**60), 2**60) | numbers | text,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
     max_leaves=6,
 )
 strings = st.dictionaries(text, text, max_size=3)
+
+
+@st.composite
+def engines(draw: st.DrawFn) -> EngineSamples:
+    """Samples that an engine could have shown: positive, and as many of each as there were iterations."""
+    iterations, discarded = draw(st.integers(1, 3)), draw(st.integers(0, 2))
+
+    def lists(size: int) -> st.SearchStrategy[dict[str, list[float]]]:
+        return st.dictionaries(names, st.lists(positive, min_size=size, max_size=size), max_size=3)
+
+    return EngineSamples(
+        cold_start=draw(st.booleans()),
+        iterations=iterations,
+        discarded=discarded,
+        warmup=draw(lists(discarded)),
+        samples=draw(lists(iterations)),
+        once=draw(st.dictionaries(names, positive, max_size=3)),
+        ttft_by_request=draw(st.lists(positive, max_size=4)),
+    )
+
+
 sessions = st.builds(
     Session,
     recorded=text,
     environment=st.builds(Environment, hard=strings, soft=strings),
     engines=st.lists(
-        st.builds(
-            EngineSamples,
-            warmup=metrics,
-            samples=metrics,
-            once=st.dictionaries(text, numbers, max_size=3),
-            ttft_by_request=st.lists(numbers, max_size=4),
-        ),
+        engines(),
         min_size=1,
         max_size=2,
     ),
@@ -77,7 +98,8 @@ sessions = st.builds(
 entries = st.builds(
     Entry,
     engine=text,
-    workload=st.dictionaries(text, json_values, max_size=3),
+    workload=st.dictionaries(text.filter(lambda key: key != "count"), json_values, max_size=3),
+    reason=text,
     sessions=st.lists(sessions, min_size=1, max_size=2),
 )
 files = st.builds(BaselineFile, tests=st.dictionaries(text, entries, max_size=2))
@@ -121,22 +143,22 @@ def test_without_a_file_nothing_is_stored(store: BaselineStore) -> None:
 
 
 def test_entries_are_put_beside_those_that_are_there(store: BaselineStore) -> None:
-    store.write("h200", MODULE, {"test_a": entry(1), "test_b": entry(2)})
-    path = store.write("h200", MODULE, {"test_b": entry(3), "test_c": entry(4)})
+    store.write("h200", MODULE, Changes({"test_a": entry(1), "test_b": entry(2)}))
+    path = store.write("h200", MODULE, Changes({"test_b": entry(3), "test_c": entry(4)}))
     assert path == store.root / "h200" / "tests" / "test_chat.json"
     assert store.read("h200", MODULE).tests == {"test_a": entry(1), "test_b": entry(3), "test_c": entry(4)}
 
 
 def test_stale_entries_are_taken_out_unless_they_are_written_now(store: BaselineStore) -> None:
-    store.write("h200", MODULE, {"test_a": entry(1), "test_b": entry(2), "test_c": entry(3)})
-    store.write("h200", MODULE, {"test_c": entry(4)}, stale=["test_a", "test_c", "test_unknown"])
+    store.write("h200", MODULE, Changes({"test_a": entry(1), "test_b": entry(2), "test_c": entry(3)}))
+    store.write("h200", MODULE, Changes({"test_c": entry(4)}, removed=["test_a", "test_c", "test_unknown"]))
     assert store.read("h200", MODULE).tests == {"test_b": entry(2), "test_c": entry(4)}
 
 
 def test_profiles_and_modules_do_not_touch_each_other(store: BaselineStore) -> None:
-    store.write("h200", MODULE, {"test_a": entry(1)})
-    store.write("rtx-4090", MODULE, {"test_a": entry(2)})
-    store.write("h200", "test_top.py", {"test_a": entry(3)})
+    store.write("h200", MODULE, Changes({"test_a": entry(1)}))
+    store.write("rtx-4090", MODULE, Changes({"test_a": entry(2)}))
+    store.write("h200", "test_top.py", Changes({"test_a": entry(3)}))
     places = (("h200", MODULE), ("rtx-4090", MODULE), ("h200", "test_top.py"))
     assert [store.read(*place).tests["test_a"] for place in places] == [entry(1), entry(2), entry(3)]
     assert store.modules() == [("h200", "test_top"), ("h200", "tests/test_chat"), ("rtx-4090", "tests/test_chat")]
@@ -149,8 +171,8 @@ def test_a_module_outside_the_root_directory_keeps_its_profile(store: BaselineSt
 
 
 def test_nothing_but_the_file_is_left_in_the_repository(store: BaselineStore) -> None:
-    path = store.write("h200", MODULE, {"test_a": entry()})
-    store.write("h200", MODULE, {"test_b": entry()})
+    path = store.write("h200", MODULE, Changes({"test_a": entry()}))
+    store.write("h200", MODULE, Changes({"test_b": entry()}))
     assert [p for p in store.root.rglob("*") if p.is_file()] == [path]
     assert path.stat().st_mode & 0o777 == 0o644
 
@@ -160,14 +182,14 @@ def test_writers_at_the_same_time_lose_nothing(store: BaselineStore) -> None:
 
     def write(number: int) -> None:
         started.wait()
-        store.write("h200", MODULE, {f"test_{number}": entry(number)})
+        store.write("h200", MODULE, Changes({f"test_{number}": entry(number + 1)}))
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert store.read("h200", MODULE).tests == {f"test_{number}": entry(number) for number in range(4)}
+    assert store.read("h200", MODULE).tests == {f"test_{number}": entry(number + 1) for number in range(4)}
 
 
 WHOLE = dumps(BaselineFile(tests={"test_a": entry()}))
@@ -200,7 +222,11 @@ BROKEN = {
     "entry without sessions": (changed(tests={"test_a": {"engine": "e", "workload": {}, "sessions": []}}).encode(),
                                "tests.test_a.sessions: "),
     "samples as text": (with_samples({"ttft.p50": ["fast"]}).encode(), "samples.ttft.p50.0: "),
-    "samples not finite": (with_samples({"ttft.p50": [float("nan")]}).encode(), "samples.ttft.p50.0: "),
+    "samples not finite": (with_samples({"ttft.p50": [float("nan"), 0.1]}).encode(),
+                           "test_a: ttft.p50: session 1, engine 1, sample 1: nan is not a positive finite number"),
+    "samples of another count": (with_samples({"ttft.p50": [0.1, 0.2, 0.3]}).encode(),
+                                 "test_a: ttft.p50: session 1, engine 1: 3 samples where the file tells"),
+    "a metric of no name": (with_samples({"speed": [0.1, 0.2]}).encode(), "no metric has this name"),
     "samples missing": (with_samples(None).encode(), "samples: "),
 }  # fmt: skip
 
@@ -213,7 +239,7 @@ def test_a_broken_file_is_named_in_one_line_and_left_alone(store: BaselineStore,
     for attempt in (
         lambda: store.read("h200", MODULE),
         store.validate,
-        lambda: store.write("h200", MODULE, {"test_b": entry()}, stale=["test_a"]),
+        lambda: store.write("h200", MODULE, Changes({"test_b": entry()}, removed=["test_a"])),
     ):
         with pytest.raises(BaselineError) as caught:
             attempt()
@@ -243,7 +269,7 @@ def test_a_folder_in_the_place_of_a_file_is_named(store: BaselineStore) -> None:
 
 
 def test_one_broken_file_among_good_ones_is_found(store: BaselineStore) -> None:
-    store.write("h200", "test_a.py", {"test_a": entry()})
+    store.write("h200", "test_a.py", Changes({"test_a": entry()}))
     store.path("h200", "deep/er/test_b.py").parent.mkdir(parents=True)
     store.path("h200", "deep/er/test_b.py").write_text("{")
     with pytest.raises(BaselineError, match=r"test_b\.json"):
@@ -255,28 +281,28 @@ def no_space(fd: int) -> None:
 
 
 def test_a_full_disk_leaves_the_file_as_it_was(store: BaselineStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = store.write("h200", MODULE, {"test_a": entry()})
+    path = store.write("h200", MODULE, Changes({"test_a": entry()}))
     before = path.read_bytes()
     monkeypatch.setattr(os, "fsync", no_space)
     with pytest.raises(BaselineError) as caught:
-        store.write("h200", MODULE, {"test_b": entry()}, stale=["test_a"])
+        store.write("h200", MODULE, Changes({"test_b": entry()}, removed=["test_a"]))
     assert str(caught.value) == f"{path}: not written: No space left on device"
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
     monkeypatch.undo()
-    store.write("h200", MODULE, {"test_b": entry()})  # the lock was given back
+    store.write("h200", MODULE, Changes({"test_b": entry()}))  # the lock was given back
     assert set(store.read("h200", MODULE).tests) == {"test_a", "test_b"}
 
 
 def test_a_full_disk_leaves_no_first_file(store: BaselineStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", no_space)
     with pytest.raises(BaselineError, match="No space left on device"):
-        store.write("h200", MODULE, {"test_a": entry()})
+        store.write("h200", MODULE, Changes({"test_a": entry()}))
     assert [p for p in store.root.rglob("*") if p.is_file()] == []
 
 
 def test_an_interrupted_write_leaves_the_file_as_it_was(store: BaselineStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = store.write("h200", MODULE, {"test_a": entry()})
+    path = store.write("h200", MODULE, Changes({"test_a": entry()}))
     before = path.read_bytes()
 
     def interrupted(fd: int) -> None:
@@ -284,7 +310,7 @@ def test_an_interrupted_write_leaves_the_file_as_it_was(store: BaselineStore, mo
 
     monkeypatch.setattr(os, "fsync", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        store.write("h200", MODULE, {"test_b": entry()})
+        store.write("h200", MODULE, Changes({"test_b": entry()}))
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
 
@@ -292,7 +318,7 @@ def test_an_interrupted_write_leaves_the_file_as_it_was(store: BaselineStore, mo
 def test_the_content_is_on_the_disk_before_it_takes_the_place(
     store: BaselineStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = store.write("h200", MODULE, {"test_a": entry()})
+    path = store.write("h200", MODULE, Changes({"test_a": entry()}))
     before, at_sync, flush = path.read_bytes(), [], os.fsync
 
     def observed(fd: int) -> None:
@@ -300,7 +326,7 @@ def test_the_content_is_on_the_disk_before_it_takes_the_place(
         flush(fd)
 
     monkeypatch.setattr(os, "fsync", observed)
-    store.write("h200", MODULE, {"test_b": entry()})
+    store.write("h200", MODULE, Changes({"test_b": entry()}))
     assert at_sync == [(before, path.stat().st_size)]
 
 
@@ -310,13 +336,13 @@ def test_a_lock_that_another_run_holds_is_told(store: BaselineStore, monkeypatch
 
     def while_the_lock_is_held(fd: int) -> None:
         monkeypatch.setattr(os, "fsync", flush)
-        store.write("rtx-4090", MODULE, {"test_a": entry()})  # another file has another lock
+        store.write("rtx-4090", MODULE, Changes({"test_a": entry()}))  # another file has another lock
         with pytest.raises(BaselineError) as caught:
-            store.write("h200", MODULE, {"test_b": entry()})
+            store.write("h200", MODULE, Changes({"test_b": entry()}))
         refused.append(str(caught.value))
 
     monkeypatch.setattr(os, "fsync", while_the_lock_is_held)
-    path = store.write("h200", MODULE, {"test_a": entry()})
+    path = store.write("h200", MODULE, Changes({"test_a": entry()}))
     assert refused == [f"{path}: another run has held its lock for 0.01 s"]
     assert set(store.read("h200", MODULE).tests) == {"test_a"}
 
@@ -330,7 +356,7 @@ def test_below_a_regular_file_nothing_can_be_written(tmp_path: Path) -> None:
             store.check_writable()
         assert str(file) in str(caught.value)
         with pytest.raises(BaselineError, match="not written"):
-            store.write("h200", MODULE, {"test_a": entry()})
+            store.write("h200", MODULE, Changes({"test_a": entry()}))
     assert file.read_text() == "in the way"
 
 
@@ -357,7 +383,7 @@ def refuse_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_folder_without_permission_is_found_before_anything_is_measured(
     store: BaselineStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = store.write("h200", MODULE, {"test_a": entry()})
+    path = store.write("h200", MODULE, Changes({"test_a": entry()}))
     store.check_writable()
     before = path.read_bytes()
     refuse_in(path.parent, monkeypatch)
@@ -365,7 +391,7 @@ def test_a_folder_without_permission_is_found_before_anything_is_measured(
         store.check_writable()
     assert str(caught.value) == f"{path.parent}: baselines cannot be written there: Permission denied"
     with pytest.raises(BaselineError) as caught:
-        store.write("h200", MODULE, {"test_b": entry()})
+        store.write("h200", MODULE, Changes({"test_b": entry()}))
     assert str(caught.value) == f"{path}: not written: Permission denied"
     assert path.read_bytes() == before
 
@@ -378,3 +404,20 @@ def test_before_the_first_write_the_folder_above_is_looked_at(
     refuse_in(tmp_path, monkeypatch)
     with pytest.raises(BaselineError, match="Permission denied"):
         store.check_writable()
+
+
+def test_appended_sessions_stand_behind_the_others_and_the_newest_twenty_stay(store: BaselineStore) -> None:
+    store.write("h200", MODULE, Changes({"test_a": entry(1), "test_b": entry(2)}))
+    for value in range(2, 25):
+        store.write("h200", MODULE, Changes(appended={"test_a": session(value), "test_gone": session(value)}))
+    tests = store.read("h200", MODULE).tests
+    assert set(tests) == {"test_a", "test_b"}, "nothing is begun by appending"
+    assert [one.engines[0].samples["output_throughput"][0] for one in tests["test_a"].sessions] == list(range(5, 25))
+    assert tests["test_b"] == entry(2)
+
+
+def test_an_entry_that_is_begun_anew_forgets_its_sessions(store: BaselineStore) -> None:
+    store.write("h200", MODULE, Changes({"test_a": entry(1)}))
+    store.write("h200", MODULE, Changes(appended={"test_a": session(2)}))
+    store.write("h200", MODULE, Changes({"test_a": entry(3)}, appended={"test_a": session(4)}))
+    assert store.read("h200", MODULE).tests == {"test_a": entry(3)}

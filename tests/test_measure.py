@@ -64,6 +64,46 @@ def test_without_warm_up_only_counted_iterations_run() -> None:
     assert (len(run.warmup), len(run.iterations)) == (0, 1)
 
 
+class WarmingEngine(RecordingEngine):
+    """Takes the given seconds for its first iterations, and one second for each after them."""
+
+    def __init__(self, *seconds: float) -> None:
+        super().__init__([])
+        self.seconds = seconds
+
+    def run(self, requests: Sequence[Request], sampling: Sampling) -> RunResult:
+        result = super().run(requests, sampling)
+        return replace(result, busy_seconds=(*self.seconds, *[1.0] * 20)[self.runs - 1])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "iterations", "discarded"),
+    [
+        ((), 4, 2),
+        ((9.0, 5.0), 4, 2),
+        ((9.0, 5.0, 3.0), 4, 3),
+        ((9.0, 5.0, 1.0, 1.0, 3.0), 4, 5),
+        ((1.0, 1.0, 1.019), 4, 2),
+        ((1.0, 1.0, 1.021), 4, 3),
+        (tuple(2.0**n for n in range(12)), 4, 8),
+        ((9.0, 5.0, 3.0), 1, 2),  # a single iteration agrees with itself
+        ((9.0, 5.0, 3.0), 2, 3),
+    ],
+)
+def test_warm_up_by_rule(seconds: tuple[float, ...], iterations: int, discarded: int) -> None:
+    engine = WarmingEngine(*seconds)
+    run = measure(engine, WORKLOAD, MeasureSettings(iterations=iterations), lambda _: None)
+    assert (len(run.warmup), len(run.iterations)) == (discarded, iterations)
+    assert engine.runs == discarded + iterations, "what agreed is counted, not thrown away"
+    assert [result.busy_seconds for result in run.warmup] == [*seconds, *[1.0] * 20][:discarded]
+
+
+def test_two_engines_are_warm_when_both_are() -> None:
+    engines = (WarmingEngine(9.0, 5.0, 3.0, 2.0), WarmingEngine())
+    runs = measure_in_turns(engines, WORKLOAD, MeasureSettings(iterations=4), lambda _: None)
+    assert [(len(run.warmup), len(run.iterations)) for run in runs] == [(4, 4)] * 2
+
+
 def test_a_prefix_cache_is_emptied_before_every_iteration() -> None:
     book: list[Any] = []
     measure(RecordingEngine(book, prefix_caching=True), WORKLOAD, MeasureSettings(1, 2), lambda _: None)
@@ -81,9 +121,9 @@ def test_two_engines_take_turns_and_swap_who_goes_first() -> None:
     told: list[str] = []
     a, b = RecordingEngine(book, "a"), RecordingEngine(book, "b")
     runs = measure_in_turns((a, b), WORKLOAD, MeasureSettings(1, 3), told.append)
-    assert book == [f"run {name}" for name in "abbaabba"]
-    assert told == [f"round {number}/4" for number in range(1, 5)]
-    assert [(len(run.warmup), len(run.iterations)) for run in runs] == [(1, 3)] * 2
+    assert book == [f"run {name}" for name in "abbaabbaab"], "three iterations are raised to four"
+    assert told == ["warm-up 1/1", *(f"iteration {number}/4" for number in range(1, 5))]
+    assert [(len(run.warmup), len(run.iterations)) for run in runs] == [(1, 4)] * 2
     assert [run.facts for run in runs] == [a.facts, b.facts]
 
 

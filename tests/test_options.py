@@ -29,7 +29,7 @@ def from_flags(pytester: pytest.Pytester, *flags: str, ini: str = "") -> Setting
 def test_without_a_flag_the_defaults_stand(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]")  # the root directory, wherever the temporary folder lies
     assert from_flags(pytester) == Settings(Update.NONE, pytester.path / "baselines", DEFAULTS, 900.0, 600.0)
-    assert CheckSettings(10, 2, 0.05, {}, ("auto",)) == DEFAULTS
+    assert CheckSettings(10, "auto", 0.05, {}, ("auto",)) == DEFAULTS
 
 
 ALL_INI = """

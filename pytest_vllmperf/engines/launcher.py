@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,6 +31,7 @@ class Launcher:
         self._servers: dict[_ServerKey, ForkServer] = {}
         self._folder: Path | None = None
         self._failed = False
+        self._simulated: Counter[EngineSpec] = Counter()
 
     def start(self, spec: EngineSpec, device_env: Mapping[str, str], progress: Progress) -> Engine:
         """Start an engine and wait until it can take requests.
@@ -43,7 +45,7 @@ class Launcher:
             EngineStartError: when it does not come up; its log is then kept.
         """
         if spec.backend == "simulated":
-            return SimulatedEngine(spec)
+            return SimulatedEngine(spec, self._count(spec))
         try:
             model = models.resolve(spec.model)
             server = self._server(spec, device_env, progress)
@@ -51,6 +53,11 @@ class Launcher:
         except EngineError:
             self._failed = True
             raise
+
+    def _count(self, spec: EngineSpec) -> int:
+        """How many engines of this spec were started before."""
+        self._simulated[spec] += 1
+        return self._simulated[spec] - 1
 
     @property
     def folder(self) -> Path:

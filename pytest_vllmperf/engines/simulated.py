@@ -18,7 +18,7 @@ from pytest_vllmperf.metrics.records import EngineFacts, RequestRecord, RunResul
 from pytest_vllmperf.spec import EngineSpec
 from pytest_vllmperf.workload import Request
 
-FAILURES = ("", "load", "run", "short")
+FAILURES = ("", "load", "run", "again", "short")
 _KV_BYTES_PER_TOKEN = 1024
 
 
@@ -35,8 +35,10 @@ class Script:
         noise: relative standard deviation of a step's duration.
         seed: of the noise.
         load_seconds: load time told.
-        fail: one of "", "load" (refuses to start), "run" (dies in the first iteration), "short" (ends every
-            request one token early).
+        starts: factors on the duration of a step, one for each start of this engine in a run; the last one holds for
+            all later starts.
+        fail: one of "", "load" (refuses to start), "run" (dies in the first iteration), "again" (the same, from the
+            second start on), "short" (ends every request one token early).
     """
 
     step_seconds: float = 0.01
@@ -47,6 +49,7 @@ class Script:
     noise: float = 0.0
     seed: int = 0
     load_seconds: float = 1.0
+    starts: Sequence[float] = (1.0,)
     fail: str = ""
 
 
@@ -65,22 +68,30 @@ class _Running:
 class SimulatedEngine:
     """Satisfies the `Engine` protocol.
 
+    Args:
+        spec: its arguments are a `Script`.
+        start: how many engines of this spec were started before.
+
     Raises:
         EngineStartError: for an argument that `Script` has not, or where the script says so.
     """
 
-    def __init__(self, spec: EngineSpec) -> None:
+    def __init__(self, spec: EngineSpec, start: int = 0) -> None:
         self.spec = spec
+        self._start = start
         try:
             self._script = Script(**spec.args)
         except TypeError as error:
             raise EngineStartError(f"the simulated engine refused {spec.name}: {error}") from None
-        if self._script.max_num_seqs < 1 or self._script.fail not in FAILURES:
-            raise EngineStartError(f"the simulated engine refused {spec.name}: max_num_seqs or fail cannot be meant")
+        if self._script.max_num_seqs < 1 or self._script.fail not in FAILURES or not self._script.starts:
+            raise EngineStartError(
+                f"the simulated engine refused {spec.name}: max_num_seqs, starts or fail cannot be meant"
+            )
         if self._script.fail == "load":
             raise EngineStartError(f"the simulated engine refused {spec.name}: scripted failure", "scripted log")
         self._clock = 0.0
-        self._noise = random.Random(self._script.seed)  # noqa: S311 - reproducible, not secret
+        self._factor = self._script.starts[min(start, len(self._script.starts) - 1)]
+        self._noise = random.Random(self._script.seed + start)  # noqa: S311 - reproducible, not secret
         self.facts = _facts(self._script)
 
     def run(self, requests: Sequence[Request], sampling: Sampling) -> RunResult:
@@ -90,7 +101,7 @@ class SimulatedEngine:
             EngineDiedError: where the script says so.
             WorkloadError: for a request longer than max_model_len.
         """
-        if self._script.fail == "run":
+        if self._script.fail == "run" or (self._script.fail == "again" and self._start > 0):
             raise EngineDiedError(
                 f"{self.spec.name}: the engine process was ended by SIGKILL during run", "scripted log"
             )
@@ -139,7 +150,7 @@ class SimulatedEngine:
     def _step(self, running: list[_Running], fresh: list[_Running]) -> None:
         seconds = self._script.step_seconds
         seconds += self._script.prefill_seconds_per_token * sum(one.prompt_tokens for one in fresh)
-        self._clock += seconds * max(0.1, self._noise.gauss(1.0, self._script.noise))
+        self._clock += seconds * self._factor * max(0.1, self._noise.gauss(1.0, self._script.noise))
         for one in running:
             if one.made == 0:
                 one.first = self._clock

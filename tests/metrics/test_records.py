@@ -17,9 +17,12 @@ def measurement(*engines: EngineSamples) -> Measurement:
 
 
 ONE = EngineSamples(
-    samples={"output_throughput": [10.0, 30.0, 20.0], "ttft.p50": [0.5]}, once={"load_time": 4.0, "kv_cache_bytes": 8.0}
+    discarded=0,
+    iterations=2,
+    samples={"output_throughput": [10.0, 30.0, 20.0], "ttft.p50": [0.5]},
+    once={"load_time": 4.0, "kv_cache_bytes": 8.0},
 )
-TWO = EngineSamples(samples={"output_throughput": [40.0]}, once={"load_time": 8.0})
+TWO = EngineSamples(discarded=0, iterations=1, samples={"output_throughput": [40.0]}, once={"load_time": 8.0})
 
 
 def test_a_metric_is_read_by_name_attribute_and_distribution() -> None:
@@ -55,7 +58,7 @@ def test_what_was_not_measured_raises_and_says_so() -> None:
 
 def test_an_empty_list_of_samples_is_not_measured() -> None:
     with pytest.raises(NotMeasuredError):
-        measurement(EngineSamples(samples={"preemptions": []})).value("preemptions")
+        measurement(EngineSamples(discarded=0, iterations=1, samples={"preemptions": []})).value("preemptions")
 
 
 def test_a_name_that_is_no_metric_is_told() -> None:

@@ -138,8 +138,10 @@ def test_distributions_are_numpys_over_requests(rows: list[tuple[float, float, f
     ttft = [r.first_token_ts - r.queued_ts for r in requests]
     tpot = [(r.last_token_ts - r.first_token_ts) / (r.output_tokens - 1) for r in requests]
     for name, values in (("ttft", ttft), ("tpot", tpot)):
-        assert found[f"{name}.mean"] == pytest.approx(np.mean(values))
-        assert found[f"{name}.p95"] == pytest.approx(np.percentile(values, 95))
+        for point, expected in (("mean", np.mean(values)), ("p95", np.percentile(values, 95))):
+            # a duration of zero was not observed
+            assert found.get(f"{name}.{point}", 0.0) == pytest.approx(expected)
+            assert found.get(f"{name}.{point}") != 0
     assert iteration_metrics(result(*requests[::-1])) == pytest.approx(found)
 
 
@@ -197,3 +199,22 @@ def test_stored_numbers_can_be_read_by_a_person_and_counters_stay_exact() -> Non
     found = engine_samples(FACTS, [], [long]).samples
     assert found["ttft.p50"] == [0.3333333]
     assert found["resident_bytes"] == [123_456_789_123.0]
+
+
+def test_what_a_coarse_clock_calls_zero_was_not_observed() -> None:
+    at_once = request(queued_ts=1.0, scheduled_ts=1.0, first_token_ts=1.0, last_token_ts=1.0)
+    found = iteration_metrics(replace(result(at_once), cpu_seconds=0.0, preemptions=0))
+    assert not {"ttft.p50", "cpu_seconds", "output_throughput"} & set(found)
+    assert (found["queue.p50"], found["decode.p50"], found["preemptions"]) == (0.0, 0.0, 0.0)
+
+
+def test_a_cold_start_has_a_load_time_of_its_own() -> None:
+    cold, warm = (engine_samples(FACTS, [], [result(request())], cold_start=one) for one in (True, False))
+    assert cold.once["load_time.cold"] == cold.once["load_time"] == warm.once["load_time"]
+    assert (cold.cold_start, warm.cold_start, "load_time.cold" in warm.once) == (True, False, False)
+
+
+def test_iterations_are_counted() -> None:
+    runs = [result(request())] * 5
+    found = engine_samples(FACTS, runs[:2], runs[2:])
+    assert (found.discarded, found.iterations) == (2, 3)

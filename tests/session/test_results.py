@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pytest_vllmperf.baseline import BaselineStore, Entry
+from pytest_vllmperf.baseline import BaselineStore, Changes, Entry
 from pytest_vllmperf.checks import CheckRecord
 from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.metrics.records import EngineSamples, Environment, Session
@@ -17,7 +17,7 @@ MODULE = "tests/test_chat.py"
 SESSION = Session(
     recorded="now",
     environment=Environment(hard={"gpu": "H200"}, soft={}),
-    engines=[EngineSamples(samples={"ttft.p50": [0.25]})],
+    engines=[EngineSamples(discarded=0, iterations=1, samples={"ttft.p50": [0.25]})],
 )
 ENTRY = Entry(engine="llama", workload={"count": 1}, sessions=[SESSION])
 JUDGED = Verdict(Status.OK, (MetricVerdict("ttft.p50", Status.OK, None, 0.25, 0.05),), (), ("a reason",))
@@ -39,6 +39,7 @@ def check(name: str = "test_a", *, verdict: Verdict | None = None, **changed: An
             "workload": {"count": 1},
             "session": SESSION,
             "verdict": verdict,
+            "kept": verdict is None,
             "values": {"ttft.p50": 0.25},
             **changed,
         }
@@ -57,6 +58,14 @@ def stored(store: BaselineStore, profile: str = "h200", module: str = MODULE) ->
 def test_a_check_travels_whole_between_processes(verdict: Verdict | None) -> None:
     sent = check(verdict=verdict)
     assert CheckRecord.model_validate_json(sent.model_dump_json()) == sent
+
+
+def test_what_is_ok_and_kept_is_appended(store: BaselineStore) -> None:
+    store.write("h200", MODULE, Changes({"test_a": ENTRY, "test_b": ENTRY}))
+    results = Results()
+    results.add([check("test_a", verdict=JUDGED, kept=True), check("test_b", verdict=JUDGED)], passed=True)
+    results.write(store, prune=False)
+    assert {name: len(e.sessions) for name, e in store.read("h200", MODULE).tests.items()} == {"test_a": 2, "test_b": 1}
 
 
 def test_only_what_passed_and_was_not_judged_is_recorded(store: BaselineStore) -> None:
@@ -94,8 +103,8 @@ def test_each_profile_and_module_has_its_file(store: BaselineStore) -> None:
 def test_what_is_stale(store: BaselineStore) -> None:
     names = ("test_a", "test_a # long", "test_gone", "test_gone # 2", "TestX::test_b[4-awq]")
     for profile in ("h200", "rtx-4090"):
-        store.write(profile, MODULE, dict.fromkeys(names, ENTRY))
-    store.write("h200", "tests/test_other.py", {"test_gone": ENTRY})
+        store.write(profile, MODULE, Changes(dict.fromkeys(names, ENTRY)))
+    store.write("h200", "tests/test_other.py", Changes({"test_gone": ENTRY}))
     results = Results(modules=collected("test_a", "TestX::test_b[4-awq]", "test_new"))
     assert results.stale(store) == {
         ("h200", MODULE): ["test_gone", "test_gone # 2"],
@@ -105,19 +114,19 @@ def test_what_is_stale(store: BaselineStore) -> None:
 
 
 def test_a_module_that_was_not_collected_whole_has_nothing_stale(store: BaselineStore) -> None:
-    store.write("h200", MODULE, {"test_gone": ENTRY})
+    store.write("h200", MODULE, Changes({"test_gone": ENTRY}))
     assert Results(modules=collected("test_a", whole=False)).stale(store) == {}
     assert Results().stale(store) == {}
 
 
 def test_a_separator_in_a_parameter_makes_nothing_stale(store: BaselineStore) -> None:
-    store.write("h200", MODULE, {"test_a[x # y]": ENTRY, "test_a[x # y] # long": ENTRY})
+    store.write("h200", MODULE, Changes({"test_a[x # y]": ENTRY, "test_a[x # y] # long": ENTRY}))
     assert Results(modules=collected("test_a[x # y]")).stale(store) == {}
 
 
 def test_an_update_takes_stale_entries_out(store: BaselineStore) -> None:
     for profile in ("h200", "rtx-4090"):
-        store.write(profile, MODULE, {"test_a": ENTRY, "test_gone": ENTRY, "test_skipped": ENTRY})
+        store.write(profile, MODULE, Changes({"test_a": ENTRY, "test_gone": ENTRY, "test_skipped": ENTRY}))
     results = Results(modules=collected("test_a", "test_skipped"))
     results.add([check("test_a")], passed=True)
     results.write(store, prune=True)
@@ -128,7 +137,7 @@ def test_an_update_takes_stale_entries_out(store: BaselineStore) -> None:
 
 @pytest.mark.parametrize("reason", ["not asked to prune", "a failure in the module", "not whole"])
 def test_stale_entries_stay(store: BaselineStore, reason: str) -> None:
-    store.write("h200", MODULE, {"test_gone": ENTRY})
+    store.write("h200", MODULE, Changes({"test_gone": ENTRY}))
     results = Results(modules=collected("test_a", whole=reason != "not whole"))
     if reason == "a failure in the module":
         results.failed_modules.add(MODULE)

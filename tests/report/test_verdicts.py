@@ -1,0 +1,122 @@
+"""Verdicts in words, at 80 columns."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pytest_vllmperf.report import verdicts
+from pytest_vllmperf.stats import Direction
+from pytest_vllmperf.verdict import Claim, ClaimOutcome, Comparison, MetricVerdict, Noise, Outlook, Status
+
+NOISE = Noise(
+    session_sd=0.01, engine_sd=0.014, detectable=0.11, testable=True, multimodal=False, sessions=5, engines=15
+)
+SLOWER = MetricVerdict(
+    "output_throughput", Status.REGRESSED, 4812.0, 4391.0, 0.05, -0.0875, -0.112, -0.061, 0.99, 3, 10, noise=NOISE
+)
+TAIL = MetricVerdict("ttft.p95", Status.NOISY, 0.5, 0.5305, 0.1, 0.061, -0.03, 0.161, 0.99, 6, 10, noise=NOISE)
+COUNTER = MetricVerdict("engine_steps", Status.REGRESSED, 64.0, 256.0, 0.0, 3.0, engines=2, iterations=5)
+
+
+def test_a_regression_in_one_line() -> None:
+    assert verdicts.metric_line(SLOWER) == (
+        "REGRESSED output throughput 4,812 -> 4,391 tok/s  -8.8 % [-11.2, -6.1] (99 % CI, margin 5 %) · "
+        "3 engines x 10 against 15 in 5 sessions · noise: session 1.0 %, engine 1.4 %"
+    )
+
+
+def test_what_cannot_be_told_says_what_could_be_and_what_to_do() -> None:
+    assert verdicts.metric_line(TAIL, requests=500) == (
+        "NOISY TTFT p95 500 -> 530.5 ms  +6.1 % [-3.0, +16.1] (99 % CI, margin 10 %) · after 6 engines · "
+        "detectable here from 11 % · try compare() or 1,000 requests"
+    )
+    assert verdicts.metric_line(replace(TAIL, metric="tpot.p50")).endswith(
+        "try compare() or more sessions (--vllmperf-append)"
+    )
+
+
+def test_a_line_is_broken_at_80_columns_between_its_parts() -> None:
+    assert verdicts.metric_lines(SLOWER) == [
+        "REGRESSED output throughput 4,812 -> 4,391 tok/s  -8.8 % [-11.2, -6.1]",
+        "    (99 % CI, margin 5 %) · 3 engines x 10 against 15 in 5 sessions",
+        "    noise: session 1.0 %, engine 1.4 %",
+    ]
+    assert max(len(line) for line in verdicts.metric_lines(TAIL, requests=500)) <= 80
+    assert verdicts.metric_lines(COUNTER) == [verdicts.metric_line(COUNTER)]
+
+
+def test_a_counter_has_no_interval() -> None:
+    assert verdicts.metric_line(COUNTER) == "REGRESSED engine steps 64 -> 256  +300.0 % (exact) · 2 engines"
+    assert "(margin 10 %)" in verdicts.metric_line(replace(COUNTER, margin=0.1))
+
+
+def test_what_does_not_decide_says_so_and_why() -> None:
+    shown = verdicts.metric_line(replace(TAIL, reason="TTFT p95 decides from 500"), gated=False)
+    assert shown.startswith("not gated TTFT p95 500 -> 530.5 ms  +6.1 % [-3.0, +16.1] (99 % CI) · 6 engines x 10")
+    assert shown.endswith(" · TTFT p95 decides from 500")
+
+
+def test_paired_requests_are_told() -> None:
+    shown = verdicts.metric_line(replace(SLOWER, metric="ttft.p50", paired=True, iterations=64))
+    assert "  by request -8.8 % [" in shown
+    assert "3 engines x 64 requests against 15" in shown
+
+
+def test_groups_of_engines_are_told() -> None:
+    assert "the stored engines fall into groups" in verdicts.metric_line(
+        replace(SLOWER, noise=replace(NOISE, multimodal=True))
+    )
+    assert "groups" not in verdicts.metric_line(SLOWER)
+
+
+def test_a_metric_of_one_side_says_that_it_was_not_measured() -> None:
+    missing = MetricVerdict("ttft.p50", Status.INVALID, 0.05, None, 0.05, reason="only one side has measured it")
+    assert verdicts.metric_line(missing) == (
+        "INVALID TTFT p50 50 ms -> not measured (margin 5 %) · only one side has measured it"
+    )
+
+
+def test_one_engine_and_one_session_are_singular() -> None:
+    shown = verdicts.metric_line(replace(SLOWER, engines=1, noise=replace(NOISE, sessions=1, engines=3)))
+    assert "1 engine x 10 against 3 in 1 session ·" in shown
+
+
+def test_an_outlook_names_slowdowns_and_margins_that_cannot_be_tested() -> None:
+    fine = Outlook("output_throughput", 0.05, replace(NOISE, detectable=0.072))
+    blind = Outlook("ttft.p95", 0.1, replace(NOISE, detectable=0.22, testable=False))
+    lines = verdicts.outlook_lines("test_chat", [fine, blind])
+    assert " ".join(line.strip() for line in lines) == (
+        "test_chat will find, four times in five, slowdowns from output throughput 7.2 % · TTFT p95 22 % "
+        "a margin of 10 % cannot be told from noise yet for · TTFT p95 "
+        "add sessions with --vllmperf-append, or set a margin that fits"
+    )
+    assert max(map(len, lines)) <= 80
+    assert len(verdicts.outlook_lines("test_chat", [fine])) < len(lines)
+    assert verdicts.outlook_lines("test_chat", []) == []
+
+
+FOUND = Comparison("output_throughput", Direction.HIGHER, 0.0953, 0.001, 5.0, 3, 0.005)
+
+
+def test_a_claim_that_was_not_shown() -> None:
+    refuted = verdicts.claim_line(FOUND, Claim(ClaimOutcome.REFUTED, 2.0, 3), 110.0, 100.0)
+    assert refuted.splitlines() == [
+        "REFUTED output throughput 110 tok/s against 100 tok/s: 1.1x [1.02, 1.18]",
+        "    (99 % CI, 3 rounds) · wanted at least 2x",
+    ]
+    unclear = verdicts.claim_line(FOUND, Claim(ClaimOutcome.INCONCLUSIVE, 1.05, 9), 110.0, 100.0)
+    assert unclear.startswith("INCONCLUSIVE ")
+    assert unclear.endswith("some 9 rounds would decide (--vllmperf-max-engines)")
+    never = verdicts.claim_line(replace(FOUND, rounds=1), Claim(ClaimOutcome.INCONCLUSIVE, 1.1, None), 110.0, 100.0)
+    assert "(99 % CI, 1 round)" in never
+    assert never.endswith("no number of rounds would decide: the claim is what was measured")
+
+
+@pytest.mark.parametrize("text", ["changed: " + "word " * 30, "changed: " + "x" * 100])
+def test_long_lines_are_folded_at_spaces_alone(text: str) -> None:
+    lines = verdicts.folded(text)
+    assert "".join("".join(lines).split()) == "".join(text.split())
+    assert all(len(line) <= 80 or " " not in line.strip() for line in lines)
+    assert verdicts.folded("changed: short") == ["changed: short"]
