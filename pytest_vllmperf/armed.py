@@ -67,7 +67,8 @@ class ArmedPlugin:
         self._collected = Collected(config)
         self._results = Results()
         self._perf = PerfSession(settings, self._progress)
-        self._protocol = Protocol(self._perf, shared=not is_worker(config), before_report=self._clear)
+        shared = not is_worker(config) and not config.getoption("maxfail")
+        self._protocol = Protocol(self._perf, shared=shared, before_report=self._clear)
         self._tests: list[GatedTest] = []
         self._gated: dict[tuple[str, str], int] = {}
         self._notes: list[str] = []

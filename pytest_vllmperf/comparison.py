@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from pytest_vllmperf.errors import NotMeasuredError
+from pytest_vllmperf.errors import NotMeasuredError, SpecError
 from pytest_vllmperf.metrics.records import Measurement
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.outcome import fail
@@ -79,10 +79,10 @@ class EngineComparison:
 
         Raises:
             NotMeasuredError: when either engine did not observe the metric.
-            ValueError: for a ratio that is not a positive number.
+            SpecError: for a ratio that is not a positive number.
         """
         __tracebackhide__ = True
-        return self._assert(metric, lambda found: found.at_least(ratio))
+        return self._assert("assert_speedup", metric, lambda found: found.at_least(ratio))
 
     def assert_not_slower(self, margin: float = 0.05, metric: str = "output_throughput") -> Comparison:
         """Fail the test unless `a` is shown to be at most `margin` worse.
@@ -93,17 +93,20 @@ class EngineComparison:
 
         Raises:
             NotMeasuredError: when either engine did not observe the metric.
-            ValueError: for a margin that is not at least 0 and below 1.
+            SpecError: for a margin that is not at least 0 and below 1.
         """
         __tracebackhide__ = True
-        return self._assert(metric, lambda found: found.not_slower(margin))
+        return self._assert("assert_not_slower", metric, lambda found: found.not_slower(margin))
 
-    def _assert(self, metric: str, claim: Callable[[Comparison], Claim]) -> Comparison:
+    def _assert(self, name: str, metric: str, claim: Callable[[Comparison], Claim]) -> Comparison:
         __tracebackhide__ = True
         deadline, longest = self._clock() + self._max_time, 0.0
         while True:
             found = self.speedup(metric)
-            claimed = claim(found)
+            try:
+                claimed = claim(found)
+            except ValueError as error:
+                raise SpecError(f"{name}: {error}") from None
             spent = found.rounds >= self._max_rounds or self._clock() + longest >= deadline
             if claimed.outcome is not ClaimOutcome.INCONCLUSIVE or spent:
                 break

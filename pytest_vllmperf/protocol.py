@@ -33,7 +33,8 @@ class Protocol:
 
     Args:
         perf: measures again.
-        shared: whether a test may wait for the others on its engine; a worker of xdist has to report in order.
+        shared: whether a test may wait for the others on its engine. A worker of xdist has to report in order, and a
+            run that stops at a number of failures has to know of each before it goes on.
         before_report: called before anything is reported.
     """
 
@@ -46,7 +47,11 @@ class Protocol:
     def run(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
         """Run one test; report it, or hold it back until its engine's tests have all run."""
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        reports = runtestprotocol(item, log=False, nextitem=nextitem)
+        try:
+            reports = runtestprotocol(item, log=False, nextitem=nextitem)
+        except BaseException:  # interrupted: what has run before is still reported
+            self._settle(measure=False)
+            raise
         context = item.stash.get(CONTEXT, None)
         if context is not None and context.open:
             held = _Held(item, context, reports)
@@ -63,11 +68,13 @@ class Protocol:
     def _settle(self, *, measure: bool) -> None:
         """Come to an end with all tests held back."""
         held, self._held = self._held, []
-        if measure:
-            checks = [named.check for one in held for named in one.context.open]
-            settle(self._perf, checks, self._perf.settings.max_time)
-        for one in held:
-            self._conclude(one)
+        try:
+            if measure:
+                checks = [named.check for one in held for named in one.context.open]
+                settle(self._perf, checks, self._perf.settings.max_time)
+        finally:
+            for one in held:
+                self._conclude(one)
 
     def _conclude(self, held: _Held) -> None:
         concluded = [conclude(held.context, named, self._perf.settings) for named in held.context.open]

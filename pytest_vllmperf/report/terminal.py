@@ -20,6 +20,7 @@ _COLUMNS = (
     ("e2e.p50", "E2E p50"),
 )
 _NAME_WIDTH = 20
+_REMARKABLE = (Status.IMPROVED, Status.NOISY, Status.UNDECIDED)
 
 
 def failure_lines(record: CheckRecord, changed: Sequence[str], command: str) -> list[str]:
@@ -113,9 +114,12 @@ def _remarks(checks: Sequence[CheckRecord]) -> list[str]:
         passed = check.verdict is not None and check.verdict.status is not Status.REGRESSED
         metrics = check.verdict.metrics if check.verdict is not None and passed else ()
         requests = len(check.session.engines[0].ttft_by_request)
-        told = [one for one in metrics if one.status in (Status.IMPROVED, Status.NOISY, Status.UNDECIDED)]
+        told = [one for one in metrics if one.status in _REMARKABLE or one.clearly_better]
         if told:
-            lines.append(f"{check.name}:")
+            better = any(one.clearly_better for one in told)
+            said = ": better than its baseline; record it if that is meant" if better else ":"
+            whole = f"{check.name}{said}"
+            lines.append(whole if len(whole) <= WIDTH else f"{_shorten(check.name)}{said}")
         for judged in told:
             lines += [f"  {line}" for line in metric_lines(judged, requests=requests, width=WIDTH - 2)]
     return lines

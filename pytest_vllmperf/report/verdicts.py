@@ -107,13 +107,17 @@ def outlook_lines(name: str, outlook: Sequence[Outlook]) -> list[str]:
     if not outlook:
         return []
     found = [f"{METRICS[one.metric].label} {units.plain_percent(one.noise.detectable)}" for one in outlook]
-    lines = wrapped([f"{name} will find, four times in five, slowdowns from", *found], "  ")
+    lines = [f"{name} will find, four times in five, slowdowns from", *_listed(found)]
     for margin in sorted({one.margin for one in outlook if not one.noise.testable}):
         labels = [METRICS[one.metric].label for one in outlook if one.margin == margin and not one.noise.testable]
-        lines += wrapped([f"  a margin of {units.margin(margin)} cannot be told from noise yet for", *labels])
+        lines += [f"  a margin of {units.margin(margin)} cannot be told from noise yet for", *_listed(labels)]
     if any(not one.noise.testable for one in outlook):
         lines.append("  add sessions with --vllmperf-append, or set a margin that fits")
     return lines
+
+
+def _listed(parts: Sequence[str]) -> list[str]:
+    return [f"{_INDENT}{line}" for line in wrapped(parts, "", WIDTH - len(_INDENT))]
 
 
 def claim_line(found: Comparison, claim: Claim, a: float, b: float) -> str:

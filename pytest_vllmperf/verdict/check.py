@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pytest_vllmperf import stats
 from pytest_vllmperf.metrics.records import EngineSamples, Session
 from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS, Metric, MetricClass
+from pytest_vllmperf.stats import Direction
 from pytest_vllmperf.verdict.decision import Case, Decision, Noise, judge_cases, judge_paired
 from pytest_vllmperf.verdict.exact import judge_exact
 from pytest_vllmperf.verdict.samples import COLD, PAIRED, MetricSamples, metric_samples, paired_samples
@@ -50,6 +51,14 @@ class MetricVerdict:
     paired: bool = False
     noise: Noise | None = None
     reason: str = ""
+
+    @property
+    def clearly_better(self) -> bool:
+        """Whether its interval lies beyond the margin on the good side; OK may come before IMPROVED can."""
+        if self.low is None or self.high is None:
+            return self.status is Status.IMPROVED
+        ahead = self.low if METRICS[self.metric].better is Direction.HIGHER else -self.high
+        return ahead > self.margin
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,6 @@ def judge_case(case: Case) -> Decision:
     Raises:
         SampleError: a sample that is not a positive finite number, or none; its metric reads
             "NAME (baseline)" or "NAME (new)".
-        ValueError: a margin of 100 % or more of a higher-is-better metric.
     """
     return judge_cases([case])[0]
 
@@ -120,7 +119,7 @@ def judge_cases(cases: Iterable[Case]) -> list[Decision]:
     """Judge many metrics, in the order given; those of one shape share their array operations.
 
     Raises:
-        SampleError, ValueError: as for `judge_case`.
+        SampleError: as for `judge_case`.
     """
     iterator = iter(cases)
     decisions: list[Decision] = []
@@ -229,7 +228,7 @@ def assess(metric: str, direction: Direction, baseline: Sessions, settings: Rule
     """What a baseline can tell, for when it is recorded: its noise and its smallest detectable change.
 
     Raises:
-        SampleError, ValueError: as for `judge_case`.
+        SampleError: as for `judge_case`.
     """
     table = tabulate([flatten(baseline, f"{metric} (baseline)")], [direction])
     return _noises(fit(table), [direction], settings)[0]
@@ -239,7 +238,7 @@ def assess_paired(metric: str, direction: Direction, baseline: Sessions, setting
     """The same of a metric whose innermost lists are requests, the same ones in the same order.
 
     Raises:
-        SampleError, ValueError: as for `judge_paired`.
+        SampleError: as for `judge_paired`.
     """
     paired = pair_requests(baseline, (), direction, metric)
     return _noises(fit(paired.baseline), [direction], settings)[0]
@@ -252,7 +251,6 @@ def judge_paired(case: Case) -> Decision:
 
     Raises:
         SampleError: also where engines differ in their number of requests.
-        ValueError: as for `judge_case`.
     """
     flatten_engines(case.new, f"{case.metric} (new)")  # for the error alone: at least one engine
     paired = pair_requests(case.baseline, case.new, case.direction, case.metric)

@@ -58,16 +58,12 @@ class RuleSettings:
     def log_margin(self, direction: Direction) -> float:
         """M: the margin in log units, as a positive number.
 
-        5 % less of a higher-is-better metric is -log(0.95), 5 % more of a lower-is-better one is log(1.05).
-
-        Raises:
-            ValueError: a margin of 100 % or more of a higher-is-better metric; nothing can fall so far.
+        5 % less of a higher-is-better metric is -log(0.95), 5 % more of a lower-is-better one is log(1.05). No
+        higher-is-better metric can fall by 100 %, so that such a margin is infinite.
         """
         if direction is Direction.LOWER:
             return math.log1p(self.margin)
-        if self.margin >= 1:
-            raise ValueError(f"margin must be below 1 where higher is better, not {self.margin}")
-        return -math.log1p(-self.margin)
+        return -math.log1p(-self.margin) if self.margin < 1 else math.inf
 
 
 def family_a_fail(gated_metrics: int) -> float:

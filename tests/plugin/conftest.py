@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 import pytest_vllmperf.armed  # noqa: F401 - numpy cannot be imported a second time by every run inside this process
+from pytest_vllmperf.engines.simulated import SimulatedEngine
+from pytest_vllmperf.spec import EngineSpec
 
 HEADER = """\
 import pytest
@@ -94,6 +96,10 @@ class Project:
         samples: dict[str, Any] = self.stored(module)[test]["sessions"][0]["engines"][0]
         return samples
 
+    def sessions(self, test: str = "test_chat", module: str = "test_chat") -> list[int]:
+        """How many engines each stored session of a test has, oldest first."""
+        return [len(session["engines"]) for session in self.stored(module)[test]["sessions"]]
+
     def files(self) -> dict[str, bytes]:
         """All baseline files, by path."""
         folder = self.root / "baselines"
@@ -107,6 +113,19 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Proje
     for variable in ("PYTEST_XDIST_WORKER", "CI", "BUILD_NUMBER"):  # in CI pytest writes longer lines
         monkeypatch.delenv(variable, raising=False)
     return Project(pytester)
+
+
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The label of every engine that a run in this process starts."""
+    started: list[str] = []
+
+    def start(spec: EngineSpec, number: int = 0) -> SimulatedEngine:
+        started.append(spec.label)
+        return SimulatedEngine(spec, number)
+
+    monkeypatch.setattr("pytest_vllmperf.engines.launcher.SimulatedEngine", start)
+    return started
 
 
 @pytest.fixture(params=["alone", "xdist"])

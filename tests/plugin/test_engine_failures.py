@@ -53,7 +53,7 @@ def test_the_next_test_gets_a_fresh_engine(project: Project, monkeypatch: pytest
     killed: list[SimulatedEngine] = []
 
     class DiesOnce(SimulatedEngine):
-        def __init__(self, spec: EngineSpec) -> None:
+        def __init__(self, spec: EngineSpec, number: int = 0) -> None:
             first = not started
             super().__init__(spec.with_args(fail="run" if first else ""))
             started.append(self)
@@ -63,7 +63,7 @@ def test_the_next_test_gets_a_fresh_engine(project: Project, monkeypatch: pytest
 
     monkeypatch.setattr("pytest_vllmperf.engines.launcher.SimulatedEngine", DiesOnce)
     project.perf_tests("test_dies", "test_next", "test_last")
-    result = project.run("--vllmperf-update")
+    result = project.run("--vllmperf-update", "--vllmperf-engines=1")
     result.assert_outcomes(passed=2, failed=1)
     assert len(started) == 2
     assert killed == started[:1]
@@ -75,9 +75,9 @@ def test_a_workload_that_does_not_fit_leaves_the_engine_alive(
 ) -> None:
     started: list[str] = []
 
-    def start(spec: EngineSpec) -> SimulatedEngine:
+    def start(spec: EngineSpec, number: int = 0) -> SimulatedEngine:
         started.append(spec.model)
-        return SimulatedEngine(spec)
+        return SimulatedEngine(spec, number)
 
     monkeypatch.setattr("pytest_vllmperf.engines.launcher.SimulatedEngine", start)
     project.module("""

@@ -1,4 +1,4 @@
-"""The engine gets 6 to 7 % slower on every gated metric: below a margin of 10 %, above the default of 5 %."""
+"""The engine gets 20 to 25 % slower on every gated metric: below a margin of 40 %, above the default of 5 %."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ ALL = "{'output_throughput': 0.5, 'ttft.p50': 0.5, 'tpot.p50': 0.5, 'e2e.p50': 0
 def slower(project: Project) -> Project:
     project.perf_tests()
     project.record()
-    project.perf_tests(step_seconds=0.0107)
+    project.perf_tests(step_seconds=0.0125)
     return project
 
 
 def _mark(project: Project, *marks: str, check: str = "vllmperf.check(run)") -> None:
-    project.perf_tests(marks=marks, check=check, step_seconds=0.0107)
+    project.perf_tests(marks=marks, check=check, step_seconds=0.0125)
 
 
 def _passes(project: Project, *args: str) -> bool:
@@ -34,41 +34,71 @@ def _passes(project: Project, *args: str) -> bool:
 def test_default(slower: Project) -> None:
     result = slower.run("--vllmperf")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["REGRESSED *(margin 5 %)"])
+    result.stdout.fnmatch_lines(["*(99 % CI, margin 5 %)*"])
 
 
 def test_option(slower: Project, workers: list[str]) -> None:
-    assert _passes(slower, "--vllmperf-margin", "0.1", *workers)
+    assert _passes(slower, "--vllmperf-margin", "0.4", *workers)
     assert not _passes(slower, "--vllmperf-margin", "0.05")
 
 
-def test_zero_is_a_margin(project: Project) -> None:
+def test_zero_is_a_margin(slower: Project) -> None:
+    assert not _passes(slower, "--vllmperf-margin=0")
+    slower.perf_tests()
+    result = slower.run("--vllmperf", "--vllmperf-margin=0")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["test_chat  NOISY *"])
+
+
+@pytest.mark.parametrize("words", ["0.01 output_throughput=0.4 ttft.p50=0.4 tpot.p50=0.4,e2e.p50=0.4", "0.4"])
+def test_words_by_metric_in_option_and_ini(slower: Project, words: str, workers: list[str]) -> None:
+    assert _passes(slower, f"--vllmperf-margin={words}", *workers)
+    slower.ini(f"vllmperf_margin = {words}")
+    assert _passes(slower)
+    assert not _passes(slower, "--vllmperf-margin=0.4 tpot.p50=0.05")
+
+
+def test_a_margin_by_name_leaves_the_general_one_as_it_is(slower: Project) -> None:
+    result = slower.run("--vllmperf", "--vllmperf-margin=tpot.p50=0.4")
+    result.assert_outcomes(failed=1)
+    text = " ".join(line.strip() for line in result.outlines)
+    assert "margin 40 %)" in text.split("OK TPOT p50")[1][:120]
+    assert "margin 5 %)" in text.split("REGRESSED E2E latency p50")[1][:120]
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("speed=0.1", "no metric is called 'speed'*"),
+        ("tpot.p50=wide", "margin of tpot.p50: 'wide' is not a number of at least 0"),
+        (" ", "names no margin"),
+    ],
+)
+def test_impossible_words(project: Project, value: str, words: str) -> None:
     project.perf_tests()
-    project.record()
-    assert _passes(project, "--vllmperf-margin=0")
-    project.perf_tests(step_seconds=0.0101)
-    assert not _passes(project, "--vllmperf-margin=0")
-    assert _passes(project)
+    result = project.run("--vllmperf", f"--vllmperf-margin={value}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: --vllmperf-margin: {words}"])
 
 
 def test_ini(slower: Project) -> None:
-    slower.ini("vllmperf_margin = 0.1")
+    slower.ini("vllmperf_margin = 0.4")
     assert _passes(slower)
 
 
 def test_option_over_ini(slower: Project) -> None:
-    slower.ini("vllmperf_margin = 0.1")
+    slower.ini("vllmperf_margin = 0.4")
     assert not _passes(slower, "--vllmperf-margin=0.01")
 
 
 def test_marker_over_option(slower: Project) -> None:
-    _mark(slower, "@pytest.mark.vllmperf(margin=0.1)")
+    _mark(slower, "@pytest.mark.vllmperf(margin=0.4)")
     assert _passes(slower, "--vllmperf-margin=0.01")
 
 
-@pytest.mark.parametrize(("margin", "passes"), [("0.1", True), ("0.01", False)])
+@pytest.mark.parametrize(("margin", "passes"), [("0.4", True), ("0.01", False)])
 def test_check_over_marker(slower: Project, margin: str, passes: bool) -> None:
-    other = {"0.1": "0.01", "0.01": "0.1"}[margin]
+    other = {"0.4": "0.01", "0.01": "0.4"}[margin]
     _mark(slower, f"@pytest.mark.vllmperf(margin={other})", check=f"vllmperf.check(run, margin={margin})")
     assert _passes(slower) is passes
 
@@ -87,7 +117,9 @@ def test_mapping_leaves_other_metrics_alone(slower: Project) -> None:
     _mark(slower, check="vllmperf.check(run, margin={'output_throughput': 0.5})")
     result = slower.run("--vllmperf")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["REGRESSED  TPOT p50 *(margin 5 %)", "OK *output*(margin 50 %)"])
+    result.stdout.fnmatch_lines(
+        ["REGRESSED TPOT p50 *(99 % CI, margin 5 %)", "OK output throughput*", "*margin 50 %)*"]
+    )
 
 
 def test_mappings_of_marker_and_check_add_up(slower: Project) -> None:
@@ -106,7 +138,7 @@ def test_exact_metrics_have_no_margin_unless_by_name(project: Project) -> None:
     assert _passes(project)
 
 
-@pytest.mark.parametrize("value", ["-0.1", "wide", "nan", "inf", "5%"])
+@pytest.mark.parametrize("value", ["-0.4", "wide", "nan", "inf", "5%"])
 def test_impossible_option(project: Project, value: str) -> None:
     project.perf_tests()
     result = project.run("--vllmperf", f"--vllmperf-margin={value}")

@@ -5,24 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_vllmperf.engines.simulated import SimulatedEngine
-from pytest_vllmperf.spec import EngineSpec
-
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
-
-
-@pytest.fixture
-def starts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The label of every engine that a run in this process starts."""
-    started: list[str] = []
-
-    def start(spec: EngineSpec) -> SimulatedEngine:
-        started.append(spec.label)
-        return SimulatedEngine(spec)
-
-    monkeypatch.setattr("pytest_vllmperf.engines.launcher.SimulatedEngine", start)
-    return started
 
 
 def _twenty(project: Project, seed: int) -> list[str]:
@@ -48,8 +32,12 @@ def _twenty(project: Project, seed: int) -> list[str]:
 def test_one_start_per_engine_however_many_tests_share_it(project: Project, starts: list[str], seed: int) -> None:
     names = _twenty(project, seed)
     assert len(names) == 20
-    project.run("--vllmperf-update").assert_outcomes(passed=40)
+    project.run("--vllmperf-update", "--vllmperf-engines=1").assert_outcomes(passed=40)
     assert sorted(starts) == [f"sim step_seconds={step}" for step in (0.01, 0.02, 0.03)]
+    starts.clear()
+    project.run("--vllmperf-update").assert_outcomes(passed=40)
+    assert starts == [label for label in dict.fromkeys(starts) for _ in range(3)], "one engine after the other"
+    assert len(starts) == 9
 
 
 def test_ordinary_tests_first_then_engine_by_engine(project: Project) -> None:
@@ -85,7 +73,7 @@ def test_deselected_tests_start_nothing(project: Project, starts: list[str]) -> 
     _twenty(project, seed=1)
     result = project.run("--vllmperf-update", "-k", "engine2")
     assert result.parseoutcomes()["deselected"] > 20
-    assert starts == ["sim step_seconds=0.02"]
+    assert starts == ["sim step_seconds=0.02"] * 3
 
 
 def test_skipped_and_ordinary_tests_start_nothing(project: Project, starts: list[str]) -> None:
@@ -102,5 +90,5 @@ def test_own(vllmperf):
     vllmperf.check(vllmperf.measure(WORK, engine=engine))
 """)
     project.record()
-    assert starts == ["sim step_seconds=0.01"]
+    assert starts == ["sim step_seconds=0.01"] * 3
     assert list(project.stored()) == ["test_own"]

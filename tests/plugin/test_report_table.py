@@ -80,7 +80,7 @@ def test_one_token(vllmperf):
 """)
     result = project.run("--vllmperf-update")
     result.assert_outcomes(passed=1)
-    (row,) = [row for row in _rows(result) if row[0] == "test_one_token"]
+    row = next(row for row in _rows(result) if row[0] == "test_one_token")
     assert row[5] == "-"
     assert "tpot.p50" not in project.engine("test_one_token")["samples"]
 
@@ -92,8 +92,8 @@ def test_a_metric_that_is_lost_reads_not_measured(project: Project) -> None:
     project.baseline().write_text(text.replace('"tpot.p50"', '"resident_bytes"'))
     result = project.run("--vllmperf")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["INVALID  TPOT p50  not measured -> 10 ms  (margin 5 %)"])
-    result.stdout.fnmatch_lines(["INVALID  resident memory  * -> not measured  (margin 5 %)"])
+    result.stdout.fnmatch_lines(["INVALID TPOT p50 not measured -> 10 ms (margin 5 %)"])
+    result.stdout.fnmatch_lines(["INVALID resident memory * -> not measured (margin 5 %)"])
 
 
 def test_quiet_runs_keep_the_table(project: Project) -> None:

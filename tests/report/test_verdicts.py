@@ -89,7 +89,7 @@ def test_an_outlook_names_slowdowns_and_margins_that_cannot_be_tested() -> None:
     lines = verdicts.outlook_lines("test_chat", [fine, blind])
     assert " ".join(line.strip() for line in lines) == (
         "test_chat will find, four times in five, slowdowns from output throughput 7.2 % · TTFT p95 22 % "
-        "a margin of 10 % cannot be told from noise yet for · TTFT p95 "
+        "a margin of 10 % cannot be told from noise yet for TTFT p95 "
         "add sessions with --vllmperf-append, or set a margin that fits"
     )
     assert max(map(len, lines)) <= 80
