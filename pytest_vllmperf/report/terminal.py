@@ -127,7 +127,7 @@ def _remarks(checks: Sequence[CheckRecord]) -> list[str]:
 
 def outlooks(checks: Sequence[CheckRecord]) -> list[str]:
     """What the baselines that are written will be able to tell."""
-    return [line for check in checks for line in outlook_lines(check.name, check.outlook)]
+    return outlook_lines([(check.name, check.outlook) for check in checks])
 
 
 def books(

@@ -97,27 +97,27 @@ def _engines(judged: MetricVerdict) -> str:
     return f"{judged.engines} engine" if judged.engines == 1 else f"{judged.engines} engines"
 
 
-def outlook_lines(name: str, outlook: Sequence[Outlook]) -> list[str]:
-    """The smallest slowdown that a baseline will find, per metric, and margins that it cannot test yet.
+def outlook_lines(checks: Sequence[tuple[str, Sequence[Outlook]]]) -> list[str]:
+    """The smallest slowdowns that baselines will find, and which margins they cannot test yet.
 
     Args:
-        name: of the check.
-        outlook: its gated metrics; empty where all of them are exact.
+        checks: names and gated metrics; a check whose metrics are all exact has none, and is left out.
     """
-    if not outlook:
+    lines: list[str] = []
+    for name, outlook in checks:
+        found = [f"{METRICS[one.metric].label} {_found(one)}" for one in outlook]
+        if found:
+            lines += [f"  {name}:", *(f"{_INDENT}{line}" for line in wrapped(found, "", WIDTH - len(_INDENT)))]
+    if not lines:
         return []
-    found = [f"{METRICS[one.metric].label} {units.plain_percent(one.noise.detectable)}" for one in outlook]
-    lines = [f"{name} will find, four times in five, slowdowns from", *_listed(found)]
-    for margin in sorted({one.margin for one in outlook if not one.noise.testable}):
-        labels = [METRICS[one.metric].label for one in outlook if one.margin == margin and not one.noise.testable]
-        lines += [f"  a margin of {units.margin(margin)} cannot be told from noise yet for", *_listed(labels)]
-    if any(not one.noise.testable for one in outlook):
-        lines.append("  add sessions with --vllmperf-append, or set a margin that fits")
+    lines.insert(0, "slowdowns that will be found four times in five:")
+    if any(not one.noise.testable for _, outlook in checks for one in outlook):
+        lines.append("  * the margin cannot be told from noise yet: add sessions (--vllmperf-append)")
     return lines
 
 
-def _listed(parts: Sequence[str]) -> list[str]:
-    return [f"{_INDENT}{line}" for line in wrapped(parts, "", WIDTH - len(_INDENT))]
+def _found(one: Outlook) -> str:
+    return units.plain_percent(one.noise.detectable) + ("" if one.noise.testable else " *")
 
 
 def claim_line(found: Comparison, claim: Claim, a: float, b: float) -> str:

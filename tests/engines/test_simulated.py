@@ -142,3 +142,25 @@ def test_stopping_does_no_harm() -> None:
     one.close()
     one.kill()
     one.close()
+
+
+SENT = Workload.synthetic(requests=1, input_tokens=2, output_tokens=5).requests(100)
+
+
+def test_starts_may_differ_in_speed() -> None:
+    spec = EngineSpec.create("m", backend="simulated", starts=(1.0, 2.0, 4.0), prefill_seconds_per_token=0)
+    busy = [SimulatedEngine(spec, start).run(SENT, Sampling(None)).busy_seconds for start in range(5)]
+    assert [value / busy[0] for value in busy] == pytest.approx([1, 2, 4, 4, 4])
+
+
+def test_starts_have_noise_of_their_own() -> None:
+    spec = EngineSpec.create("m", backend="simulated", noise=0.1)
+    first, again, second = (SimulatedEngine(spec, n).run(SENT, Sampling(None)).busy_seconds for n in (0, 0, 1))
+    assert first == again != second
+
+
+def test_it_may_die_on_later_starts_alone() -> None:
+    spec = EngineSpec.create("m", backend="simulated", fail="again")
+    assert SimulatedEngine(spec).run(SENT, Sampling(None)).requests
+    with pytest.raises(EngineDiedError):
+        SimulatedEngine(spec, 1).run(SENT, Sampling(None))

@@ -17,9 +17,8 @@ def _text(result: pytest.RunResult) -> str:
 def test_the_slowdowns_that_will_be_found(project: Project, workers: list[str]) -> None:
     project.perf_tests()
     text = _text(project.run("--vllmperf-update", *workers))
-    assert "test_chat will find, four times in five, slowdowns from output throughput 7." in text
-    assert "a margin of 5 % cannot be told from noise yet for output throughput" in text
-    assert "add sessions with --vllmperf-append, or set a margin that fits" in text
+    assert "slowdowns that will be found four times in five: test_chat: output throughput 7.8 % * · TTFT" in text
+    assert "* the margin cannot be told from noise yet: add sessions (--vllmperf-append)" in text
 
 
 def test_what_is_said_is_what_is_found(project: Project) -> None:
@@ -33,7 +32,7 @@ def test_what_is_said_is_what_is_found(project: Project) -> None:
 def test_a_margin_that_can_be_tested_needs_no_advice(project: Project) -> None:
     project.perf_tests(marks=["@pytest.mark.vllmperf(margin=0.2)"])
     text = _text(project.run("--vllmperf-update"))
-    assert "slowdowns from output throughput 2" in text
+    assert ": output throughput 21 % ·" in text
     assert "cannot be told" not in text
     assert "--vllmperf-append" not in text
 
@@ -43,16 +42,16 @@ def test_more_sessions_find_less(project: Project) -> None:
     project.record()
     for _ in range(4):
         text = _text(project.run("--vllmperf-append"))
-    assert "slowdowns from output throughput 5." in text
+    assert ": output throughput 5." in text
     assert "cannot be told" not in text
 
 
 def test_counters_need_none(project: Project) -> None:
     project.perf_tests(marks=["@pytest.mark.vllmperf(gate='exact')"])
-    assert "will find" not in _text(project.run("--vllmperf-update"))
+    assert "will be found" not in _text(project.run("--vllmperf-update"))
 
 
 def test_a_gate_says_nothing_of_it(project: Project) -> None:
     project.perf_tests()
     project.record()
-    assert "will find" not in _text(project.run("--vllmperf"))
+    assert "will be found" not in _text(project.run("--vllmperf"))

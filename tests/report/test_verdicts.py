@@ -86,15 +86,16 @@ def test_one_engine_and_one_session_are_singular() -> None:
 def test_an_outlook_names_slowdowns_and_margins_that_cannot_be_tested() -> None:
     fine = Outlook("output_throughput", 0.05, replace(NOISE, detectable=0.072))
     blind = Outlook("ttft.p95", 0.1, replace(NOISE, detectable=0.22, testable=False))
-    lines = verdicts.outlook_lines("test_chat", [fine, blind])
-    assert " ".join(line.strip() for line in lines) == (
-        "test_chat will find, four times in five, slowdowns from output throughput 7.2 % · TTFT p95 22 % "
-        "a margin of 10 % cannot be told from noise yet for TTFT p95 "
-        "add sessions with --vllmperf-append, or set a margin that fits"
-    )
-    assert max(map(len, lines)) <= 80
-    assert len(verdicts.outlook_lines("test_chat", [fine])) < len(lines)
-    assert verdicts.outlook_lines("test_chat", []) == []
+    assert verdicts.outlook_lines([("test_chat", [fine, blind]), ("test_exact", ())]) == [
+        "slowdowns that will be found four times in five:",
+        "  test_chat:",
+        "    output throughput 7.2 % · TTFT p95 22 % *",
+        "  * the margin cannot be told from noise yet: add sessions (--vllmperf-append)",
+    ]
+    assert len(verdicts.outlook_lines([("test_chat", [fine])])) == 3
+    assert verdicts.outlook_lines([("test_exact", ())]) == []
+    many = verdicts.outlook_lines([("test_chat", [blind] * 9)])
+    assert max(map(len, many)) <= 80
 
 
 FOUND = Comparison("output_throughput", Direction.HIGHER, 0.0953, 0.001, 5.0, 3, 0.005)
