@@ -68,8 +68,7 @@ def test_the_margin_means_what_it_says_in_either_direction() -> None:
     assert math.exp(-RuleSettings().log_margin(HIGHER)) == pytest.approx(0.95)
     assert math.exp(RuleSettings().log_margin(LOWER)) == pytest.approx(1.05)
     assert math.exp(RuleSettings(margin=1.5).log_margin(LOWER)) == pytest.approx(2.5)
-    with pytest.raises(ValueError, match="below 1"):
-        RuleSettings(margin=1.0).log_margin(HIGHER)
+    assert RuleSettings(margin=1.0).log_margin(HIGHER) == RuleSettings(margin=1.5).log_margin(HIGHER) == math.inf
 
 
 # --- the rule on arrays -----------------------------------------------------------------------------------
