@@ -11,6 +11,7 @@ import pytest
 from pytest_vllmperf import environment
 from pytest_vllmperf.checks import CheckRecord
 from pytest_vllmperf.context import NamedCheck, TestContext
+from pytest_vllmperf.errors import EngineError
 from pytest_vllmperf.metrics.records import Session
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.options import Settings
@@ -49,7 +50,8 @@ def conclude(test: TestContext, named: NamedCheck, settings: Settings) -> Failur
     test.checks.append(record)
     test.properties += terminal.properties(record)
     if check.error is not None:
-        return Failure(f"{record.name}: measured again: {check.error}", check.error.log_tail)
+        log_tail = check.error.log_tail if isinstance(check.error, EngineError) else ""
+        return Failure(f"{record.name}: measured again: {check.error}", log_tail)
     status = record.verdict.status if record.verdict is not None else Status.OK
     if status in FAILING or (status is Status.NOISY and settings.noisy_fails):
         changed: list[str] = []

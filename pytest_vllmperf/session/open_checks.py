@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from pytest_vllmperf.errors import EngineError
+from pytest_vllmperf.errors import VllmPerfError
 from pytest_vllmperf.measure import MeasureSettings
 from pytest_vllmperf.metrics.records import Measurement, Session
 from pytest_vllmperf.session.perf import PerfSession, Target
@@ -43,7 +43,7 @@ class OpenCheck:
         judged: whether there will be a verdict; otherwise it is recorded.
         wanted: engines to measure before the first look.
         verdict: as it stands; None before the first look, or for a check that is recorded.
-        error: the engine that failed on the way.
+        error: what went wrong while it was measured again, such as an engine that died.
         closed: whether no further engine may come.
         spent: seconds that measuring it again took; what a fresh engine takes to start counts for the first on it.
     """
@@ -56,7 +56,7 @@ class OpenCheck:
     judged: bool
     wanted: int = 1
     verdict: Verdict | None = field(default=None, init=False)
-    error: EngineError | None = field(default=None, init=False)
+    error: VllmPerfError | None = field(default=None, init=False)
     closed: bool = field(default=False, init=False)
     spent: float = field(default=0.0, init=False)
 
@@ -93,7 +93,7 @@ def settle(
 ) -> None:
     """Start fresh engines until every check is decided, or may have no more of them.
 
-    All open checks on one engine share each start. A check whose engine fails keeps the error.
+    All open checks on one engine share each start. A check that cannot be measured again keeps the error.
 
     Args:
         perf: starts engines and measures.
@@ -124,7 +124,7 @@ def _measure_again(perf: PerfSession, checks: Sequence[OpenCheck], clock: Callab
         started = clock()
         try:
             check.add(perf.measure(take.target, take.workload, take.settings))
-        except EngineError as error:
+        except VllmPerfError as error:
             check.error = error
             return
         finally:

@@ -4,19 +4,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from pytest_vllmperf.engines import forkserver
 from pytest_vllmperf.engines.channel import ChannelClosed
 from pytest_vllmperf.engines.forkserver import ForkServer
 from pytest_vllmperf.errors import EngineStartError
-
-LONG = 60.0
+from tests.engines.conftest import LONG, is_gone, wait_until_gone
 
 CHILD = """
 import os, signal, subprocess, sys
@@ -45,20 +42,6 @@ def serve(lines):
 
 def nothing(waited: float) -> None:
     pass
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return True
-
-
-def wait_until_gone(pid: int) -> None:
-    deadline = time.monotonic() + LONG
-    while not is_gone(pid):
-        assert time.monotonic() < deadline, f"process {pid} is still there"
-        time.sleep(0.01)
 
 
 @pytest.fixture

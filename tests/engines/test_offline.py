@@ -3,12 +3,10 @@
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from pytest_vllmperf.engines.base import Sampling, Timeouts, run_result
@@ -25,6 +23,7 @@ from pytest_vllmperf.errors import (
 from pytest_vllmperf.metrics.records import RequestRecord
 from pytest_vllmperf.spec import EngineSpec
 from pytest_vllmperf.workload import Request
+from tests.engines.conftest import LONG, wait_until_gone
 
 # Takes the place of the child script of this name: what is in the folder in front comes first.
 CHILD = """
@@ -71,7 +70,6 @@ def serve(lines):
             return
 """
 
-LONG = 60.0
 REQUESTS = (Request(0, 3, prompt_token_ids=(5, 6)), Request(1, 3, prompt="hello"))
 
 
@@ -114,20 +112,6 @@ def start(server: ForkServer, tmp_path: Path) -> Iterator[Starter]:
     yield starter
     for engine in starter.engines:
         engine.kill()
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return True
-
-
-def wait_until_gone(pid: int) -> None:
-    deadline = time.monotonic() + LONG
-    while not is_gone(pid):
-        assert time.monotonic() < deadline, f"process {pid} is still there"
-        time.sleep(0.01)
 
 
 def test_what_came_up_is_told(start: Starter) -> None:
