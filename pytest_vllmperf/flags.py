@@ -42,7 +42,7 @@ def add_options(parser: pytest.Parser) -> None:
     flag("--vllmperf-update-new", action="store_true",
          help="run performance tests, record those without a baseline and compare the others")  # fmt: skip
     flag("--vllmperf-append", action="store_true",
-         help="run performance tests and add what is OK to its baseline (the newest 20 sessions stay)")  # fmt: skip
+         help="run performance tests and add what agrees with its baseline (the newest 20 sessions stay)")  # fmt: skip
     flag("--vllmperf-reason", default=None, metavar="TEXT", help="why baselines are recorded anew; kept in the file")
     for name, text in SETTINGS.items():
         flag(f"--vllmperf-{name.replace('_', '-')}", default=None, metavar="VALUE", help=text)

@@ -72,7 +72,7 @@ class Settings:
         check: how tests measure and what decides unless their marker says otherwise; nothing in it is None.
         start_timeout: seconds for an engine to come up.
         operation_timeout: seconds for one iteration.
-        append: whether what is OK is added to its baseline.
+        append: whether what agrees with its baseline is added to it.
         reason: why baselines are recorded anew; empty when nobody said.
         engines: fresh engines that a recorded session is measured on.
         max_engines: fresh engines at most until a verdict is given up.

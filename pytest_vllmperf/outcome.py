@@ -79,7 +79,7 @@ def _record(test: TestContext, named: NamedCheck, settings: Settings) -> CheckRe
         verdict = Verdict(Status.INVALID, reasons=(str(check.error),))
     elif check.open:  # its test failed, or the run was stopped
         verdict = verdict or Verdict(Status.UNDECIDED)
-    appended = settings.append and verdict is not None and verdict.status is Status.OK
+    appended = settings.append and verdict is not None and verdict.agrees
     kept = verdict is None or appended
     sessions = [*check.baseline, session] if appended else [session]
     return CheckRecord(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pytest_vllmperf.metrics.table import METRICS
 
 NOT_MEASURED = "not measured"
+_MOST = 100.0
 
 
 def value(metric: str, number: float | None) -> str:
@@ -57,11 +58,23 @@ def _digits(number: float) -> str:
 
 def percent(ratio: float | None) -> str:
     """A relative change with its sign; empty where it has none."""
-    return "" if ratio is None else f"{ratio * 100:+.1f} %"
+    return "" if ratio is None else f"{_per_cent(ratio)} %"
+
+
+def percent_range(low: float, high: float) -> str:
+    """Two relative changes, such as an interval, in per cent: `[-3.0, +16.1]`."""
+    return f"[{_per_cent(low)}, {_per_cent(high)}]"
+
+
+def _per_cent(ratio: float) -> str:
+    """Beyond a hundredfold the number says nothing but that."""
+    return f"{ratio * 100:+.1f}" if ratio <= _MOST else f">+{_MOST * 100:,.0f}"
 
 
 def plain_percent(fraction: float) -> str:
     """A measured fraction without a sign: one decimal below ten per cent, none above."""
+    if fraction > _MOST:
+        return f"over {_MOST * 100:,.0f} %"
     return f"{fraction * 100:.1f} %" if fraction < 0.0995 else f"{fraction * 100:.0f} %"
 
 

@@ -73,7 +73,7 @@ def _head(judged: MetricVerdict, *, gated: bool) -> str:
     if METRICS[judged.metric].kind is MetricClass.EXACT and not judged.margin:
         limits = ["exact"] if gated else []
     if judged.low is not None and judged.high is not None and judged.confidence is not None:
-        words.append(f"[{judged.low * 100:+.1f}, {judged.high * 100:+.1f}]")
+        words.append(units.percent_range(judged.low, judged.high))
         limits.insert(0, f"{judged.confidence * 100:.4g} % CI")
     if limits:
         words.append(f"({', '.join(limits)})")

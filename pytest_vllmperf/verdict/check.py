@@ -77,6 +77,17 @@ class Verdict:
     information: tuple[MetricVerdict, ...] = ()
     reasons: tuple[str, ...] = ()
 
+    @property
+    def agrees(self) -> bool:
+        """Whether nothing in it speaks against the baseline, so that it may join it.
+
+        That is OK, or NOISY with no gated metric beyond its margin, for worse or for better: a baseline too young to
+        decide anything could never grow otherwise.
+        """
+        if self.status is Status.NOISY:
+            return all(one.change is not None and abs(one.change) <= one.margin for one in self.metrics)
+        return self.status is Status.OK
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -243,7 +254,7 @@ def _exact(metric: Metric, samples: MetricSamples, margin: float) -> MetricVerdi
 def _judged(case: Case, decision: Decision, *, paired: bool = False) -> MetricVerdict:
     """The rule's decision; where requests are paired, levels are those of the metric itself."""
     thin = (
-        f"nothing can be told from {decision.noise.engines} stored engine(s); record three"
+        f"nothing can be told from {decision.noise.engines} stored engine(s): record more (--vllmperf-engines)"
         if decision.thin_baseline
         else ""
     )

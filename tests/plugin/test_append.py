@@ -1,4 +1,4 @@
-"""--vllmperf-append: what is OK joins its baseline."""
+"""--vllmperf-append: what agrees with its baseline joins it."""
 
 from __future__ import annotations
 
@@ -40,6 +40,19 @@ def test_nothing_else_is(project: Project, step_seconds: float, status: str, out
     result.assert_outcomes(**{outcome: 1})
     result.stdout.fnmatch_lines([f"test_chat  {status} *"])
     assert project.files() == before
+
+
+def test_a_baseline_too_young_to_decide_can_grow(project: Project) -> None:
+    """A margin of 2 % is within the noise of one session: all is NOISY, until there are more."""
+    project.perf_tests(marks=["@pytest.mark.vllmperf(margin=0.02)"])
+    project.record()
+    result = project.run("--vllmperf-append")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["test_chat  NOISY *"])
+    assert project.sessions() == [3, 6]
+    project.perf_tests(marks=["@pytest.mark.vllmperf(margin=0.02)"], step_seconds=0.00975)
+    project.run("--vllmperf-append").assert_outcomes(passed=1)
+    assert project.sessions() == [3, 6], "better by more than the margin is no more to be added than worse"
 
 
 def test_a_test_that_fails_for_another_reason_adds_nothing(project: Project) -> None:

@@ -119,3 +119,15 @@ def test_a_pair_has_its_unit_once(metric: str, before: float | None, now: float 
 )
 def test_percent(ratio: float | None, shown: str) -> None:
     assert units.percent(ratio) == shown
+
+
+def test_absurd_percentages_say_that_they_are() -> None:
+    assert units.percent_range(-1.0, 7.6e6) == "[-100.0, >+10,000]"
+    assert units.percent_range(-0.03, 0.161) == "[-3.0, +16.1]"
+    assert (units.plain_percent(12.3e6), units.plain_percent(9.9)) == ("over 10,000 %", "990 %")
+    assert units.percent(350.2) == ">+10,000 %"
+
+
+def test_measured_and_chosen_fractions() -> None:
+    assert [units.plain_percent(value) for value in (0.01, 0.0994, 0.0996, 0.114)] == ["1.0 %", "9.9 %", "10 %", "11 %"]
+    assert [units.margin(value) for value in (0.05, 0.125, 0.0)] == ["5 %", "12.5 %", "0 %"]

@@ -269,7 +269,10 @@ def test_one_of_everything_passes_or_is_noisy() -> None:
     assert judge(evidence(single(1.0, 6), THROUGHPUT, sessions=stored)).status is Status.OK
     verdict = judge(evidence(single(0.5, 6), THROUGHPUT, sessions=stored))
     assert verdict.status is Status.NOISY
-    assert of(verdict, THROUGHPUT).reason == "nothing can be told from 1 stored engine(s); record three"
+    assert (
+        of(verdict, THROUGHPUT).reason
+        == "nothing can be told from 1 stored engine(s): record more (--vllmperf-engines)"
+    )
 
 
 def test_identical_values_are_judged_by_the_priors() -> None:
