@@ -53,6 +53,13 @@ class MetricVerdict:
     reason: str = ""
 
     @property
+    def within_margin(self) -> bool:
+        """Whether the new value differs from the baseline by no more than the margin, either way."""
+        if self.change is None:
+            return self.now == self.baseline
+        return abs(self.change) <= self.margin
+
+    @property
     def clearly_better(self) -> bool:
         """Whether its interval lies beyond the margin on the good side; OK may come before IMPROVED can."""
         if self.low is None or self.high is None:
@@ -81,12 +88,10 @@ class Verdict:
     def agrees(self) -> bool:
         """Whether nothing in it speaks against the baseline, so that it may join it.
 
-        That is OK, or NOISY with no gated metric beyond its margin, for worse or for better: a baseline too young to
-        decide anything could never grow otherwise.
+        That is OK or NOISY, with no gated metric beyond its margin, for worse or for better: a baseline too young to
+        decide anything could never grow without the NOISY ones, and one lucky run is not to move the level.
         """
-        if self.status is Status.NOISY:
-            return all(one.change is not None and abs(one.change) <= one.margin for one in self.metrics)
-        return self.status is Status.OK
+        return self.status in (Status.OK, Status.NOISY) and all(one.within_margin for one in self.metrics)
 
 
 @dataclass(frozen=True)

@@ -289,3 +289,41 @@ def test_a_zero_has_no_ratio() -> None:
     verdict = judge(evidence(engines(), "queue.p50"))
     assert verdict.status is Status.INVALID
     assert of(verdict, "queue.p50").reason == "a sample is zero, and this metric is judged by ratios"
+
+
+# --- what may join a baseline ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "change", "joins"),
+    [
+        (Status.OK, 0.04, True),
+        (Status.OK, -0.04, True),
+        (Status.OK, 0.06, False),
+        (Status.NOISY, 0.04, True),
+        (Status.NOISY, -0.06, False),
+        (Status.IMPROVED, 0.04, False),
+        (Status.REGRESSED, 0.04, False),
+        (Status.UNDECIDED, 0.0, False),
+    ],
+)
+def test_only_what_lies_within_the_margins_agrees(status: Status, change: float, joins: bool) -> None:
+    one = MetricVerdict(TPOT, status, 1.0, 1.0 + change, 0.05, change)
+    counter = MetricVerdict("preemptions", Status.OK, 0.0, 0.0, 0.0)
+    assert Verdict(status, (counter, one)).agrees is joins
+    assert not Verdict(status, (replace(counter, now=1.0), one)).agrees
+
+
+@pytest.mark.parametrize(
+    ("metric", "low", "high", "better"),
+    [
+        (THROUGHPUT, 0.06, 0.2, True),
+        (THROUGHPUT, 0.04, 0.2, False),
+        (THROUGHPUT, -0.2, -0.06, False),
+        (TPOT, -0.2, -0.06, True),
+        (TPOT, -0.2, -0.04, False),
+        (TPOT, 0.06, 0.2, False),
+    ],
+)
+def test_what_is_clearly_better(metric: str, low: float, high: float, better: bool) -> None:
+    assert MetricVerdict(metric, Status.OK, 1.0, 1.0, 0.05, low=low, high=high).clearly_better is better
