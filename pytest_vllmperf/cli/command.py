@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_vllmperf import __version__
-from pytest_vllmperf.errors import VllmPerfError
+from pytest_vllmperf.errors import ModelError, VllmPerfError
 
 BAD_INPUT = 2
 
@@ -28,9 +28,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vllmperf", description="Performance tests for vLLM, outside a test run.")
     parser.add_argument("--version", action="version", version=f"pytest-vllmperf {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    make = commands.add_parser("make-model", help="make a tiny model with random weights, without network")
+    make = commands.add_parser("make-model", help="make a model with random weights, without network")
     make.add_argument("folder", nargs="?", type=Path, help="where to; by default the user's cache folder")
-    make.add_argument("--shape", choices=("tiny",), default="tiny", help="its dimensions (tiny)")
+    make.add_argument("--shape", default="tiny", help="its dimensions: tiny, qwen3-0.6b or llama-8b (tiny)")
+    make.add_argument(
+        "--quantization", default="none", help="none, awq, gptq, w4a16, int8, fp8 or nf4, in its real layout (none)"
+    )
     make.set_defaults(run=_make_model)
     _add_check(commands)
     _add_baseline(commands)
@@ -89,9 +92,12 @@ def _make_model(chosen: argparse.Namespace) -> int:
     from pytest_vllmperf import models
 
     if chosen.folder is None:
-        print(models.resolve(models.PREFIX + chosen.shape))
-    else:
-        print(models.make_model(chosen.folder, models.SHAPES[chosen.shape]))
+        suffix = "" if chosen.quantization == "none" else f"-{chosen.quantization}"
+        print(models.resolve(models.PREFIX + chosen.shape + suffix))
+        return 0
+    if chosen.shape not in models.SHAPES:
+        raise ModelError(f"there is no shape {chosen.shape!r}; there is {', '.join(models.SHAPES)}")
+    print(models.make_model(chosen.folder, models.SHAPES[chosen.shape], chosen.quantization))
     return 0
 
 

@@ -13,7 +13,7 @@ SMALL = Shape(vocab_size=300, hidden_size=8, intermediate_size=8, layers=1, head
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(models.SHAPES, "tiny", SMALL)
-    monkeypatch.setattr(models, "_training_text", lambda seed: ["some words to train a tokenizer on"])
+    monkeypatch.setattr(models.tokenizer, "training_text", lambda seed: ["some words to train a tokenizer on"])
     monkeypatch.setenv("VLLMPERF_CACHE", str(tmp_path / "cache"))
 
 
@@ -45,7 +45,7 @@ def test_what_goes_wrong_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
-    [([], "COMMAND"), (["measure"], "measure"), (["make-model", "--shape", "huge"], "huge")],
+    [([], "COMMAND"), (["measure"], "measure"), (["make-model", "--size", "huge"], "--size")],
 )
 def test_a_command_that_does_not_exist_is_refused(
     arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]
@@ -61,3 +61,23 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         cli.main(["--version"])
     assert caught.value.code == 0
     assert capsys.readouterr().out == f"pytest-vllmperf {__version__}\n"
+
+
+def test_a_quantized_model_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "model"
+    assert cli.main(["make-model", str(folder), "--quantization", "int8"]) == 0
+    assert '"format": "int-quantized"' in (folder / "config.json").read_text()
+    assert cli.main(["make-model", "--quantization", "int8"]) == 0
+    assert "tiny-int8" in capsys.readouterr().out.splitlines()[1]
+
+
+@pytest.mark.parametrize("option", ["--shape", "--quantization"])
+def test_a_model_that_does_not_exist_is_refused_in_one_line(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ([str(tmp_path / "model")], []):
+        assert cli.main(["make-model", *folder, option, "huge"]) == 2
+        err = capsys.readouterr().err
+        assert "huge" in err
+        assert err.count("\n") == 1
+    assert not (tmp_path / "model").exists()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -12,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_vllmperf import models
 from pytest_vllmperf.errors import ModelError
-from pytest_vllmperf.models import SHAPES, Shape, cache_folder, make_model, resolve
+from pytest_vllmperf.models import SHAPES, Shape, cache_folder, make, make_model, names, resolve, tokenizer
+from pytest_vllmperf.models.tensors import Part
 
 SMALL = Shape(vocab_size=300, hidden_size=16, intermediate_size=24, layers=2, heads=4, kv_heads=2, max_model_len=64)
 FILES = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
@@ -28,7 +29,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _short_text(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training is most of the time; only the tiny model itself, made before this, needs all of the text."""
-    monkeypatch.setattr(models, "_training_text", lambda seed: [f"words {seed} with number {n}" for n in range(50)])
+    monkeypatch.setattr(tokenizer, "training_text", lambda seed: [f"words {seed} with number {n}" for n in range(50)])
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -97,7 +98,7 @@ def test_the_merges_shorten_text_of_its_own_kind(tiny: Path, monkeypatch: pytest
     from tokenizers import Tokenizer
 
     monkeypatch.undo()
-    text = " ".join(models._training_text(0)[:20])
+    text = " ".join(tokenizer.training_text(0)[:20])
     assert len(Tokenizer.from_file(str(tiny / "tokenizer.json")).encode(text).ids) < len(text) / 2
 
 
@@ -132,13 +133,13 @@ def test_a_finished_model_is_left_as_it_is(tmp_path: Path) -> None:
 
 
 def test_makers_at_the_same_time_make_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, write, made, found = tmp_path / "model", models._write_weights, [], []
+    folder, write, made, found = tmp_path / "model", make.write, [], []
 
-    def counted(place: Path, shape: Shape) -> None:
+    def counted(place: Path, parts: list[Part]) -> None:
         made.append(place)
-        write(place, shape)
+        write(place, parts)
 
-    monkeypatch.setattr(models, "_write_weights", counted)
+    monkeypatch.setattr(make, "write", counted)
     threads = [threading.Thread(target=lambda: found.append(make_model(folder, SMALL))) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -161,6 +162,19 @@ def test_a_half_written_folder_is_refused(tmp_path: Path, missing: str) -> None:
     assert set(contents(folder)) == FILES - {missing}
 
 
+def test_a_quantization_that_does_not_exist_or_fit_makes_nothing(tmp_path: Path) -> None:
+    for quantization, words in (
+        ("int3", "there is no quantization 'int3'; there is none, awq, gptq"),
+        (
+            "awq",
+            "awq needs outputs and inputs in multiples of 8 and 128; model.layers.0.self_attn.q_proj.weight has 16",
+        ),
+    ):
+        with pytest.raises(ModelError, match=re.escape(words)):
+            make_model(tmp_path / "model", SMALL, quantization)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.write_text("mine")
@@ -169,10 +183,8 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     assert folder.read_text() == "mine"
 
 
-@pytest.mark.parametrize("library", ["safetensors", "tokenizers"])
-def test_a_missing_library_is_told_with_its_remedy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str
-) -> None:
+def test_a_missing_library_is_told_with_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = "tokenizers"
     for name in [name for name in sys.modules if name.split(".")[0] == library]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, library, None)
@@ -217,10 +229,11 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, fails: str) -> None:
 
 
 def test_an_interrupted_maker_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(folder: Path, shape: Shape) -> None:
+    def interrupted(place: Path, parts: list[Part]) -> None:
+        (place / "model.safetensors").write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(models, "_write_tokenizer", interrupted)
+    monkeypatch.setattr(make, "write", interrupted)
     with pytest.raises(KeyboardInterrupt):
         make_model(tmp_path / "model", SMALL)
     assert [p.name for p in tmp_path.iterdir() if not p.name.endswith(".lock")] == []
@@ -231,11 +244,26 @@ def test_other_models_keep_their_name(model: str) -> None:
     assert resolve(model) == model
 
 
-@pytest.mark.parametrize("name", ["huge", "", "../tiny"])
+@pytest.mark.parametrize("name", ["huge", "", "../tiny", "tiny-int3", "tiny-", "-awq"])
 def test_a_built_in_name_that_does_not_exist_is_refused(name: str) -> None:
     with pytest.raises(ModelError, match="there is vllmperf:tiny") as caught:
         resolve(f"vllmperf:{name}")
     assert repr(name) in str(caught.value)
+
+
+def test_every_shape_comes_in_every_quantization() -> None:
+    assert {"vllmperf:tiny", "vllmperf:tiny-awq", "vllmperf:qwen3-0.6b-gptq", "vllmperf:llama-8b-fp8"} < set(names())
+    assert len(names()) == 3 * 7
+
+
+def test_a_quantization_is_part_of_a_built_in_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLMPERF_CACHE", str(tmp_path / "cache"))
+    quantizable = Shape(vocab_size=300, hidden_size=128, intermediate_size=128, layers=1, heads=1, kv_heads=1)
+    monkeypatch.setitem(SHAPES, "tiny", quantizable)
+    plain, awq = (Path(resolve(f"vllmperf:tiny{suffix}")) for suffix in ("", "-awq"))
+    assert plain != awq
+    assert "quantization_config" not in json.loads((plain / "config.json").read_text())
+    assert json.loads((awq / "config.json").read_text())["quantization_config"]["quant_method"] == "awq"
 
 
 def test_a_built_in_model_is_made_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

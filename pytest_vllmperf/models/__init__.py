@@ -1,0 +1,7 @@
+"""Checkpoints that the package makes itself."""
+
+from pytest_vllmperf.models.make import PREFIX, cache_folder, make_model, names, resolve
+from pytest_vllmperf.models.quantization import QUANTIZATIONS
+from pytest_vllmperf.models.shapes import SHAPES, Shape
+
+__all__ = ["PREFIX", "QUANTIZATIONS", "SHAPES", "Shape", "cache_folder", "make_model", "names", "resolve"]

@@ -1,0 +1,164 @@
+"""Models that the package makes itself: real checkpoints with random weights, no network.
+
+The tiny Llama is what the demo, the tests and the documentation run on. A model is the same to the byte on every
+machine: weights come from numpy's PCG64 generator, the tokenizer is trained on text made here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from pytest_vllmperf.errors import ModelError
+from pytest_vllmperf.models import tokenizer
+from pytest_vllmperf.models.quantization import QUANTIZATIONS, Quantization
+from pytest_vllmperf.models.shapes import SHAPES, Shape, config, is_linear, tensor_shapes
+from pytest_vllmperf.models.tensors import Array, Layout, Part, to_stored, write
+
+PREFIX = "vllmperf:"
+_REVISION = 2  # in the folder's name: a changed recipe must not meet an old cache
+_STORED = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+_QUANTIZED_DTYPE = "float16"  # what every format's kernels take; AWQ's take nothing else
+
+
+def names() -> list[str]:
+    """The built-in models: every shape, as it is and in every quantization."""
+    return [PREFIX + shape + suffix for shape in SHAPES for suffix in ("", *(f"-{name}" for name in QUANTIZATIONS))]
+
+
+def resolve(model: str) -> str:
+    """The path of a built-in model (`vllmperf:tiny`, `vllmperf:tiny-awq`), made on first use; others unchanged.
+
+    Raises:
+        ModelError: for a built-in name that does not exist, or when it cannot be made.
+    """
+    if not model.startswith(PREFIX):
+        return model
+    name = model.removeprefix(PREFIX)
+    if model not in names():
+        raise ModelError(f"there is no built-in model {name!r}; there is {', '.join(names())}")
+    base, _, last = name.rpartition("-")
+    shape, quantization = (base, last) if last in QUANTIZATIONS else (name, "none")
+    return str(make_model(cache_folder() / f"{name}-{_REVISION}", SHAPES[shape], quantization))
+
+
+def cache_folder() -> Path:
+    """Where built-in models are kept: $VLLMPERF_CACHE, or pytest-vllmperf in the user's cache folder."""
+    chosen = os.environ.get("VLLMPERF_CACHE")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pytest-vllmperf"
+
+
+def make_model(folder: Path, shape: Shape | None = None, quantization: str = "none") -> Path:
+    """Make a checkpoint, or leave the finished one that lies there.
+
+    It is written beside and renamed, so that a folder of this name is always whole; two runs that want it at once
+    make it once. One tensor is held in memory at a time.
+
+    Args:
+        folder: where to.
+        shape: its dimensions; the tiny one unless given.
+        quantization: `none`, or a name of `QUANTIZATIONS`.
+
+    Raises:
+        ModelError: for a quantization that does not exist or does not fit the shape, when tokenizers is not
+            installed, the folder holds something else, or it cannot be written.
+    """
+    shape = shape or Shape()
+    parts = _parts(shape, quantization)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(str(folder) + ".lock"):
+            if folder.exists():
+                return _finished(folder)
+            return _make_beside(folder, shape, quantization, parts)
+    except OSError as error:
+        raise ModelError(f"{folder}: the model could not be written: {error.strerror or error}") from None
+
+
+def _finished(folder: Path) -> Path:
+    weights = "model.safetensors"
+    if (folder / "model.safetensors.index.json").exists():
+        weights = "model.safetensors.index.json"
+    missing = [name for name in ("config.json", weights, "tokenizer.json") if not (folder / name).exists()]
+    if missing:
+        raise ModelError(f"{folder} is there but is no finished model ({', '.join(missing)} missing); remove it")
+    return folder
+
+
+def _make_beside(folder: Path, shape: Shape, quantization: str, parts: list[Part]) -> Path:
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        (temporary / "tokenizer.json").write_text(tokenizer.train(shape.vocab_size, shape.seed), encoding="utf-8")
+        _write_json(temporary / "tokenizer_config.json", tokenizer.settings(shape.max_model_len))
+        write(temporary, parts)
+        _write_json(temporary / "config.json", _config(shape, quantization))
+        _write_json(temporary / "generation_config.json", {"bos_token_id": 0, "eos_token_id": 1})
+        temporary.chmod(0o755)
+        return temporary.rename(folder)
+    except ImportError as error:
+        raise ModelError(f"{error.name} is needed to make a model: pip install 'pytest-vllmperf[models]'") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _config(shape: Shape, quantization: str) -> dict[str, Any]:
+    if quantization == "none":
+        return config(shape, shape.dtype)
+    return {**config(shape, _QUANTIZED_DTYPE), "quantization_config": QUANTIZATIONS[quantization].config}
+
+
+def _parts(shape: Shape, quantization: str) -> list[Part]:
+    """The checkpoint's tensors in order, each part with what makes it."""
+    if quantization not in ("none", *QUANTIZATIONS):
+        raise ModelError(f"there is no quantization {quantization!r}; there is none, {', '.join(QUANTIZATIONS)}")
+    chosen = QUANTIZATIONS.get(quantization)
+    dtype = _STORED[_QUANTIZED_DTYPE if chosen else shape.dtype]
+    parts = []
+    for number, (name, size) in enumerate(tensor_shapes(shape).items()):
+        draw = partial(_draw, shape.seed, number, size)
+        if chosen is not None and is_linear(name):
+            parts.append(_quantized(name, size, draw, chosen, quantization))
+        else:
+            parts.append(Part({name: Layout(dtype, size)}, partial(_plain, name, dtype, draw)))
+    return parts
+
+
+def _plain(name: str, dtype: str, draw: partial[Array]) -> dict[str, Array]:
+    return {name: to_stored(draw(), dtype)}
+
+
+def _quantized(name: str, size: tuple[int, ...], draw: partial[Array], chosen: Quantization, word: str) -> Part:
+    outputs, inputs = size
+    if outputs % chosen.multiples[0] or inputs % chosen.multiples[1]:
+        raise ModelError(
+            f"{word} needs outputs and inputs in multiples of {chosen.multiples[0]} and {chosen.multiples[1]}; "
+            f"{name} has {outputs} and {inputs}"
+        )
+    layer = name.removesuffix("weight")
+    layouts = {layer + own: layout for own, layout in chosen.layouts(outputs, inputs).items()}
+    return Part(layouts, lambda: {layer + own: tensor for own, tensor in chosen.pack(draw()).items()})
+
+
+def _draw(seed: int, number: int, size: tuple[int, ...]) -> Array:
+    """Norms of one, all else normal with standard deviation 0.02, as Llama is initialised."""
+    if len(size) == 1:
+        return np.ones(size, dtype=np.float32)
+    generator = np.random.Generator(np.random.PCG64([seed, number]))
+    drawn = generator.standard_normal(size, dtype=np.float32)
+    drawn *= np.float32(0.02)
+    return drawn
