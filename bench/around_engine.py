@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from pytest_vllmperf.engines import offline
+from pytest_vllmperf.engines import child_engine
 
 LIMIT = 0.03
 TESTS, SPECS = 20, 3
@@ -57,9 +57,9 @@ class Watch:
 
 def main() -> int:
     watch = Watch()
-    load, result = offline.OfflineEngine.load, offline.run_result
-    offline.OfflineEngine.load = lambda engine, *a: watch.load(engine, load, *a)  # type: ignore[method-assign]
-    offline.run_result = lambda answer, requests: watch.run(result, answer, requests)
+    load, result = child_engine.ChildEngine.load, child_engine.run_result
+    child_engine.ChildEngine.load = lambda engine, *a: watch.load(engine, load, *a)  # type: ignore[method-assign]
+    child_engine.run_result = lambda answer, requests: watch.run(result, answer, requests)
     numbers = list(range(TESTS))
     random.Random(7).shuffle(numbers)
     with tempfile.TemporaryDirectory() as folder:

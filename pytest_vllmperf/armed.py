@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import pytest
 
 from pytest_vllmperf import collection, options
 from pytest_vllmperf.baseline import BaselineStore
-from pytest_vllmperf.checks import CheckRecord, module_of
+from pytest_vllmperf.checks import TestResults, module_of
 from pytest_vllmperf.collection import Collected, is_performance_test
 from pytest_vllmperf.console import Console
 from pytest_vllmperf.context import TestContext
@@ -17,7 +17,10 @@ from pytest_vllmperf.errors import BaselineError, EngineError, NoGpuError, SpecE
 from pytest_vllmperf.fixture import VllmPerf
 from pytest_vllmperf.options import Settings, Update
 from pytest_vllmperf.protocol import CONTEXT, Protocol
+from pytest_vllmperf.report import scorecards as report_scorecards
 from pytest_vllmperf.report import terminal
+from pytest_vllmperf.report.files import check_folder, write_scorecards
+from pytest_vllmperf.scorecard import scorecards
 from pytest_vllmperf.session.gated import GatedTest, gated_metrics
 from pytest_vllmperf.session.perf import PerfSession
 from pytest_vllmperf.session.results import ModuleTests, Results
@@ -41,6 +44,7 @@ def register(config: pytest.Config) -> None:
             store.validate()
             if settings.update is not Update.NONE or settings.append:
                 store.check_writable()
+            check_folder(settings.scorecards)
     except (SpecError, BaselineError) as error:
         raise pytest.UsageError(str(error)) from None
     config.pluginmanager.register(ArmedPlugin(config, settings), _NAME)
@@ -50,6 +54,12 @@ def fixture(config: pytest.Config, item: pytest.Item) -> VllmPerf:
     """The fixture's value for one test."""
     plugin: ArmedPlugin = config.pluginmanager.get_plugin(_NAME)  # type: ignore[assignment]
     return plugin.fixture(item)
+
+
+def _section(terminalreporter: Any, title: str, lines: Sequence[str]) -> None:
+    terminalreporter.section(title)
+    for line in lines:
+        terminalreporter.line(line)
 
 
 def is_worker(config: pytest.Config) -> bool:
@@ -92,6 +102,7 @@ class ArmedPlugin:
             gpu=marked.gpu,
             settings=marked.settings.over(self._settings.check),
             properties=item.user_properties,
+            card=marked.card,
         )
         item.stash[CONTEXT] = context
         return VllmPerf(self._perf, context, self._gated_in_run)
@@ -154,8 +165,8 @@ class ArmedPlugin:
             self._failed.add(report.nodeid)
         if report.when == "teardown":
             self._ended.add(report.nodeid)
-            records = [CheckRecord.model_validate(check) for check in getattr(report, "vllmperf", ())]
-            self._results.add(records, passed=report.nodeid not in self._failed)
+            test = TestResults.model_validate(getattr(report, "vllmperf", {}))
+            self._results.add(test, passed=report.nodeid not in self._failed)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
@@ -202,16 +213,21 @@ class ArmedPlugin:
             orphans = results.orphans(self._perf.store, self._config.rootpath)
         except BaselineError as error:
             stale, orphans, self._notes = {}, [], [*self._notes, f"ERROR: {error}"]
-        lines = terminal.summary(results.checks)
+        cards = scorecards(results.rows)
+        lines = terminal.summary(results.checks) + terminal.comparisons(results.comparisons)
         if results.written:
             lines += terminal.outlooks(results.recorded)
         lines += terminal.books(results.written, results.pruned, stale, orphans, rootdir=self._config.rootpath)
+        try:
+            lines += terminal.written(write_scorecards(cards, self._settings.scorecards), self._config.rootpath)
+        except BaselineError as error:
+            lines.append(f"ERROR: {error}")
         lines += self._notes
         if lines:
             profiles = sorted({check.profile for check in results.checks})
-            terminalreporter.section(terminal.summary_title(profiles))
-            for line in lines:
-                terminalreporter.line(line)
+            _section(terminalreporter, terminal.summary_title(profiles), lines)
+        for card in cards:
+            _section(terminalreporter, f"vllmperf: {card.profile}", report_scorecards.terminal(card))
 
     def pytest_unconfigure(self) -> None:
         """End everything that was started, however the run ended."""

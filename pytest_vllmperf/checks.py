@@ -1,4 +1,4 @@
-"""`CheckRecord`: one check of one test, as it travels from the process that measured to the one that reports."""
+"""What a test came to, as it travels from the process that measured to the one that reports."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict
 
 from pytest_vllmperf.baseline import Entry
 from pytest_vllmperf.metrics.records import Session
+from pytest_vllmperf.quality import Quality
+from pytest_vllmperf.scorecard import Row
 from pytest_vllmperf.verdict import Outlook, Verdict
 
 CHECK_SEPARATOR = " # "
@@ -26,6 +28,38 @@ def split_name(name: str) -> tuple[str, str]:
     """
     own = name.rpartition("]")[2].partition(CHECK_SEPARATOR)[2]
     return (name.removesuffix(CHECK_SEPARATOR + own), own) if own else (name, "")
+
+
+class Ratio(BaseModel):
+    """How many times better one engine is than another in one metric, with the 99 % interval."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metric: str
+    ratio: float
+    low: float
+    high: float
+    rounds: int
+
+
+class ComparisonRecord(BaseModel):
+    """What one `compare` came to.
+
+    Attributes:
+        a: the first engine, for a person.
+        b: the reference.
+        way: how the two shared the device.
+        ratios: of the metrics that were asked for, in that order.
+        quality: how far `a` says the same as `b`; None where it was not asked.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    a: str
+    b: str
+    way: str
+    ratios: tuple[Ratio, ...]
+    quality: Quality | None = None
 
 
 class CheckRecord(BaseModel):
@@ -62,3 +96,20 @@ class CheckRecord(BaseModel):
     def entry(self) -> Entry:
         """The baseline that this record starts anew."""
         return Entry(engine=self.engine, workload=self.workload, reason=self.reason, sessions=[self.session])
+
+
+class TestResults(BaseModel):
+    """All that one test came to.
+
+    Attributes:
+        checks: its checks, in order.
+        comparisons: test name and what each `compare` came to.
+        rows: its rows of scorecards.
+    """
+
+    __test__ = False
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    checks: tuple[CheckRecord, ...] = ()
+    comparisons: tuple[tuple[str, ComparisonRecord], ...] = ()
+    rows: tuple[Row, ...] = ()

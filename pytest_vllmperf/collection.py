@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from pytest_vllmperf import flags, options
+from pytest_vllmperf import flags, markers
 from pytest_vllmperf.checks import module_of
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.gpu import GpuRequirement
+from pytest_vllmperf.markers import CardEntry
 from pytest_vllmperf.options import CheckSettings
 from pytest_vllmperf.session.results import ModuleTests
 from pytest_vllmperf.spec import EngineSpec
@@ -24,11 +25,13 @@ class Marked:
         spec: its engine; None when the test names engines itself.
         gpu: the GPU it asks for.
         settings: how it measures.
+        card: the scorecard that it fills a row of.
     """
 
     spec: EngineSpec | None
     gpu: GpuRequirement | None
     settings: CheckSettings
+    card: CardEntry | None = None
 
 
 def is_performance_test(item: pytest.Item) -> bool:
@@ -42,7 +45,9 @@ def read_markers(item: pytest.Item) -> Marked:
     Raises:
         SpecError: naming the test and what is wrong.
     """
-    return Marked(options.engine_spec(item), options.gpu_requirement(item), options.check_settings(item))
+    return Marked(
+        markers.engine_spec(item), markers.gpu_requirement(item), markers.check_settings(item), markers.card_entry(item)
+    )
 
 
 def ordered(items: Sequence[pytest.Item]) -> list[pytest.Item]:

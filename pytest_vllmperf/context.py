@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pytest_vllmperf.checks import CHECK_SEPARATOR, CheckRecord, module_of
+from pytest_vllmperf.checks import CHECK_SEPARATOR, CheckRecord, ComparisonRecord, TestResults, module_of
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.gpu import GpuRequirement
+from pytest_vllmperf.markers import CardEntry
+from pytest_vllmperf.metrics.records import EngineSamples
 from pytest_vllmperf.options import CheckSettings
+from pytest_vllmperf.scorecard import Row
 from pytest_vllmperf.session.open_checks import OpenCheck
 from pytest_vllmperf.spec import EngineSpec
 
@@ -39,6 +43,9 @@ class TestContext:
         checks: those that have come to their end.
         open: those that want more engines.
         properties: the test's properties for JUnit, filled as checks end.
+        card: the scorecard that its measurements are rows of.
+        compared: what tells of each comparison.
+        rows: rows of the scorecard.
     """
 
     __test__ = False
@@ -55,6 +62,20 @@ class TestContext:
     open: list[NamedCheck] = field(default_factory=list)
     _names: list[str] = field(default_factory=list)
     properties: list[tuple[str, object]] = field(default_factory=list)
+    card: CardEntry | None = None
+    compared: list[Callable[[], ComparisonRecord]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+
+    def results(self) -> TestResults:
+        """All that the test came to; of a row whose measurement was checked, with the engines of the check."""
+        rows = [row.model_copy(update={"engines": self._engines(row)}) for row in self.rows]
+        name = self.nodeid.partition("::")[2]
+        compared = tuple((name, record()) for record in self.compared)
+        return TestResults(checks=tuple(self.checks), comparisons=compared, rows=tuple(rows))
+
+    def _engines(self, row: Row) -> tuple[EngineSamples, ...]:
+        checked = [check.session.engines for check in self.checks if check.session.engines[0] == row.engines[0]]
+        return max([row.engines, *map(tuple, checked)], key=len)
 
     @property
     def module(self) -> str:

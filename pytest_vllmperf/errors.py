@@ -38,6 +38,10 @@ class EngineStartError(EngineError):
     """The engine did not come up: vLLM refused the arguments, is not installed, or died while loading."""
 
 
+class EngineUnsupportedError(EngineStartError):
+    """The build or the device cannot run what was asked for, in the library's own words."""
+
+
 class EngineDiedError(EngineError):
     """The engine's process ended while it was in use."""
 

@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
-from pytest_vllmperf import environment
+import pytest
+
+from pytest_vllmperf import environment, models
 from pytest_vllmperf.comparison import EngineComparison
 from pytest_vllmperf.context import NamedCheck, TestContext
-from pytest_vllmperf.errors import SpecError
+from pytest_vllmperf.errors import EngineUnsupportedError, SpecError
+from pytest_vllmperf.markers import CardEntry
 from pytest_vllmperf.measure import MeasureSettings
 from pytest_vllmperf.metrics.records import Measurement, Session
 from pytest_vllmperf.metrics.table import resolve_gate
 from pytest_vllmperf.options import AUTO, CheckSettings, Update, call_settings
 from pytest_vllmperf.outcome import conclude, fail
+from pytest_vllmperf.quality import first_difference
+from pytest_vllmperf.report import verdicts
+from pytest_vllmperf.scorecard import Row
+from pytest_vllmperf.session.answers import checked_chats, first_requests
 from pytest_vllmperf.session.open_checks import OpenCheck, Take
-from pytest_vllmperf.session.perf import PerfSession, Target
+from pytest_vllmperf.session.pair import Pair
+from pytest_vllmperf.session.perf import PerfSession
+from pytest_vllmperf.session.sharing import Way, share
+from pytest_vllmperf.session.target import Target
 from pytest_vllmperf.spec import EngineSpec
 from pytest_vllmperf.verdict import Verdict, VerdictSettings, family_a_fail
-from pytest_vllmperf.workload import Workload
+from pytest_vllmperf.workload import Message, Workload
+
+_SCORECARD_PROMPTS = 8
+_SCORECARD_TOKENS = 32
 
 
 class VllmPerf:
@@ -68,9 +82,67 @@ class VllmPerf:
             NoGpuError: when no GPU meets the `gpu` marker.
         """
         take = Take(self._target(engine), workload, self._measure_settings(iterations, warmup))
-        run = self._session.measure(take.target, take.workload, take.settings)
+        with self._where_supported():
+            run = self._session.measure(take.target, take.workload, take.settings)
+            if self._test.card is not None:
+                self._test.rows.append(self._row(self._test.card, take, run))
         self._takes.append((run, take))
         return run
+
+    def _row(self, card: CardEntry, take: Take, run: Measurement) -> Row:
+        """A measurement as a row of the scorecard, with what its engine says to the first requests."""
+        made = self._session.ask(
+            take.target,
+            lambda engine: engine.generate(
+                first_requests(engine, take.workload, _SCORECARD_PROMPTS, _SCORECARD_TOKENS)
+            ),
+        )
+        return Row(
+            card=card.name,
+            configuration=card.configuration,
+            baseline=card.baseline,
+            engine=run.spec_label,
+            profile=run.profile,
+            workload=dict(run.workload),
+            engines=run.engines,
+            outputs=made.outputs,
+            problems=run.problems,
+            takes_the_rest=run.device == "cuda" and take.target.spec.backend == "offline",
+        )
+
+    @contextmanager
+    def _where_supported(self) -> Iterator[None]:
+        """Skip the test where the build or GPU cannot run an engine, if its marker says so."""
+        try:
+            yield
+        except EngineUnsupportedError as error:
+            if self._test.settings.unsupported != "skip":
+                raise
+            raise pytest.skip.Exception(str(error), _use_item_location=True) from None
+
+    def assert_same_chat_template(
+        self, reference: str | os.PathLike[str], chats: Sequence[Sequence[Message]], *, engine: EngineSpec | None = None
+    ) -> None:
+        """Fail the test unless the engine renders chats into the token ids that a reference model's tokenizer gives.
+
+        Args:
+            reference: path or name of the model whose tokenizer is right.
+            chats: each a list of `{"role": …, "content": …}`.
+            engine: which engine instead of the marker's.
+
+        Raises:
+            WorkloadError: for a chat that is none, or a tokenizer without chat template.
+            EngineError: when the engine does not start.
+            ModelError: for a built-in reference that does not exist.
+        """
+        __tracebackhide__ = True
+        target, model = self._target(engine), models.resolve(os.fspath(reference))
+        rendered = checked_chats(chats)
+        with self._where_supported():
+            own, wanted = self._session.ask(target, lambda e: (e.render(rendered), e.render(rendered, model)))
+        for number, (seen, right) in enumerate(zip(own, wanted, strict=True)):
+            if difference := first_difference(seen, right):
+                fail(verdicts.template_line(target.spec.label, os.fspath(reference), number, difference))
 
     def check(
         self,
@@ -145,8 +217,13 @@ class VllmPerf:
         *,
         iterations: int | None = None,
         warmup: int | Literal["auto"] | None = None,
+        way: Literal["resident", "sleep", "restart"] | None = None,
     ) -> EngineComparison:
-        """Measure two engines in turns (ABBA), both running, so that drift falls on both alike.
+        """Measure two engines in turns (ABBA), so that drift falls on both alike.
+
+        They may be of any backend and any interpreter. Both run at once where the GPU holds them, on a fixed split of
+        its memory unless they name their own; else one sleeps while the other works, where both are vLLM; else each
+        is started for its turn.
 
         That is one round. An assertion that it does not decide starts a fresh engine of each and measures another
         round, up to `--vllmperf-max-engines` rounds.
@@ -157,23 +234,24 @@ class VllmPerf:
             workload: what to send to both.
             iterations: counted iterations of each engine in a round; an odd number is raised by one.
             warmup: discarded iterations before them.
+            way: how they share the GPU; chosen by what fits unless given.
 
         Raises:
-            SpecError: when both are the same engine.
+            SpecError: when both are the same engine, or they cannot share the GPU in that way.
             WorkloadError: when the workload does not fit one of them.
             EngineError: when an engine does not start, or fails on the way.
         """
         if a == b:
             raise SpecError("compare() needs two different engines; these are one and the same")
         targets = (self._target(a), self._target(b))
-        measuring = self._measure_settings(iterations, warmup)
-
-        def measure_round() -> tuple[Measurement, Measurement]:
-            self._session.retire(targets)
-            return self._session.measure_in_turns(targets, workload, measuring)
-
+        wanted = None if way is None else _way(way)
+        sharing = share(targets, self._session.weight_bytes(targets), wanted)
+        pair = Pair(self._session, sharing, workload, self._measure_settings(iterations, warmup))
         limits = self._session.settings
-        return EngineComparison(measure_round, limits.max_engines, limits.max_time)
+        with self._where_supported():
+            compared = EngineComparison(pair, limits.max_engines, limits.max_time)
+        self._test.compared.append(compared.record)
+        return compared
 
     def _target(self, engine: EngineSpec | None) -> Target:
         spec = engine or self._test.spec
@@ -187,3 +265,10 @@ class VllmPerf:
         own = call_settings(iterations=iterations, warmup=warmup).over(self._test.settings)
         assert own.iterations is not None
         return MeasureSettings(None if own.warmup == AUTO else own.warmup, own.iterations)
+
+
+def _way(word: str) -> Way:
+    known = {way.name.lower(): way for way in Way}
+    if word not in known:
+        raise SpecError(f"way={word!r} is none of {', '.join(known)}")
+    return known[word]

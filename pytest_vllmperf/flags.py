@@ -12,9 +12,12 @@ FIXTURE = "vllmperf"
 NOT_ARMED = "needs --vllmperf"
 MARKERS = (
     "vllm(model, *, backend='offline', python=None, env=None, **engine_args): the engine of a vllmperf test; "
-    "engine arguments are vLLM's own and passed through untouched",
+    "engine arguments are vLLM's own and passed through untouched; backend 'transformers' is the reference",
     "gpu(name='', *, min_vram=None, min_compute=None, count=1): the GPU that the test needs; without arguments any",
-    "vllmperf(*, iterations=None, warmup=None, margin=None, gate=None): how the test measures and what decides it",
+    "vllmperf(*, iterations=None, warmup=None, margin=None, gate=None, unsupported=None): how the test measures and "
+    "what decides it; unsupported='skip' skips it where build or GPU cannot run the engine",
+    "scorecard(name, *, baseline, configuration=None): what the test measures is a row of that table; the row is "
+    "called after the test's parameters unless it has a name of its own",
 )
 
 SETTINGS = {
@@ -26,6 +29,7 @@ SETTINGS = {
     "engines": "fresh engines that a recorded session is measured on (3)",
     "max_engines": "fresh engines at most until a verdict is given up as NOISY (6)",
     "max_time": "seconds at most for the fresh engines of one kind (1800)",
+    "scorecards": "folder that scorecards are written to, as Markdown and JSON (none are written)",
     "noisy": "what a NOISY verdict does to its test: warn or fail (warn)",
     "start_timeout": "seconds for an engine to come up (900)",
     "operation_timeout": "seconds for one iteration (600)",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -144,6 +144,23 @@ def devices() -> tuple[GpuDevice, ...]:
         with suppress(pynvml.NVMLError):
             pynvml.nvmlShutdown()
     return visible(found, os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def memory_held(pids: Collection[int], devices: Sequence[GpuDevice]) -> int | None:
+    """Bytes of these devices' memory that the processes hold, as NVML counts them.
+
+    None where NVML does not say: without a driver, and in a container that hides the processes.
+    """
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        handles = [pynvml.nvmlDeviceGetHandleByUUID(device.uuid) for device in devices]
+        processes = [one for handle in handles for one in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)]
+    except pynvml.NVMLError:
+        return None
+    held = [one.usedGpuMemory for one in processes if one.pid in pids]
+    return sum(held) or None if all(held) else None
 
 
 def _read(nvml: Any, handle: Any, driver: str) -> GpuDevice:

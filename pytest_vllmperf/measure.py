@@ -78,11 +78,22 @@ def _progress(done: int, warm: int | None, iterations: int) -> str:
 
 
 def measure_in_turns(
-    engines: tuple[Engine, Engine], workload: Workload, settings: MeasureSettings, on_iteration: OnIteration
+    engines: tuple[Engine, Engine],
+    workload: Workload,
+    settings: MeasureSettings,
+    on_iteration: OnIteration,
+    before_turn: Callable[[int], None] = lambda _: None,
 ) -> tuple[EngineRun, EngineRun]:
     """Measure two engines in turns, in the order A B B A A B B A …, so that drift falls on both alike.
 
     An odd number of counted iterations is raised by one: each turn has its mirror.
+
+    Args:
+        engines: the two.
+        workload: what is sent to both.
+        settings: how often.
+        on_iteration: told before each pair of turns.
+        before_turn: told whose turn it is, 0 or 1, before each.
 
     Raises:
         WorkloadError: when it does not fit an engine.
@@ -94,6 +105,7 @@ def measure_in_turns(
     while (warm := _later(settings, done)) is None or len(done[0]) < warm + wanted:
         on_iteration(_progress(len(done[0]), warm, wanted))
         for side in (0, 1) if len(done[0]) % 2 == 0 else (1, 0):
+            before_turn(side)
             done[side].append(drivers[side].iterate())
     a, b = (_run(engine, driver, results, warm) for engine, driver, results in zip(engines, drivers, done, strict=True))
     return a, b

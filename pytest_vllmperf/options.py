@@ -1,8 +1,7 @@
-"""Flags, ini settings and markers -> frozen settings. Bad input is a `SpecError` before anything is started."""
+"""Flags, ini settings and call arguments -> frozen settings. Bad input is a `SpecError` before anything starts."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -14,9 +13,6 @@ from pytest_vllmperf.flags import PREFIX
 
 if TYPE_CHECKING:
     import pytest
-
-    from pytest_vllmperf.gpu import GpuRequirement
-    from pytest_vllmperf.spec import EngineSpec
 
 
 class Update(Enum):
@@ -40,6 +36,7 @@ class CheckSettings:
         margin: tolerated relative change for all metrics that have none of their own.
         margins: tolerated relative change by metric.
         gate: words for `metrics.table.resolve_gate`.
+        unsupported: `fail` or `skip` a test whose engine the build or GPU cannot run.
     """
 
     iterations: int | None = None
@@ -47,6 +44,7 @@ class CheckSettings:
     margin: float | None = None
     margins: Mapping[str, float] = field(default_factory=dict)
     gate: tuple[str, ...] | None = None
+    unsupported: str | None = None
 
     def over(self, other: CheckSettings) -> CheckSettings:
         """These settings, with what they leave open taken from `other`; a margin for all leaves nothing open."""
@@ -56,10 +54,11 @@ class CheckSettings:
             margin=other.margin if self.margin is None else self.margin,
             margins=self.margins if self.margin is not None else {**other.margins, **self.margins},
             gate=other.gate if self.gate is None else self.gate,
+            unsupported=other.unsupported if self.unsupported is None else self.unsupported,
         )
 
 
-DEFAULTS = CheckSettings(iterations=10, warmup=AUTO, margin=0.05, gate=("auto",))
+DEFAULTS = CheckSettings(iterations=10, warmup=AUTO, margin=0.05, gate=("auto",), unsupported="fail")
 
 
 @dataclass(frozen=True)
@@ -78,6 +77,7 @@ class Settings:
         max_engines: fresh engines at most until a verdict is given up.
         max_time: seconds at most for the fresh engines of one kind.
         noisy_fails: whether NOISY fails a test.
+        scorecards: folder that scorecards are written to; None for none.
     """
 
     update: Update
@@ -91,6 +91,7 @@ class Settings:
     max_engines: int = 6
     max_time: float = 1800.0
     noisy_fails: bool = False
+    scorecards: Path | None = None
 
 
 def repeated(config: pytest.Config) -> tuple[str, ...]:
@@ -119,6 +120,7 @@ def settings(config: pytest.Config) -> Settings:
         max_engines=given["max_engines"] or Settings.max_engines,
         max_time=Settings.max_time if given["max_time"] is None else given["max_time"],
         noisy_fails=given["noisy"] == "fail",
+        scorecards=config.rootpath / given["scorecards"] if given["scorecards"] else None,
         start_timeout=given["start_timeout"] or 900.0,
         operation_timeout=given["operation_timeout"] or 600.0,
     )
@@ -250,6 +252,7 @@ _ITERATIONS, _ENGINES = _count(1), _count(1)
 _MARGIN, _SECONDS = _number(0, exclusive=False), _number(0, exclusive=True)
 _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "baselines": _text,
+    "scorecards": _text,
     "iterations": _ITERATIONS,
     "warmup": _warmup,
     "margin": margins,
@@ -263,59 +266,13 @@ _PARSERS: dict[str, Callable[[str, Any], Any]] = {
 }
 
 
-def engine_spec(item: pytest.Item) -> EngineSpec | None:
-    """What the test's `vllm` marker names; None without one.
-
-    Raises:
-        SpecError: naming the test and what is wrong.
-    """
-    from pytest_vllmperf.spec import EngineSpec
-
-    marker = item.get_closest_marker("vllm")
-    if marker is None:
-        return None
-    with _naming(item, "vllm"):
-        if len(marker.args) != 1:
-            raise SpecError(f"takes one model, got {len(marker.args)} positional arguments")
-        return EngineSpec.create(marker.args[0], **marker.kwargs)
-
-
-def gpu_requirement(item: pytest.Item) -> GpuRequirement | None:
-    """What the test's `gpu` marker asks for; None without one.
-
-    Raises:
-        SpecError: naming the test and what is wrong.
-    """
-    from pytest_vllmperf.gpu import GpuRequirement
-
-    marker = item.get_closest_marker("gpu")
-    if marker is None:
-        return None
-    with _naming(item, "gpu"):
-        if len(marker.args) > 1:
-            raise SpecError(f"takes one name, got {len(marker.args)} positional arguments")
-        _check_keywords(marker.kwargs, GpuRequirement.create)
-        return GpuRequirement.create(*marker.args, **marker.kwargs)
-
-
-def check_settings(item: pytest.Item) -> CheckSettings:
-    """What the test's `vllmperf` marker says.
-
-    Raises:
-        SpecError: naming the test and what is wrong.
-    """
-    marker = item.get_closest_marker("vllmperf")
-    if marker is None:
-        return CheckSettings()
-    with _naming(item, "vllmperf"):
-        if marker.args:
-            raise SpecError("takes keywords only")
-        _check_keywords(marker.kwargs, call_settings)
-        return call_settings(**marker.kwargs)
-
-
 def call_settings(
-    *, iterations: object = None, warmup: object = None, margin: object = None, gate: object = None
+    *,
+    iterations: object = None,
+    warmup: object = None,
+    margin: object = None,
+    gate: object = None,
+    unsupported: object = None,
 ) -> CheckSettings:
     """Check what a marker or a call was given.
 
@@ -331,27 +288,5 @@ def call_settings(
         margin=None if margin is None or by_metric or margin == {} else _MARGIN("margin", margin),
         margins={name: _MARGIN(f"margin of {name}", value) for name, value in by_metric.items()},
         gate=None if gate is None else gate_words("gate", gate),
+        unsupported=None if unsupported is None else _choice("fail", "skip")("unsupported", unsupported),
     )
-
-
-def _check_keywords(given: Mapping[str, object], function: Callable[..., object]) -> None:
-    known = [name for name, p in inspect.signature(function).parameters.items() if name not in ("cls", "self")]
-    unknown = [name for name in given if name not in known]
-    if unknown:
-        raise SpecError(f"unknown keyword {unknown[0]!r}; known are {', '.join(known)}")
-
-
-class _naming:  # noqa: N801 - used as a statement
-    """Puts the test and the marker in front of what went wrong inside."""
-
-    def __init__(self, item: pytest.Item, marker: str) -> None:
-        self._where = f"{item.nodeid}: @pytest.mark.{marker}"
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, SpecError):
-            raise SpecError(f"{self._where}: {error}") from None
-        if isinstance(error, TypeError):  # a keyword given twice, or one that the constructor reserves
-            raise SpecError(f"{self._where}: {error}") from None

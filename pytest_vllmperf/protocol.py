@@ -92,9 +92,7 @@ class Protocol:
         for report in reports:
             report.user_properties = list(item.user_properties)
             if context is not None and report.when == "teardown":
-                report.vllmperf = [  # type: ignore[attr-defined]
-                    check.model_dump(mode="json") for check in context.checks
-                ]
+                report.vllmperf = context.results().model_dump(mode="json")  # type: ignore[attr-defined]
             item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from pytest_vllmperf.errors import SpecError
 
-BACKENDS = ("offline", "simulated")
+BACKENDS = ("offline", "transformers", "simulated")
 DEFAULT_BACKEND = "offline"
 
 
@@ -24,7 +24,8 @@ class EngineSpec:
 
     Attributes:
         model: a path, a hub name, or `vllmperf:NAME` for a model that the package makes itself.
-        backend: which kind of engine: `offline` (vllm.LLM) or `simulated` (scripted timings, for tests).
+        backend: which kind of engine: `offline` (vllm.LLM), `transformers` (the reference, in static batches) or
+            `simulated` (scripted timings, for tests).
         python: absolute path of the interpreter that runs the engine.
         env: environment variables set for the engine alone, sorted by name.
         engine_args: vLLM's engine arguments under vLLM's names, as canonical JSON; see `args`.

@@ -1,7 +1,8 @@
-"""What voids a measurement: the engine did other work than the workload asked for."""
+"""What voids a measurement: the engine did other work than was asked for, or held other weights."""
 
 from __future__ import annotations
 
+from pytest_vllmperf import quantization
 from pytest_vllmperf.measure import EngineRun
 from pytest_vllmperf.metrics.records import RequestRecord
 
@@ -17,6 +18,8 @@ def problems(run: EngineRun, *, exact_length: bool) -> tuple[str, ...]:
         Reasons in words; empty for a sound measurement.
     """
     found: dict[str, str] = {}
+    if run.facts.weights is not None and (reason := quantization.mismatch(run.facts.weights)):
+        found["weights"] = reason
     wanted = {request.index: request.output_tokens for request in run.requests}
     for number, result in enumerate(run.iterations, start=1):
         for request in result.requests:

@@ -2,30 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import numpy as np
 import pytest
 
 from pytest_vllmperf.comparison import EngineComparison
-from pytest_vllmperf.errors import NotMeasuredError, SpecError
+from pytest_vllmperf.engines.base import Engine
+from pytest_vllmperf.engines.simulated import SimulatedEngine
+from pytest_vllmperf.errors import NotMeasuredError, SpecError, WorkloadError
 from pytest_vllmperf.metrics.records import EngineSamples, Environment, Measurement
+from pytest_vllmperf.session.sharing import Sharing, Way
+from pytest_vllmperf.session.target import Target
+from pytest_vllmperf.spec import EngineSpec
+from pytest_vllmperf.workload import Workload
 
+Answer = TypeVar("Answer")
 METRIC = "output_throughput"
 
 
 class Rounds:
     """Rounds of two engines, the first of them `ratio` times as fast."""
 
-    def __init__(self, ratio: float, seconds: float = 1.0, problems: tuple[str, ...] = ()) -> None:
+    sharing = Sharing(Way.RESIDENT, (Target(EngineSpec.create("a")), Target(EngineSpec.create("b"))))
+    workload = Workload.synthetic(requests=2, input_tokens=8, output_tokens=10)
+
+    def __init__(
+        self, ratio: float, seconds: float = 1.0, problems: tuple[str, ...] = (), deviation: float = 0.0
+    ) -> None:
         self.ratio = ratio
         self.seconds = seconds
         self.problems = problems
         self.now = 0.0
         self.made = 0
+        deviations = (deviation, 0.0)
+        self.engines = [
+            SimulatedEngine(EngineSpec.create("m", backend="simulated", deviation=one)) for one in deviations
+        ]
 
-    def __call__(self) -> tuple[Measurement, Measurement]:
+    def measure_round(self) -> tuple[Measurement, Measurement]:
         self.made += 1
         self.now += self.seconds
         return self._side(100 * self.ratio, 2 * self.made), self._side(100.0, 2 * self.made + 1)
+
+    def ask(self, side: int, use: Callable[[Engine], Answer]) -> Answer:
+        return use(self.engines[side])
 
     def _side(self, level: float, seed: int) -> Measurement:
         noise = np.exp(np.random.default_rng(seed).normal(0, 0.01, 10))
@@ -108,3 +130,65 @@ def test_a_margin_that_cannot_be_meant(margin: float) -> None:
 def test_a_void_round_fails_at_once() -> None:
     with pytest.raises(pytest.fail.Exception, match=r"^INVALID  m: a request failed$"):
         Rounds(2.0, problems=("a request failed",)).compared()
+
+
+def test_engines_that_say_the_same_pass() -> None:
+    found = Rounds(2.0).compared().assert_same_quality()
+    assert (found.agreement, found.logprob_difference, found.top1_agreement) == (1.0, 0.0, 1.0)
+    assert (found.prompts, found.tokens) == (2, 10)  # as many tokens as the workload has room for
+
+
+@pytest.mark.parametrize(
+    ("prompts", "count", "tokens"),
+    [(["one two", "three"], 2, 6), ([[{"role": "user", "content": "hello you"}]], 1, 6), (None, 2, 6)],
+)
+def test_prompts_of_ones_own(prompts: list[str] | None, count: int, tokens: int) -> None:
+    found = Rounds(2.0).compared().measure_quality(prompts, tokens=tokens)
+    assert (found.prompts, found.tokens) == (count, tokens)
+
+
+def test_a_fast_and_wrong_engine_fails() -> None:
+    compared = Rounds(9.0, deviation=0.6).compared()
+    with pytest.raises(pytest.fail.Exception) as caught:
+        compared.assert_same_quality()
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "QUALITY m against m, 2 prompts:"
+    assert [line.split(" (")[0].strip() for line in lines[1:]] == [
+        "greedy agreement 40.0% of 10 tokens",
+        "mean log-probability difference 0.6",
+        "top-1 agreement 0.0%",
+    ]
+    compared.assert_same_quality(agreement=0.4, logprob_difference=0.61, top1_agreement=0.0)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "tokens", "named"),
+    [
+        ([], 4, "one text or chat"),
+        ("hello", 4, "one text or chat"),
+        (["a", [{"role": "user", "content": "b"}]], 4, "all texts or all chats"),
+        (["a"], 0, "tokens=0"),
+        ([""], 4, "non-empty"),
+        ([[{"role": "user"}]], 4, "chat 0"),
+    ],
+)
+def test_prompts_that_cannot_be_meant(prompts: list[str], tokens: int, named: str) -> None:
+    with pytest.raises(WorkloadError, match=named):
+        Rounds(2.0).compared().measure_quality(prompts, tokens=tokens)
+
+
+def test_chat_templates_that_differ_are_told_with_the_first_token() -> None:
+    chats = [[{"role": "user", "content": "hello you"}]]
+    Rounds(2.0).compared().assert_same_chat_template(chats)
+    with pytest.raises(pytest.fail.Exception, match=r"chat 0: token 1 is 5 'hello', the reference has 3 'you'"):
+        Rounds(2.0, deviation=0.5).compared().assert_same_chat_template(chats)
+
+
+def test_what_is_reported_of_a_comparison() -> None:
+    compared = Rounds(2.0).compared()
+    assert [one.metric for one in compared.record().ratios] == [METRIC]  # even where nothing was asserted
+    compared.measure_quality()
+    record = compared.record()
+    assert (record.a, record.b, record.way) == ("m", "m", "both resident")
+    assert record.ratios[0].low < 2 < record.ratios[0].high
+    assert record.quality is not None

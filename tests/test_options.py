@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,9 +12,7 @@ from hypothesis import strategies as st
 
 from pytest_vllmperf import flags, options
 from pytest_vllmperf.errors import SpecError
-from pytest_vllmperf.gpu import GpuRequirement
 from pytest_vllmperf.options import DEFAULTS, CheckSettings, Settings, Update, call_settings
-from pytest_vllmperf.spec import EngineSpec
 
 relaxed = hypothesis_settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
@@ -29,7 +26,7 @@ def from_flags(pytester: pytest.Pytester, *flags: str, ini: str = "") -> Setting
 def test_without_a_flag_the_defaults_stand(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]")  # the root directory, wherever the temporary folder lies
     assert from_flags(pytester) == Settings(Update.NONE, pytester.path / "baselines", DEFAULTS, 900.0, 600.0)
-    assert CheckSettings(10, "auto", 0.05, {}, ("auto",)) == DEFAULTS
+    assert CheckSettings(10, "auto", 0.05, {}, ("auto",), "fail") == DEFAULTS
 
 
 ALL_INI = """
@@ -44,7 +41,7 @@ vllmperf_operation_timeout = 1.5
 
 
 def test_ini_settings_come_before_defaults(pytester: pytest.Pytester) -> None:
-    check = CheckSettings(4, 0, 0.1, {}, ("clock", "exact", "ttft.p90"))
+    check = CheckSettings(4, 0, 0.1, {}, ("clock", "exact", "ttft.p90"), "fail")
     expected = Settings(Update.NONE, pytester.path / "perf" / "base", check, 30.0, 1.5)
     assert from_flags(pytester, ini=ALL_INI) == expected
 
@@ -53,7 +50,7 @@ def test_flags_come_before_ini_settings(pytester: pytest.Pytester) -> None:
     flags = ["--vllmperf-baselines=/elsewhere", "--vllmperf-iterations=7", "--vllmperf-warmup=3",
              "--vllmperf-margin=0", "--vllmperf-gate=cpu", "--vllmperf-start-timeout=5",
              "--vllmperf-operation-timeout=6"]  # fmt: skip
-    check = CheckSettings(7, 3, 0.0, {}, ("cpu",))
+    check = CheckSettings(7, 3, 0.0, {}, ("cpu",), "fail")
     assert from_flags(pytester, *flags, ini=ALL_INI) == Settings(Update.NONE, Path("/elsewhere"), check, 5.0, 6.0)
 
 
@@ -115,68 +112,6 @@ def test_a_value_that_cannot_be_meant_names_the_ini_setting(pytester: pytest.Pyt
 def test_a_gate_of_nothing_is_refused(pytester: pytest.Pytester) -> None:
     with pytest.raises(SpecError, match="--vllmperf-gate"):
         from_flags(pytester, "--vllmperf-gate=")
-
-
-def item(*marks: pytest.MarkDecorator) -> Any:
-    marked = {decorator.mark.name: decorator.mark for decorator in marks}
-    return SimpleNamespace(nodeid="test_a.py::test_b", get_closest_marker=marked.get)
-
-
-def test_without_markers_nothing_is_asked_for() -> None:
-    assert options.engine_spec(item()) is None
-    assert options.gpu_requirement(item()) is None
-    assert options.check_settings(item()) == CheckSettings()
-
-
-def test_the_vllm_marker_names_an_engine() -> None:
-    marked = item(pytest.mark.vllm("org/m", backend="simulated", env={"A": "1"}, max_model_len=99))
-    expected = EngineSpec.create("org/m", backend="simulated", env={"A": "1"}, max_model_len=99)
-    assert options.engine_spec(marked) == expected
-
-
-def test_the_gpu_marker_asks_for_a_gpu() -> None:
-    marked = item(pytest.mark.gpu("H200", min_vram="16GiB", min_compute="8.9", count=2))
-    assert options.gpu_requirement(marked) == GpuRequirement("H200", 16 * 2**30, (8, 9), 2)
-    assert options.gpu_requirement(item(pytest.mark.gpu())) == GpuRequirement()
-
-
-def test_the_vllmperf_marker_sets_how_it_measures() -> None:
-    marked = item(pytest.mark.vllmperf(iterations=3, warmup=0, margin={"ttft.p50": 0.2}, gate=["ttft.p50", "exact"]))
-    assert options.check_settings(marked) == CheckSettings(3, 0, None, {"ttft.p50": 0.2}, ("ttft.p50", "exact"))
-
-
-@pytest.mark.parametrize(
-    ("mark", "read", "named"),
-    [
-        (pytest.mark.vllm(), options.engine_spec, "takes one model, got 0"),
-        (pytest.mark.vllm("a", "b"), options.engine_spec, "takes one model, got 2"),
-        (pytest.mark.vllm("a", backend="serve"), options.engine_spec, "backend='serve'"),
-        (pytest.mark.vllm("a", model="b"), options.engine_spec, "model"),
-        (pytest.mark.vllm("a", env=["A=1"]), options.engine_spec, "env"),
-        (pytest.mark.vllm("a", quantization={1}), options.engine_spec, "quantization={1}"),
-        (pytest.mark.gpu("a", "b"), options.gpu_requirement, "takes one name, got 2"),
-        (pytest.mark.gpu("RTX ("), options.gpu_requirement, "regular expression"),
-        (pytest.mark.gpu(vram="16GiB"), options.gpu_requirement, "unknown keyword 'vram'; known are name, min_vram"),
-        (pytest.mark.gpu("a", name="b"), options.gpu_requirement, "name"),
-        (pytest.mark.gpu(min_vram="16"), options.gpu_requirement, "'16' is not a size"),
-        (pytest.mark.gpu(count=0), options.gpu_requirement, "count=0"),
-        (pytest.mark.vllmperf(3), options.check_settings, "takes keywords only"),
-        (pytest.mark.vllmperf(rounds=3), options.check_settings, "unknown keyword 'rounds'; known are iterations"),
-        (pytest.mark.vllmperf(iterations=0), options.check_settings, "iterations: 0"),
-        (pytest.mark.vllmperf(warmup=1.0), options.check_settings, "warmup: 1.0"),
-        (pytest.mark.vllmperf(margin="5 %"), options.check_settings, "margin: '5 %'"),
-        (pytest.mark.vllmperf(margin={"speed": 0.1}), options.check_settings, "margin: no metric is called"),
-        (pytest.mark.vllmperf(margin={"ttft.p50": -1}), options.check_settings, "margin of ttft.p50: -1"),
-        (pytest.mark.vllmperf(gate="speed"), options.check_settings, "gate: no metric or set is called 'speed'"),
-        (pytest.mark.vllmperf(gate=5), options.check_settings, "5"),
-    ],
-)
-def test_a_marker_that_cannot_be_meant_names_the_test(mark: pytest.MarkDecorator, read: Any, named: str) -> None:
-    with pytest.raises(SpecError) as caught:
-        read(item(mark))
-    assert str(caught.value).startswith(f"test_a.py::test_b: @pytest.mark.{mark.mark.name}: ")
-    assert named in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -242,8 +177,8 @@ def test_settings_over_settings(a: CheckSettings, b: CheckSettings, c: CheckSett
 
 def test_the_runs_settings_leave_nothing_open() -> None:
     for found in (optional.over(DEFAULTS), CheckSettings(warmup=0, margin=0.0).over(DEFAULTS)):
-        assert None not in (found.iterations, found.warmup, found.margin, found.gate)
-    assert CheckSettings(warmup=0, margin=0.0).over(DEFAULTS) == CheckSettings(10, 0, 0.0, {}, ("auto",))
+        assert None not in (found.iterations, found.warmup, found.margin, found.gate, found.unsupported)
+    assert CheckSettings(warmup=0, margin=0.0).over(DEFAULTS) == CheckSettings(10, 0, 0.0, {}, ("auto",), "fail")
 
 
 def test_loading_the_plugin_imports_nothing_heavy() -> None:
@@ -255,12 +190,3 @@ def test_loading_the_plugin_imports_nothing_heavy() -> None:
     heavy = {"numpy", "scipy", "pydantic", "torch", "vllm", "transformers", "pynvml", "psutil", "tabulate", "filelock"}
     assert "pytest_vllmperf" in done.stdout.split()
     assert heavy.isdisjoint(done.stdout.split())
-
-
-def test_every_marker_is_declared_with_all_its_keywords() -> None:
-    declared = {text.split("(")[0]: text for text in flags.MARKERS}
-    assert set(declared) == {"vllm", "gpu", "vllmperf"}
-    for name in ("iterations", "warmup", "margin", "gate"):
-        assert f"{name}=" in declared["vllmperf"]
-    for name in ("min_vram", "min_compute", "count"):
-        assert f"{name}=" in declared["gpu"]

@@ -35,9 +35,28 @@ def _parser() -> argparse.ArgumentParser:
         "--quantization", default="none", help="none, awq, gptq, w4a16, int8, fp8 or nf4, in its real layout (none)"
     )
     make.set_defaults(run=_make_model)
+    _add_quantize(commands)
     _add_check(commands)
     _add_baseline(commands)
     return parser
+
+
+def _add_quantize(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    quantize = commands.add_parser(
+        "quantize",
+        help="quantize a model to four bits, calibrated on prompts of one's own",
+        description="Runs llm-compressor, in an environment of its own: pip install 'pytest-vllmperf[quantize]'. "
+        "vLLM loads the result in another.",
+    )
+    quantize.add_argument("model", help="path or hub name, or a built-in model such as vllmperf:tiny")
+    quantize.add_argument("--scheme", required=True, help="awq or gptq")
+    quantize.add_argument("--calibration", required=True, type=Path, metavar="FILE.jsonl",
+                          help='one {"messages": [...]} or {"prompt": "..."} a line')  # fmt: skip
+    quantize.add_argument("--samples", type=int, default=128, metavar="N", help="prompts to take from it (128)")
+    quantize.add_argument("--group-size", type=int, default=128, metavar="N", help="weights that share a scale (128)")
+    quantize.add_argument("--max-length", type=int, default=2048, metavar="N", help="longest prompt in tokens (2048)")
+    quantize.add_argument("--output", type=Path, metavar="FOLDER", help="where to (./NAME-SCHEME)")
+    quantize.set_defaults(run=_quantize)
 
 
 def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -98,6 +117,18 @@ def _make_model(chosen: argparse.Namespace) -> int:
     if chosen.shape not in models.SHAPES:
         raise ModelError(f"there is no shape {chosen.shape!r}; there is {', '.join(models.SHAPES)}")
     print(models.make_model(chosen.folder, models.SHAPES[chosen.shape], chosen.quantization))
+    return 0
+
+
+def _quantize(chosen: argparse.Namespace) -> int:
+    from pytest_vllmperf import models
+    from pytest_vllmperf.calibration.quantize import QuantizeSettings, quantize
+
+    settings = QuantizeSettings(chosen.scheme, chosen.samples, chosen.group_size, chosen.max_length)
+    settings.check()
+    name = chosen.model.rstrip("/").rsplit("/", 1)[-1].removeprefix(models.PREFIX)
+    output = chosen.output or Path(f"{name}-{chosen.scheme}")
+    print(quantize(models.resolve(chosen.model), output, chosen.calibration, settings))
     return 0
 
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from pytest_vllmperf.metrics.records import EngineFacts, RequestRecord, RunResult
 from pytest_vllmperf.spec import EngineSpec
-from pytest_vllmperf.workload import Request
+from pytest_vllmperf.workload import Message, Request
 
 Progress = Callable[[str, float], None]
 """Called now and then while an engine works: what it is doing, and for how many seconds."""
@@ -46,6 +46,45 @@ class Sampling:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class Continuations:
+    """What an engine made of some requests, greedily.
+
+    Attributes:
+        prompts: token ids that it saw, for each request.
+        outputs: token ids that it made.
+    """
+
+    prompts: tuple[tuple[int, ...], ...]
+    outputs: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """How an engine sees one sequence of tokens, from its second token on.
+
+    Attributes:
+        logprobs: natural logarithm of the probability of each token after those before it.
+        top: the token that it holds most probable in each place.
+    """
+
+    logprobs: tuple[float, ...]
+    top: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class RenderedChat:
+    """A chat as a tokenizer renders it.
+
+    Attributes:
+        ids: token ids, with the turn opened that the model is to fill.
+        tokens: the same as text.
+    """
+
+    ids: tuple[int, ...]
+    tokens: tuple[str, ...]
+
+
 class Engine(Protocol):
     """A running engine. Every method may raise `EngineDiedError` or `EngineTimeoutError`."""
 
@@ -62,6 +101,25 @@ class Engine(Protocol):
 
     def reset_prefix_cache(self) -> None:
         """Forget the KV blocks of earlier prompts."""
+
+    def sleep(self) -> None:
+        """Give the device's memory back until `wake_up`."""
+
+    def wake_up(self) -> None:
+        """Take the device's memory again."""
+
+    def generate(self, requests: Sequence[Request]) -> Continuations:
+        """Greedy continuations, past any end token."""
+
+    def score(self, sequences: Sequence[Sequence[int]]) -> tuple[TokenScores, ...]:
+        """How probable each token of these sequences is after those before it."""
+
+    def render(self, chats: Sequence[Sequence[Message]], model: str | None = None) -> tuple[RenderedChat, ...]:
+        """Chats as token ids, by the engine's tokenizer, or that of `model`."""
+
+    @property
+    def pid(self) -> int | None:
+        """The process that leads the engine's; None where nothing runs."""
 
     def close(self) -> None:
         """Stop; the engine's processes are gone when this returns. Does nothing the second time."""

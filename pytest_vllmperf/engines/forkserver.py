@@ -18,6 +18,10 @@ from pytest_vllmperf.engines.channel import TICK_S, Channel
 from pytest_vllmperf.errors import EngineStartError
 
 _SCRIPT = Path(__file__).parent / "child" / "vllmperf_forkserver.py"
+_INSTALL = {
+    "vllm": ("vLLM", "pip install 'pytest-vllmperf[cuda]' on a GPU host, or 'pytest-vllmperf[cpu]'"),
+    "transformers": ("transformers", "pip install 'pytest-vllmperf[reference]'"),
+}
 _PACKET = 1 << 20
 _FORK_TIMEOUT_S = 30.0
 
@@ -40,16 +44,18 @@ class Child:
 
 
 class ForkServer:
-    """One interpreter with vLLM imported.
+    """One interpreter with a library imported.
 
     Args:
         python: path of the interpreter.
+        library: `vllm` or `transformers`.
         env: variables set for it and its engines.
         folder: for its log, and as the engines' temporary folder.
     """
 
-    def __init__(self, python: str, env: Mapping[str, str], folder: Path) -> None:
+    def __init__(self, python: str, library: str, env: Mapping[str, str], folder: Path) -> None:
         self._python = python
+        self._library = library
         self._folder = folder
         self._log = folder / "server.log"
         self._children: dict[int, Child] = {}
@@ -65,7 +71,7 @@ class ForkServer:
     def _start(self, child_end: socket.socket, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as output:
             return subprocess.Popen(
-                [self._python, str(_SCRIPT), str(child_end.fileno()), str(os.getpid())],
+                [self._python, str(_SCRIPT), self._library, str(child_end.fileno()), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -80,21 +86,19 @@ class ForkServer:
         return self._process.poll() is None
 
     def wait_ready(self, timeout: float, on_tick: Callable[[float], None]) -> None:
-        """Until vLLM is imported.
+        """Until the library is imported.
 
         Raises:
-            EngineStartError: when vLLM is not installed there or cannot be imported, or not in time.
+            EngineStartError: when it is not installed there or cannot be imported, or not in time.
         """
         event = self._receive(timeout, on_tick)
         if event["event"] == "ready":
             self.import_seconds = event["import_seconds"]
             return
+        name, install = _INSTALL[self._library]
         if event["kind"] == "not_installed":
-            raise EngineStartError(
-                f"vLLM is not installed for {self._python}; install it there with "
-                "pip install 'pytest-vllmperf[cuda]' on a GPU host, or 'pytest-vllmperf[cpu]'"
-            )
-        raise EngineStartError(f"vLLM cannot be imported by {self._python}: {event['message']}", log.tail(self._log))
+            raise EngineStartError(f"{name} is not installed for {self._python}; install it there with {install}")
+        raise EngineStartError(f"{name} cannot be imported by {self._python}: {event['message']}", log.tail(self._log))
 
     def fork(self, script: str, log_file: Path) -> Child:
         """Start one engine process running the child script of that name."""
@@ -152,7 +156,7 @@ class ForkServer:
             if not wanted or event["event"] == wanted:
                 return event
         self._process.kill()
-        doing = "fork an engine" if wanted else "finish importing vLLM"
+        doing = "fork an engine" if wanted else f"finish importing {_INSTALL[self._library][0]}"
         advice = "" if wanted else "; raise vllmperf_start_timeout if it needs longer"
         raise EngineStartError(f"{self._python} did not {doing} within {timeout:g} s{advice}", log.tail(self._log))
 

@@ -1,4 +1,4 @@
-"""Starts engines of any backend, and keeps one server process per interpreter and environment."""
+"""Starts engines of any backend, and keeps one server process per interpreter, library and environment."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from pathlib import Path
 
 from pytest_vllmperf import models
 from pytest_vllmperf.engines.base import Engine, Progress, Timeouts
+from pytest_vllmperf.engines.child_engine import start_child
 from pytest_vllmperf.engines.forkserver import ForkServer
-from pytest_vllmperf.engines.offline import start_offline
+from pytest_vllmperf.engines.programs import PROGRAMS, program
 from pytest_vllmperf.engines.simulated import SimulatedEngine
 from pytest_vllmperf.errors import EngineError
 from pytest_vllmperf.spec import EngineSpec
 
-_ServerKey = tuple[str, tuple[tuple[str, str], ...]]
+_SHOWN = {chosen.library: chosen.name for chosen in PROGRAMS.values()}
+_ServerKey = tuple[str, str, tuple[tuple[str, str], ...]]
 
 
 class Launcher:
@@ -48,8 +50,9 @@ class Launcher:
             return SimulatedEngine(spec, self._count(spec))
         try:
             model = models.resolve(spec.model)
-            server = self._server(spec, device_env, progress)
-            return start_offline(spec, model, server, self.folder, self._timeouts, progress)
+            chosen = program(spec)
+            server = self._server(spec, chosen.library, device_env, progress)
+            return start_child(spec, chosen, model, server, self.folder, self._timeouts, progress)
         except EngineError:
             self._failed = True
             raise
@@ -75,20 +78,20 @@ class Launcher:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
 
-    def _server(self, spec: EngineSpec, device_env: Mapping[str, str], progress: Progress) -> ForkServer:
+    def _server(self, spec: EngineSpec, library: str, device_env: Mapping[str, str], progress: Progress) -> ForkServer:
         """The spec's server process, started if need be.
 
         Variables are part of the key: vLLM and torch read many of them when they are imported.
         """
         env = {**device_env, **dict(spec.env)}
-        key = (spec.python, tuple(sorted(env.items())))
+        key = (spec.python, library, tuple(sorted(env.items())))
         if key in self._servers and not self._servers[key].alive:
             self._servers.pop(key).close()
         if key not in self._servers:
             folder = Path(tempfile.mkdtemp(dir=self.folder, prefix=""))
-            server = ForkServer(spec.python, env, folder)
+            server = ForkServer(spec.python, library, env, folder)
             try:
-                server.wait_ready(self._timeouts.start, lambda waited: progress("importing vLLM", waited))
+                server.wait_ready(self._timeouts.start, lambda waited: progress(f"importing {_SHOWN[library]}", waited))
             except BaseException:
                 server.close()
                 raise

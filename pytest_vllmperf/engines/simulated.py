@@ -12,14 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_vllmperf.engines.base import Sampling
+from pytest_vllmperf.engines.base import Continuations, RenderedChat, Sampling, TokenScores
 from pytest_vllmperf.errors import EngineDiedError, EngineStartError, WorkloadError
-from pytest_vllmperf.metrics.records import EngineFacts, RequestRecord, RunResult
+from pytest_vllmperf.metrics.records import EngineFacts, RequestRecord, RunResult, WeightFacts, WeightLayers
 from pytest_vllmperf.spec import EngineSpec
-from pytest_vllmperf.workload import Request
+from pytest_vllmperf.workload import Message, Request
 
 FAILURES = ("", "load", "run", "again", "short")
 _KV_BYTES_PER_TOKEN = 1024
+_VOCABULARY = 1000
+_WEIGHTS = 1000
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,11 @@ class Script:
         load_seconds: load time told.
         starts: factors on the duration of a step, one for each start of this engine in a run; the last one holds for
             all later starts.
+        weight_bytes: told.
+        quantization: told as asked for.
+        bits: bits a weight told of its layers; 16 for layers that are not quantized.
+        deviation: how far its log-probabilities are from the undisturbed engine's, and the share of its outputs'
+            tokens, from the end, that differ.
         fail: one of "", "load" (refuses to start), "run" (dies in the first iteration), "again" (the same, from the
             second start on), "short" (ends every request one token early).
     """
@@ -50,6 +57,10 @@ class Script:
     seed: int = 0
     load_seconds: float = 1.0
     starts: Sequence[float] = (1.0,)
+    weight_bytes: int | None = None
+    quantization: str | None = None
+    bits: float = 16.0
+    deviation: float = 0.0
     fail: str = ""
 
 
@@ -128,6 +139,41 @@ class SimulatedEngine:
     def reset_prefix_cache(self) -> None:
         """It keeps none."""
 
+    @property
+    def pid(self) -> int | None:
+        """There is no process."""
+        return None
+
+    def sleep(self) -> None:
+        """It holds no memory."""
+
+    def wake_up(self) -> None:
+        """It needs none."""
+
+    def generate(self, requests: Sequence[Request]) -> Continuations:
+        """Tokens that follow from the prompt's length and their place; a deviation changes some of them."""
+        prompts = tuple(tuple(range(1, _prompt_tokens(request) + 1)) for request in requests)
+        outputs = []
+        for prompt, request in zip(prompts, requests, strict=True):
+            made = [(len(prompt) + place) % _VOCABULARY for place in range(request.output_tokens)]
+            spoilt = int(len(made) * min(1.0, self._script.deviation))
+            outputs.append(tuple(made[: len(made) - spoilt] + [token + 1 for token in made[len(made) - spoilt :]]))
+        return Continuations(prompts, tuple(outputs))
+
+    def score(self, sequences: Sequence[Sequence[int]]) -> tuple[TokenScores, ...]:
+        """A log-probability of -1 everywhere, less the deviation."""
+        shift = self._script.deviation
+        return tuple(
+            TokenScores((-1.0 - shift,) * (len(tokens) - 1), tuple(token + round(shift) for token in tokens[1:]))
+            for tokens in sequences
+        )
+
+    def render(self, chats: Sequence[Sequence[Message]], model: str | None = None) -> tuple[RenderedChat, ...]:
+        """One token a word, its id the word's length; a deviation, or another model's name, adds a word in front."""
+        front = ["extra"] if model is not None or self._script.deviation else []
+        words = [front + " ".join(message["content"] for message in messages).split() for messages in chats]
+        return tuple(RenderedChat(tuple(map(len, chat)), tuple(chat)) for chat in words)
+
     def close(self) -> None:
         """Nothing runs."""
 
@@ -188,12 +234,19 @@ def _facts(script: Script) -> EngineFacts:
         device="simulated",
         device_name=None,
         max_model_len=script.max_model_len,
-        vocab_size=1000,
+        vocab_size=_VOCABULARY,
         special_token_ids=(0,),
         prefix_caching=False,
         load_time={"total": script.load_seconds},
         kv_cache_tokens=script.kv_cache_tokens,
         kv_cache_bytes=script.kv_cache_tokens * _KV_BYTES_PER_TOKEN,
+        weights=_weights(script),
         versions={"vllm": "simulated"},
         resolved=told,
     )
+
+
+def _weights(script: Script) -> WeightFacts:
+    held = round(_WEIGHTS * script.bits / 8)
+    layers = WeightLayers("Simulated", script.bits != 16, 1, _WEIGHTS, held)
+    return WeightFacts({}, script.quantization, script.quantization, False, script.weight_bytes, (layers,), None)

@@ -48,8 +48,8 @@ class RunResult:
         requests: one record per request, in the order of the workload.
         itl_ns: gaps between tokens in nanoseconds, all requests together.
         engine_steps: steps of the engine core that emitted tokens.
-        preemptions: how often a request was thrown out of the KV cache.
-        prefix_cache_hit_tokens: prompt tokens found in the prefix cache.
+        preemptions: how often a request was thrown out of the KV cache; None for an engine that has none to share.
+        prefix_cache_hit_tokens: prompt tokens found in the prefix cache; None for an engine that has none.
         cpu_seconds: user and system time of the engine's processes; None where it cannot be known.
         resident_bytes: resident set of the engine's processes afterwards; None where it cannot be known.
         busy_seconds: how long the engine worked on it, seen from its own process.
@@ -58,11 +58,63 @@ class RunResult:
     requests: tuple[RequestRecord, ...]
     itl_ns: tuple[int, ...]
     engine_steps: int
-    preemptions: int
-    prefix_cache_hit_tokens: int
+    preemptions: int | None
+    prefix_cache_hit_tokens: int | None
     cpu_seconds: float | None
     resident_bytes: int | None
     busy_seconds: float
+
+
+@dataclass(frozen=True)
+class WeightLayers:
+    """Layers that hold their weights in one way.
+
+    Attributes:
+        method: the class that does it, with its scheme and kernel where there are.
+        quantized: whether it is any but the plain one.
+        layers: how many.
+        weights: numbers that they stand for, on one rank; None where unknown.
+        held_bytes: what these take, scales and zero points included; None where a kernel has packed them away.
+    """
+
+    method: str
+    quantized: bool
+    layers: int
+    weights: int | None
+    held_bytes: int | None
+
+
+@dataclass(frozen=True)
+class WeightFacts:
+    """What a model's weights were to be, and what they are.
+
+    Attributes:
+        declared: the `quantization_config` of the model's `config.json`; empty for none.
+        asked: the engine argument `quantization`.
+        resolved: what the library made of both; None for no quantization.
+        dummy: whether the weights were made up while loading.
+        loaded_bytes: what loading them took, as the library counts it; None where it does not.
+        layers: how the layers that can be quantized hold their weights; empty where unknown.
+        stored_bytes: bytes of the checkpoint's tensors in the dtype that they are loaded as; None where it does not
+            lie here.
+    """
+
+    declared: Mapping[str, Any]
+    asked: str | None
+    resolved: str | None
+    dummy: bool
+    loaded_bytes: int | None
+    layers: tuple[WeightLayers, ...]
+    stored_bytes: int | None
+
+    @property
+    def weight_bytes(self) -> int | None:
+        """What the weights take once loaded; None where that cannot be told.
+
+        vLLM's CPU build does not count; there it is what the checkpoint stores, unless something else was loaded.
+        """
+        in_flight = self.asked is not None and not self.declared
+        return self.loaded_bytes or (None if self.dummy or in_flight else self.stored_bytes)
 
 
 @dataclass(frozen=True)
@@ -79,6 +131,7 @@ class EngineFacts:
         load_time: seconds by part: `import`, `total`, and `weights` and `rest` where vLLM tells.
         kv_cache_tokens: capacity of the KV cache in tokens; None where unknown.
         kv_cache_bytes: its size; None where unknown.
+        weights: how the weights are held; None where unknown.
         versions: what ran: `vllm`, `torch`, `python`.
         resolved: what vLLM made of the arguments: `dtype`, `quantization`, `max_num_seqs` and so on.
     """
@@ -92,6 +145,7 @@ class EngineFacts:
     load_time: Mapping[str, float]
     kv_cache_tokens: int | None
     kv_cache_bytes: int | None
+    weights: WeightFacts | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     resolved: Mapping[str, Any] = field(default_factory=dict)
 

@@ -25,15 +25,12 @@ def iteration_metrics(result: RunResult) -> dict[str, float]:
     done = [request for request in result.requests if request.finish_reason is not None]
     values = {
         "engine_steps": float(result.engine_steps),
-        "preemptions": float(result.preemptions),
-        "prefix_cache_hit_tokens": float(result.prefix_cache_hit_tokens),
         "prompt_tokens": float(sum(r.prompt_tokens for r in done)),
         "output_tokens": float(sum(r.output_tokens for r in done)),
     }
-    if result.cpu_seconds is not None:
-        values["cpu_seconds"] = result.cpu_seconds
-    if result.resident_bytes is not None:
-        values["resident_bytes"] = float(result.resident_bytes)
+    for name in ("preemptions", "prefix_cache_hit_tokens", "cpu_seconds", "resident_bytes"):
+        if (told := getattr(result, name)) is not None:
+            values[name] = float(told)
     values |= _throughputs(done)
     for name, observed in _distributions(done, result).items():
         if observed:
@@ -70,7 +67,12 @@ def _distributions(done: Sequence[RequestRecord], result: RunResult) -> dict[str
 
 
 def engine_samples(
-    facts: EngineFacts, warmup: Sequence[RunResult], iterations: Sequence[RunResult], *, cold_start: bool = False
+    facts: EngineFacts,
+    warmup: Sequence[RunResult],
+    iterations: Sequence[RunResult],
+    *,
+    cold_start: bool = False,
+    device_memory: int | None = None,
 ) -> EngineSamples:
     """What one engine start showed, ready to be judged and stored.
 
@@ -79,6 +81,7 @@ def engine_samples(
         warmup: the discarded iterations, in order.
         iterations: the counted iterations, in order; at least one.
         cold_start: whether it was the first start of this engine in the run.
+        device_memory: bytes of the device's memory that the engine held afterwards; None where that is not known.
     """
     return EngineSamples(
         cold_start=cold_start,
@@ -86,7 +89,7 @@ def engine_samples(
         iterations=len(iterations),
         warmup=_by_metric([iteration_metrics(result) for result in warmup], CLOCK_METRICS),
         samples=_by_metric([iteration_metrics(result) for result in iterations]),
-        once=_once(facts, cold_start=cold_start),
+        once=_once(facts, device_memory, cold_start=cold_start),
         ttft_by_request=_ttft_by_request(iterations),
     )
 
@@ -97,10 +100,12 @@ def _by_metric(iterations: Sequence[Mapping[str, float]], wanted: Iterable[str] 
     return {name: [_digits(values[name]) for values in iterations] for name in sorted(shown)}
 
 
-def _once(facts: EngineFacts, *, cold_start: bool) -> dict[str, float]:
+def _once(facts: EngineFacts, device_memory: int | None, *, cold_start: bool) -> dict[str, float]:
     total = facts.load_time.get("total")
     values = {"load_time": total, "load_time.cold": total if cold_start else None}
     values |= {f"load_time.{part}": facts.load_time.get(part) for part in ("import", "weights", "rest")}
+    values["weight_bytes"] = facts.weights.weight_bytes if facts.weights is not None else None
+    values["device_memory_used"] = device_memory
     values["kv_cache_tokens"] = facts.kv_cache_tokens
     values["kv_cache_bytes"] = facts.kv_cache_bytes
     if facts.kv_cache_tokens and facts.kv_cache_bytes:

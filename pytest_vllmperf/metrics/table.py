@@ -97,6 +97,8 @@ def _rows() -> tuple[Metric, ...]:
                "requests thrown out of the KV cache and started again"),
         Metric("prefix_cache_hit_tokens", "prefix cache hits", "tokens", higher, exact,
                "prompt tokens found in the prefix cache"),
+        Metric("weight_bytes", "weights", "B", lower, exact,
+               "bytes that loading the weights took, as vLLM counts them; on a CPU the checkpoint's tensors"),
         Metric("kv_bytes_per_token", "KV bytes per token", "B", lower, exact,
                "KV cache bytes / KV cache capacity in tokens"),
         Metric("kv_cache_tokens", "KV cache capacity", "tokens", higher, exact,
@@ -109,6 +111,8 @@ def _rows() -> tuple[Metric, ...]:
                "generated tokens of all finished requests"),
         Metric("cpu_seconds", "engine CPU time", "s", lower, MetricClass.CPU_TIME,
                "user and system time of the engine's processes during an iteration"),
+        Metric("device_memory_used", "device memory", "B", lower, MetricClass.MEMORY,
+               "device memory of the engine's processes after the last iteration, as NVML counts it"),
         Metric("resident_bytes", "resident memory", "B", lower, MetricClass.MEMORY,
                "resident set of the engine's processes after an iteration"),
         Metric("load_time", "load time", "s", lower, MetricClass.LOAD,
@@ -129,7 +133,7 @@ METRICS: dict[str, Metric] = {metric.name: metric for metric in _rows()}
 
 # Not among them, though exact: the size of the KV cache, which vLLM may fit to the memory that it finds free, and the
 # lengths of prompts and outputs, which the workload prescribes.
-EXACT_METRICS = ("engine_steps", "preemptions", "prefix_cache_hit_tokens", "kv_bytes_per_token")
+EXACT_METRICS = ("engine_steps", "preemptions", "prefix_cache_hit_tokens", "weight_bytes", "kv_bytes_per_token")
 CLOCK_METRICS = ("output_throughput", "ttft.p50", "tpot.p50", "e2e.p50")
 GATES = {
     "exact": EXACT_METRICS,

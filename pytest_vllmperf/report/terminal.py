@@ -8,9 +8,10 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from pytest_vllmperf.checks import CheckRecord, split_name
+from pytest_vllmperf.checks import CheckRecord, ComparisonRecord, split_name
+from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.report import units
-from pytest_vllmperf.report.verdicts import WIDTH, folded, metric_lines, outlook_lines
+from pytest_vllmperf.report.verdicts import WIDTH, folded, metric_lines, outlook_lines, shorten
 from pytest_vllmperf.verdict import Status
 
 _COLUMNS = (
@@ -90,21 +91,13 @@ def _names(checks: Sequence[CheckRecord]) -> list[str]:
 def _row(check: CheckRecord, name: str) -> list[str]:
     status = "recorded" if check.verdict is None else check.verdict.status.value
     cells = [_cell(name, check.values) for name, _ in _COLUMNS]
-    return [_shorten(name), status, *cells]
+    return [shorten(name, _NAME_WIDTH), status, *cells]
 
 
 def _cell(metric: str, values: Mapping[str, float]) -> str:
     if metric not in values:
         return "-"
     return units.value(metric, values[metric]).removesuffix(" tok/s")
-
-
-def _shorten(name: str) -> str:
-    """The end tells tests of one module apart, so the middle goes."""
-    if len(name) <= _NAME_WIDTH:
-        return name
-    kept = _NAME_WIDTH - 3
-    return f"{name[: kept // 2]}...{name[-(kept - kept // 2) :]}"
 
 
 def _remarks(checks: Sequence[CheckRecord]) -> list[str]:
@@ -119,10 +112,39 @@ def _remarks(checks: Sequence[CheckRecord]) -> list[str]:
             better = any(one.clearly_better for one in told)
             said = ": better than its baseline; record it if that is meant" if better else ":"
             whole = f"{check.name}{said}"
-            lines.append(whole if len(whole) <= WIDTH else f"{_shorten(check.name)}{said}")
+            lines.append(whole if len(whole) <= WIDTH else f"{shorten(check.name, _NAME_WIDTH)}{said}")
         for judged in told:
             lines += [f"  {line}" for line in metric_lines(judged, requests=requests, width=WIDTH - 2)]
     return lines
+
+
+def comparisons(compared: Sequence[tuple[str, ComparisonRecord]]) -> list[str]:
+    """What each `compare` came to: ratio by metric, quality, and how the two shared the device."""
+    lines: list[str] = []
+    for name, record in compared:
+        lines += folded(f"{shorten(name, _NAME_WIDTH)}: {record.a} against {record.b}, {record.way}")
+        lines += [part for words in _found(record) for part in folded(f"  {words}")]
+    return lines
+
+
+def _found(record: ComparisonRecord) -> list[str]:
+    told = []
+    for one in record.ratios:
+        rounds = "1 round" if one.rounds == 1 else f"{one.rounds} rounds"
+        interval = f"[{one.low:.3g}, {one.high:.3g}]"
+        told.append(f"{METRICS[one.metric].label} {one.ratio:.3g}x {interval} (99 % CI, {rounds})")
+    if (same := record.quality) is not None:
+        told.append(
+            f"greedy agreement {same.agreement:.0%} of {same.tokens} tokens, log-probability difference "
+            f"{same.logprob_difference:.2g}, top-1 agreement {same.top1_agreement:.0%} "
+            f"({units.many(same.prompts, 'prompt')})"
+        )
+    return told
+
+
+def written(files: Sequence[Path], rootdir: Path) -> list[str]:
+    """Files that were written besides baselines."""
+    return [f"written: {_relative(path, rootdir)}" for path in files]
 
 
 def outlooks(checks: Sequence[CheckRecord]) -> list[str]:

@@ -50,6 +50,11 @@ def count(number: float) -> str:
     return f"{int(number):,}" if float(number).is_integer() else _digits(number)
 
 
+def many(number: int, noun: str) -> str:
+    """A count with its noun: `1 prompt`, `2 prompts`."""
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+
+
 def _digits(number: float) -> str:
     if abs(number) >= 1000:
         return f"{number:,.0f}"

@@ -41,6 +41,14 @@ def wrapped(parts: Sequence[str], indent: str = _INDENT, width: int = WIDTH) -> 
     return lines
 
 
+def shorten(name: str, width: int) -> str:
+    """A name of at most so many characters; the end tells tests of one module apart, so the middle goes."""
+    if len(name) <= width:
+        return name
+    kept = width - 3
+    return f"{name[: kept // 2]}...{name[-(kept - kept // 2) :]}"
+
+
 def folded(text: str) -> list[str]:
     """A line broken at spaces where it is wider than `WIDTH`; what has no spaces stays whole."""
     return textwrap.wrap(text, WIDTH, subsequent_indent=_INDENT, break_long_words=False, break_on_hyphens=False)
@@ -120,7 +128,19 @@ def _found(one: Outlook) -> str:
     return units.plain_percent(one.noise.detectable) + ("" if one.noise.testable else " *")
 
 
-def claim_line(found: Comparison, claim: Claim, a: float, b: float) -> str:
+def quality_lines(own: str, reference: str, prompts: int, shortfalls: Sequence[str]) -> str:
+    """An engine that does not say the same as the reference."""
+    head = folded(f"QUALITY {own} against {reference}, {units.many(prompts, 'prompt')}:")
+    return "\n".join([*head, *(f"{_INDENT}{one}" for one in shortfalls)])
+
+
+def template_line(own: str, reference: str, number: int, difference: str) -> str:
+    """A chat that two tokenizers render differently."""
+    head = folded(f"CHAT_TEMPLATE {own} is not that of {reference}")
+    return "\n".join([*head, *(f"{_INDENT}{line}" for line in folded(f"chat {number}: {difference}"))])
+
+
+def claim_line(found: Comparison, claim: Claim, a: float, b: float, way: str) -> str:
     """An assertion about two engines that was not shown.
 
     Args:
@@ -128,11 +148,12 @@ def claim_line(found: Comparison, claim: Claim, a: float, b: float) -> str:
         claim: what was asserted, refuted or inconclusive.
         a: the first engine's value of the metric, in its unit of the table.
         b: the reference's value.
+        way: how the two shared the device.
     """
     rounds = f"{found.rounds} round" if found.rounds == 1 else f"{found.rounds} rounds"
     head = f"{claim.outcome.value} {METRICS[found.metric].label} {units.value(found.metric, a)} against "
     head += f"{units.value(found.metric, b)}: {found.ratio:.3g}x [{found.low:.3g}, {found.high:.3g}]"
-    parts = [f"{head} ({found.confidence * 100:.4g} % CI, {rounds})", f"wanted at least {claim.ratio:.4g}x"]
+    parts = [f"{head} ({found.confidence * 100:.4g} % CI, {rounds})", f"wanted at least {claim.ratio:.4g}x", way]
     if claim.outcome is ClaimOutcome.INCONCLUSIVE:
         needed = claim.rounds_to_decide
         parts.append(f"some {needed} rounds would decide (--vllmperf-max-engines)" if needed else

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pytest_vllmperf.errors import VllmPerfError
 from pytest_vllmperf.measure import MeasureSettings
 from pytest_vllmperf.metrics.records import Measurement, Session
-from pytest_vllmperf.session.perf import PerfSession, Target
+from pytest_vllmperf.session.perf import PerfSession
 from pytest_vllmperf.session.pool import Key
+from pytest_vllmperf.session.target import Target
 from pytest_vllmperf.verdict import Evidence, Verdict, VerdictSettings, judge
 from pytest_vllmperf.workload import Workload
 

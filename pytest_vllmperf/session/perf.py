@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
+
+import psutil
 
 from pytest_vllmperf import environment, gpu, models, validity
 from pytest_vllmperf.baseline import BaselineStore
@@ -13,32 +15,18 @@ from pytest_vllmperf.engines.base import Engine, Progress, Timeouts
 from pytest_vllmperf.engines.launcher import Launcher
 from pytest_vllmperf.errors import WorkloadError
 from pytest_vllmperf.gpu import GpuDevice, GpuRequirement
-from pytest_vllmperf.measure import EngineRun, MeasureSettings, OnIteration, measure, measure_in_turns
+from pytest_vllmperf.measure import EngineRun, MeasureSettings, OnIteration, measure
 from pytest_vllmperf.metrics.records import Measurement
 from pytest_vllmperf.metrics.reduce import engine_samples
+from pytest_vllmperf.models.checkpoint import tensor_bytes
 from pytest_vllmperf.options import Settings
 from pytest_vllmperf.session.leases import Leases
 from pytest_vllmperf.session.pool import EnginePool, Key
+from pytest_vllmperf.session.target import Target
 from pytest_vllmperf.spec import EngineSpec
 from pytest_vllmperf.workload import Workload
 
-
-@dataclass(frozen=True)
-class Target:
-    """An engine and where it is to run.
-
-    Attributes:
-        spec: which engine.
-        gpus: the GPUs chosen for it; empty to leave the choice to vLLM, or for a CPU.
-    """
-
-    spec: EngineSpec
-    gpus: tuple[GpuDevice, ...] = ()
-
-    @property
-    def key(self) -> Key:
-        """What the pool knows it by."""
-        return self.spec, tuple(device.uuid for device in self.gpus)
+Answer = TypeVar("Answer")
 
 
 class PerfSession:
@@ -57,6 +45,7 @@ class PerfSession:
         self._launcher = Launcher(Timeouts(start=settings.start_timeout, operation=settings.operation_timeout))
         self._targets: dict[Key, Target] = {}
         self._cold: dict[Key, bool] = {}
+        self._awake: set[Key] = set()
         self.pool = EnginePool(self._start)
 
     @cached_property
@@ -83,27 +72,22 @@ class PerfSession:
             EngineError: when the engine does not start, or fails on the way.
             WorkloadError: when the workload does not fit it.
         """
-        with self._engines([target]) as (engine,):
-            run = measure(engine, workload, settings, self._iteration_progress(target))
-        return self._measurement(target, workload, run)
+        with self.engines([target]) as (engine,):
+            run = measure(engine, workload, settings, self.iteration_progress(target))
+            return self.measurement(target, workload, run, engine)
+
+    def ask(self, target: Target, use: Callable[[Engine], Answer]) -> Answer:
+        """Do something else with an engine, started if need be."""
+        with self.engines([target]) as (engine,):
+            return use(engine)
 
     def retire(self, targets: Sequence[Target]) -> None:
         """Stop engines, so that the next measurement on their spec starts a fresh one."""
         self.pool.retire([target.key for target in targets])
 
-    def measure_in_turns(
-        self, targets: tuple[Target, Target], workload: Workload, settings: MeasureSettings
-    ) -> tuple[Measurement, Measurement]:
-        """Measure two engines, both running, in turns.
-
-        Raises:
-            EngineError: when an engine does not start, or fails on the way.
-            WorkloadError: when the workload does not fit one of them.
-        """
-        with self._engines(targets) as (a, b):
-            runs = measure_in_turns((a, b), workload, settings, self._iteration_progress(targets[0]))
-        first, second = (self._measurement(target, workload, run) for target, run in zip(targets, runs, strict=True))
-        return first, second
+    def weight_bytes(self, targets: Sequence[Target]) -> dict[str, int | None]:
+        """Size of each checkpoint by model name; None where it does not lie here."""
+        return {target.spec.model: tensor_bytes(models.resolve(target.spec.model)) for target in targets}
 
     def release(self) -> None:
         """Stop the engines and give the devices back; a later test starts and takes them again."""
@@ -119,11 +103,23 @@ class PerfSession:
             self._leases.release()
 
     @contextmanager
-    def _engines(self, targets: Sequence[Target]) -> Iterator[list[Engine]]:
-        """Running engines; those of a measurement that failed are ended, as nobody knows what they still do."""
+    def engines(self, targets: Sequence[Target], *, asleep: bool = False) -> Iterator[list[Engine]]:
+        """Running engines; those of a measurement that failed are ended, as nobody knows what they still do.
+
+        Args:
+            targets: which.
+            asleep: only one of them may hold the device at a time: each sleeps before the next is started, and only
+                the one that `wake` named last is awake.
+        """
         keys = [target.key for target in targets]
         self._targets.update(zip(keys, targets, strict=True))
         try:
+            if asleep:
+                for count, key in enumerate(keys, start=1):
+                    if key not in self.pool:
+                        self._sleep_all(keys[: count - 1])
+                        self.pool.get(keys[:count])
+                        self._awake.add(key)
             yield self.pool.get(keys)
         except WorkloadError:
             raise
@@ -131,26 +127,63 @@ class PerfSession:
             self.pool.discard(keys)
             raise
 
+    def wake(self, targets: Sequence[Target], side: int) -> None:
+        """Have one of these engines hold the device, where they cannot all; does nothing for others."""
+        keys = [target.key for target in targets]
+        if not self._awake & set(keys) or keys[side] in self._awake:
+            return
+        self._sleep_all(keys)
+        self.pool.get(keys)[side].wake_up()
+        self._awake.add(keys[side])
+
+    def _sleep_all(self, keys: Sequence[Key]) -> None:
+        for key, engine in zip(keys, self.pool.get(keys), strict=True):
+            if key in self._awake:
+                engine.sleep()
+                self._awake.discard(key)
+
     def _start(self, key: Key) -> Engine:
         target = self._targets[key]
         if target.spec.backend != "simulated":
             self._leases.acquire(key[1] or ("cpu",), self._progress)
         self._cold[key] = key not in self._cold
+        self._awake.discard(key)
         env = {"CUDA_VISIBLE_DEVICES": ",".join(key[1])} if target.gpus else {}
         name = target.spec.name
         return self._launcher.start(target.spec, env, lambda doing, waited: self._progress(f"{name}: {doing}", waited))
 
-    def _iteration_progress(self, target: Target) -> OnIteration:
+    def iteration_progress(self, target: Target) -> OnIteration:
+        """What tells a person of the iterations on this engine."""
         return lambda number: self._progress(f"{target.spec.name}: {number}", 0.0)
 
-    def _measurement(self, target: Target, workload: Workload, run: EngineRun) -> Measurement:
+    def measurement(self, target: Target, workload: Workload, run: EngineRun, engine: Engine) -> Measurement:
+        """What was measured on an engine that still runs, with where and on what."""
         digest = environment.model_digest(models.resolve(target.spec.model))
+        samples = engine_samples(
+            run.facts,
+            run.warmup,
+            run.iterations,
+            cold_start=self._cold[target.key],
+            device_memory=_memory_held(engine, target),
+        )
         return Measurement(
             spec_label=target.spec.label,
             device=run.facts.device,
             profile=environment.profile(run.facts, target.gpus),
             workload=workload.describe(),
             environment=environment.fingerprint(target.spec, workload, run.facts, target.gpus, digest),
-            engines=(engine_samples(run.facts, run.warmup, run.iterations, cold_start=self._cold[target.key]),),
+            engines=(samples,),
             problems=validity.problems(run, exact_length=workload.ignore_eos),
         )
+
+
+def _memory_held(engine: Engine, target: Target) -> int | None:
+    """Bytes of device memory that the engine's processes hold now."""
+    if engine.pid is None or not target.gpus:
+        return None
+    try:
+        leader = psutil.Process(engine.pid)
+        pids = {leader.pid, *(child.pid for child in leader.children(recursive=True))}
+    except psutil.NoSuchProcess:
+        return None
+    return gpu.memory_held(pids, target.gpus)

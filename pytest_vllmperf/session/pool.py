@@ -23,6 +23,10 @@ class EnginePool:
         self._engines: dict[Key, Engine] = {}
         self.started = 0
 
+    def __contains__(self, key: Key) -> bool:
+        """Whether this engine runs."""
+        return key in self._engines
+
     def get(self, keys: Sequence[Key]) -> list[Engine]:
         """The engines of these keys, all of them running; every other engine is stopped first.
 

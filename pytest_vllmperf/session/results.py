@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_vllmperf.baseline import BaselineStore, Changes
-from pytest_vllmperf.checks import CheckRecord, split_name
+from pytest_vllmperf.checks import CheckRecord, ComparisonRecord, TestResults, split_name
+from pytest_vllmperf.scorecard import Row
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,19 @@ class Results:
     """The controller's books."""
 
     checks: list[CheckRecord] = field(default_factory=list)
+    comparisons: list[tuple[str, ComparisonRecord]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
     recorded: list[CheckRecord] = field(default_factory=list)
     failed_modules: set[str] = field(default_factory=set)
     modules: dict[str, ModuleTests] = field(default_factory=dict)
     written: list[Path] = field(default_factory=list)
     pruned: list[str] = field(default_factory=list)
 
-    def add(self, checks: Iterable[CheckRecord], *, passed: bool) -> None:
-        """Take in the checks of one finished test; only a test that passed leaves something to record."""
-        for check in checks:
+    def add(self, test: TestResults, *, passed: bool) -> None:
+        """Take in what one finished test came to; only a test that passed leaves something to record."""
+        self.comparisons += test.comparisons
+        self.rows += test.rows
+        for check in test.checks:
             self.checks.append(check)
             if passed and check.kept:
                 self.recorded.append(check)

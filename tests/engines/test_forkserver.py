@@ -65,7 +65,7 @@ def open_server(tmp_path: Path, modules: Path) -> Iterator[Open]:
     def start(python: str = sys.executable) -> ForkServer:
         folder = tmp_path / f"server-{len(opened)}"
         folder.mkdir()
-        server = ForkServer(python, {"PYTHONPATH": str(modules)}, folder)
+        server = ForkServer(python, "vllm", {"PYTHONPATH": str(modules)}, folder)
         opened.append(server)
         return server
 
@@ -83,7 +83,7 @@ def server(open_server: Open) -> ForkServer:
 
 def script(path: Path, body: str) -> str:
     """An executable that takes the interpreter's place: it gets the server's arguments."""
-    head = "import json, os, signal, socket, sys, time\ncontrol = socket.socket(fileno=int(sys.argv[2]))\n"
+    head = "import json, os, signal, socket, sys, time\ncontrol = socket.socket(fileno=int(sys.argv[3]))\n"
     path.write_text(f"#!{sys.executable}\n{head}{body}\n")
     path.chmod(0o755)
     return str(path)
@@ -164,7 +164,7 @@ def test_nothing_outlives_a_parent_that_was_killed(tmp_path: Path, modules: Path
 import signal, sys
 from pathlib import Path
 from pytest_vllmperf.engines.forkserver import ForkServer
-server = ForkServer(sys.executable, {{"PYTHONPATH": {str(modules)!r}}}, Path({str(tmp_path)!r}))
+server = ForkServer(sys.executable, "vllm", {{"PYTHONPATH": {str(modules)!r}}}, Path({str(tmp_path)!r}))
 server.wait_ready(60, lambda _: None)
 child = server.fork("scripted_child", Path({str(tmp_path / "child.log")!r}))
 child.channel.send({{"op": "spawn"}})

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from pytest_vllmperf.engines.base import Timeouts
+from pytest_vllmperf.engines.child_engine import ChildEngine
 from pytest_vllmperf.engines.launcher import Launcher
-from pytest_vllmperf.engines.offline import OfflineEngine
 from pytest_vllmperf.engines.simulated import SimulatedEngine
-from pytest_vllmperf.errors import EngineStartError, ModelError
+from pytest_vllmperf.errors import EngineStartError, ModelError, SpecError
 from pytest_vllmperf.spec import EngineSpec
 
 CHILD = """
@@ -27,7 +27,9 @@ def serve(lines):
                 "device": "cpu", "device_name": None, "max_model_len": 64, "vocab_size": 100, "special_token_ids": [],
                 "prefix_caching": False, "kv_cache_tokens": None, "kv_cache_bytes": None, "versions": {},
                 "resolved": {"server": os.getppid(), "WORD": os.environ.get("WORD"), "TMPDIR": os.environ["TMPDIR"],
-                             "devices": os.environ.get("CUDA_VISIBLE_DEVICES")}, "load_seconds": 1.0}})
+                             "devices": os.environ.get("CUDA_VISIBLE_DEVICES")}, "load_seconds": 1.0,
+                "weights": {"declared": {}, "asked": None, "resolved": None, "dummy": False, "loaded_bytes": None,
+                            "layers": []},}})
         else:
             lines.send({"ok": None})
             return
@@ -47,7 +49,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     modules.mkdir()
     (modules / "vllm.py").write_text("LLM = None\n")
     (modules / "compressed_tensors.py").write_text("")
-    (modules / "vllmperf_offline.py").write_text(CHILD)
+    for name in ("torch", "accelerate", "transformers", "transformers/models", "transformers/models/auto"):
+        (modules / name).mkdir(exist_ok=True)
+        (modules / name / "__init__.py").write_text("")
+    (modules / "transformers/models/auto/modeling_auto.py").write_text("")
+    for script in ("vllmperf_offline", "vllmperf_reference"):
+        (modules / f"{script}.py").write_text(CHILD)
     monkeypatch.setenv("PYTHONPATH", str(modules))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -63,7 +70,7 @@ def launcher(here: Path) -> Iterator[Launcher]:
 
 def start(launcher: Launcher, spec: EngineSpec, devices: str | None = None) -> dict[str, object]:
     engine = launcher.start(spec, {} if devices is None else {"CUDA_VISIBLE_DEVICES": devices}, quiet)
-    assert isinstance(engine, OfflineEngine)
+    assert isinstance(engine, ChildEngine)
     engine.close()
     return dict(engine.facts.resolved)
 
@@ -88,6 +95,25 @@ def test_another_environment_or_device_has_another_server(launcher: Launcher) ->
     assert (plain["WORD"], worded["WORD"]) == (None, "hello")
     assert (plain["devices"], on_gpu["devices"]) == (None, "GPU-1")
     assert start(launcher, EngineSpec.create("org/a", env={"WORD": "hello"}))["server"] == worded["server"]
+
+
+def test_the_reference_has_a_server_of_its_own(launcher: Launcher) -> None:
+    vllm, told = start(launcher, EngineSpec.create("org/a")), []
+    engine = launcher.start(EngineSpec.create("org/a", backend="transformers"), {}, lambda doing, _: told.append(doing))
+    assert engine.facts.resolved["server"] != vllm["server"]
+    engine.close()
+    assert all("vLLM" not in doing for doing in told)
+
+
+def test_what_refuses_the_reference_is_transformers(launcher: Launcher) -> None:
+    with pytest.raises(EngineStartError, match="transformers refused a: refused"):
+        launcher.start(EngineSpec.create("org/a", backend="transformers", refuse=True), {}, quiet)
+
+
+def test_timestamps_cannot_be_switched_off(launcher: Launcher) -> None:
+    with pytest.raises(SpecError, match="disable_log_stats"):
+        launcher.start(EngineSpec.create("org/a", disable_log_stats=True), {}, quiet)
+    assert start(launcher, EngineSpec.create("org/a", disable_log_stats=False))
 
 
 def test_a_variable_of_the_spec_comes_before_that_of_the_device(launcher: Launcher) -> None:

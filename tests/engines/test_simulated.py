@@ -117,7 +117,7 @@ def test_scripted_failures() -> None:
     assert engine(fail="short").run(sent, Sampling()).requests[0].output_tokens == 3
 
 
-@pytest.mark.parametrize("script", [{"quantization": "awq"}, {"max_num_seqs": 0}, {"fail": "laod"}])
+@pytest.mark.parametrize("script", [{"max_model_length": 1}, {"max_num_seqs": 0}, {"fail": "laod"}])
 def test_a_script_that_cannot_be_meant_is_refused(script: dict[str, Any]) -> None:
     with pytest.raises(EngineStartError, match="the simulated engine refused m") as caught:
         engine(**script)

@@ -55,7 +55,8 @@ def test_auto_is_what_the_device_can_be_judged_by() -> None:
 def test_sets_are_what_they_say() -> None:
     assert resolve_gate(("cpu",), "cuda") == ("cpu_seconds",)
     assert {METRICS[name].kind for name in resolve_gate(("exact",), "cuda")} == {MetricClass.EXACT}
-    assert set(EXACT_METRICS) == {"engine_steps", "preemptions", "prefix_cache_hit_tokens", "kv_bytes_per_token"}
+    counters = {"engine_steps", "preemptions", "prefix_cache_hit_tokens"}
+    assert set(EXACT_METRICS) == {*counters, "weight_bytes", "kv_bytes_per_token"}
 
 
 @relaxed

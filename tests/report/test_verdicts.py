@@ -100,17 +100,21 @@ def test_an_outlook_names_slowdowns_and_margins_that_cannot_be_tested() -> None:
 
 FOUND = Comparison("output_throughput", Direction.HIGHER, 0.0953, 0.001, 5.0, 3, 0.005)
 
+WAY = "both resident"
+
 
 def test_a_claim_that_was_not_shown() -> None:
-    refuted = verdicts.claim_line(FOUND, Claim(ClaimOutcome.REFUTED, 2.0, 3), 110.0, 100.0)
+    refuted = verdicts.claim_line(FOUND, Claim(ClaimOutcome.REFUTED, 2.0, 3), 110.0, 100.0, WAY)
     assert refuted.splitlines() == [
         "REFUTED output throughput 110 tok/s against 100 tok/s: 1.1x [1.02, 1.18]",
-        "    (99 % CI, 3 rounds) · wanted at least 2x",
+        "    (99 % CI, 3 rounds) · wanted at least 2x · both resident",
     ]
-    unclear = verdicts.claim_line(FOUND, Claim(ClaimOutcome.INCONCLUSIVE, 1.05, 9), 110.0, 100.0)
+    unclear = verdicts.claim_line(FOUND, Claim(ClaimOutcome.INCONCLUSIVE, 1.05, 9), 110.0, 100.0, WAY)
     assert unclear.startswith("INCONCLUSIVE ")
     assert unclear.endswith("some 9 rounds would decide (--vllmperf-max-engines)")
-    never = verdicts.claim_line(replace(FOUND, rounds=1), Claim(ClaimOutcome.INCONCLUSIVE, 1.1, None), 110.0, 100.0)
+    never = verdicts.claim_line(
+        replace(FOUND, rounds=1), Claim(ClaimOutcome.INCONCLUSIVE, 1.1, None), 110.0, 100.0, WAY
+    )
     assert "(99 % CI, 1 round)" in never
     assert never.endswith("no number of rounds would decide: the claim is what was measured")
 

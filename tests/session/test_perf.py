@@ -16,7 +16,10 @@ from pytest_vllmperf.measure import MeasureSettings
 from pytest_vllmperf.options import DEFAULTS, Settings, Update
 from pytest_vllmperf.session import perf
 from pytest_vllmperf.session.leases import Leases
-from pytest_vllmperf.session.perf import PerfSession, Target
+from pytest_vllmperf.session.pair import Pair
+from pytest_vllmperf.session.perf import PerfSession
+from pytest_vllmperf.session.sharing import Sharing, Way
+from pytest_vllmperf.session.target import Target
 from pytest_vllmperf.spec import EngineSpec
 from pytest_vllmperf.workload import Workload
 
@@ -45,6 +48,10 @@ def session(tmp_path: Path, told: list[str], monkeypatch: pytest.MonkeyPatch) ->
 
 def simulated(model: str = "m", **script: Any) -> Target:
     return Target(EngineSpec.create(model, backend="simulated", **script))
+
+
+def pair(session: PerfSession, a: Target, b: Target, way: Way = Way.RESIDENT) -> Pair:
+    return Pair(session, Sharing(way, (a, b)), WORKLOAD, ONCE)
 
 
 def test_a_measurement_is_complete(session: PerfSession) -> None:
@@ -104,7 +111,7 @@ def test_an_engine_that_does_not_start_leaves_the_session_usable(session: PerfSe
 
 def test_two_engines_are_measured_in_turns(session: PerfSession) -> None:
     slow, fast = simulated(step_seconds=0.2), simulated(step_seconds=0.1)
-    a, b = session.measure_in_turns((slow, fast), WORKLOAD, ONCE)
+    a, b = pair(session, slow, fast).measure_round()
     assert session.pool.started == 2
     assert a.tpot.p50 == pytest.approx(2 * b.tpot.p50)
     assert [len(side.samples("tpot.p50")[0]) for side in (a, b)] == [2, 2]
@@ -113,7 +120,7 @@ def test_two_engines_are_measured_in_turns(session: PerfSession) -> None:
 def test_when_one_of_two_dies_both_are_replaced(session: PerfSession) -> None:
     good, bad = simulated(), simulated(fail="run")
     with pytest.raises(EngineDiedError):
-        session.measure_in_turns((good, bad), WORKLOAD, ONCE)
+        pair(session, good, bad).measure_round()
     session.measure(good, WORKLOAD, ONCE)
     assert session.pool.started == 3
 

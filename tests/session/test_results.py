@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pytest_vllmperf.baseline import BaselineStore, Changes, Entry
-from pytest_vllmperf.checks import CheckRecord
+from pytest_vllmperf.checks import CheckRecord, TestResults
 from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.metrics.records import EngineSamples, Environment, Session
 from pytest_vllmperf.session.results import ModuleTests, Results
@@ -63,15 +63,31 @@ def test_a_check_travels_whole_between_processes(verdict: Verdict | None) -> Non
 def test_what_is_ok_and_kept_is_appended(store: BaselineStore) -> None:
     store.write("h200", MODULE, Changes({"test_a": ENTRY, "test_b": ENTRY}))
     results = Results()
-    results.add([check("test_a", verdict=JUDGED, kept=True), check("test_b", verdict=JUDGED)], passed=True)
+    results.add(
+        TestResults(
+            checks=(
+                check("test_a", verdict=JUDGED, kept=True),
+                check("test_b", verdict=JUDGED),
+            )
+        ),
+        passed=True,
+    )
     results.write(store, prune=False)
     assert {name: len(e.sessions) for name, e in store.read("h200", MODULE).tests.items()} == {"test_a": 2, "test_b": 1}
 
 
 def test_only_what_passed_and_was_not_judged_is_recorded(store: BaselineStore) -> None:
     results = Results()
-    results.add([check("test_new"), check("test_judged", verdict=JUDGED)], passed=True)
-    results.add([check("test_failed")], passed=False)
+    results.add(
+        TestResults(
+            checks=(
+                check("test_new"),
+                check("test_judged", verdict=JUDGED),
+            )
+        ),
+        passed=True,
+    )
+    results.add(TestResults(checks=(check("test_failed"),)), passed=False)
     results.write(store, prune=False)
     assert stored(store) == {"test_new"}
     assert store.read("h200", MODULE).tests["test_new"] == ENTRY
@@ -81,7 +97,7 @@ def test_only_what_passed_and_was_not_judged_is_recorded(store: BaselineStore) -
 
 def test_nothing_to_record_writes_nothing(store: BaselineStore) -> None:
     results = Results()
-    results.add([check(verdict=JUDGED)], passed=True)
+    results.add(TestResults(checks=(check(verdict=JUDGED),)), passed=True)
     results.write(store, prune=True)
     assert results.written == []
     assert not store.root.exists()
@@ -89,7 +105,17 @@ def test_nothing_to_record_writes_nothing(store: BaselineStore) -> None:
 
 def test_each_profile_and_module_has_its_file(store: BaselineStore) -> None:
     results = Results()
-    results.add([check(), check("test_b"), check(profile="cpu"), check(module="test_top.py")], passed=True)
+    results.add(
+        TestResults(
+            checks=(
+                check(),
+                check("test_b"),
+                check(profile="cpu"),
+                check(module="test_top.py"),
+            )
+        ),
+        passed=True,
+    )
     results.write(store, prune=False)
     assert results.written == [
         store.path("h200", MODULE),
@@ -128,7 +154,7 @@ def test_an_update_takes_stale_entries_out(store: BaselineStore) -> None:
     for profile in ("h200", "rtx-4090"):
         store.write(profile, MODULE, Changes({"test_a": ENTRY, "test_gone": ENTRY, "test_skipped": ENTRY}))
     results = Results(modules=collected("test_a", "test_skipped"))
-    results.add([check("test_a")], passed=True)
+    results.add(TestResults(checks=(check("test_a"),)), passed=True)
     results.write(store, prune=True)
     assert stored(store) == {"test_a", "test_skipped"}
     assert results.pruned == ["test_gone"]
@@ -141,7 +167,7 @@ def test_stale_entries_stay(store: BaselineStore, reason: str) -> None:
     results = Results(modules=collected("test_a", whole=reason != "not whole"))
     if reason == "a failure in the module":
         results.failed_modules.add(MODULE)
-    results.add([check("test_a")], passed=True)
+    results.add(TestResults(checks=(check("test_a"),)), passed=True)
     results.write(store, prune=reason != "not asked to prune")
     assert stored(store) == {"test_a", "test_gone"}
     assert results.pruned == []
@@ -152,7 +178,16 @@ def test_a_file_that_cannot_be_written_ends_it_and_earlier_ones_are_whole(store:
     broken.parent.mkdir(parents=True)
     broken.write_text("{")
     results = Results()
-    results.add([check(module="test_a.py"), check(module="test_b.py"), check(module="test_c.py")], passed=True)
+    results.add(
+        TestResults(
+            checks=(
+                check(module="test_a.py"),
+                check(module="test_b.py"),
+                check(module="test_c.py"),
+            )
+        ),
+        passed=True,
+    )
     with pytest.raises(BaselineError, match=r"test_b\.json"):
         results.write(store, prune=False)
     assert results.written == [store.path("h200", "test_a.py")]

@@ -1,7 +1,7 @@
-"""The server process of one interpreter: imports vLLM once, never touches CUDA, forks a child per engine.
+"""The server process of one interpreter: imports a library once, never touches CUDA, forks a child per engine.
 
-Started as `python vllmperf_forkserver.py CONTROL_FD PARENT_PID`. The control socket carries one JSON object a
-packet. It ends, and every engine with it, when its parent does.
+Started as `python vllmperf_forkserver.py LIBRARY CONTROL_FD PARENT_PID`; the library is `vllm` or `transformers`.
+The control socket carries one JSON object a packet. It ends, and every engine with it, when its parent does.
 """
 
 from __future__ import annotations
@@ -38,22 +38,21 @@ PRELOAD = (
     "vllm.model_executor.layers.quantization.online.base",
     "compressed_tensors",
 )
+PRELOAD_TRANSFORMERS = ("torch", "accelerate", "transformers", "transformers.models.auto.modeling_auto")
 PRELOAD_CPU = ("vllm.v1.worker.cpu_worker", "vllm.v1.worker.cpu_model_runner")
 
 
-def import_vllm() -> dict[str, Any]:
-    """Import vLLM and what engines will need of it. Returns the event that tells how it went."""
+def import_library(name: str) -> dict[str, Any]:
+    """Import the library and what engines will need of it. Returns the event that tells how it went."""
     started = time.monotonic()
     cpu_version = vllmperf_cpu_build.prepare_environment()
-    if importlib.util.find_spec("vllm") is None:
-        return {"event": "failed", "kind": "not_installed", "message": "vLLM is not installed"}
+    if importlib.util.find_spec(name) is None:
+        return {"event": "failed", "kind": "not_installed", "message": f"{name} is not installed"}
     try:
-        if cpu_version is not None:
-            stub = vllmperf_cpu_build.metadata_stub(cpu_version)
-            sys.path += [stub] if stub else []
-        vllm = importlib.import_module("vllm")
-        vllm.LLM  # noqa: B018 - resolved on first use, which is the import that takes long
-        preload(PRELOAD + (PRELOAD_CPU if cpu_version is not None else ()))
+        if name == "vllm":
+            import_vllm(cpu_version)
+        else:
+            preload(PRELOAD_TRANSFORMERS, required=True)
     except BaseException as error:
         traceback.print_exc()
         return {"event": "failed", "kind": "broken", "message": f"{type(error).__name__}: {error}"}
@@ -62,12 +61,24 @@ def import_vllm() -> dict[str, Any]:
     return {"event": "ready", "import_seconds": time.monotonic() - started, "pid": os.getpid()}
 
 
-def preload(modules: tuple[str, ...]) -> None:
-    """Import what a version has of `modules`."""
+def import_vllm(cpu_version: str | None) -> None:
+    """Import vLLM, which is None or the version of its CPU build."""
+    if cpu_version is not None:
+        stub = vllmperf_cpu_build.metadata_stub(cpu_version)
+        sys.path += [stub] if stub else []
+    vllm = importlib.import_module("vllm")
+    vllm.LLM  # noqa: B018 - resolved on first use, which is the import that takes long
+    preload(PRELOAD + (PRELOAD_CPU if cpu_version is not None else ()))
+
+
+def preload(modules: tuple[str, ...], *, required: bool = False) -> None:
+    """Import `modules`; unless they are required, what a version has of them."""
     for module in modules:
         try:
             importlib.import_module(module)
         except Exception as error:
+            if required:
+                raise
             print(f"not preloaded: {module}: {error}", file=sys.stderr)
 
 
@@ -158,11 +169,11 @@ def run_engine(request: dict[str, Any], fds: list[int], server: int, control: so
 
 def main() -> None:
     """Import, tell how it went, serve."""
-    control = socket.socket(fileno=int(sys.argv[1]))
+    control = socket.socket(fileno=int(sys.argv[2]))
     control.set_inheritable(False)
-    parent = int(sys.argv[2])
+    parent = int(sys.argv[3])
     vllmperf_process.die_with_parent(parent)
-    event = import_vllm()
+    event = import_library(sys.argv[1])
     server = Server(control)
     server.tell(event)
     if event["event"] == "ready":

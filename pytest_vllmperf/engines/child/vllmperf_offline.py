@@ -1,6 +1,6 @@
 """The offline engine: `vllm.LLM` behind the line protocol.
 
-Operations: `load`, `run`, `reset_prefix_cache`, `shutdown`. Each is answered by `{"ok": …}` or `{"error": …}`.
+Operations: `load`, `run`, `reset_prefix_cache`, `sleep`, `wake_up`, `generate`, `score`, `render`, `shutdown`.
 """
 
 from __future__ import annotations
@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from typing import Any
 
 import vllmperf_cpu_build
 import vllmperf_process
+import vllmperf_prompts
+import vllmperf_weights
 
 EXTENSION = "vllmperf_worker.Probe"
 
@@ -66,13 +67,28 @@ class OfflineEngine:
         self.llm = vllm.LLM(model, **arguments)
         seconds = time.monotonic() - started
         self.llm.llm_engine.logger_manager.stat_loggers.append(self.counter)
-        return {**self.describe(), "load_seconds": seconds, "kv_cache_bytes": self.kv_cache_bytes(arguments)}
+        probed = self.probe(arguments)
+        return {**self.describe(), **probed, "load_seconds": seconds}
 
-    def kv_cache_bytes(self, arguments: dict[str, Any]) -> int | None:
-        """Bytes over all workers; None where the user's own worker extension took the place of ours."""
+    def probe(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """What only the workers know; unknown where the user's own worker extension took the place of ours."""
+        config = self.llm.llm_engine.vllm_config.model_config
+        told = {
+            "declared": vllmperf_weights.declared(config.hf_config),
+            "asked": arguments.get("quantization"),
+            "resolved": config.quantization,
+            "dummy": arguments.get("load_format") == "dummy",
+            "loaded_bytes": None,
+            "layers": [],
+        }
         if arguments["worker_extension_cls"] != EXTENSION:
-            return None
-        return sum(self.llm.collective_rpc("vllmperf_kv_cache_bytes")) or None
+            return {"kv_cache_bytes": None, "weights": told}
+        kv_cache = sum(self.llm.collective_rpc("vllmperf_kv_cache_bytes")) or None
+        workers = self.llm.collective_rpc("vllmperf_weights")
+        if all(worker["loaded_bytes"] is not None for worker in workers):
+            told["loaded_bytes"] = sum(worker["loaded_bytes"] for worker in workers)
+        told["layers"] = workers[0]["layers"]  # the ranks of one model hold alike
+        return {"kv_cache_bytes": kv_cache, "weights": told}
 
     def describe(self) -> dict[str, Any]:
         """Versions, sizes and what vLLM made of the arguments."""
@@ -82,7 +98,7 @@ class OfflineEngine:
 
         config = self.llm.llm_engine.vllm_config
         model, cache, scheduler = config.model_config, config.cache_config, config.scheduler_config
-        tokenizer = None if model.skip_tokenizer_init else self.llm.get_tokenizer()
+        tokenizer = self.tokenizer()
         vocab_size = model.get_vocab_size()
         device = current_platform.device_type
         return {
@@ -110,36 +126,27 @@ class OfflineEngine:
             },
         }
 
-    def prompt_token_ids(self, request: dict[str, Any]) -> list[int]:
-        """The request's prompt as tokens, through the model's own tokenizer and chat template."""
-        if "prompt_token_ids" in request:
-            return list(request["prompt_token_ids"])
-        if self.llm.llm_engine.vllm_config.model_config.skip_tokenizer_init:
-            raise ValueError("text and chat need the tokenizer, which skip_tokenizer_init=True leaves out")
-        tokenizer = self.llm.get_tokenizer()
-        if "prompt" in request:
-            return list(tokenizer.encode(request["prompt"]))
-        return list(
-            tokenizer.apply_chat_template(
-                request["messages"], tokenize=True, add_generation_prompt=True, return_dict=False
-            )
-        )
+    def tokenizer(self) -> Any:
+        """The model's own; None where it was left out."""
+        model = self.llm.llm_engine.vllm_config.model_config
+        return None if model.skip_tokenizer_init else self.llm.get_tokenizer()
+
+    def prompt(self, request: dict[str, Any], tokenizer: Any) -> list[int]:
+        """The request's token ids, refused where they do not fit."""
+        tokens = vllmperf_prompts.token_ids(request, tokenizer)
+        limit = self.llm.llm_engine.vllm_config.model_config.max_model_len
+        vllmperf_prompts.check_fit(request, tokens, limit)
+        return tokens
 
     def prepare(self, requests: list[dict[str, Any]], sampling: dict[str, Any]) -> list[tuple[str, Any, Any]]:
         """Tokens and sampling parameters of each request, refused whole when one does not fit."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        config = self.llm.llm_engine.vllm_config.model_config
+        config, tokenizer = self.llm.llm_engine.vllm_config.model_config, self.tokenizer()
         prepared = []
         for request in requests:
-            tokens = self.prompt_token_ids(request)
-            length = len(tokens) + request["output_tokens"]
-            if length > config.max_model_len:
-                raise ValueError(
-                    f"request {request['index']} takes {len(tokens)} prompt + {request['output_tokens']} output"
-                    f" tokens = {length}, more than max_model_len={config.max_model_len}"
-                )
+            tokens = self.prompt(request, tokenizer)
             parameters = SamplingParams(
                 max_tokens=request["output_tokens"],
                 detokenize=not config.skip_tokenizer_init,
@@ -158,7 +165,7 @@ class OfflineEngine:
         engine, limit = self.llm.llm_engine, concurrency or len(waiting)
         records: list[dict[str, Any] | None] = [None] * len(waiting)
         self.counter.clear()
-        cpu, started, running = cpu_seconds(), time.perf_counter(), 0
+        cpu, started, running = vllmperf_process.tree_cpu_seconds(), time.perf_counter(), 0
         while waiting or running:
             while waiting and running < limit:
                 engine.add_request(*waiting.pop())
@@ -171,8 +178,8 @@ class OfflineEngine:
         return {
             "requests": records,
             "busy_seconds": busy,
-            "cpu_seconds": cpu_seconds() - cpu,
-            "resident_bytes": resident_bytes(),
+            "cpu_seconds": vllmperf_process.tree_cpu_seconds() - cpu,
+            "resident_bytes": vllmperf_process.tree_resident_bytes(),
             "engine_steps": self.counter.engine_steps,
             "preemptions": self.counter.preemptions,
             "prefix_cache_hit_tokens": self.counter.hit_tokens,
@@ -182,6 +189,48 @@ class OfflineEngine:
     def reset_prefix_cache(self) -> bool:
         """Whether every block was free; vLLM declines while one is in use."""
         return bool(self.llm.reset_prefix_cache())
+
+    def sleep(self) -> None:
+        """Give the GPU's memory back: weights move to the host, the KV cache is forgotten (vLLM's level 1)."""
+        self.llm.sleep(level=1)
+
+    def wake_up(self) -> None:
+        """Take the memory again."""
+        self.llm.wake_up()
+
+    def generate(self, requests: list[dict[str, Any]]) -> dict[str, Any]:
+        """Greedy continuations of `output_tokens` each, past any end token."""
+        from vllm import SamplingParams
+
+        tokenizer = self.tokenizer()
+        prompts = [self.prompt(request, tokenizer) for request in requests]
+        parameters = [
+            SamplingParams(temperature=0.0, max_tokens=request["output_tokens"], ignore_eos=True, detokenize=False)
+            for request in requests
+        ]
+        made = self.llm.generate([{"prompt_token_ids": prompt} for prompt in prompts], parameters, use_tqdm=False)
+        return {"prompts": prompts, "outputs": [list(output.outputs[0].token_ids) for output in made]}
+
+    def score(self, sequences: list[list[int]]) -> list[dict[str, Any]]:
+        """Of each token but the first its log-probability after those before it, and the most probable token."""
+        from vllm import SamplingParams
+
+        # The token that has to be made fits behind every sequence: `generate` has made one less than fits.
+        parameters = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=1, detokenize=False)
+        made = self.llm.generate([{"prompt_token_ids": sequence} for sequence in sequences], parameters, use_tqdm=False)
+        scored = []
+        for sequence, output in zip(sequences, made, strict=True):
+            own, top = [], []
+            for token, candidates in zip(sequence[1:], output.prompt_logprobs[1:], strict=True):
+                own.append(candidates[token].logprob)
+                top.append(max(candidates, key=lambda name: candidates[name].logprob))
+            scored.append({"logprobs": own, "top": top})
+        return scored
+
+    def render(self, chats: list[list[dict[str, str]]], model: str | None = None) -> list[dict[str, Any]]:
+        """Chats as token ids, by this model's tokenizer or another's."""
+        tokenizer = self.tokenizer() if model is None else vllmperf_prompts.load_tokenizer(model)
+        return vllmperf_prompts.render(chats, tokenizer)
 
     def shutdown(self) -> None:
         """Stop vLLM's own processes; an engine core in this process ends with it, a second sooner."""
@@ -204,32 +253,6 @@ def request_record(output: Any) -> dict[str, Any]:
     }
 
 
-def cpu_seconds() -> float:
-    """User and system time so far: this process to the nanosecond, its descendants to the clock tick."""
-    below = vllmperf_process.descendants(os.getpid())
-    return time.process_time() + sum(map(vllmperf_process.cpu_seconds, below))
-
-
-def resident_bytes() -> int:
-    """Resident set of this process and its descendants."""
-    own = os.getpid()
-    return sum(map(vllmperf_process.resident_bytes, [own, *vllmperf_process.descendants(own)]))
-
-
-def serve(lines: Any) -> OfflineEngine:
-    """Answer operations until `shutdown`, or until the other side is gone.
-
-    Returns the engine, to be held until the process exits: taking vLLM's objects apart takes a second.
-    """
-    engine = OfflineEngine()
-    for message in lines:
-        operation = message.pop("op")
-        try:
-            answer = {"ok": getattr(engine, operation)(**message)}
-        except Exception as error:
-            traceback.print_exc()
-            answer = {"error": {"type": type(error).__name__, "message": str(error), "pid": os.getpid()}}
-        lines.send(answer)
-        if operation == "shutdown":
-            break
-    return engine
+def serve(lines: Any) -> Any:
+    """Answer operations until the end; see `vllmperf_process.serve`."""
+    return vllmperf_process.serve(OfflineEngine(), lines)

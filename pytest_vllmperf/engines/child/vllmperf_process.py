@@ -7,6 +7,8 @@ import ctypes
 import json
 import os
 import signal
+import time
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -54,6 +56,17 @@ def resident_bytes(pid: int) -> int:
     return 0
 
 
+def tree_cpu_seconds() -> float:
+    """User and system time so far: this process to the nanosecond, its descendants to the clock tick."""
+    return time.process_time() + sum(map(cpu_seconds, descendants(os.getpid())))
+
+
+def tree_resident_bytes() -> int:
+    """Resident set of this process and its descendants."""
+    own = os.getpid()
+    return sum(map(resident_bytes, [own, *descendants(own)]))
+
+
 class Lines:
     """The two ends of a pipe pair."""
 
@@ -85,3 +98,22 @@ class Lines:
                     pass
 
         os.register_at_fork(after_in_child=after_fork)
+
+
+def serve(engine: Any, lines: Lines) -> Any:
+    """Answer operations by the engine's methods until `shutdown`, or until the other side is gone.
+
+    Each is answered by `{"ok": …}` or `{"error": …}`. Returns the engine, to be held until the process exits: taking
+    an engine's objects apart takes a second.
+    """
+    for message in lines:
+        operation = message.pop("op")
+        try:
+            answer = {"ok": getattr(engine, operation)(**message)}
+        except Exception as error:
+            traceback.print_exc()
+            answer = {"error": {"type": type(error).__name__, "message": str(error), "pid": os.getpid()}}
+        lines.send(answer)
+        if operation == "shutdown":
+            break
+    return engine

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import vllmperf_cpu_build
+import vllmperf_weights
 
 if vllmperf_cpu_build.cpu_build_version() is not None:
     vllmperf_cpu_build.initialise_amx()
@@ -22,6 +23,14 @@ class Probe:
             storage = tensor.untyped_storage()
             storages[storage.data_ptr()] = storage.nbytes()
         return sum(storages.values())
+
+    def vllmperf_weights(self) -> dict[str, Any]:
+        """How this worker holds the model's weights; the bytes that loading took are vLLM's own count, on CUDA."""
+        runner = self.model_runner
+        return {
+            "loaded_bytes": getattr(runner, "model_memory_usage", None) or None,
+            "layers": vllmperf_weights.vllm_layers(runner.get_model()),
+        }
 
 
 def _tensors(value: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The offline engine's own side: what it makes of answers, refusals, silence and death. The child is scripted."""
+"""An engine's own side: what it makes of answers, refusals, silence and death. The child is scripted."""
 
 import os
 import signal
@@ -9,18 +9,19 @@ from typing import Any
 
 import pytest
 
-from pytest_vllmperf.engines.base import Sampling, Timeouts, run_result
+from pytest_vllmperf.engines.base import Continuations, RenderedChat, Sampling, Timeouts, TokenScores, run_result
+from pytest_vllmperf.engines.child_engine import ChildEngine, start_child
 from pytest_vllmperf.engines.forkserver import ForkServer
-from pytest_vllmperf.engines.offline import OfflineEngine, start_offline
+from pytest_vllmperf.engines.programs import PROGRAMS
 from pytest_vllmperf.errors import (
     EngineDiedError,
     EngineError,
     EngineStartError,
     EngineTimeoutError,
-    SpecError,
+    EngineUnsupportedError,
     WorkloadError,
 )
-from pytest_vllmperf.metrics.records import RequestRecord
+from pytest_vllmperf.metrics.records import RequestRecord, WeightLayers
 from pytest_vllmperf.spec import EngineSpec
 from pytest_vllmperf.workload import Request
 from tests.engines.conftest import LONG, wait_until_gone
@@ -33,6 +34,8 @@ FACTS = {
     "device": "cpu", "device_name": None, "max_model_len": 64, "vocab_size": 100, "special_token_ids": [0, 1],
     "prefix_caching": True, "kv_cache_tokens": 512, "kv_cache_bytes": 4096, "versions": {"vllm": "0"},
     "resolved": {"dtype": "float32"}, "load_seconds": 10.0,
+    "weights": {"declared": {}, "asked": None, "resolved": None, "dummy": False, "loaded_bytes": 5, "layers": [
+        {"method": "Plain", "quantized": False, "layers": 2, "weights": 8, "held_bytes": 16}]},
 }
 
 def run(message):
@@ -65,6 +68,10 @@ def serve(lines):
             lines.send({"ok": {"load": lambda: {**FACTS, "resolved": {"model": message["model"]}},
                                "run": lambda: run(message),
                                "reset_prefix_cache": lambda: script.get("reset", True),
+                               "generate": lambda: {"prompts": [[5]], "outputs": [[6, 7]]},
+                               "score": lambda: [{"logprobs": [-0.5], "top": [6]}],
+                               "render": lambda: [{"ids": [1], "tokens": [message["model"] or "own"]}],
+                               "sleep": lambda: None, "wake_up": lambda: None,
                                "shutdown": lambda: None}[op]()})
         if op == "shutdown":
             return
@@ -79,7 +86,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
     (modules / "vllm.py").write_text("LLM = None\n")
     (modules / "compressed_tensors.py").write_text("")
     (modules / "vllmperf_offline.py").write_text(CHILD)
-    opened = ForkServer(sys.executable, {"PYTHONPATH": str(modules)}, tmp_path_factory.mktemp("server"))
+    opened = ForkServer(sys.executable, "vllm", {"PYTHONPATH": str(modules)}, tmp_path_factory.mktemp("server"))
     opened.wait_ready(LONG, lambda _: None)
     opened.import_seconds = 2.5
     yield opened
@@ -89,13 +96,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
 class Starter:
     def __init__(self, server: ForkServer, folder: Path) -> None:
         self.server, self.folder = server, folder
-        self.engines: list[OfflineEngine] = []
+        self.engines: list[ChildEngine] = []
         self.told: list[str] = []
 
-    def __call__(self, *, timeouts: Timeouts | None = None, model: str = "org/model", **script: Any) -> OfflineEngine:
+    def __call__(self, *, timeouts: Timeouts | None = None, model: str = "org/model", **script: Any) -> ChildEngine:
         spec = EngineSpec.create("org/model", **script)
-        engine = start_offline(
+        engine = start_child(
             spec,
+            PROGRAMS["offline"],
             model,
             self.server,
             self.folder,
@@ -261,10 +269,43 @@ def test_kill_leaves_no_descriptor_open(start: Starter) -> None:
     wait_until_gone(engine.pid)
 
 
-def test_timestamps_cannot_be_switched_off(start: Starter) -> None:
-    with pytest.raises(SpecError, match="disable_log_stats"):
-        start(disable_log_stats=True)
-    assert start(disable_log_stats=False).facts.max_model_len == 64
+def test_what_it_says_is_told(start: Starter) -> None:
+    engine = start()
+    assert engine.generate(REQUESTS) == Continuations(prompts=((5,),), outputs=((6, 7),))
+    assert engine.score([[5, 6]]) == (TokenScores((-0.5,), (6,)),)
+    chat = [[{"role": "user", "content": "hello"}]]
+    assert engine.render(chat) == (RenderedChat((1,), ("own",)),)
+    assert engine.render(chat, "other") == (RenderedChat((1,), ("other",)),)
+
+
+@pytest.mark.parametrize("operation", ["sleep", "wake_up"])
+def test_it_sleeps_and_wakes(start: Starter, tmp_path: Path, operation: str) -> None:
+    engine = start()
+    getattr(engine, operation)()
+    (log,) = tmp_path.glob("engine-*.log")
+    assert f"{operation} None" in log.read_text()
+
+
+def test_how_the_weights_are_held_is_told(start: Starter) -> None:
+    weights = start().facts.weights
+    assert weights is not None
+    assert (weights.weight_bytes, weights.layers) == (5, (WeightLayers("Plain", False, 2, 8, 16),))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "The quantization method fp8 is not supported for the current GPU. Minimum capability: 89.",
+        "'_OpNamespace' '_C' object has no attribute 'cpu_gemm_wna16'",
+        "Failed to find a kernel that can implement the WNA16 linear layer",
+    ],
+)
+def test_what_a_build_or_device_cannot_run_is_told_apart(start: Starter, words: str) -> None:
+    with pytest.raises(EngineUnsupportedError, match=r"vLLM refused model: "):
+        start(act_load="RuntimeError", words=words)
+    engine = start(act_run="RuntimeError", words=words)
+    with pytest.raises(EngineUnsupportedError, match=r"^model: "):
+        engine.run(REQUESTS, Sampling())
 
 
 @pytest.mark.parametrize("model", ["/nowhere/model", "./nowhere", "../nowhere", "~/nowhere-at-all"])

@@ -1,0 +1,303 @@
+"""The reference engine: transformers' `AutoModelForCausalLM.generate` in static batches, behind the line protocol.
+
+Operations: `load`, `run`, `generate`, `score`, `render`, `shutdown`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import vllmperf_process
+import vllmperf_prompts
+import vllmperf_weights
+
+QUANTIZATIONS = ("bitsandbytes-nf4", "bitsandbytes-int8")
+BATCH_SIZE = 8
+
+
+class StepClock:
+    """A streamer: `generate` hands it the prompt first, then the new token of every row after each step."""
+
+    def __init__(self) -> None:
+        self.steps: list[float] = []
+        self.prompt_seen = False
+
+    def put(self, _: Any) -> None:
+        """Note the time; the tokens have just been copied to the host, so the device is done with the step."""
+        if self.prompt_seen:
+            self.steps.append(time.perf_counter())
+        self.prompt_seen = True
+
+    def end(self) -> None:
+        """Called by `generate` behind the last step."""
+
+
+class ReferenceEngine:
+    """One model of transformers."""
+
+    def __init__(self) -> None:
+        self.model: Any = None
+        self.tokenizer: Any = None
+        self.batch_size = BATCH_SIZE
+        self.max_model_len = 0
+        self.told: dict[str, Any] = {}
+
+    def load(self, model: str, engine_args: dict[str, Any]) -> dict[str, Any]:
+        """Load the model; what is not named here goes to `from_pretrained` untouched."""
+        import torch
+
+        library: Any = importlib.import_module("transformers")
+        arguments = dict(engine_args)
+        self.batch_size = whole_number("batch_size", arguments.pop("batch_size", BATCH_SIZE))
+        limit = arguments.pop("max_model_len", None)
+        asked = arguments.pop("quantization", None)
+        device = arguments.pop("device", None) or ("cuda" if torch.cuda.is_available() else "cpu")
+        dtype = arguments.pop("dtype", "auto")
+        if asked is not None:
+            arguments["quantization_config"] = bitsandbytes_config(asked, dtype)
+        started = time.monotonic()
+        self.model = library.AutoModelForCausalLM.from_pretrained(
+            model,
+            dtype=dtype,
+            device_map={"": device if device != "cuda" else 0},
+            trust_remote_code=arguments.pop("trust_remote_code", False),
+            **arguments,
+        ).eval()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        seconds = time.monotonic() - started
+        longest = getattr(self.model.config, "max_position_embeddings", None) or 2**31
+        self.max_model_len = min(longest, whole_number("max_model_len", limit)) if limit is not None else longest
+        self.tokenizer = find_tokenizer(model)
+        self.told = {"asked": asked, "load_seconds": seconds, "device": device}
+        return self.describe()
+
+    def describe(self) -> dict[str, Any]:
+        """Versions, sizes and what the arguments came to."""
+        import torch
+        import transformers
+
+        config, device = self.model.config, self.told["device"]
+        vocab_size = config.get_text_config().vocab_size
+        declared = vllmperf_weights.declared(config)
+        return {
+            "load_seconds": self.told["load_seconds"],
+            "device": device,
+            "device_name": torch.cuda.get_device_name() if device == "cuda" else None,
+            "max_model_len": self.max_model_len,
+            "vocab_size": vocab_size if self.tokenizer is None else min(vocab_size, len(self.tokenizer)),
+            "special_token_ids": [] if self.tokenizer is None else list(self.tokenizer.all_special_ids),
+            "prefix_caching": False,
+            "kv_cache_tokens": None,
+            "kv_cache_bytes": None,
+            "versions": {
+                "transformers": transformers.__version__,
+                "torch": str(torch.__version__),
+                "python": sys.version.split()[0],
+                **bitsandbytes_version(self.told["asked"]),
+            },
+            "resolved": {
+                "dtype": str(self.model.dtype).removeprefix("torch."),
+                "quantization": self.told["asked"] or declared.get("quant_method"),
+                "batch_size": self.batch_size,
+                "attention": getattr(config, "_attn_implementation", None),
+            },
+            "weights": {
+                "declared": declared,
+                "asked": self.told["asked"],
+                "resolved": declared.get("quant_method"),
+                "dummy": False,
+                "loaded_bytes": int(self.model.get_memory_footprint()),
+                "layers": vllmperf_weights.torch_layers(self.model),
+            },
+        }
+
+    def run(self, requests: list[dict[str, Any]], concurrency: int | None, sampling: dict[str, Any]) -> dict[str, Any]:
+        """Send all requests in static batches, in their order. Tokenizing is not timed.
+
+        A batch runs until its longest request is through; the next one starts then. Without a bound on concurrency
+        all requests are queued at once, otherwise a request is queued when its batch starts.
+        """
+        prompts = [self.prompt(request) for request in requests]
+        size = min(self.batch_size, concurrency or self.batch_size)
+        records: list[dict[str, Any]] = []
+        gaps: list[int] = []
+        steps = 0
+        cpu, started = vllmperf_process.tree_cpu_seconds(), time.perf_counter()
+        for first in range(0, len(requests), size):
+            batch, texts = requests[first : first + size], prompts[first : first + size]
+            begun = time.perf_counter()
+            outputs, clock = self.step_through(texts, [r["output_tokens"] for r in batch], sampling)
+            steps += len(clock.steps)
+            for tokens, text in zip(outputs, texts, strict=True):
+                stamps = clock.steps[: len(tokens)]
+                gaps += [round((b - a) * 1e9) for a, b in itertools.pairwise(stamps)]
+                records.append(
+                    {
+                        "prompt_tokens": len(text),
+                        "output_tokens": len(tokens),
+                        "cached_tokens": 0,
+                        "finish_reason": "stop" if tokens and tokens[-1] in self.end_tokens(sampling) else "length",
+                        "queued_ts": begun if concurrency else started,
+                        "scheduled_ts": begun,
+                        "first_token_ts": stamps[0],
+                        "last_token_ts": stamps[-1],
+                    }
+                )
+        return {
+            "requests": records,
+            "busy_seconds": time.perf_counter() - started,
+            "cpu_seconds": vllmperf_process.tree_cpu_seconds() - cpu,
+            "resident_bytes": vllmperf_process.tree_resident_bytes(),
+            "engine_steps": steps,
+            "preemptions": None,
+            "prefix_cache_hit_tokens": None,
+            "itl_ns": gaps,
+        }
+
+    def step_through(
+        self, prompts: list[list[int]], lengths: list[int], sampling: dict[str, Any]
+    ) -> tuple[list[list[int]], StepClock]:
+        """One static batch: the new tokens of each row, cut at its own length or end token, and when steps ended."""
+        import torch
+
+        library: Any = importlib.import_module("transformers")
+        width = max(map(len, prompts))
+        ids = torch.zeros((len(prompts), width), dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for row, prompt in enumerate(prompts):  # padded on the left: all rows go on at the same place
+            ids[row, width - len(prompt) :] = torch.tensor(prompt)
+            mask[row, width - len(prompt) :] = 1
+        temperature = sampling["temperature"]
+        chosen = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
+        ends, clock = self.end_tokens(sampling), StepClock()
+        torch.manual_seed(sampling["seed"])
+        with torch.inference_mode(), self.ending_at(ends):
+            made = self.model.generate(
+                ids.to(self.model.device),
+                attention_mask=mask.to(self.model.device),
+                generation_config=library.GenerationConfig(
+                    max_new_tokens=max(lengths), pad_token_id=0, eos_token_id=ends or None, **chosen
+                ),
+                streamer=clock,
+            )
+        rows = made[:, width:].tolist()
+        return [cut(row[:length], ends) for row, length in zip(rows, lengths, strict=True)], clock
+
+    @contextmanager
+    def ending_at(self, ends: list[int]) -> Iterator[None]:
+        """The model's own default end token would stop a request that is to go past it."""
+        own = self.model.generation_config.eos_token_id
+        self.model.generation_config.eos_token_id = ends or None
+        try:
+            yield
+        finally:
+            self.model.generation_config.eos_token_id = own
+
+    def end_tokens(self, sampling: dict[str, Any]) -> list[int]:
+        """The ids that end a request; none where it is to go on."""
+        own = self.model.generation_config.eos_token_id
+        if sampling["ignore_eos"] or own is None:
+            return []
+        return list(own) if isinstance(own, (list, tuple)) else [own]
+
+    def prompt(self, request: dict[str, Any]) -> list[int]:
+        """The request's token ids, refused where they do not fit."""
+        tokens = vllmperf_prompts.token_ids(request, self.tokenizer)
+        vllmperf_prompts.check_fit(request, tokens, self.max_model_len)
+        return tokens
+
+    def generate(self, requests: list[dict[str, Any]]) -> dict[str, Any]:
+        """Greedy continuations of `output_tokens` each, past any end token."""
+        greedy = {"temperature": 0.0, "seed": 0, "ignore_eos": True}
+        prompts = [self.prompt(request) for request in requests]
+        outputs = []
+        for prompt, request in zip(prompts, requests, strict=True):  # one by one: padding changes the rounding
+            outputs += self.step_through([prompt], [request["output_tokens"]], greedy)[0]
+        return {"prompts": prompts, "outputs": outputs}
+
+    def score(self, sequences: list[list[int]]) -> list[dict[str, Any]]:
+        """Of each token but the first its log-probability after those before it, and the most probable token."""
+        import torch
+
+        scored = []
+        for sequence in sequences:
+            ids = torch.tensor([sequence], device=self.model.device)
+            with torch.inference_mode():
+                logits = self.model(ids).logits[0, :-1].float()
+            probabilities = torch.log_softmax(logits, dim=-1)
+            own = probabilities.gather(1, ids[0, 1:, None])[:, 0]
+            scored.append({"logprobs": own.tolist(), "top": probabilities.argmax(dim=-1).tolist()})
+        return scored
+
+    def render(self, chats: list[list[dict[str, str]]], model: str | None = None) -> list[dict[str, Any]]:
+        """Chats as token ids, by this model's tokenizer or another's."""
+        tokenizer = self.tokenizer if model is None else vllmperf_prompts.load_tokenizer(model)
+        return vllmperf_prompts.render(chats, tokenizer)
+
+    def shutdown(self) -> None:
+        """The process ends, and its memory with it."""
+
+
+def whole_number(name: str, value: Any) -> int:
+    """`value` if it can count something."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name}={value!r} must be a whole number of at least 1")
+    return value
+
+
+def bitsandbytes_config(asked: str, dtype: Any) -> Any:
+    """NF4 with double quantization, as QLoRA has it, or LLM.int8()."""
+    import torch
+
+    library: Any = importlib.import_module("transformers")
+    if asked not in QUANTIZATIONS:
+        raise ValueError(f"quantization={asked!r} is not known to this backend; it has {', '.join(QUANTIZATIONS)}")
+    if asked == "bitsandbytes-int8":
+        return library.BitsAndBytesConfig(load_in_8bit=True)
+    compute = getattr(torch, dtype, None) if isinstance(dtype, str) else None
+    return library.BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute if isinstance(compute, torch.dtype) else torch.bfloat16,
+    )
+
+
+def bitsandbytes_version(asked: str | None) -> dict[str, str]:
+    """Its version, where it is used."""
+    if asked is None:
+        return {}
+    import bitsandbytes
+
+    return {"bitsandbytes": str(bitsandbytes.__version__)}
+
+
+def find_tokenizer(model: str) -> Any:
+    """The model's tokenizer; None where it has none, which suits prompts of token ids."""
+    try:
+        return vllmperf_prompts.load_tokenizer(model)
+    except (OSError, ValueError) as error:
+        print(f"no tokenizer: {error}", file=sys.stderr)
+        return None
+
+
+def cut(tokens: list[int], ends: list[int]) -> list[int]:
+    """A row up to its first end token, which counts."""
+    for place, token in enumerate(tokens):
+        if token in ends:
+            return tokens[: place + 1]
+    return tokens
+
+
+def serve(lines: Any) -> Any:
+    """Answer operations until the end; see `vllmperf_process.serve`."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    return vllmperf_process.serve(ReferenceEngine(), lines)

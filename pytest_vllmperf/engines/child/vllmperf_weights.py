@@ -1,0 +1,95 @@
+"""What the weights of a loaded model really are: by layer, how they are held and in how many bytes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def declared(config: Any) -> dict[str, Any]:
+    """The quantization that the model's own `config.json` tells of, as JSON; empty for none."""
+    found: Any = getattr(config, "quantization_config", None) or getattr(config, "compression_config", None)
+    found = found.to_dict() if hasattr(found, "to_dict") else found
+    return json.loads(json.dumps(found, default=str)) if isinstance(found, dict) else {}
+
+
+def vllm_layers(model: Any) -> list[dict[str, Any]]:
+    """The layers of a vLLM model that can be quantized, those of one kind together.
+
+    A linear layer's sizes are its own part of it under tensor parallelism. Of experts only the method is known here.
+    """
+    groups: dict[str, dict[str, Any]] = {}
+    for module in model.modules():
+        method = getattr(module, "quant_method", None)
+        if method is None:
+            continue
+        name = type(method).__name__
+        if hasattr(module, "input_size") and hasattr(module, "output_size"):
+            inputs = getattr(module, "input_size_per_partition", module.input_size)
+            outputs = getattr(module, "output_size_per_partition", module.output_size)
+            weights: int | None = int(inputs) * int(outputs)
+        elif "MoE" in name or "Experts" in name:
+            weights = None
+        else:
+            continue  # embeddings and attention have such a method too
+        quantized = not name.startswith("Unquantized")
+        size = held_bytes(module) if quantized else _plain_bytes(module, weights)
+        if size is not None and weights is not None and 8 * size < weights:
+            size = None  # less than a bit each: the scales are left, a kernel has packed the levels away
+        add(groups, _with_kernel(name, module, method), quantized, weights, size)
+    return list(groups.values())
+
+
+def torch_layers(model: Any) -> list[dict[str, Any]]:
+    """The linear layers of a torch model, those of one kind together; bitsandbytes' are subclasses of torch's."""
+    import torch
+
+    groups: dict[str, dict[str, Any]] = {}
+    output = model.get_output_embeddings()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear) and module is not output:
+            name, weights = type(module).__name__, module.in_features * module.out_features
+            held = held_bytes(module)
+            # Formats that transformers unpacks on the fly keep torch's own class, with fewer bytes in it.
+            packed = held is not None and held < weights * min(2, model.dtype.itemsize) * 0.9
+            add(groups, name, name != "Linear" or packed, weights, held)
+    return list(groups.values())
+
+
+def add(groups: dict[str, dict[str, Any]], method: str, quantized: bool, weights: int | None, size: int | None) -> None:
+    """Count one layer; a sum with an unknown part is unknown."""
+    group = groups.setdefault(
+        method, {"method": method, "quantized": quantized, "layers": 0, "weights": 0, "held_bytes": 0}
+    )
+    group["layers"] += 1
+    for key, value in (("weights", weights), ("held_bytes", size)):
+        group[key] = None if value is None or group[key] is None else group[key] + value
+
+
+def held_bytes(module: Any) -> int | None:
+    """Bytes of a layer's own parameters without the bias; None where a kernel has packed them away."""
+    total, largest = 0, 0
+    for name, parameter in module.named_parameters(recurse=False):
+        if name == "bias":
+            continue
+        try:
+            size = parameter.numel() * parameter.element_size()
+        except (RuntimeError, NotImplementedError):  # an opaque tensor of a kernel's own
+            return None
+        total += size
+        largest = max(largest, size)
+    return total if largest > 0 else None
+
+
+def _plain_bytes(module: Any, weights: int | None) -> int | None:
+    """Of a layer as it is: the element size stays known when the tensor itself has been packed away."""
+    weight = getattr(module, "weight", None)
+    return None if weight is None or weights is None else weights * int(weight.element_size())
+
+
+def _with_kernel(name: str, module: Any, method: Any) -> str:
+    """The method, with the scheme and the kernel that it chose where it has one."""
+    scheme = getattr(module, "scheme", None)
+    kernel = getattr(method, "kernel", None) or getattr(scheme, "kernel", None)
+    parts = [type(part).__name__ for part in (scheme, kernel) if part is not None]
+    return f"{name} ({', '.join(parts)})" if parts else name

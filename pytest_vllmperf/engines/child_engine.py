@@ -1,0 +1,302 @@
+"""An engine in a child process, forked from its interpreter's server process: vLLM, or the reference."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_vllmperf.engines import log
+from pytest_vllmperf.engines.base import (
+    Continuations,
+    Progress,
+    RenderedChat,
+    Sampling,
+    Timeouts,
+    TokenScores,
+    run_result,
+)
+from pytest_vllmperf.engines.channel import ChannelClosed, ChannelTimeout
+from pytest_vllmperf.engines.forkserver import Child, ForkServer
+from pytest_vllmperf.errors import (
+    EngineDiedError,
+    EngineError,
+    EngineStartError,
+    EngineTimeoutError,
+    EngineUnsupportedError,
+    WorkloadError,
+)
+from pytest_vllmperf.metrics.records import EngineFacts, RunResult, WeightFacts, WeightLayers
+from pytest_vllmperf.models.checkpoint import tensor_bytes
+from pytest_vllmperf.spec import EngineSpec
+from pytest_vllmperf.workload import Message, Request
+
+_EXIT_NEWS_S = 2.0
+# What vLLM, torch and bitsandbytes say of a format or kernel that a build or device does not have.
+_UNSUPPORTED = re.compile(
+    "not supported|unsupported|does not support|doesn't support|not implemented|minimum capability|compute capability"
+    "|_OpNamespace.* has no attribute|no kernel|failed to find a kernel|requires (a )?(gpu|cuda)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Program:
+    """What kind of engine a child runs.
+
+    Attributes:
+        library: what its server process imports.
+        script: the child's module.
+        name: the library for a person.
+    """
+
+    library: str
+    script: str
+    name: str
+
+
+class ChildEngine:
+    """A live engine process; satisfies the `Engine` protocol once `load` has returned."""
+
+    def __init__(
+        self, spec: EngineSpec, program: Program, server: ForkServer, child: Child, timeouts: Timeouts
+    ) -> None:
+        self.spec = spec
+        self.facts: EngineFacts
+        self._program = program
+        self._server = server
+        self._child = child
+        self._timeouts = timeouts
+        self._closed = False
+
+    @property
+    def pid(self) -> int:
+        """The process that holds the model, leader of the group that all of the engine's processes belong to."""
+        return self._child.pid
+
+    def load(self, model: str, progress: Progress) -> None:
+        """Have the child load the model and tell what came up.
+
+        Args:
+            model: the model's path or hub name, after built-in names have been resolved.
+            progress: told the phase of loading.
+
+        Raises:
+            EngineUnsupportedError: when the library says that this build or device cannot run it.
+            EngineStartError: in the library's own words when it refuses, else with its log's tail.
+        """
+        shown = lambda waited: progress(log.phase(log.read_end(self._child.log)), waited)  # noqa: E731
+        request = {"op": "load", "model": model, "engine_args": self.spec.args}
+        try:
+            answer = self._call(request, self._timeouts.start, shown)
+        except EngineTimeoutError as error:
+            raise EngineStartError(
+                f"{self.spec.name} was not up within {self._timeouts.start:g} s; raise vllmperf_start_timeout if it "
+                "needs longer",
+                error.log_tail,
+            ) from None
+        except EngineDiedError as error:
+            raise EngineStartError(str(error), error.log_tail) from None
+        if "error" in answer:
+            self.kill()
+            reason = _refusal(answer["error"])
+            kind = EngineUnsupportedError if _UNSUPPORTED.search(reason) else EngineStartError
+            raise kind(f"{self._program.name} refused {self.spec.name}: {reason}", self._log_tail())
+        declared, dtype = answer["ok"]["weights"]["declared"], answer["ok"]["resolved"].get("dtype")
+        told = {**answer["ok"], "stored_bytes": tensor_bytes(model, None if declared else dtype)}
+        self.facts = engine_facts(told, self._server.import_seconds, log.read_end(self._child.log))
+
+    def run(self, requests: Sequence[Request], sampling: Sampling) -> RunResult:
+        """Send the requests once and wait for all of them.
+
+        Raises:
+            WorkloadError: when a request does not fit the engine.
+            EngineDiedError: when the engine's process ends meanwhile.
+            EngineTimeoutError: when it takes longer than the operation's time-out; the engine is ended.
+        """
+        options = asdict(sampling)
+        message = {
+            "op": "run",
+            "requests": [request.to_wire() for request in requests],
+            "concurrency": options.pop("concurrency"),
+            "sampling": options,
+        }
+        return run_result(self._ask(message), requests)
+
+    def reset_prefix_cache(self) -> None:
+        """Forget the KV blocks of earlier prompts.
+
+        Raises:
+            EngineError: when vLLM declines, as it does while a block is in use.
+        """
+        if self._ask({"op": "reset_prefix_cache"}) is not True:
+            raise EngineError(f"{self.spec.name}: the prefix cache could not be reset; a block is still in use")
+
+    def sleep(self) -> None:
+        """Give the device's memory back until `wake_up`: vLLM's sleep mode, level 1."""
+        self._ask({"op": "sleep"})
+
+    def wake_up(self) -> None:
+        """Take the device's memory again."""
+        self._ask({"op": "wake_up"})
+
+    def generate(self, requests: Sequence[Request]) -> Continuations:
+        """Greedy continuations, past any end token.
+
+        Raises:
+            WorkloadError: when a request does not fit the engine.
+        """
+        answer = self._ask({"op": "generate", "requests": [request.to_wire() for request in requests]})
+        return Continuations(_tuples(answer["prompts"]), _tuples(answer["outputs"]))
+
+    def score(self, sequences: Sequence[Sequence[int]]) -> tuple[TokenScores, ...]:
+        """How probable each token of these sequences is after those before it."""
+        answer = self._ask({"op": "score", "sequences": [list(sequence) for sequence in sequences]})
+        return tuple(TokenScores(tuple(one["logprobs"]), tuple(one["top"])) for one in answer)
+
+    def render(self, chats: Sequence[Sequence[Message]], model: str | None = None) -> tuple[RenderedChat, ...]:
+        """Chats as token ids, through the tokenizer's chat template; by another model's tokenizer with `model`.
+
+        Raises:
+            WorkloadError: for a tokenizer without chat template.
+        """
+        listed = [[dict(message) for message in messages] for messages in chats]
+        answer = self._ask({"op": "render", "chats": listed, "model": model})
+        return tuple(RenderedChat(tuple(one["ids"]), tuple(one["tokens"])) for one in answer)
+
+    def _ask(self, message: dict[str, Any]) -> Any:
+        """One operation of a running engine, with what it refuses told as an error of ours."""
+        answer = self._call(message, self._timeouts.operation)
+        if "error" not in answer:
+            return answer["ok"]
+        reason = f"{self.spec.name}: {_refusal(answer['error'])}"
+        if answer["error"]["type"] == "ValueError":
+            raise WorkloadError(reason)
+        kind = EngineUnsupportedError if _UNSUPPORTED.search(reason) else EngineError
+        raise kind(reason, self._log_tail())
+
+    def close(self) -> None:
+        """Ask vLLM to stop, then make sure that all its processes are gone."""
+        if not self._closed:
+            with suppress(EngineError):  # it is ended below either way
+                self._call({"op": "shutdown"}, self._timeouts.shutdown)
+                self._server.wait_exit(self._child, self._timeouts.shutdown)
+        self.kill()
+
+    def kill(self) -> None:
+        """End the process group and wait until its leader has been reaped."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._child.exit_code is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._child.pid, signal.SIGKILL)
+            self._server.wait_exit(self._child, self._timeouts.shutdown)
+        self._child.channel.close()
+
+    def _call(
+        self, message: dict[str, Any], timeout: float, on_tick: Callable[[float], None] | None = None
+    ) -> dict[str, Any]:
+        """One operation and its answer, with what can go wrong on the way told as an engine's error."""
+        if self._closed:
+            raise EngineDiedError(f"{self.spec.name} has been stopped already")
+        try:
+            self._child.channel.send(message)
+            return self._child.channel.receive(timeout, on_tick)
+        except ChannelClosed:
+            self._server.wait_exit(self._child, _EXIT_NEWS_S)
+            how = _ending(self._child.exit_code)
+            self.kill()
+            raise EngineDiedError(
+                f"{self.spec.name}: the engine process {how} during {message['op']}", self._log_tail()
+            ) from None
+        except ChannelTimeout:
+            self.kill()
+            raise EngineTimeoutError(
+                f"{self.spec.name}: {message['op']} took longer than {timeout:g} s; the engine was ended "
+                "(vllmperf_operation_timeout)",
+                self._log_tail(),
+            ) from None
+        except BaseException:
+            self.kill()  # Ctrl-C: the answer will never be read, so the engine is of no more use
+            raise
+
+    def _log_tail(self) -> str:
+        return log.tail(self._child.log)
+
+
+def start_child(
+    spec: EngineSpec,
+    program: Program,
+    model: str,
+    server: ForkServer,
+    folder: Path,
+    timeouts: Timeouts,
+    progress: Progress,
+) -> ChildEngine:
+    """Start an engine process and load the model.
+
+    Args:
+        spec: what to run.
+        program: what the child runs.
+        model: the model's path or hub name, after built-in names have been resolved.
+        server: of the spec's interpreter and the program's library, ready.
+        folder: for the engine's log.
+        timeouts: start, operation and shutdown.
+        progress: told the phase of loading.
+
+    Raises:
+        EngineStartError: when it does not come up.
+    """
+    _check_model_path(model)
+    log_file = folder / f"engine-{spec.key}-{time.monotonic_ns()}.log"
+    child = server.fork(program.script, log_file)
+    engine = ChildEngine(spec, program, server, child, timeouts)
+    engine.load(model, progress)
+    return engine
+
+
+def _tuples(rows: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(row) for row in rows)
+
+
+def _check_model_path(model: str) -> None:
+    """Only what can be nothing but a path; everything else is vLLM's to find."""
+    if model.startswith(("/", "./", "../", "~")) and not Path(model).expanduser().exists():
+        raise EngineStartError(f"the model path {model} does not exist")
+
+
+def _refusal(error: dict[str, str]) -> str:
+    """VLLM's message in one line: of a pydantic report the reason alone."""
+    lines = [line.strip() for line in error["message"].splitlines() if line.strip()]
+    reasons = [line for line in lines if line.startswith(("Value error, ", "Assertion failed, "))]
+    chosen = reasons[0].split(", ", 1)[1] if reasons else " ".join(lines[:2])
+    return chosen.split(" [type=")[0] or error["type"]
+
+
+def _ending(exit_code: int | None) -> str:
+    if exit_code is None:
+        return "went away"
+    if exit_code < 0:
+        return f"was ended by {signal.Signals(-exit_code).name}"
+    return f"ended with exit code {exit_code}"
+
+
+def engine_facts(told: dict[str, Any], import_seconds: float, log_text: str) -> EngineFacts:
+    """What a child told of its engine, as a record."""
+    total = told.pop("load_seconds")
+    load_time = {"import": import_seconds, "total": total}
+    weights_seconds = log.weights_seconds(log_text)
+    if weights_seconds is not None:
+        load_time |= {"weights": weights_seconds, "rest": total - weights_seconds}
+    special = tuple(told.pop("special_token_ids"))
+    weights = told.pop("weights")
+    layers = tuple(WeightLayers(**layer) for layer in weights.pop("layers"))
+    facts = WeightFacts(**weights, layers=layers, stored_bytes=told.pop("stored_bytes"))
+    return EngineFacts(load_time=load_time, special_token_ids=special, weights=facts, **told)

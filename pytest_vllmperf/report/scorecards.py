@@ -1,0 +1,115 @@
+"""Scorecards as text: two tables for the terminal's 80 columns, one in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tabulate import tabulate
+
+from pytest_vllmperf.report import units
+from pytest_vllmperf.report.verdicts import folded, shorten
+from pytest_vllmperf.scorecard import Line, Scorecard
+
+Column = tuple[str, Callable[[Line], str]]
+"""A head, and what stands below it."""
+
+_NONE = "-"
+_NAME_WIDTH = 17
+_SPEED = (
+    ("req/s", "request_throughput"),
+    ("tok/s", "output_throughput"),
+    ("TTFT p50", "ttft.p50"),
+    ("TPOT p50", "tpot.p50"),
+)
+_MEMORY = (
+    ("weights", "weight_bytes"),
+    ("KV tokens", "kv_cache_tokens"),
+    ("device", "device_memory_used"),
+    ("load", "load_time"),
+)
+
+
+def terminal(card: Scorecard) -> list[str]:
+    """The card in two tables, what has to be said about it, and the speedups."""
+    speed = _table(card, [*_metrics(_SPEED), ("speedup", _speedup), ("agrees", _agreement)])
+    memory = _table(card, [*_metrics(_MEMORY), ("saved", _saved)])
+    between = [""] if speed and memory else []
+    return [*speed, *between, *memory, *_remarks(card)]
+
+
+def markdown(card: Scorecard) -> str:
+    """The card as one Markdown table, with the same words beneath; ends in a newline."""
+    columns = [
+        *_metrics(_MEMORY),
+        *_metrics(_SPEED),
+        ("speedup", _speedup_interval),
+        ("weights saved", _saved),
+        ("agreement", _agreement),
+    ]
+    remarks = [line for note in card.notes for line in ("", note)]
+    closing = ["", *_speedup_lines(card)]
+    title = f"# {card.name}: {card.profile}"
+    return "\n".join([title, "", *_table(card, columns, "github"), *remarks, *closing]).rstrip() + "\n"
+
+
+def _table(card: Scorecard, columns: Sequence[Column], style: str = "plain") -> list[str]:
+    """The columns in which any row has a value; no lines where there is none."""
+    cells = {head: [cell(line) for line in card.lines] for head, cell in columns}
+    known = {head: column for head, column in cells.items() if any(one != _NONE for one in column)}
+    if not known:
+        return []
+    plain = style == "plain"
+    names = [line.row.configuration for line in card.lines]
+    first = [shorten(name, _NAME_WIDTH) if plain else _escaped(name) for name in names]
+    heads = [shorten(card.name, _NAME_WIDTH) if plain else "configuration", *known]
+    rows = [list(row) for row in zip(first, *known.values(), strict=True)]
+    align = ["left", *("right" for _ in known)]
+    return tabulate(rows, heads, tablefmt=style, colalign=align, disable_numparse=True).splitlines()
+
+
+def _escaped(name: str) -> str:
+    """A bar would end a cell of Markdown."""
+    return name.replace("|", "\\|")
+
+
+def _metrics(columns: Sequence[tuple[str, str]]) -> list[Column]:
+    return [(head, _cell(metric)) for head, metric in columns]
+
+
+def _cell(metric: str) -> Callable[[Line], str]:
+    def cell(line: Line) -> str:
+        value = line.row.value(metric)
+        if value is None:
+            return _NONE
+        return units.value(metric, value).removesuffix(" tok/s").removesuffix(" req/s").removesuffix(" tokens")
+
+    return cell
+
+
+def _speedup(line: Line) -> str:
+    return _NONE if line.speedup is None else f"{line.speedup.ratio:.3g}x"
+
+
+def _speedup_interval(line: Line) -> str:
+    found = line.speedup
+    return _NONE if found is None else f"{found.ratio:.3g}x [{found.low:.3g}, {found.high:.3g}]"
+
+
+def _saved(line: Line) -> str:
+    return _NONE if line.saved is None else f"{line.saved:.0%}"
+
+
+def _agreement(line: Line) -> str:
+    return _NONE if line.agreement is None else f"{line.agreement:.0%}"
+
+
+def _remarks(card: Scorecard) -> list[str]:
+    return [part for note in (*card.notes, *_speedup_lines(card)) for part in folded(note)]
+
+
+def _speedup_lines(card: Scorecard) -> list[str]:
+    """What each configuration does to output throughput, fastest first."""
+    known = [(line.row.configuration, line.speedup) for line in card.lines if line.speedup is not None]
+    ordered = sorted(known, key=lambda one: -one[1].ratio)
+    told = [f"{name} {found.ratio:.3g}x [{found.low:.3g}, {found.high:.3g}]" for name, found in ordered]
+    return [f"output throughput over {card.baseline} (99 % CI): {', '.join(told)}"] if told else []

@@ -1,0 +1,164 @@
+"""Scorecards: configurations of one model side by side, each measured by a test of its own. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict
+
+from pytest_vllmperf import quality, stats
+from pytest_vllmperf.errors import SampleError
+from pytest_vllmperf.metrics.records import EngineSamples
+from pytest_vllmperf.metrics.table import METRICS
+from pytest_vllmperf.verdict import Comparison, compare
+
+SPEED = "output_throughput"
+# Two engines whose device memory differs by less hold "the same", for all that their weights differ.
+_SAME_MEMORY = 0.02
+
+
+class Row(BaseModel):
+    """One configuration, as its test measured it.
+
+    Attributes:
+        card: the scorecard that it belongs to.
+        configuration: its name there.
+        baseline: the configuration that the others are compared with.
+        engine: the engine, for a person.
+        profile: the kind of hardware.
+        workload: the workload as stored.
+        engines: what was measured on each engine start.
+        outputs: greedy continuations of the first requests, as token ids; the card compares them.
+        problems: why its measurement is void, in words; nothing is made of a void one.
+        takes_the_rest: whether the engine fills a share of the device with its KV cache, whatever the weights take.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    card: str
+    configuration: str
+    baseline: str
+    engine: str
+    profile: str
+    workload: dict[str, object]
+    engines: tuple[EngineSamples, ...]
+    outputs: tuple[tuple[int, ...], ...] = ()
+    problems: tuple[str, ...] = ()
+    takes_the_rest: bool = False
+
+    def value(self, metric: str) -> float | None:
+        """Median over engines of the median over iterations, in the unit of the table; None when not measured."""
+        measured = [values for engine in self.engines if (values := engine.values(metric))]
+        return stats.center(measured) if measured else None
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row beside the baseline's.
+
+    Attributes:
+        row: what was measured.
+        speedup: in output throughput over the baseline, with its 99 % interval; None for the baseline itself, without
+            one, or where nothing was measured.
+        saved: share of the baseline's weight bytes that it does without; None where either is unknown.
+        agreement: mean share of the baseline's greedy tokens before the first that differs; None where unknown.
+    """
+
+    row: Row
+    speedup: Comparison | None
+    saved: float | None
+    agreement: float | None
+
+
+@dataclass(frozen=True)
+class Scorecard:
+    """All rows of one card on one kind of hardware.
+
+    Attributes:
+        name: the card's.
+        profile: the kind of hardware.
+        baseline: the configuration that the others are compared with.
+        lines: in the order in which they were measured.
+        notes: what has to be said about them, in words.
+    """
+
+    name: str
+    profile: str
+    baseline: str
+    lines: tuple[Line, ...]
+    notes: tuple[str, ...]
+
+
+def scorecards(rows: Sequence[Row]) -> list[Scorecard]:
+    """The cards that these rows make, in the order of their first rows."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.card, row.profile), []).append(row)
+    return [_card(name, profile, group) for (name, profile), group in groups.items()]
+
+
+def _card(name: str, profile: str, rows: Sequence[Row]) -> Scorecard:
+    wanted = rows[0].baseline
+    baseline = next((row for row in rows if row.configuration == wanted), None)
+    lines = tuple(_line(row, baseline) for row in rows)
+    notes = [f"{row.configuration} is void: {'; '.join(row.problems)}" for row in rows if row.problems]
+    names = [row.configuration for row in rows]
+    notes += [f"several rows are called {name}" for name in dict.fromkeys(names) if names.count(name) > 1]
+    if baseline is None:
+        notes.append(f"{wanted}, the baseline of this card, was not measured: nothing is compared")
+    if len({str(row.workload.get("key")) for row in rows}) > 1:
+        notes.append("the rows were measured on different workloads: their ratios mean little")
+    if paradox := _paradox(rows):
+        notes.append(paradox)
+    return Scorecard(name, profile, wanted, lines, tuple(notes))
+
+
+def _line(row: Row, baseline: Row | None) -> Line:
+    if baseline is None or row is baseline or row.problems or baseline.problems:
+        return Line(row, None, None, None)
+    own, full = row.value("weight_bytes"), baseline.value("weight_bytes")
+    outputs = row.outputs if len(row.outputs) == len(baseline.outputs) else ()
+    return Line(
+        row=row,
+        speedup=_speedup(row, baseline),
+        saved=1 - own / full if own and full else None,
+        agreement=quality.greedy_agreement(outputs, baseline.outputs)
+        if all((outputs, *outputs, *baseline.outputs))
+        else None,
+    )
+
+
+def _speedup(row: Row, baseline: Row) -> Comparison | None:
+    """Engines in the order of their starts take the place of rounds; drift between two tests is not cancelled."""
+    count = min(len(row.engines), len(baseline.engines))
+    a, b = ([engine.values(SPEED) for engine in one.engines[:count]] for one in (row, baseline))
+    try:
+        return compare(SPEED, METRICS[SPEED].better, a, b) if all([*a, *b]) else None
+    except SampleError:
+        return None
+
+
+def _paradox(rows: Sequence[Row]) -> str | None:
+    """Why a smaller model uses as much device memory as a large one, where that is so."""
+    known = [
+        (row, weights, used)
+        for row in rows
+        if row.takes_the_rest
+        and not row.problems
+        and (weights := row.value("weight_bytes"))
+        and (used := row.value("device_memory_used"))
+    ]
+    if len(known) < 2:
+        return None
+    small, large = min(known, key=lambda one: one[1]), max(known, key=lambda one: one[1])
+    if small[1] > 0.8 * large[1] or abs(small[2] / large[2] - 1) > _SAME_MEMORY:
+        return None
+    grown = ""
+    if (many := small[0].value("kv_cache_tokens")) and (few := large[0].value("kv_cache_tokens")):
+        grown = f" Here it grew from {few:,.0f} to {many:,.0f} tokens, {many / few:.3g}x."
+    return (
+        f"{small[0].configuration} has {small[1] / large[1]:.0%} of the weights of {large[0].configuration} and uses "
+        "the same device memory: vLLM gives what the weights leave of gpu_memory_utilization to the KV cache. What a "
+        f"smaller model buys is capacity in tokens.{grown}"
+    )

@@ -1,0 +1,230 @@
+"""Scorecards as text and as files."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_vllmperf.errors import BaselineError
+from pytest_vllmperf.metrics.records import EngineSamples
+from pytest_vllmperf.report.files import write_scorecards
+from pytest_vllmperf.report.scorecards import markdown, terminal
+from pytest_vllmperf.scorecard import Row, Scorecard, scorecards
+
+GIB = 2**30
+LABELS = ("req/s", "tok/s", "TTFT p50", "TPOT p50", "speedup", "agrees", "weights", "KV tokens", "device", "load")
+
+
+def row(configuration: str, speed: float | None, *, weights: float | None = None, **changed: Any) -> Row:
+    samples = {} if speed is None else {
+        "request_throughput": [speed / 128] * 3,
+        "output_throughput": [speed] * 3,
+        "ttft.p50": [60 / speed] * 3,
+        "tpot.p50": [8 / speed] * 3,
+    }  # fmt: skip
+    once = {} if weights is None else {
+        "weight_bytes": weights * GIB,
+        "kv_cache_tokens": 1_000_000 - 16_000 * weights,
+        "device_memory_used": 126.5 * GIB,
+        "load_time": 12.5 + weights,
+    }  # fmt: skip
+    told: dict[str, Any] = {
+        "card": "Llama 3 8B",
+        "configuration": configuration,
+        "baseline": "bf16",
+        "engine": f"llama {configuration}",
+        "profile": "nvidia-h200",
+        "workload": {"key": "abc"},
+        "engines": (EngineSamples(discarded=0, iterations=3, samples=samples, once=once),),
+        "outputs": ((1, 2, 3, 4),),
+        "takes_the_rest": True,
+    }
+    return Row(**{**told, **changed})
+
+
+def card(*rows: Row) -> Scorecard:
+    (made,) = scorecards(rows)
+    return made
+
+
+FULL = card(
+    row("bf16", 4812.0, weights=14.96),
+    row("bitsandbytes-nf4", 2406.0, weights=5.3125, outputs=((1, 2, 3, 9),)),
+    row("awq-marlin", 9624.0, weights=5.3125, outputs=((1, 9, 3, 4),)),
+)
+
+
+def cells(line: str) -> list[str]:
+    """A table's line as its cells: columns are two spaces apart, a number and its unit one."""
+    return re.split(r" {2,}", line.strip())
+
+
+def table(lines: list[str], head: str) -> list[list[str]]:
+    """The table with that column, up to the first line behind it."""
+    start = next(number for number, line in enumerate(lines) if head in cells(line))
+    return [cells(line) for line in lines[start : start + 4]]
+
+
+def test_the_terminal_shows_speed_and_memory_in_two_tables() -> None:
+    lines = terminal(FULL)
+    assert table(lines, "tok/s") == [
+        ["Llama 3 8B", "req/s", "tok/s", "TTFT p50", "TPOT p50", "speedup", "agrees"],
+        ["bf16", "37.59", "4,812", "12.47 ms", "1.663 ms", "-", "-"],
+        ["bitsandbytes-nf4", "18.8", "2,406", "24.94 ms", "3.325 ms", "0.5x", "75%"],
+        ["awq-marlin", "75.19", "9,624", "6.234 ms", "831.3 us", "2x", "25%"],
+    ]
+    assert lines[4] == ""
+    assert table(lines, "weights") == [
+        ["Llama 3 8B", "weights", "KV tokens", "device", "load", "saved"],
+        ["bf16", "14.96 GiB", "760,640", "126.5 GiB", "27.46 s", "-"],
+        ["bitsandbytes-nf4", "5,440 MiB", "915,000", "126.5 GiB", "17.81 s", "64%"],
+        ["awq-marlin", "5,440 MiB", "915,000", "126.5 GiB", "17.81 s", "64%"],
+    ]
+
+
+def test_columns_are_aligned() -> None:
+    head, *rows = terminal(FULL)[:4]
+    assert {len(line) for line in (head, *rows)} == {len(head)}
+    assert all(line.startswith(("bf16 ", "bitsandbytes-nf4 ", "awq-marlin ")) for line in rows)
+
+
+def test_nothing_is_wider_than_80_columns_and_every_word_is_there() -> None:
+    lines = terminal(FULL)
+    assert max(map(len, lines)) <= 80
+    text = " ".join(line.strip() for line in lines)
+    assert len(FULL.notes) == 1
+    assert FULL.notes[0] in text
+
+
+def test_the_speedups_are_told_last_fastest_first_with_their_intervals() -> None:
+    text = " ".join(line.strip() for line in terminal(FULL))
+    found = [line.speedup for line in (FULL.lines[2], FULL.lines[1])]
+    told = [f"{one.ratio:.3g}x [{one.low:.3g}, {one.high:.3g}]" for one in found if one is not None]
+    assert told[0].startswith("2x [1.")
+    assert text.endswith(f"output throughput over bf16 (99 % CI): awq-marlin {told[0]}, bitsandbytes-nf4 {told[1]}")
+
+
+def test_without_a_comparison_no_speedups_are_told() -> None:
+    for text in ("\n".join(terminal(card(row("bf16", 100.0)))), markdown(card(row("bf16", 100.0)))):
+        assert "output throughput over" not in text
+
+
+def test_a_missing_value_is_a_dash() -> None:
+    lines = terminal(card(row("bf16", 100.0, weights=16), row("awq", None), row("gptq", 200.0, weights=4)))
+    assert table(lines, "tok/s")[2] == ["awq", "-", "-", "-", "-", "-", "100%"]
+    assert table(lines, "weights")[2] == ["awq", "-", "-", "-", "-", "-"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "shown"),
+    [
+        ([row("bf16", 100.0)], {"req/s", "tok/s", "TTFT p50", "TPOT p50"}),
+        ([row("bf16", None, weights=16)], {"weights", "KV tokens", "device", "load"}),
+        (
+            [row("bf16", 100.0), row("awq", 200.0, outputs=())],
+            {"req/s", "tok/s", "TTFT p50", "TPOT p50", "speedup"},
+        ),
+        (
+            [row("bf16", 100.0, weights=16), row("awq", 200.0)],
+            {*LABELS},
+        ),
+    ],
+)
+def test_a_column_in_which_nobody_has_a_value_is_left_out(rows: list[Row], shown: set[str]) -> None:
+    heads = {word for line in terminal(card(*rows)) for word in cells(line)}
+    assert heads & {*LABELS, "saved"} == shown
+    columns = {word.strip() for word in markdown(card(*rows)).splitlines()[2].split("|")} - {""}
+    renamed = {"agrees": "agreement", "saved": "weights saved"}
+    assert columns == {"configuration", *(renamed.get(word, word) for word in shown)}
+
+
+def test_markdown_is_one_table_with_the_same_words() -> None:
+    lines = markdown(FULL).splitlines()
+    assert lines[:2] == ["# Llama 3 8B: nvidia-h200", ""]
+    made = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:7]]
+    found = FULL.lines[1].speedup
+    assert found is not None
+    interval = f"0.5x [{found.low:.3g}, {found.high:.3g}]"
+    assert made[0] == [
+        "configuration", "weights", "KV tokens", "device", "load",
+        "req/s", "tok/s", "TTFT p50", "TPOT p50", "speedup", "weights saved", "agreement",
+    ]  # fmt: skip
+    assert all(re.fullmatch(":?-+:?", cell) for cell in made[1])
+    assert made[3] == [
+        "bitsandbytes-nf4", "5,440 MiB", "915,000", "126.5 GiB", "17.81 s",
+        "18.8", "2,406", "24.94 ms", "3.325 ms", interval, "64%", "75%",
+    ]  # fmt: skip
+    assert lines[7:9] == ["", FULL.notes[0]]
+    assert lines[9] == ""
+    assert lines[10].startswith("output throughput over bf16 (99 % CI): awq-marlin 2x [")
+    assert len(lines) == 11
+
+
+@pytest.mark.parametrize("one", [FULL, card(row("bf16", 100.0)), card(row("awq", 100.0))])
+def test_markdown_ends_in_one_newline(one: Scorecard) -> None:
+    assert markdown(one).endswith("\n")
+    assert not markdown(one).endswith("\n\n")
+
+
+def test_each_card_is_written_for_people_and_for_programs(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "cards"
+    other = card(row("bf16", 100.0, card="Qwen", profile="cpu"))
+    written = write_scorecards([FULL, other], folder)
+    names = ["llama-3-8b-nvidia-h200.md", "llama-3-8b-nvidia-h200.json", "qwen-cpu.md", "qwen-cpu.json"]
+    assert written == [folder / name for name in names]
+    assert sorted(folder.iterdir()) == sorted(written)
+    assert written[0].read_text(encoding="utf-8") == markdown(FULL)
+    stored = json.loads(written[1].read_text(encoding="utf-8"))
+    assert {name: stored[name] for name in ("name", "profile", "baseline")} == {
+        "name": "Llama 3 8B", "profile": "nvidia-h200", "baseline": "bf16"
+    }  # fmt: skip
+    assert [Row.model_validate(one) for one in stored["rows"]] == [line.row for line in FULL.lines]
+
+
+def test_an_older_card_is_replaced(tmp_path: Path) -> None:
+    write_scorecards([card(row("bf16", 100.0))], tmp_path)
+    written = write_scorecards([FULL], tmp_path)
+    assert written[0].read_text(encoding="utf-8") == markdown(FULL)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_nothing_to_write_or_nowhere_to_writes_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "cards"
+    assert write_scorecards([], folder) == []
+    assert not folder.exists()
+    assert write_scorecards([FULL], None) == []
+
+
+def test_a_folder_that_is_a_file_is_an_error_and_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "cards"
+    folder.write_text("mine")
+    with pytest.raises(BaselineError, match=r"cards: the scorecard could not be written: File exists"):
+        write_scorecards([FULL], folder)
+    assert folder.read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_file_that_cannot_be_replaced_is_an_error_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    taken = tmp_path / "llama-3-8b-nvidia-h200.md"
+    taken.mkdir()
+    with pytest.raises(BaselineError, match="the scorecard could not be written: Is a directory"):
+        write_scorecards([FULL], tmp_path)
+    assert list(tmp_path.iterdir()) == [taken]
+
+
+def test_a_full_disk_is_an_error_and_leaves_the_older_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_scorecards([FULL], tmp_path)
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+
+    def half(path: Path, text: str, encoding: str) -> int:
+        path.write_bytes(text[:20].encode(encoding))
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", half)
+    with pytest.raises(BaselineError, match=f"^{re.escape(str(tmp_path))}: .* written: No space left on device$"):
+        write_scorecards([card(row("bf16", 100.0))], tmp_path)
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
