@@ -63,10 +63,10 @@ def test_the_table(project: Project) -> None:
         "half            80      400       10 ms       10 ms         2x       60%",
         "fast           160      800        5 ms        5 ms         4x      100%",
         "",
-        "formats      weights    KV tokens    device    load    saved",
-        "full         2,000 B       65,536         -     1 s        -",
-        "half         1,000 B       65,536         -     1 s      50%",
-        "fast           500 B       65,536         -     1 s      75%",
+        "formats      weights    KV tokens    load    saved",
+        "full         2,000 B       65,536     1 s        -",
+        "half         1,000 B       65,536     1 s      50%",
+        "fast           500 B       65,536     1 s      75%",
         "output throughput over full (99 % CI): fast 4x [3.63, 4.41], half 2x [1.81,",
         "    2.21]",
     ]
@@ -97,7 +97,7 @@ def test_unknown_weights_save_nothing(project: Project) -> None:
     memory = _tables(project.run("--vllmperf"))[1]
     assert memory["full"][0] == "-"
     assert memory["half"][:2] == ["1,000", "B"]
-    assert memory["half"][-1] == "-"
+    assert memory["formats"] == ["weights", "KV", "tokens", "load"]
 
 
 def test_a_row_that_is_slower_has_a_speedup_below_one(project: Project) -> None:
@@ -172,8 +172,8 @@ def test_a_card_without_its_baseline_says_so(project: Project, workers: list[str
     result.assert_outcomes(passed=2)
     speed, memory = _tables(result)
     assert set(speed) >= {"formats", "half", "fast"}
-    assert speed["half"][-2:] == ["-", "-"]
-    assert memory["half"][-1] == "-"
+    assert speed["formats"][-2:] == ["TPOT", "p50"]
+    assert memory["formats"][-1] == "load"
     result.stdout.fnmatch_lines(["full, the baseline of this card, was not measured: nothing is compared"])
     assert "output throughput over" not in result.stdout.str()
 
@@ -218,7 +218,7 @@ def test_a_row_that_was_not_checked_has_one_engine(project: Project) -> None:
         ("'formats', 'full'", "takes one name, got 2"),
         ("7, baseline='full'", "name=7 must be a word or a few"),
         ("' ', baseline='full'", "name=' ' must be a word or a few"),
-        ("'formats'", "'baseline'"),
+        ("'formats'", "needs baseline="),
         ("'formats', baseline=None", "baseline=None must be a word or a few"),
         ("'formats', baseline='full', configuration=4", "configuration=4 must be a word or a few"),
         ("'formats', baseline='full', speed=3", "'speed'"),
@@ -240,5 +240,5 @@ def test_a_wrong_marker_under_xdist_fails_its_own_test(project: Project) -> None
     project.perf_tests("test_right", module="test_other.py", check="")
     result = project.run("--vllmperf", "-n", "2")
     result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines(["test_chat.py::test_wrong: @pytest.mark.scorecard: *'baseline'*"])
+    result.stdout.fnmatch_lines(["test_chat.py::test_wrong: @pytest.mark.scorecard: needs baseline=*"])
     result.stdout.no_fnmatch_line("*armed.py*")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -79,9 +80,30 @@ def test_one_gpu_in_common_is_shared() -> None:
     assert share((target("unknown", GPU, OTHER), target("small", OTHER)), WEIGHTS, None).way is Way.SLEEP
 
 
-def test_the_memory_of_all_gpus_counts() -> None:
-    both = (target("large", GPU, OTHER), target("large", GPU, OTHER))
-    assert share(both, WEIGHTS, None).split == SHARE
+def test_several_gpus_hold_a_model_that_is_split_over_them() -> None:
+    """vLLM's share is of each GPU, so two of them hold no more of an engine that runs on one."""
+    split = target("large", GPU, OTHER, tensor_parallel_size=2)
+    assert share((split, replace(split, spec=split.spec.with_args(dtype="float16"))), WEIGHTS, None).split == SHARE
+    whole = target("large", GPU, OTHER)
+    assert share((whole, whole), WEIGHTS, None).way is Way.SLEEP
+
+
+@pytest.mark.parametrize(
+    ("args", "way"),
+    [
+        ({"kv_cache_memory_bytes": None, "gpu_memory_utilization": None}, Way.RESIDENT),  # said nothing
+        ({"kv_cache_memory_bytes": "4GiB"}, Way.SLEEP),  # vLLM's to refuse
+        ({"gpu_memory_utilization": "0.4"}, Way.SLEEP),
+    ],
+)
+def test_arguments_that_say_nothing_of_memory(args: dict[str, Any], way: Way) -> None:
+    both = (target("small", GPU, **args), target("small", GPU, dtype="float16", **args))
+    assert share(both, WEIGHTS, None).way is way
+
+
+def test_bytes_of_a_cache_beside_unknown_weights_may_be_too_many() -> None:
+    both = (target("unknown", GPU, kv_cache_memory_bytes=70 * 2**30, gpu_memory_utilization=0.1), target("small", GPU))
+    assert share(both, WEIGHTS, None).way is Way.SLEEP
 
 
 @pytest.mark.parametrize(("theirs", "resident"), [(0.35, True), (0.36, False)])

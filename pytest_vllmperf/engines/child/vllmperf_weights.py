@@ -24,6 +24,8 @@ def vllm_layers(model: Any) -> list[dict[str, Any]]:
         if method is None:
             continue
         name = type(method).__name__
+        if "Embedding" in name:
+            continue  # tokens in, logits out: no format quantizes them by default
         if hasattr(module, "input_size") and hasattr(module, "output_size"):
             inputs = getattr(module, "input_size_per_partition", module.input_size)
             outputs = getattr(module, "output_size_per_partition", module.output_size)

@@ -1,0 +1,46 @@
+"""Two versions of vLLM in two environments, compared in one test. nox makes the second environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pytest_vllmperf.comparison import EngineComparison
+from pytest_vllmperf.measure import MeasureSettings
+from pytest_vllmperf.options import DEFAULTS, Settings, Update
+from pytest_vllmperf.session.pair import Pair
+from pytest_vllmperf.session.perf import PerfSession
+from pytest_vllmperf.session.sharing import Way, share
+from pytest_vllmperf.session.target import Target
+from pytest_vllmperf.spec import EngineSpec
+from pytest_vllmperf.workload import Workload
+
+from .conftest import MODEL, TINY
+
+OTHER = os.environ.get("VLLMPERF_OTHER_PYTHON", "")
+WORK = Workload.synthetic(requests=8, input_tokens=32, output_tokens=16)
+pytestmark = pytest.mark.skipif(not OTHER, reason="VLLMPERF_OTHER_PYTHON names no interpreter with another vLLM")
+
+
+@pytest.fixture(scope="module")
+def perf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PerfSession]:
+    folder: Path = tmp_path_factory.mktemp("versions")
+    opened = PerfSession(Settings(Update.NONE, folder, DEFAULTS, 600.0, 300.0), lambda doing, waited: None)
+    yield opened
+    opened.close()
+
+
+def test_two_versions_are_compared(perf: PerfSession) -> None:
+    targets = (Target(EngineSpec.create(MODEL, **TINY)), Target(EngineSpec.create(MODEL, python=OTHER, **TINY)))
+    sharing = share(targets, perf.weight_bytes(targets), None)
+    pair = Pair(perf, sharing, WORK, MeasureSettings(warmup=1, iterations=2))
+    compared = EngineComparison(pair, max_rounds=1, max_time=0)
+    versions = [side.environment.soft["version of vllm"] for side in (compared.a, compared.b)]
+    assert versions[0] != versions[1]
+    assert compared.way == Way.RESIDENT.value
+    assert 0.1 < compared.speedup().ratio < 10
+    compared.assert_same_quality(tokens=8, agreement=1, logprob_difference=1e-3, top1_agreement=1)
+    compared.assert_same_chat_template([[{"role": "user", "content": "hello"}]])
