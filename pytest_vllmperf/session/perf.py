@@ -45,7 +45,7 @@ class PerfSession:
         self._launcher = Launcher(Timeouts(start=settings.start_timeout, operation=settings.operation_timeout))
         self._targets: dict[Key, Target] = {}
         self._cold: dict[Key, bool] = {}
-        self._awake: set[Key] = set()
+        self._asleep: set[Key] = set()
         self.pool = EnginePool(self._start)
 
     @cached_property
@@ -114,13 +114,14 @@ class PerfSession:
         keys = [target.key for target in targets]
         self._targets.update(zip(keys, targets, strict=True))
         try:
-            if asleep:
-                for count, key in enumerate(keys, start=1):
-                    if key not in self.pool:
-                        self._sleep_all(keys[: count - 1])
-                        self.pool.get(keys[:count])
-                        self._awake.add(key)
-            yield self.pool.get(keys)
+            for count, key in enumerate(keys, start=1):
+                if asleep and key not in self.pool:
+                    self._sleep_all(keys[: count - 1])
+                    self.pool.get(keys[:count])
+            running = self.pool.get(keys)
+            if not asleep:  # an earlier comparison may have left one of them so
+                self._wake_all(keys)
+            yield running
         except WorkloadError:
             raise
         except BaseException:
@@ -130,24 +131,29 @@ class PerfSession:
     def wake(self, targets: Sequence[Target], side: int) -> None:
         """Have one of these engines hold the device, where they cannot all; does nothing for others."""
         keys = [target.key for target in targets]
-        if not self._awake & set(keys) or keys[side] in self._awake:
-            return
-        self._sleep_all(keys)
-        self.pool.get(keys)[side].wake_up()
-        self._awake.add(keys[side])
+        if keys[side] in self._asleep:
+            self._sleep_all(keys)
+            self.pool.get(keys)[side].wake_up()
+            self._asleep.discard(keys[side])
 
     def _sleep_all(self, keys: Sequence[Key]) -> None:
         for key, engine in zip(keys, self.pool.get(keys), strict=True):
-            if key in self._awake:
+            if key not in self._asleep:
                 engine.sleep()
-                self._awake.discard(key)
+                self._asleep.add(key)
+
+    def _wake_all(self, keys: Sequence[Key]) -> None:
+        for key, engine in zip(keys, self.pool.get(keys), strict=True):
+            if key in self._asleep:
+                engine.wake_up()
+                self._asleep.discard(key)
 
     def _start(self, key: Key) -> Engine:
         target = self._targets[key]
         if target.spec.backend != "simulated":
             self._leases.acquire(key[1] or ("cpu",), self._progress)
         self._cold[key] = key not in self._cold
-        self._awake.discard(key)
+        self._asleep.discard(key)
         env = {"CUDA_VISIBLE_DEVICES": ",".join(key[1])} if target.gpus else {}
         name = target.spec.name
         return self._launcher.start(target.spec, env, lambda doing, waited: self._progress(f"{name}: {doing}", waited))

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+Groups = dict[tuple[str, bool], dict[str, Any]]
+"""Layers by method and by whether that quantizes them: one class of torch's may hold both kinds."""
+
 
 def declared(config: Any) -> dict[str, Any]:
     """The quantization that the model's own `config.json` tells of, as JSON; empty for none."""
@@ -18,7 +21,7 @@ def vllm_layers(model: Any) -> list[dict[str, Any]]:
 
     A linear layer's sizes are its own part of it under tensor parallelism. Of experts only the method is known here.
     """
-    groups: dict[str, dict[str, Any]] = {}
+    groups: Groups = {}
     for module in model.modules():
         method = getattr(module, "quant_method", None)
         if method is None:
@@ -46,7 +49,7 @@ def torch_layers(model: Any) -> list[dict[str, Any]]:
     """The linear layers of a torch model, those of one kind together; bitsandbytes' are subclasses of torch's."""
     import torch
 
-    groups: dict[str, dict[str, Any]] = {}
+    groups: Groups = {}
     output = model.get_output_embeddings()
     for module in model.modules():
         if isinstance(module, torch.nn.Linear) and module is not output:
@@ -58,10 +61,10 @@ def torch_layers(model: Any) -> list[dict[str, Any]]:
     return list(groups.values())
 
 
-def add(groups: dict[str, dict[str, Any]], method: str, quantized: bool, weights: int | None, size: int | None) -> None:
+def add(groups: Groups, method: str, quantized: bool, weights: int | None, size: int | None) -> None:
     """Count one layer; a sum with an unknown part is unknown."""
     group = groups.setdefault(
-        method, {"method": method, "quantized": quantized, "layers": 0, "weights": 0, "held_bytes": 0}
+        (method, quantized), {"method": method, "quantized": quantized, "layers": 0, "weights": 0, "held_bytes": 0}
     )
     group["layers"] += 1
     for key, value in (("weights", weights), ("held_bytes", size)):
