@@ -1,4 +1,4 @@
-"""Everything this project runs: `nox -s demo`, `tests`, `studies`, `lint`, `bench`, `simulate`, `pytests`, `minimums`."""
+"""All that this project runs: `nox -s demo`, `tests`, `studies`, `lint`, `bench`, `simulate`, `pytests`, `minimums`."""
 
 from __future__ import annotations
 

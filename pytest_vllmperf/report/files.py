@@ -81,7 +81,9 @@ def read_rows(path: Path) -> tuple[Row, ...]:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise BaselineError(f"{path}: no scorecard's JSON file: {f'{where}: ' if where else ''}{first['msg']}") from None
+        raise BaselineError(
+            f"{path}: no scorecard's JSON file: {f'{where}: ' if where else ''}{first['msg']}"
+        ) from None
     except SampleError as error:
         raise BaselineError(f"{path}: {error}") from None
     return rows

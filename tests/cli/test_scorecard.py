@@ -65,7 +65,10 @@ def test_another_kind_of_hardware_makes_another_card(tmp_path: Path, capsys: Cap
     files = [written(tmp_path / name, row("full", 1000, profile=name)) for name in ("nvidia-h200", "nvidia-rtx-4090")]
     assert merge(*files) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line for line in lines if line.startswith("formats: ")] == ["formats: nvidia-h200", "formats: nvidia-rtx-4090"]
+    assert [line for line in lines if line.startswith("formats: ")] == [
+        "formats: nvidia-h200",
+        "formats: nvidia-rtx-4090",
+    ]
 
 
 def test_the_card_is_written_and_can_be_merged_again(tmp_path: Path, capsys: Capture) -> None:

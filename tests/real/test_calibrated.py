@@ -43,12 +43,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def quantize(folder: Path, scheme: str) -> subprocess.CompletedProcess[str]:
+def quantize(folder: Path, scheme: str, samples: int) -> subprocess.CompletedProcess[str]:
+    """One thread: with two, llm-compressor's small matrices cost ten times as much beside a busy neighbour."""
     program = "import sys; from pytest_vllmperf.cli import main; sys.exit(main())"
     arguments = ["quantize", models.resolve(MODEL), "--scheme", scheme, "--calibration", "prompts.jsonl"]
     return subprocess.run(
-        [PYTHON, "-c", program, *arguments, "--samples", str(SAMPLES), "--output", scheme],
-        cwd=folder, capture_output=True, text=True, check=False,
+        [PYTHON, "-c", program, *arguments, "--samples", str(samples), "--output", scheme],
+        cwd=folder, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 
 
@@ -76,7 +77,7 @@ def quality(launcher: Launcher, start: Callable[..., Engine], model: str) -> Qua
 def test_calibrated_weights_stay_closer_to_the_original_than_rounded_ones(
     launcher: Launcher, start: Callable[..., Engine], folder: Path
 ) -> None:
-    done = quantize(folder, "gptq")
+    done = quantize(folder, "gptq", SAMPLES)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "gptq"
     assert json.loads((folder / "gptq" / "config.json").read_text())["quantization_config"]["quant_method"]
@@ -88,7 +89,7 @@ def test_calibrated_weights_stay_closer_to_the_original_than_rounded_ones(
 
 def test_what_awq_makes_loads_in_vllm(start: Callable[..., Engine], folder: Path) -> None:
     """On random weights its scaling buys no accuracy; that is for models that were trained."""
-    done = quantize(folder, "awq")
+    done = quantize(folder, "awq", 8)
     assert done.returncode == 0, done.stderr
     engine = start(model=str(folder / "awq"), dtype="float16")
     assert engine.facts.weights is not None

@@ -66,7 +66,9 @@ def test_plain_tensors_under_a_gptq_configuration_are_refused_or_void(
     start: Callable[..., Engine], liar: Callable[[str, str], Path]
 ) -> None:
     reason = complaint(start, liar("vllmperf:tiny-gptq", "vllmperf:tiny"))
-    assert reason.startswith(("vLLM refused liar: There is no module or parameter named", "gptq of 4 bits was asked for"))
+    assert reason.startswith(
+        ("vLLM refused liar: There is no module or parameter named", "gptq of 4 bits was asked for")
+    )
     assert "\n" not in reason
 
 
