@@ -141,6 +141,8 @@ def _quantize_beside(
         _run(model, temporary, prompts, settings)
         (temporary / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         temporary.chmod(0o755)
+        for file in temporary.iterdir():
+            file.chmod(0o644)  # safetensors writes for the owner alone
         return temporary.rename(output)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -83,7 +83,6 @@ class Tokenizer:
         self, messages: list[Any], tokenize: bool, add_generation_prompt: bool, return_dict: bool = True
     ) -> Any:
         self.library.step("template")
-        assert all(type(message) is dict for message in messages)
         text = "".join(f"<{message['role']}>{message['content']}" for message in messages)
         text += "<assistant>" * add_generation_prompt
         ids = [ord(character) for character in text]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import sys
 import threading
@@ -115,6 +116,19 @@ def test_a_library_that_does_not_pin_is_left_alone(library: Library, output: Pat
     assert quantize("org/model", output, prompts, GPTQ) == output
 
 
+@pytest.mark.parametrize(("chosen", "seen"), [(None, "false"), ("true", "true")])
+def test_tokenizers_run_on_one_core_unless_told_otherwise(
+    chosen: str | None, seen: str, library: Library, output: Path, prompts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They warn about forks otherwise."""
+    if chosen is None:
+        monkeypatch.delenv("TOKENIZERS_PARALLELISM")
+    else:
+        monkeypatch.setenv("TOKENIZERS_PARALLELISM", chosen)
+    quantize("org/model", output, prompts, GPTQ)
+    assert os.environ["TOKENIZERS_PARALLELISM"] == seen
+
+
 def states(folder: Path) -> list[tuple[str, int, int]]:
     return sorted((p.name, p.stat().st_ino, p.stat().st_mtime_ns) for p in [folder, *folder.iterdir()])
 
@@ -158,6 +172,9 @@ def test_another_model_and_other_prompts_are_refused(library: Library, output: P
     for line in ({"prompt": "four"}, {"messages": [{"role": "user", "content": "one"}]}):
         write(prompts, line, {"prompt": "two"})
         assert "another prompts;" in refused(output, prompts)
+    chat = [{"messages": [USER]}, {"messages": [SAID]}]
+    quantize("org/model", output.with_name("chat"), write(prompts, *chat), GPTQ)
+    assert "another prompts;" in refused(output.with_name("chat"), write(prompts, *reversed(chat)))
     write(prompts, {"id": 1, "text": "one"}, {"prompt": "two"}, {"prompt": "not used"})
     assert quantize("org/model", output, prompts, GPTQ) == output, "the same prompts, written otherwise"
 

@@ -27,7 +27,7 @@ def prompts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 class Tokenizer:
-    """A token for each word, its id the word's length; 1 begins a text, 2 a turn and 3 the turn that is to be filled."""
+    """A token for each word, its id the length of it; 1 begins a text, 2 a turn, 3 the turn that is to be filled."""
 
     def __init__(self, chat_template: str | None = "template") -> None:
         self.chat_template = chat_template

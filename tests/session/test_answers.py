@@ -10,7 +10,7 @@ import pytest
 from pytest_vllmperf.engines.base import Continuations, Engine, TokenScores
 from pytest_vllmperf.engines.simulated import SimulatedEngine
 from pytest_vllmperf.errors import WorkloadError
-from pytest_vllmperf.metrics.records import Measurement
+from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.quality import Quality
 from pytest_vllmperf.session.answers import checked_chats, compare_answers, first_requests
 from pytest_vllmperf.session.sharing import Sharing, Way
@@ -61,7 +61,7 @@ class Rounds:
 
 @pytest.fixture
 def own() -> Scripted:
-    return Scripted(outputs=[(1, 2, 3, 4), (9, 9)], logprob=-1.5, top=3)
+    return Scripted(outputs=[(1, 2, 3), (9, 9)], logprob=-1.5, top=3)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ import vllmperf_weights
 
 QUANTIZATIONS = ("bitsandbytes-nf4", "bitsandbytes-int8")
 BATCH_SIZE = 8
+_NO_LIMIT = 2**31
 
 
 class StepClock:
@@ -57,6 +58,7 @@ class ReferenceEngine:
         arguments = dict(engine_args)
         self.batch_size = whole_number("batch_size", arguments.pop("batch_size", BATCH_SIZE))
         limit = arguments.pop("max_model_len", None)
+        limit = _NO_LIMIT if limit is None else whole_number("max_model_len", limit)
         asked = arguments.pop("quantization", None)
         device = arguments.pop("device", None) or ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = arguments.pop("dtype", "auto")
@@ -73,8 +75,7 @@ class ReferenceEngine:
         if device == "cuda":
             torch.cuda.synchronize()
         seconds = time.monotonic() - started
-        longest = getattr(self.model.config, "max_position_embeddings", None) or 2**31
-        self.max_model_len = min(longest, whole_number("max_model_len", limit)) if limit is not None else longest
+        self.max_model_len = min(limit, getattr(self.model.config, "max_position_embeddings", None) or _NO_LIMIT)
         self.tokenizer = find_tokenizer(model)
         self.told = {"asked": asked, "load_seconds": seconds, "device": device}
         return self.describe()
@@ -176,10 +177,11 @@ class ReferenceEngine:
             ids[row, width - len(prompt) :] = torch.tensor(prompt)
             mask[row, width - len(prompt) :] = 1
         temperature = sampling["temperature"]
-        chosen = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
+        sampled = {"do_sample": True, "temperature": temperature, "top_k": 0}  # of all tokens, as vLLM does
+        chosen = sampled if temperature > 0 else {"do_sample": False}
         ends, clock = self.end_tokens(sampling), StepClock()
         torch.manual_seed(sampling["seed"])
-        with torch.inference_mode(), self.ending_at(ends):
+        with torch.inference_mode(), self.settings_aside(library.GenerationConfig()):
             made = self.model.generate(
                 ids.to(self.model.device),
                 attention_mask=mask.to(self.model.device),
@@ -192,14 +194,14 @@ class ReferenceEngine:
         return [cut(row[:length], ends) for row, length in zip(rows, lengths, strict=True)], clock
 
     @contextmanager
-    def ending_at(self, ends: list[int]) -> Iterator[None]:
-        """The model's own default end token would stop a request that is to go past it."""
-        own = self.model.generation_config.eos_token_id
-        self.model.generation_config.eos_token_id = ends or None
+    def settings_aside(self, instead: Any) -> Iterator[None]:
+        """What the model's own settings say, such as an end token or a repetition penalty, fills in what is unsaid."""
+        own = self.model.generation_config
+        self.model.generation_config = instead
         try:
             yield
         finally:
-            self.model.generation_config.eos_token_id = own
+            self.model.generation_config = own
 
     def end_tokens(self, sampling: dict[str, Any]) -> list[int]:
         """The ids that end a request; none where it is to go on."""
