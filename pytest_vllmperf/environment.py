@@ -49,8 +49,7 @@ def fingerprint(
         **{f"version of {name}": version for name, version in facts.versions.items()},
         **{f"resolved {name}": str(value) for name, value in facts.resolved.items()},
     }
-    if gpus:
-        soft["driver"] = gpus[0].driver
+    soft |= _gpu_soft_keys(gpus)
     return Environment(hard=dict(sorted(hard.items())), soft=dict(sorted(soft.items())))
 
 
@@ -59,7 +58,7 @@ def profile(facts: EngineFacts, gpus: Sequence[GpuDevice]) -> str:
     if facts.device == "simulated":
         return "simulated"
     if facts.device == "cuda":
-        name = facts.device_name or (gpus[0].name if gpus else "gpu")
+        name = gpus[0].name if gpus else facts.device_name or "gpu"  # vLLM may call a part of a GPU like the whole
         return slug(f"{len(gpus)} x {name}" if len(gpus) > 1 else name)
     return slug(f"{cpu_model()} {os.cpu_count()} cores")
 
@@ -103,10 +102,23 @@ def model_digest(model: str) -> str:
 
 def _gpu_keys(gpus: Sequence[GpuDevice]) -> dict[str, str]:
     return {
-        "gpu": ", ".join(gpu.name for gpu in gpus),
+        "gpu": ", ".join(gpu.name for gpu in gpus),  # their number too, and of a MIG device its profile
         "gpu memory": ", ".join(str(gpu.total_bytes) for gpu in gpus),
         "gpu compute capability": ", ".join("{}.{}".format(*gpu.compute_capability) for gpu in gpus),
     }
+
+
+def _gpu_soft_keys(gpus: Sequence[GpuDevice]) -> dict[str, str]:
+    """What may change on one card: a driver is updated, a power limit set."""
+    if not gpus:
+        return {}
+    limits = [gpu.power_limit for gpu in gpus if gpu.power_limit is not None]
+    told = {
+        "driver": gpus[0].driver,
+        "driver's CUDA": gpus[0].cuda,
+        "gpu power limit": ", ".join(f"{limit:g} W" for limit in limits),
+    }
+    return {name: value for name, value in told.items() if value}
 
 
 def _machine_keys(facts: EngineFacts) -> dict[str, str]:

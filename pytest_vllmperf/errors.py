@@ -58,6 +58,14 @@ class NoGpuError(VllmPerfError):
     """No GPU of this machine meets what the marker asks for."""
 
 
+class NoDriverError(NoGpuError):
+    """There is no driver here that answers."""
+
+
+class GpuLostError(NoGpuError):
+    """A GPU went away while it was in use."""
+
+
 class BaselineError(VllmPerfError):
     """A baseline file that cannot be read or written; the file is left as it was."""
 

@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+import pytest
 
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.flags import PREFIX
-
-if TYPE_CHECKING:
-    import pytest
 
 
 class Update(Enum):
@@ -37,6 +36,7 @@ class CheckSettings:
         margins: tolerated relative change by metric.
         gate: words for `metrics.table.resolve_gate`.
         unsupported: `fail` or `skip` a test whose engine the build or GPU cannot run.
+        allow: names of the validity rules that are turned off.
     """
 
     iterations: int | None = None
@@ -45,6 +45,7 @@ class CheckSettings:
     margins: Mapping[str, float] = field(default_factory=dict)
     gate: tuple[str, ...] | None = None
     unsupported: str | None = None
+    allow: tuple[str, ...] | None = None
 
     def over(self, other: CheckSettings) -> CheckSettings:
         """These settings, with what they leave open taken from `other`; a margin for all leaves nothing open."""
@@ -55,10 +56,11 @@ class CheckSettings:
             margins=self.margins if self.margin is not None else {**other.margins, **self.margins},
             gate=other.gate if self.gate is None else self.gate,
             unsupported=other.unsupported if self.unsupported is None else self.unsupported,
+            allow=other.allow if self.allow is None else self.allow,
         )
 
 
-DEFAULTS = CheckSettings(iterations=10, warmup=AUTO, margin=0.05, gate=("auto",), unsupported="fail")
+DEFAULTS = CheckSettings(iterations=10, warmup=AUTO, margin=0.05, gate=("auto",), unsupported="fail", allow=())
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,8 @@ class Settings:
         max_time: seconds at most for the fresh engines of one kind.
         noisy_fails: whether NOISY fails a test.
         scorecards: folder that scorecards are written to; None for none.
+        require_gpu: whether a test that finds no GPU fails, instead of being skipped.
+        gpu_hour_price: what one GPU costs an hour, in the user's currency; None where nobody said.
     """
 
     update: Update
@@ -92,6 +96,8 @@ class Settings:
     max_time: float = 1800.0
     noisy_fails: bool = False
     scorecards: Path | None = None
+    require_gpu: bool = False
+    gpu_hour_price: float | None = None
 
 
 def repeated(config: pytest.Config) -> tuple[str, ...]:
@@ -110,10 +116,11 @@ def settings(config: pytest.Config) -> Settings:
     update = _update(config)
     root = Path(given["baselines"] or "baselines")
     margin, by_metric = given["margin"] or (None, {})
+    check = CheckSettings(given["iterations"], given["warmup"], margin, by_metric, given["gate"], allow=given["allow"])
     return Settings(
         update=update,
         baselines=root if root.is_absolute() else config.rootpath / root,
-        check=CheckSettings(given["iterations"], given["warmup"], margin, by_metric, given["gate"]).over(DEFAULTS),
+        check=check.over(DEFAULTS),
         append=bool(config.getoption(PREFIX + "append")),
         reason=_reason(config, update),
         engines=given["engines"] or Settings.engines,
@@ -121,6 +128,8 @@ def settings(config: pytest.Config) -> Settings:
         max_time=Settings.max_time if given["max_time"] is None else given["max_time"],
         noisy_fails=given["noisy"] == "fail",
         scorecards=config.rootpath / given["scorecards"] if given["scorecards"] else None,
+        require_gpu=_require_gpu(config),
+        gpu_hour_price=given["gpu_hour_price"],
         start_timeout=given["start_timeout"] or 900.0,
         operation_timeout=given["operation_timeout"] or 600.0,
     )
@@ -143,6 +152,15 @@ def _reason(config: pytest.Config, update: Update) -> str:
     if not reason.strip():
         raise SpecError("--vllmperf-reason is empty")
     return str(reason).strip()
+
+
+def _require_gpu(config: pytest.Config) -> bool:
+    if config.getoption(PREFIX + "require_gpu"):
+        return True
+    try:
+        return bool(config.getini(PREFIX + "require_gpu"))
+    except (ValueError, TypeError, pytest.UsageError) as error:  # pytest's own words, which name the value
+        raise SpecError(f"ini setting {PREFIX}require_gpu: {error}; write true or false") from None
 
 
 def _setting(config: pytest.Config, name: str, parse: Callable[[str, Any], Any]) -> Any:
@@ -187,10 +205,7 @@ def gate_words(where: str, value: Any) -> tuple[str, ...]:
     """
     from pytest_vllmperf.metrics.table import resolve_gate
 
-    if not isinstance(value, (str, list, tuple)):
-        raise SpecError(f"{where}: {value!r} is not a list of metric names")
-    listed = [value] if isinstance(value, str) else value
-    words = tuple(word for item in listed for word in str(item).replace(",", " ").split())
+    words = tuple(_listed(where, value, "metric names"))
     if not words:
         raise SpecError(f"{where}: names no metric, so that nothing would be gated")
     try:
@@ -198,6 +213,29 @@ def gate_words(where: str, value: Any) -> tuple[str, ...]:
     except SpecError as error:
         raise SpecError(f"{where}: {error}") from None
     return words
+
+
+def rule_names(where: str, value: Any) -> tuple[str, ...]:
+    """The names of validity rules, each once; none is a way of saying that all rules hold.
+
+    Raises:
+        SpecError: naming `where` and what is no rule.
+    """
+    from pytest_vllmperf.validity import RULES
+
+    names = dict.fromkeys(_listed(where, value, "rules"))
+    for name in names:
+        if name not in RULES:
+            raise SpecError(f"{where}: no rule is called {name!r}; rules: {', '.join(RULES)}")
+    return tuple(names)
+
+
+def _listed(where: str, value: Any, of: str) -> list[str]:
+    """The words of a text, or of all texts of a list."""
+    if not isinstance(value, (str, list, tuple)):
+        raise SpecError(f"{where}: {value!r} is not a list of {of}")
+    listed = [value] if isinstance(value, str) else value
+    return [word for item in listed for word in str(item).replace(",", " ").split()]
 
 
 def _text(where: str, value: Any) -> str:  # noqa: ARG001 - the shape of a parser
@@ -257,6 +295,8 @@ _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "warmup": _warmup,
     "margin": margins,
     "gate": gate_words,
+    "allow": rule_names,
+    "gpu_hour_price": _number(0, exclusive=True),
     "engines": _ENGINES,
     "max_engines": _ENGINES,
     "max_time": _number(0, exclusive=False),
@@ -273,11 +313,12 @@ def call_settings(
     margin: object = None,
     gate: object = None,
     unsupported: object = None,
+    allow: object = None,
 ) -> CheckSettings:
     """Check what a marker or a call was given.
 
     Raises:
-        SpecError: for a count, margin or metric that cannot be meant.
+        SpecError: for a count, margin, metric or rule that cannot be meant.
     """
     by_metric = dict(margin) if isinstance(margin, Mapping) else {}
     for name in by_metric:
@@ -289,4 +330,5 @@ def call_settings(
         margins={name: _MARGIN(f"margin of {name}", value) for name, value in by_metric.items()},
         gate=None if gate is None else gate_words("gate", gate),
         unsupported=None if unsupported is None else _choice("fail", "skip")("unsupported", unsupported),
+        allow=None if allow is None else rule_names("allow", allow),
     )

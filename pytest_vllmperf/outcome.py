@@ -73,6 +73,7 @@ def _record(test: TestContext, named: NamedCheck, settings: Settings) -> CheckRe
         recorded=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         environment=run.environment,
         engines=list(run.engines),
+        excluded=list(run.excluded),
     )
     verdict = check.verdict
     if check.error is not None:
@@ -93,5 +94,6 @@ def _record(test: TestContext, named: NamedCheck, settings: Settings) -> CheckRe
         kept=kept,
         reason=settings.reason if verdict is None else "",
         outlook=outlook(sessions, check.settings) if kept else (),
+        ledger=run.vram,
         values={metric: run.value(metric) for metric in METRICS if run.samples(metric)},
     )

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pytest_vllmperf import quality, stats
 from pytest_vllmperf.errors import SampleError
+from pytest_vllmperf.metrics.device import cost_per_million_tokens
 from pytest_vllmperf.metrics.records import EngineSamples
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.verdict import Comparison, compare
@@ -32,6 +33,8 @@ class Row(BaseModel):
         outputs: greedy continuations of the first requests, as token ids; the card compares them.
         problems: why its measurement is void, in words; nothing is made of a void one.
         takes_the_rest: whether the engine fills a share of the device with its KV cache, whatever the weights take.
+        gpus: how many GPUs an engine ran on.
+        gpu_hour_price: of one of them, in any currency; None where nobody said.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +49,8 @@ class Row(BaseModel):
     outputs: tuple[tuple[int, ...], ...] = ()
     problems: tuple[str, ...] = ()
     takes_the_rest: bool = False
+    gpus: int = 0
+    gpu_hour_price: float | None = None
 
     def value(self, metric: str) -> float | None:
         """Median over engines of the median over iterations, in the unit of the table; None when not measured."""
@@ -63,12 +68,14 @@ class Line:
             one, or where nothing was measured.
         saved: share of the baseline's weight bytes that it does without; None where either is unknown.
         agreement: mean share of the baseline's greedy tokens before the first that differs; None where unknown.
+        cost: of a million output tokens, in the currency of the row's price; None without a price.
     """
 
     row: Row
     speedup: Comparison | None
     saved: float | None
     agreement: float | None
+    cost: float | None = None
 
 
 @dataclass(frozen=True)
@@ -116,7 +123,7 @@ def _card(name: str, profile: str, rows: Sequence[Row]) -> Scorecard:
 
 def _line(row: Row, baseline: Row | None) -> Line:
     if baseline is None or row is baseline or row.problems or baseline.problems:
-        return Line(row, None, None, None)
+        return Line(row, None, None, None, _cost(row))
     own, full = row.value("weight_bytes"), baseline.value("weight_bytes")
     outputs = row.outputs if len(row.outputs) == len(baseline.outputs) else ()
     return Line(
@@ -126,7 +133,15 @@ def _line(row: Row, baseline: Row | None) -> Line:
         agreement=quality.greedy_agreement(outputs, baseline.outputs)
         if all((outputs, *outputs, *baseline.outputs))
         else None,
+        cost=_cost(row),
     )
+
+
+def _cost(row: Row) -> float | None:
+    speed = row.value(SPEED)
+    if row.problems or not speed or not row.gpus or row.gpu_hour_price is None:
+        return None
+    return cost_per_million_tokens(speed, row.gpus, row.gpu_hour_price)
 
 
 def _speedup(row: Row, baseline: Row) -> Comparison | None:

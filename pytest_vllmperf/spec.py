@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ from pytest_vllmperf.errors import SpecError
 
 BACKENDS = ("offline", "transformers", "simulated")
 DEFAULT_BACKEND = "offline"
+# What a marker takes beside engine arguments: `create`'s own.
+_NOT_ENGINE_ARGS = ("model", "backend", "python", "env", "per_gpu")
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class EngineSpec:
         python: absolute path of the interpreter that runs the engine.
         env: environment variables set for the engine alone, sorted by name.
         engine_args: vLLM's engine arguments under vLLM's names, as canonical JSON; see `args`.
+        per_gpu: engine arguments by GPU: a regular expression for its name, and the arguments as canonical JSON, in
+            the order written; see `on`.
     """
 
     model: str
@@ -36,6 +41,7 @@ class EngineSpec:
     python: str
     env: tuple[tuple[str, str], ...]
     engine_args: str
+    per_gpu: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def create(
@@ -45,6 +51,7 @@ class EngineSpec:
         backend: str = DEFAULT_BACKEND,
         python: str | os.PathLike[str] | None = None,
         env: Mapping[str, str] | None = None,
+        per_gpu: Mapping[str, Mapping[str, Any]] | None = None,
         **engine_args: Any,
     ) -> EngineSpec:
         """Build a spec from what a marker or `vllmperf.engine()` was given.
@@ -52,8 +59,8 @@ class EngineSpec:
         Engine arguments are not checked here: vLLM knows them, and its own message reaches the user.
 
         Raises:
-            SpecError: for a backend that does not exist, an interpreter that is not there, or an argument
-                that cannot be written as JSON.
+            SpecError: for a backend that does not exist, an interpreter that is not there, an argument that cannot
+                be written as JSON, or a pattern for GPUs that is no regular expression.
         """
         if backend not in BACKENDS:
             raise SpecError(f"backend={backend!r} does not exist; choose one of {', '.join(BACKENDS)}")
@@ -65,6 +72,7 @@ class EngineSpec:
             python=_interpreter(python),
             env=_environment(env or {}),
             engine_args=_canonical(engine_args),
+            per_gpu=() if per_gpu is None else _by_gpu(per_gpu),
         )
 
     @property
@@ -76,7 +84,7 @@ class EngineSpec:
     @property
     def key(self) -> str:
         """Twelve hexadecimal digits; two specs with one key are the same engine."""
-        content = json.dumps([self.model, self.backend, self.python, self.env, self.engine_args])
+        content = json.dumps([self.model, self.backend, self.python, self.env, self.engine_args, self.per_gpu])
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
     @property
@@ -93,6 +101,20 @@ class EngineSpec:
         """The same engine with some arguments changed; an argument set to None is passed on as None."""
         return replace(self, engine_args=_canonical({**self.args, **engine_args}))
 
+    def on(self, gpu_name: str | None) -> EngineSpec:
+        """The engine as it runs on this GPU: with the arguments of every pattern that is found in its name.
+
+        Patterns are searched without regard to case; where two set the same argument, the one written later counts.
+
+        Args:
+            gpu_name: as NVML gives it; None without a GPU.
+        """
+        arguments = self.args
+        for pattern, own in self.per_gpu:
+            if gpu_name is not None and re.search(pattern, gpu_name, re.IGNORECASE):
+                arguments.update(json.loads(own))
+        return replace(self, engine_args=_canonical(arguments), per_gpu=())
+
     def with_env(self, **env: str) -> EngineSpec:
         """The same engine with some environment variables set."""
         return replace(self, env=_environment({**dict(self.env), **env}))
@@ -103,6 +125,37 @@ def _canonical(engine_args: Mapping[str, Any]) -> str:
     return (
         "{" + ", ".join(f"{json.dumps(name)}: {_json(name, engine_args[name])}" for name in sorted(engine_args)) + "}"
     )
+
+
+def _by_gpu(per_gpu: Mapping[str, Mapping[str, Any]]) -> tuple[tuple[str, str], ...]:
+    if not isinstance(per_gpu, Mapping):
+        raise SpecError(f"per_gpu must map patterns for GPU names to engine arguments, not {per_gpu!r}")
+    return tuple((_pattern(pattern), _arguments(pattern, own)) for pattern, own in per_gpu.items())
+
+
+def _pattern(pattern: object) -> str:
+    if not isinstance(pattern, str):
+        raise SpecError(f"per_gpu[{pattern!r}]: the pattern for GPU names must be a string")
+    try:
+        re.compile(pattern, re.IGNORECASE)
+    except (re.error, OverflowError) as error:
+        raise SpecError(f"per_gpu[{pattern!r}]: not a regular expression: {error}") from None
+    return pattern
+
+
+def _arguments(pattern: str, own: object) -> str:
+    where = f"per_gpu[{pattern!r}]"
+    if not isinstance(own, Mapping):
+        raise SpecError(f"{where} must map names of engine arguments to values, not {own!r}")
+    for name in own:
+        if not isinstance(name, str):
+            raise SpecError(f"{where}: {name!r} is not the name of an engine argument")
+        if name in _NOT_ENGINE_ARGS:
+            raise SpecError(f"{where}: {name!r} cannot differ by GPU; only engine arguments can")
+    try:
+        return _canonical(own)
+    except SpecError as error:
+        raise SpecError(f"{where}: {error}") from None
 
 
 def _json(name: str, value: object) -> str:

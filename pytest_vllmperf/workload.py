@@ -170,6 +170,11 @@ class Workload:
         )
 
     @property
+    def fresh_prompts(self) -> bool:
+        """Whether no two prompts of an iteration begin alike by design, so that no prefix is worth caching."""
+        return self.kind == "synthetic" and not self.shared_prefix_tokens
+
+    @property
     def key(self) -> str:
         """Twelve hexadecimal digits over everything that changes the work; stored beside a baseline."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]

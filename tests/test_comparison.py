@@ -12,7 +12,8 @@ from pytest_vllmperf.comparison import EngineComparison
 from pytest_vllmperf.engines.base import Engine
 from pytest_vllmperf.engines.simulated import SimulatedEngine
 from pytest_vllmperf.errors import NotMeasuredError, SpecError, WorkloadError
-from pytest_vllmperf.metrics.records import EngineSamples, Environment, Measurement
+from pytest_vllmperf.metrics.measurement import Measurement
+from pytest_vllmperf.metrics.records import EngineSamples, Environment
 from pytest_vllmperf.session.sharing import Sharing, Way
 from pytest_vllmperf.session.target import Target
 from pytest_vllmperf.spec import EngineSpec

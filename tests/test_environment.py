@@ -30,7 +30,7 @@ CUDA = EngineFacts(
     resolved={"dtype": "bfloat16", "max_num_seqs": 256},
 )
 CPU = replace(CUDA, device="cpu", device_name=None)
-GPU = GpuDevice("GPU-1", "NVIDIA H200", 139 * 2**30, (9, 0), "565.57.01")
+GPU = GpuDevice("GPU-1", "NVIDIA H200", 139 * 2**30, (9, 0), "565.57.01", cuda="12.7", power_limit=700.0)
 SPEC = EngineSpec.create("org/model", max_model_len=4096)
 WORKLOAD = Workload.synthetic(requests=2, input_tokens=4, output_tokens=2)
 
@@ -71,11 +71,38 @@ def test_other_hardware_another_model_and_other_work_cannot_be_compared(changed:
         {"facts": replace(CUDA, versions={"vllm": "0.33.0", "torch": "2.13.0"})},
         {"facts": replace(CUDA, resolved={"dtype": "float16"})},
         {"gpus": (replace(GPU, driver="570.1"),)},
+        {"gpus": (replace(GPU, cuda="12.8"),)},
+        {"gpus": (replace(GPU, power_limit=400.0),)},
     ],
 )
 def test_versions_arguments_and_driver_are_told_and_compared_all_the_same(changed: dict[str, Any]) -> None:
     assert hard(**changed) == hard()
     assert environment.differences(soft(), soft(**changed))
+
+
+@pytest.mark.parametrize(
+    ("gpus", "told"),
+    [
+        ((), {}),
+        ((GPU,), {"driver": "565.57.01", "driver's CUDA": "12.7", "gpu power limit": "700 W"}),
+        ((replace(GPU, cuda="", power_limit=None),), {"driver": "565.57.01"}),
+        (
+            (GPU, replace(GPU, power_limit=None), replace(GPU, power_limit=412.5)),
+            {"driver": "565.57.01", "driver's CUDA": "12.7", "gpu power limit": "700 W, 412.5 W"},
+        ),
+    ],
+)
+def test_what_may_change_on_one_card_is_told_where_it_is_known(
+    gpus: tuple[GpuDevice, ...], told: dict[str, str]
+) -> None:
+    found = soft(gpus=gpus)
+    assert {name: value for name, value in found.items() if name.startswith(("driver", "gpu"))} == told
+
+
+def test_a_part_of_a_gpu_is_another_device() -> None:
+    part = replace(GPU, name="NVIDIA H200 MIG 1g.18gb", total_bytes=16 * 2**30, mig=True)
+    assert environment.differences(hard(), hard(gpus=(part,)))
+    assert environment.profile(CUDA, (part,)) == "nvidia-h200-mig-1g.18gb"  # though vLLM calls it NVIDIA H200
 
 
 def test_the_same_card_at_another_place_is_the_same() -> None:

@@ -31,15 +31,25 @@ def test_the_vllm_marker_names_an_engine() -> None:
     assert markers.engine_spec(marked) == expected
 
 
+def test_the_vllm_marker_has_arguments_by_gpu() -> None:
+    by_gpu = {"RTX 4060": {"max_model_len": 1024}, "RTX": {"enforce_eager": True}}
+    marked = item(pytest.mark.vllm("org/m", per_gpu=by_gpu, max_model_len=99))
+    spec = markers.engine_spec(marked)
+    assert spec == EngineSpec.create("org/m", per_gpu=by_gpu, max_model_len=99)
+    assert spec.on("NVIDIA GeForce RTX 4060").args == {"max_model_len": 1024, "enforce_eager": True}
+
+
 def test_the_gpu_marker_asks_for_a_gpu() -> None:
     marked = item(pytest.mark.gpu("H200", min_vram="16GiB", min_compute="8.9", count=2))
     assert markers.gpu_requirement(marked) == GpuRequirement("H200", 16 * 2**30, (8, 9), 2)
     assert markers.gpu_requirement(item(pytest.mark.gpu())) == GpuRequirement()
+    assert markers.gpu_requirement(item(pytest.mark.gpu(mig="1g.10gb"))) == GpuRequirement(mig="1g.10gb")
 
 
 def test_the_vllmperf_marker_sets_how_it_measures() -> None:
     marked = item(pytest.mark.vllmperf(iterations=3, warmup=0, margin={"ttft.p50": 0.2}, gate=["ttft.p50", "exact"]))
     assert markers.check_settings(marked) == CheckSettings(3, 0, None, {"ttft.p50": 0.2}, ("ttft.p50", "exact"))
+    assert markers.check_settings(item(pytest.mark.vllmperf(allow="lost"))) == CheckSettings(allow=("lost",))
 
 
 def test_the_scorecard_marker_names_card_and_row() -> None:
@@ -61,11 +71,14 @@ def test_the_scorecard_marker_names_card_and_row() -> None:
         (pytest.mark.vllm("a", model="b"), markers.engine_spec, "model"),
         (pytest.mark.vllm("a", env=["A=1"]), markers.engine_spec, "env"),
         (pytest.mark.vllm("a", quantization={1}), markers.engine_spec, "quantization={1}"),
+        (pytest.mark.vllm("a", per_gpu="RTX"), markers.engine_spec, "per_gpu must map"),
+        (pytest.mark.vllm("a", per_gpu={"RTX (": {}}), markers.engine_spec, "per_gpu['RTX (']: not a regular"),
         (pytest.mark.gpu("a", "b"), markers.gpu_requirement, "takes one name, got 2"),
         (pytest.mark.gpu("RTX ("), markers.gpu_requirement, "regular expression"),
         (pytest.mark.gpu(vram="16GiB"), markers.gpu_requirement, "unknown keyword 'vram'; known are name, min_vram"),
         (pytest.mark.gpu("a", name="b"), markers.gpu_requirement, "name"),
         (pytest.mark.gpu(min_vram="16"), markers.gpu_requirement, "'16' is not a size"),
+        (pytest.mark.gpu(mig="1g ("), markers.gpu_requirement, "mig='1g (': not a regular expression"),
         (pytest.mark.gpu(count=0), markers.gpu_requirement, "count=0"),
         (pytest.mark.vllmperf(3), markers.check_settings, "takes keywords only"),
         (pytest.mark.vllmperf(rounds=3), markers.check_settings, "unknown keyword 'rounds'; known are iterations"),
@@ -76,6 +89,7 @@ def test_the_scorecard_marker_names_card_and_row() -> None:
         (pytest.mark.vllmperf(margin={"ttft.p50": -1}), markers.check_settings, "margin of ttft.p50: -1"),
         (pytest.mark.vllmperf(gate="speed"), markers.check_settings, "gate: no metric or set is called 'speed'"),
         (pytest.mark.vllmperf(gate=5), markers.check_settings, "5"),
+        (pytest.mark.vllmperf(allow="speed"), markers.check_settings, "allow: no rule is called 'speed'; rules: quant"),
         (pytest.mark.vllmperf(unsupported="maybe"), markers.check_settings, "'maybe' is none of fail, skip"),
         (pytest.mark.scorecard(baseline="full"), markers.card_entry, "takes one name, got 0"),
         (pytest.mark.scorecard("a"), markers.card_entry, "baseline"),
@@ -95,9 +109,11 @@ def test_a_marker_that_cannot_be_meant_names_the_test(mark: pytest.MarkDecorator
 def test_every_marker_is_declared_with_all_its_keywords() -> None:
     declared = {text.split("(")[0]: text for text in flags.MARKERS}
     assert set(declared) == {"vllm", "gpu", "vllmperf", "scorecard"}
-    for name in ("iterations", "warmup", "margin", "gate", "unsupported"):
+    for name in ("backend", "python", "env", "per_gpu"):
+        assert f"{name}=" in declared["vllm"]
+    for name in ("iterations", "warmup", "margin", "gate", "unsupported", "allow"):
         assert f"{name}=" in declared["vllmperf"]
-    for name in ("min_vram", "min_compute", "count"):
+    for name in ("min_vram", "min_compute", "count", "mig"):
         assert f"{name}=" in declared["gpu"]
     for name in ("baseline", "configuration"):
         assert re.search(rf"\b{name}\b", declared["scorecard"])

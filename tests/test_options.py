@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pytest_vllmperf import flags, options
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.options import DEFAULTS, CheckSettings, Settings, Update, call_settings
+from pytest_vllmperf.validity import RULES
 
 relaxed = hypothesis_settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
@@ -26,7 +27,7 @@ def from_flags(pytester: pytest.Pytester, *flags: str, ini: str = "") -> Setting
 def test_without_a_flag_the_defaults_stand(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]")  # the root directory, wherever the temporary folder lies
     assert from_flags(pytester) == Settings(Update.NONE, pytester.path / "baselines", DEFAULTS, 900.0, 600.0)
-    assert CheckSettings(10, "auto", 0.05, {}, ("auto",), "fail") == DEFAULTS
+    assert CheckSettings(10, "auto", 0.05, {}, ("auto",), "fail", ()) == DEFAULTS
 
 
 ALL_INI = """
@@ -35,23 +36,56 @@ vllmperf_iterations = 4
 vllmperf_warmup = 0
 vllmperf_margin = 0.1
 vllmperf_gate = clock, exact ttft.p90
+vllmperf_allow = preemptions, lost clocks
+vllmperf_require_gpu = true
+vllmperf_gpu_hour_price = 2.5
 vllmperf_start_timeout = 30
 vllmperf_operation_timeout = 1.5
 """
 
 
 def test_ini_settings_come_before_defaults(pytester: pytest.Pytester) -> None:
-    check = CheckSettings(4, 0, 0.1, {}, ("clock", "exact", "ttft.p90"), "fail")
-    expected = Settings(Update.NONE, pytester.path / "perf" / "base", check, 30.0, 1.5)
+    check = CheckSettings(
+        4, 0, 0.1, {}, ("clock", "exact", "ttft.p90"), "fail", allow=("preemptions", "lost", "clocks")
+    )
+    expected = Settings(
+        Update.NONE, pytester.path / "perf" / "base", check, 30.0, 1.5, require_gpu=True, gpu_hour_price=2.5
+    )
     assert from_flags(pytester, ini=ALL_INI) == expected
 
 
 def test_flags_come_before_ini_settings(pytester: pytest.Pytester) -> None:
     flags = ["--vllmperf-baselines=/elsewhere", "--vllmperf-iterations=7", "--vllmperf-warmup=3",
              "--vllmperf-margin=0", "--vllmperf-gate=cpu", "--vllmperf-start-timeout=5",
-             "--vllmperf-operation-timeout=6"]  # fmt: skip
-    check = CheckSettings(7, 3, 0.0, {}, ("cpu",), "fail")
-    assert from_flags(pytester, *flags, ini=ALL_INI) == Settings(Update.NONE, Path("/elsewhere"), check, 5.0, 6.0)
+             "--vllmperf-operation-timeout=6", "--vllmperf-allow=throttling",
+             "--vllmperf-gpu-hour-price=0.4"]  # fmt: skip
+    check = CheckSettings(7, 3, 0.0, {}, ("cpu",), "fail", allow=("throttling",))
+    assert from_flags(pytester, *flags, ini=ALL_INI) == Settings(
+        Update.NONE, Path("/elsewhere"), check, 5.0, 6.0, require_gpu=True, gpu_hour_price=0.4
+    )
+
+
+def test_a_gpu_is_required_by_flag_or_by_ini(pytester: pytest.Pytester) -> None:
+    assert not from_flags(pytester).require_gpu
+    assert from_flags(pytester, "--vllmperf-require-gpu").require_gpu
+    assert from_flags(pytester, "--vllmperf-require-gpu", ini="vllmperf_require_gpu = false").require_gpu
+    assert not from_flags(pytester, "-o", "vllmperf_require_gpu=no", ini="vllmperf_require_gpu = true").require_gpu
+
+
+def test_an_ini_setting_that_is_neither_true_nor_false_is_refused(pytester: pytest.Pytester) -> None:
+    with pytest.raises(SpecError) as caught:
+        from_flags(pytester, ini="vllmperf_require_gpu = maybe")
+    assert str(caught.value) == ("ini setting vllmperf_require_gpu: invalid truth value 'maybe'; write true or false")
+
+
+def test_a_flag_that_allows_nothing_takes_back_what_the_ini_file_allows(pytester: pytest.Pytester) -> None:
+    assert from_flags(pytester, "--vllmperf-allow=", ini="vllmperf_allow = lost").check.allow == ()
+
+
+def test_a_rule_that_does_not_exist_is_refused_with_those_that_do(pytester: pytest.Pytester) -> None:
+    with pytest.raises(SpecError) as caught:
+        from_flags(pytester, "--vllmperf-allow=lost slowness")
+    assert str(caught.value) == f"--vllmperf-allow: no rule is called 'slowness'; rules: {', '.join(RULES)}"
 
 
 @pytest.mark.parametrize(
@@ -86,6 +120,12 @@ BAD = [
     ("margin", "nan"),
     ("margin", "inf"),
     ("gate", "speed"),
+    ("allow", "speed"),
+    ("gpu-hour-price", "0"),
+    ("gpu-hour-price", "-1"),
+    ("gpu-hour-price", "nan"),
+    ("gpu-hour-price", "inf"),
+    ("gpu-hour-price", "2 EUR"),
     ("start-timeout", "0"),
     ("operation-timeout", "soon"),
 ]
@@ -126,6 +166,10 @@ def test_a_gate_of_nothing_is_refused(pytester: pytest.Pytester) -> None:
         {"gate": ""},
         {"gate": ()},
         {"gate": ["ttft.p50", 5]},
+        {"allow": True},
+        {"allow": {"lost": True}},
+        {"allow": "everything"},
+        {"allow": ["lost", 5]},
     ],
 )
 def test_a_call_that_cannot_be_meant_is_refused(given_: dict[str, Any]) -> None:
@@ -147,6 +191,8 @@ def test_a_margin_for_a_set_of_metrics_is_not_lost(name: str) -> None:
 def test_what_a_call_says() -> None:
     found = call_settings(iterations="3", warmup=0, margin="0.25", gate="clock,exact")
     assert found == CheckSettings(3, 0, 0.25, {}, ("clock", "exact"))
+    assert call_settings(allow=["lost", "clocks, lost"]) == CheckSettings(allow=("lost", "clocks"))
+    assert call_settings(allow=()) == CheckSettings(allow=())
     assert call_settings() == CheckSettings()
     assert call_settings(margin={}) == CheckSettings()
 
@@ -159,6 +205,7 @@ some = st.builds(
     margin=st.none() | st.floats(0, 1),
     margins=st.dictionaries(st.sampled_from(["ttft.p50", "e2e.p50"]), st.floats(0, 1)),
     gate=st.none() | st.just(()) | st.tuples(st.just("clock")),
+    allow=st.none() | st.just(()) | st.tuples(st.sampled_from(["lost", "clocks"])),
 )
 
 
@@ -168,7 +215,7 @@ def test_settings_over_settings(a: CheckSettings, b: CheckSettings, c: CheckSett
     assert a.over(optional) == a == optional.over(a)
     assert a.over(b).over(c) == a.over(b.over(c))
     both = a.over(b)
-    for name in ("iterations", "warmup", "margin", "gate"):
+    for name in ("iterations", "warmup", "margin", "gate", "allow"):
         mine = getattr(a, name)
         assert getattr(both, name) == (getattr(b, name) if mine is None else mine)
     # a margin for all metrics overrides what was said further out about single ones
@@ -177,8 +224,8 @@ def test_settings_over_settings(a: CheckSettings, b: CheckSettings, c: CheckSett
 
 def test_the_runs_settings_leave_nothing_open() -> None:
     for found in (optional.over(DEFAULTS), CheckSettings(warmup=0, margin=0.0).over(DEFAULTS)):
-        assert None not in (found.iterations, found.warmup, found.margin, found.gate, found.unsupported)
-    assert CheckSettings(warmup=0, margin=0.0).over(DEFAULTS) == CheckSettings(10, 0, 0.0, {}, ("auto",), "fail")
+        assert None not in (found.iterations, found.warmup, found.margin, found.gate, found.unsupported, found.allow)
+    assert CheckSettings(warmup=0, margin=0.0).over(DEFAULTS) == CheckSettings(10, 0, 0.0, {}, ("auto",), "fail", ())
 
 
 def test_loading_the_plugin_imports_nothing_heavy() -> None:

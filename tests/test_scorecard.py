@@ -222,3 +222,34 @@ def test_memory_that_nobody_knows_is_no_paradox(missing: str) -> None:
     facts = {"weight_bytes": 4.0 * GIB, "device_memory_used": 70.0 * GIB}
     del facts[missing]
     assert card(with_memory("bf16", 16, 70), row("awq", engine(**facts), takes_the_rest=True)).notes == ()
+
+
+SPEEDS = ([1000.0, 900.0, 2000.0], [3000.0] * 3)
+"""Of two engines: the median of 1000 and 3000 tokens a second."""
+
+
+@pytest.mark.parametrize(
+    ("gpus", "price", "cost"),
+    [(1, 7.2, 1.0), (4, 7.2, 4.0), (1, 0.0, 0.0), (1, None, None), (0, 7.2, None)],
+)
+def test_a_cost_is_of_a_million_output_tokens(gpus: int, price: float | None, cost: float | None) -> None:
+    """At 2000 tokens a second an hour makes 7.2 million."""
+    priced = {"gpus": gpus, "gpu_hour_price": price}
+    made = card(row("bf16", *map(engine, SPEEDS), **priced), row("awq", *map(engine, SPEEDS), **priced))
+    assert [line.cost for line in made.lines] == [cost, cost]
+    alone = card(row("awq", *map(engine, SPEEDS), **priced))  # whatever it is compared with
+    assert [line.cost for line in alone.lines] == [cost]
+
+
+def test_what_was_not_measured_or_is_void_has_no_cost() -> None:
+    priced: dict[str, Any] = {"gpus": 1, "gpu_hour_price": 7.2}
+    void = row("awq", engine([2000.0] * 3), problems=("cut short",), **priced)
+    made = card(row("bf16", engine([2000.0] * 3), **priced), void, row("gptq", engine(), **priced))
+    assert [line.cost for line in made.lines] == [1.0, None, None]
+    beside = card(row("bf16", engine([1.0]), problems=("cut short",)), row("awq", engine([2000.0] * 3), **priced))
+    assert [line.cost for line in beside.lines] == [None, 1.0]
+
+
+def test_rows_of_before_have_no_price() -> None:
+    older = row().model_dump(exclude={"gpus", "gpu_hour_price"})
+    assert card(Row.model_validate(older)).lines[0].cost is None

@@ -142,4 +142,6 @@ def run_result(answer: dict[str, Any], requests: Sequence[Request]) -> RunResult
         **{name: answer[name] for name in (
             "engine_steps", "preemptions", "prefix_cache_hit_tokens", "cpu_seconds", "resident_bytes", "busy_seconds"
         )},
+        kernels_compiled=answer.get("kernels_compiled"),
+        torch_peak_bytes=answer.get("torch_peak_bytes"),
     )  # fmt: skip

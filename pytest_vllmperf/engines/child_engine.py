@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,8 +32,9 @@ from pytest_vllmperf.errors import (
     EngineUnsupportedError,
     WorkloadError,
 )
-from pytest_vllmperf.metrics.records import EngineFacts, RunResult, WeightFacts, WeightLayers
+from pytest_vllmperf.metrics.records import EngineFacts, MemoryFacts, RunResult, WeightFacts, WeightLayers
 from pytest_vllmperf.models.checkpoint import tensor_bytes
+from pytest_vllmperf.models.kv_cache import kv_bytes_per_token
 from pytest_vllmperf.spec import EngineSpec
 from pytest_vllmperf.workload import Message, Request
 
@@ -299,4 +300,32 @@ def engine_facts(told: dict[str, Any], import_seconds: float, log_text: str) -> 
     weights = told.pop("weights")
     layers = tuple(WeightLayers(**layer) for layer in weights.pop("layers"))
     facts = WeightFacts(**weights, layers=layers, stored_bytes=told.pop("stored_bytes"))
-    return EngineFacts(load_time=load_time, special_token_ids=special, weights=facts, **told)
+    memory = told.pop("memory", None)
+    return EngineFacts(
+        load_time=load_time,
+        special_token_ids=special,
+        weights=facts,
+        memory=None if memory is None else MemoryFacts(**memory),
+        expected_kv_bytes_per_token=_expected_kv_bytes(told.pop("kv_config", None), told["resolved"], facts.declared),
+        **told,
+    )
+
+
+def _expected_kv_bytes(
+    config: dict[str, Any] | None, resolved: dict[str, Any], declared: Mapping[str, Any]
+) -> int | None:
+    """KV bytes a token by the model's configuration; the cache is of the model's dtype unless it has its own.
+
+    Unknown where the checkpoint asks for a cache of its own kind and vLLM does not tell what became of that.
+    """
+    own = str(resolved.get("kv_cache_dtype") or "auto")
+    if config is None or (own == "auto" and _quantizes_cache(declared)):
+        return None
+    dtype = str(resolved.get("dtype")) if own == "auto" else own
+    return kv_bytes_per_token(config, dtype, int(resolved.get("tensor_parallel_size") or 1))
+
+
+def _quantizes_cache(declared: Mapping[str, Any]) -> bool:
+    inner = declared.get("quantization")  # where ModelOpt keeps it
+    places = (declared, inner if isinstance(inner, Mapping) else {})
+    return any(place.get(name) for place in places for name in ("kv_cache_scheme", "kv_cache_quant_algo"))

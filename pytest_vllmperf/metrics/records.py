@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
-
-from pytest_vllmperf import stats
-from pytest_vllmperf.errors import NotMeasuredError
-from pytest_vllmperf.metrics.table import DISTRIBUTIONS, METRICS
 
 
 @dataclass(frozen=True)
@@ -53,6 +49,9 @@ class RunResult:
         cpu_seconds: user and system time of the engine's processes; None where it cannot be known.
         resident_bytes: resident set of the engine's processes afterwards; None where it cannot be known.
         busy_seconds: how long the engine worked on it, seen from its own process.
+        kernels_compiled: kernels and graphs that were compiled meanwhile; None where that cannot be known.
+        torch_peak_bytes: most device memory that torch had allocated at once since the engine started, without the KV
+            cache, all ranks together; None on a CPU.
     """
 
     requests: tuple[RequestRecord, ...]
@@ -63,6 +62,19 @@ class RunResult:
     cpu_seconds: float | None
     resident_bytes: int | None
     busy_seconds: float
+    kernels_compiled: int | None = None
+    torch_peak_bytes: int | None = None
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """From the first request's queueing to the last token, on the engine's monotonic clock; of finished requests.
+
+        An iteration in which nothing finished spans no time.
+        """
+        done = [request for request in self.requests if request.finish_reason is not None]
+        if not done:
+            return (0.0, 0.0)
+        return (min(r.queued_ts for r in done), max(r.last_token_ts for r in done))
 
 
 @dataclass(frozen=True)
@@ -97,6 +109,7 @@ class WeightFacts:
         layers: how the layers that can be quantized hold their weights; empty where unknown.
         stored_bytes: bytes of the checkpoint's tensors in the dtype that they are loaded as; None where it does not
             lie here.
+        idle_bytes: what a step does not read whole: the input embedding.
     """
 
     declared: Mapping[str, Any]
@@ -106,6 +119,7 @@ class WeightFacts:
     loaded_bytes: int | None
     layers: tuple[WeightLayers, ...]
     stored_bytes: int | None
+    idle_bytes: int = 0
 
     @property
     def weight_bytes(self) -> int | None:
@@ -115,6 +129,23 @@ class WeightFacts:
         """
         in_flight = self.asked is not None and not self.declared
         return self.loaded_bytes or (None if self.dummy or in_flight else self.stored_bytes)
+
+
+@dataclass(frozen=True)
+class MemoryFacts:
+    """Where an engine's device memory went, as it knows itself; all ranks together, None for what it did not tell.
+
+    Attributes:
+        peak_activation: what vLLM's profiling run took at most beside the weights.
+        non_torch: what the process holds outside of torch: the CUDA context, libraries, communication.
+        cuda_graphs: what torch reserved for CUDA graphs.
+        torch_reserved: what torch holds, in use or not.
+    """
+
+    peak_activation: int | None
+    non_torch: int | None
+    cuda_graphs: int | None
+    torch_reserved: int | None
 
 
 @dataclass(frozen=True)
@@ -132,6 +163,10 @@ class EngineFacts:
         kv_cache_tokens: capacity of the KV cache in tokens; None where unknown.
         kv_cache_bytes: its size; None where unknown.
         weights: how the weights are held; None where unknown.
+        kv_blocks: how many blocks it has; None where unknown.
+        max_concurrency: how many requests of max_model_len it holds at once; None where unknown.
+        expected_kv_bytes_per_token: by the model's configuration; None for a model whose layers differ.
+        memory: where the device's memory went; None on a CPU, or where unknown.
         versions: what ran: `vllm`, `torch`, `python`.
         resolved: what vLLM made of the arguments: `dtype`, `quantization`, `max_num_seqs` and so on.
     """
@@ -146,8 +181,17 @@ class EngineFacts:
     kv_cache_tokens: int | None
     kv_cache_bytes: int | None
     weights: WeightFacts | None = None
+    kv_blocks: int | None = None
+    max_concurrency: float | None = None
+    expected_kv_bytes_per_token: int | None = None
+    memory: MemoryFacts | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     resolved: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def kv_bytes_per_token(self) -> float | None:
+        """KV cache bytes over its capacity in tokens; None where either is unknown."""
+        return self.kv_cache_bytes / self.kv_cache_tokens if self.kv_cache_bytes and self.kv_cache_tokens else None
 
 
 class EngineSamples(BaseModel):
@@ -190,88 +234,11 @@ class Environment(BaseModel):
 
 
 class Session(BaseModel):
-    """What one run recorded of one check: its engines, and the environment they ran in."""
+    """What one run recorded of one check: its engines, the environment they ran in, and why one was left out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     recorded: str
     environment: Environment
     engines: list[EngineSamples] = Field(min_length=1)
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """Percentiles of one quantity in seconds: of each iteration, then the median over iterations and engines."""
-
-    measurement: Measurement
-    name: str
-
-    def __getattr__(self, point: str) -> float:
-        """`mean`, `p50`, `p90`, `p95` or `p99`.
-
-        Raises:
-            NotMeasuredError: when the engine did not observe it.
-            AttributeError: for any other name.
-        """
-        if point.startswith("_"):  # asked for by copy and pickle before the fields are there
-            raise AttributeError(point)
-        if f"{self.name}.{point}" not in METRICS:
-            raise AttributeError(f"{self.name} has mean, p50, p90, p95 and p99, not {point}")
-        return self.measurement.value(f"{self.name}.{point}")
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One workload on one engine spec, from one engine start or several.
-
-    Any metric of the table can be read as an attribute (`run.output_throughput`, in its unit of the table), a
-    distribution through its points (`run.ttft.p50`, in seconds). What was not observed raises
-    `NotMeasuredError`: missing is never zero.
-
-    Attributes:
-        spec_label: the engine, for a person.
-        device: `cuda` or `cpu`.
-        profile: the kind of hardware, as the folder of its baselines.
-        workload: the workload as stored beside a baseline.
-        environment: where it was measured.
-        engines: what was measured on each engine start; at least one.
-        problems: why the measurement is void, in words; empty when it is sound.
-    """
-
-    spec_label: str
-    device: str
-    profile: str
-    workload: Mapping[str, Any]
-    environment: Environment
-    engines: tuple[EngineSamples, ...]
-    problems: tuple[str, ...] = ()
-
-    def with_engines_of(self, other: Measurement) -> Measurement:
-        """This measurement and another of the same workload on the same spec, as one."""
-        problems = tuple(dict.fromkeys([*self.problems, *other.problems]))
-        return replace(self, engines=self.engines + other.engines, problems=problems)
-
-    def samples(self, metric: str) -> Sequence[Sequence[float]]:
-        """The values of a metric, for each engine one per iteration; empty when not measured."""
-        return [values for engine in self.engines if (values := engine.values(metric))]
-
-    def value(self, metric: str) -> float:
-        """The metric's value: the median over engines of the median over iterations, in its unit of the table.
-
-        Raises:
-            NotMeasuredError: when no engine observed it, or no metric has this name.
-        """
-        if metric not in METRICS:
-            raise NotMeasuredError(f"no metric is called {metric!r}")
-        engines = self.samples(metric)
-        if not engines:
-            raise NotMeasuredError(f"{METRICS[metric].label} was not measured on {self.spec_label}")
-        return stats.center(engines)
-
-    def __getattr__(self, name: str) -> Any:
-        """A metric by its name, or a distribution."""
-        if name in DISTRIBUTIONS:
-            return Distribution(self, name)
-        if name in METRICS:
-            return self.value(name)
-        raise AttributeError(f"a measurement has no {name!r}; see METRICS in pytest_vllmperf.metrics.table")
+    excluded: list[str] = Field(default_factory=list)

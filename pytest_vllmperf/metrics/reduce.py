@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import median
 
 from pytest_vllmperf import stats
+from pytest_vllmperf.metrics.device import Roofline, device_metrics
+from pytest_vllmperf.metrics.gpu_trace import GpuUse
 from pytest_vllmperf.metrics.records import EngineFacts, EngineSamples, RequestRecord, RunResult
 from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS
+
+_MEMORY = ("peak_activation", "non_torch", "cuda_graphs")
+_TOLD = (
+    "preemptions",
+    "prefix_cache_hit_tokens",
+    "kernels_compiled",
+    "cpu_seconds",
+    "resident_bytes",
+    "torch_peak_bytes",
+)
 
 
 def iteration_metrics(result: RunResult) -> dict[str, float]:
@@ -28,7 +41,7 @@ def iteration_metrics(result: RunResult) -> dict[str, float]:
         "prompt_tokens": float(sum(r.prompt_tokens for r in done)),
         "output_tokens": float(sum(r.output_tokens for r in done)),
     }
-    for name in ("preemptions", "prefix_cache_hit_tokens", "cpu_seconds", "resident_bytes"):
+    for name in _TOLD:
         if (told := getattr(result, name)) is not None:
             values[name] = float(told)
     values |= _throughputs(done)
@@ -66,13 +79,28 @@ def _distributions(done: Sequence[RequestRecord], result: RunResult) -> dict[str
     }
 
 
+@dataclass(frozen=True)
+class DeviceObservation:
+    """What was seen of an engine's devices, from outside of it.
+
+    Attributes:
+        uses: what they did in each counted iteration; empty where nobody looked.
+        engine_bytes: their memory that the engine held afterwards; None where that is not known.
+        bandwidth: bytes/s of their memory, together; None where unknown.
+    """
+
+    uses: tuple[GpuUse | None, ...] = ()
+    engine_bytes: int | None = None
+    bandwidth: float | None = None
+
+
 def engine_samples(
     facts: EngineFacts,
     warmup: Sequence[RunResult],
     iterations: Sequence[RunResult],
     *,
     cold_start: bool = False,
-    device_memory: int | None = None,
+    device: DeviceObservation | None = None,
 ) -> EngineSamples:
     """What one engine start showed, ready to be judged and stored.
 
@@ -81,15 +109,22 @@ def engine_samples(
         warmup: the discarded iterations, in order.
         iterations: the counted iterations, in order; at least one.
         cold_start: whether it was the first start of this engine in the run.
-        device_memory: bytes of the device's memory that the engine held afterwards; None where that is not known.
+        device: what was seen of its devices; None on a CPU.
     """
+    device = device or DeviceObservation()
+    roofline = Roofline.of(facts, device.bandwidth)
+    uses = device.uses or (None,) * len(iterations)
+    counted = [
+        {**iteration_metrics(result), **device_metrics(result, use, roofline)}
+        for result, use in zip(iterations, uses, strict=True)
+    ]
     return EngineSamples(
         cold_start=cold_start,
         discarded=len(warmup),
         iterations=len(iterations),
         warmup=_by_metric([iteration_metrics(result) for result in warmup], CLOCK_METRICS),
-        samples=_by_metric([iteration_metrics(result) for result in iterations]),
-        once=_once(facts, device_memory, cold_start=cold_start),
+        samples=_by_metric(counted),
+        once=_once(facts, device.engine_bytes, cold_start=cold_start),
         ttft_by_request=_ttft_by_request(iterations),
     )
 
@@ -108,8 +143,9 @@ def _once(facts: EngineFacts, device_memory: int | None, *, cold_start: bool) ->
     values["device_memory_used"] = device_memory
     values["kv_cache_tokens"] = facts.kv_cache_tokens
     values["kv_cache_bytes"] = facts.kv_cache_bytes
-    if facts.kv_cache_tokens and facts.kv_cache_bytes:
-        values["kv_bytes_per_token"] = facts.kv_cache_bytes / facts.kv_cache_tokens
+    values["kv_bytes_per_token"] = facts.kv_bytes_per_token
+    if facts.memory is not None:
+        values |= {f"memory.{name}": getattr(facts.memory, name) for name in _MEMORY}
     observed = {name: _digits(value) for name, value in values.items() if value is not None}
     return {name: value for name, value in observed.items() if value > 0 or METRICS[name].may_be_zero}
 

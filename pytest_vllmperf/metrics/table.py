@@ -19,6 +19,7 @@ class MetricClass(Enum):
     CPU_TIME = "cpu_time"
     LOAD = "load"
     MEMORY = "memory"
+    DEVICE = "device"
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def _rows() -> tuple[Metric, ...]:
             )
             for point, shown, kind in _POINTS
         ]
-    exact = MetricClass.EXACT
+    exact, device = MetricClass.EXACT, MetricClass.DEVICE
     rows += [
         Metric("engine_steps", "engine steps", "", lower, exact,
                "steps of the engine core that emitted tokens"),
@@ -109,10 +110,38 @@ def _rows() -> tuple[Metric, ...]:
                "prompt tokens of all finished requests"),
         Metric("output_tokens", "output tokens", "tokens", higher, exact,
                "generated tokens of all finished requests"),
+        Metric("kernels_compiled", "kernels compiled", "", lower, exact,
+               "Triton kernels and torch.compile graphs that were compiled during an iteration, all ranks"),
+        Metric("torch_peak_bytes", "torch peak", "B", lower, exact,
+               "most device memory allocated by torch since the engine started, without the KV cache, all ranks"),
         Metric("cpu_seconds", "engine CPU time", "s", lower, MetricClass.CPU_TIME,
                "user and system time of the engine's processes during an iteration"),
         Metric("device_memory_used", "device memory", "B", lower, MetricClass.MEMORY,
                "device memory of the engine's processes after the last iteration, as NVML counts it"),
+        Metric("memory.peak_activation", "peak activation", "B", lower, MetricClass.MEMORY,
+               "what vLLM's profiling run took beside the weights, all ranks"),
+        Metric("memory.non_torch", "non-torch memory", "B", lower, MetricClass.MEMORY,
+               "device memory of the workers outside of torch, as vLLM profiled it"),
+        Metric("memory.cuda_graphs", "CUDA graphs", "B", lower, MetricClass.MEMORY,
+               "what torch reserved in the pools of CUDA graphs"),
+        Metric("gpu_memory_peak", "GPU memory peak", "B", lower, MetricClass.MEMORY,
+               "most memory in use at once on the engine's devices during an iteration, by any process (NVML, v2)"),
+        Metric("gpu_utilization", "GPU utilization", "share", higher, device,
+               "mean share of time with a kernel running during an iteration (NVML)"),
+        Metric("gpu_power", "GPU power", "W", lower, device,
+               "mean power of the engine's devices during an iteration, together (NVML)"),
+        Metric("gpu_energy", "GPU energy", "J", lower, device,
+               "energy of the engine's devices during an iteration, by NVML's counter, else power over time"),
+        Metric("joules_per_token", "energy per output token", "J/tok", lower, device,
+               "GPU energy / output tokens"),
+        Metric("tokens_per_joule", "output tokens per joule", "tok/J", higher, device,
+               "output tokens / GPU energy"),
+        Metric("gpu_sm_clock", "SM clock", "Hz", higher, device,
+               "median SM clock of the slowest device during an iteration (NVML)"),
+        Metric("gpu_temperature", "GPU temperature", "°C", lower, device,
+               "highest temperature during an iteration (NVML)"),
+        Metric("model_bandwidth_utilization", "memory bandwidth used", "share", higher, device,
+               "(weight bytes + KV bytes read in a step) x steps/s / the devices' memory bandwidth"),
         Metric("resident_bytes", "resident memory", "B", lower, MetricClass.MEMORY,
                "resident set of the engine's processes after an iteration"),
         Metric("load_time", "load time", "s", lower, MetricClass.LOAD,
@@ -139,11 +168,13 @@ GATES = {
     "exact": EXACT_METRICS,
     "clock": CLOCK_METRICS,
     "cpu": ("cpu_seconds",),
+    "vram": ("weight_bytes", "kv_bytes_per_token", "kv_cache_tokens", "torch_peak_bytes"),
+    "energy": ("joules_per_token",),
 }
 
 
 def resolve_gate(words: tuple[str, ...], device: str) -> tuple[str, ...]:
-    """The metrics that decide: names of metrics or of the sets `exact`, `clock`, `cpu` and `auto`.
+    """The metrics that decide: names of metrics or of the sets of `GATES`, and `auto`.
 
     `auto` is the clock on a GPU. On a CPU, where wall time depends on the neighbours more than on the engine, it
     is the counters that are exact on any machine; the clock is shown there, and gated when asked for.

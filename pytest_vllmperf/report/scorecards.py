@@ -1,4 +1,4 @@
-"""Scorecards as text: two tables for the terminal's 80 columns, one in Markdown."""
+"""Scorecards as text: tables for the terminal's 80 columns, one in Markdown."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from tabulate import tabulate
 
+from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.report import units
 from pytest_vllmperf.report.verdicts import folded, shorten
 from pytest_vllmperf.scorecard import Line, Scorecard
@@ -15,6 +16,9 @@ Column = tuple[str, Callable[[Line], str]]
 
 _NONE = "-"
 _NAME_WIDTH = 17
+_IN_HEAD = ("request_throughput", "output_throughput", "kv_cache_tokens", "joules_per_token", "tokens_per_joule")
+"""Metrics whose unit stands at the head of the column."""
+
 _SPEED = (
     ("req/s", "request_throughput"),
     ("tok/s", "output_throughput"),
@@ -27,14 +31,23 @@ _MEMORY = (
     ("device", "device_memory_used"),
     ("load", "load_time"),
 )
+_ENERGY = (
+    ("power", "gpu_power"),
+    ("J/tok", "joules_per_token"),
+    ("tok/J", "tokens_per_joule"),
+    ("bandwidth", "model_bandwidth_utilization"),
+)
 
 
 def terminal(card: Scorecard) -> list[str]:
-    """The card in two tables, what has to be said about it, and the speedups."""
+    """The card in tables of one subject each, what has to be said about it, and the speedups."""
     speed = _table(card, [*_metrics(_SPEED), ("speedup", _speedup), ("agrees", _agreement)])
     memory = _table(card, [*_metrics(_MEMORY), ("saved", _saved)])
-    between = [""] if speed and memory else []
-    return [*speed, *between, *memory, *_remarks(card)]
+    energy = _table(card, [*_metrics(_ENERGY), ("cost/Mtok", _cost)])
+    lines: list[str] = []
+    for table in (speed, memory, energy):
+        lines += [""] * bool(lines and table) + table
+    return [*lines, *_remarks(card)]
 
 
 def markdown(card: Scorecard) -> str:
@@ -45,6 +58,8 @@ def markdown(card: Scorecard) -> str:
         ("speedup", _speedup_interval),
         ("weights saved", _saved),
         ("agreement", _agreement),
+        *_metrics(_ENERGY),
+        ("cost/Mtok", _cost),
     ]
     remarks = [line for note in card.notes for line in ("", note)]
     closing = ["", *_speedup_lines(card)]
@@ -81,9 +96,14 @@ def _cell(metric: str) -> Callable[[Line], str]:
         value = line.row.value(metric)
         if value is None:
             return _NONE
-        return units.value(metric, value).removesuffix(" tok/s").removesuffix(" req/s").removesuffix(" tokens")
+        return units.value(metric, value).removesuffix(f" {METRICS[metric].unit}" if metric in _IN_HEAD else "")
 
     return cell
+
+
+def _cost(line: Line) -> str:
+    """What a million output tokens cost, in the currency of the price."""
+    return _NONE if line.cost is None else units.count(line.cost)
 
 
 def _speedup(line: Line) -> str:

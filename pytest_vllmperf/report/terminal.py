@@ -11,6 +11,7 @@ from tabulate import tabulate
 from pytest_vllmperf.checks import CheckRecord, ComparisonRecord, split_name
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.report import units
+from pytest_vllmperf.report.ledger import ledger_lines
 from pytest_vllmperf.report.verdicts import WIDTH, folded, metric_lines, outlook_lines, shorten
 from pytest_vllmperf.verdict import Status
 
@@ -79,7 +80,23 @@ def summary(checks: Sequence[CheckRecord]) -> list[str]:
     heads = ["test", "verdict", *(head for _, head in _COLUMNS)]
     align = ["left", "left", *("right" for _ in _COLUMNS)]
     table = tabulate(rows, heads, tablefmt="plain", colalign=align, disable_numparse=True)
-    return [*table.splitlines(), *_remarks(checks)]
+    return [*table.splitlines(), *_remarks(checks), *_left_out(checks)]
+
+
+def _left_out(checks: Sequence[CheckRecord]) -> list[str]:
+    """Engines that do not count, and why: none is left out unseen."""
+    return [
+        part
+        for check in checks
+        if (reasons := check.session.excluded)
+        for part in folded(f"{shorten(check.name, _NAME_WIDTH)}: one engine left out: {'; '.join(reasons)}")
+    ]
+
+
+def ledgers(checks: Sequence[CheckRecord]) -> list[str]:
+    """Where each engine's memory went, an engine's once."""
+    known = {check.engine: check.ledger for check in checks if check.ledger is not None}
+    return [line for engine, ledger in known.items() for line in ledger_lines(engine, ledger)]
 
 
 def _names(checks: Sequence[CheckRecord]) -> list[str]:

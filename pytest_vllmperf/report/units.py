@@ -17,6 +17,10 @@ def value(metric: str, number: float | None) -> str:
         return seconds(number)
     if unit == "B":
         return size(number)
+    if unit == "share":
+        return plain_percent(number)
+    if unit == "Hz":
+        return f"{_digits(number / 1e6)} MHz"
     return f"{count(number)} {unit}".rstrip()
 
 

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from pytest_vllmperf.engines.base import Continuations, Engine, TokenScores
 from pytest_vllmperf.errors import WorkloadError
-from pytest_vllmperf.metrics.records import Measurement
+from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.quality import Quality, compare_quality, first_token_difference
 from pytest_vllmperf.session.sharing import Sharing
 from pytest_vllmperf.workload import Message, Request, Workload

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from pytest_vllmperf.errors import VllmPerfError
 from pytest_vllmperf.measure import MeasureSettings
-from pytest_vllmperf.metrics.records import Measurement, Session
+from pytest_vllmperf.metrics.measurement import Measurement
+from pytest_vllmperf.metrics.records import Session
 from pytest_vllmperf.session.perf import PerfSession
 from pytest_vllmperf.session.pool import Key
 from pytest_vllmperf.session.target import Target
@@ -24,11 +25,13 @@ class Take:
         target: the engine and where it runs.
         workload: what was sent.
         settings: how often.
+        allowed: validity rules that are turned off.
     """
 
     target: Target
     workload: Workload
     settings: MeasureSettings
+    allowed: tuple[str, ...] = ()
 
 
 @dataclass
@@ -84,7 +87,13 @@ class OpenCheck:
             self.verdict = judge(evidence)
 
     def add(self, measurement: Measurement) -> None:
-        """Take in what another engine showed, and look."""
+        """Take in what another engine showed, and look.
+
+        One engine of a session may be left out for what another would not have met, such as a GPU that ran hot.
+        """
+        if measurement.transient and not self.measurement.excluded:
+            self.measurement = self.measurement.without(measurement)
+            return
         self.measurement = self.measurement.with_engines_of(measurement)
         self.look()
 
@@ -124,7 +133,7 @@ def _measure_again(perf: PerfSession, checks: Sequence[OpenCheck], clock: Callab
     for check, take in takes:
         started = clock()
         try:
-            check.add(perf.measure(take.target, take.workload, take.settings))
+            check.add(perf.measure(take.target, take.workload, take.settings, take.allowed))
         except VllmPerfError as error:
             check.error = error
             return

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 from pytest_vllmperf.engines.base import Engine
-from pytest_vllmperf.measure import MeasureSettings, measure, measure_in_turns
-from pytest_vllmperf.metrics.records import Measurement
+from pytest_vllmperf.measure import EngineRun, MeasureSettings, measure, measure_in_turns
+from pytest_vllmperf.metrics.gpu_trace import GpuTrace
+from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.session.perf import PerfSession
 from pytest_vllmperf.session.sharing import Sharing, Way
 from pytest_vllmperf.workload import Workload
@@ -23,13 +24,22 @@ class Pair:
         sharing: how they share the device.
         workload: what is sent to both.
         settings: how often in a round.
+        allowed: validity rules that are turned off.
     """
 
-    def __init__(self, perf: PerfSession, sharing: Sharing, workload: Workload, settings: MeasureSettings) -> None:
+    def __init__(
+        self,
+        perf: PerfSession,
+        sharing: Sharing,
+        workload: Workload,
+        settings: MeasureSettings,
+        allowed: Collection[str] = (),
+    ) -> None:
         self.sharing = sharing
         self.workload = workload
         self._perf = perf
         self._settings = settings
+        self._allowed = allowed
         self._rounds = 0
 
     def measure_round(self) -> tuple[Measurement, Measurement]:
@@ -61,17 +71,18 @@ class Pair:
     def _in_turns(self) -> tuple[Measurement, Measurement]:
         targets, perf = self.sharing.targets, self._perf
         with perf.engines(targets, asleep=self.sharing.way is Way.SLEEP) as (a, b):
-            runs = measure_in_turns(
-                (a, b),
-                self.workload,
-                self._settings,
-                perf.iteration_progress(targets[0]),
-                lambda side: perf.wake(targets, side),
-            )
+            with perf.watching(targets) as sampler:
+                runs = measure_in_turns(
+                    (a, b),
+                    self.workload,
+                    self._settings,
+                    perf.iteration_progress(targets[0]),
+                    lambda side: perf.wake(targets, side),
+                )
             measured = []
             for side, engine in enumerate((a, b)):
                 perf.wake(targets, side)  # what an engine holds of the device is seen while it is awake
-                measured.append(perf.measurement(targets[side], self.workload, runs[side], engine))
+                measured.append(self._measurement(side, runs[side], engine, sampler.traces()))
         return measured[0], measured[1]
 
     def _one_after_the_other(self) -> tuple[Measurement, Measurement]:
@@ -80,6 +91,11 @@ class Pair:
         for side in (0, 1) if self._rounds % 2 else (1, 0):
             target = self.sharing.targets[side]
             with self._perf.engines([target]) as (engine,):
-                run = measure(engine, self.workload, self._settings, self._perf.iteration_progress(target))
-                measured[side] = self._perf.measurement(target, self.workload, run, engine)
+                with self._perf.watching([target]) as sampler:
+                    run = measure(engine, self.workload, self._settings, self._perf.iteration_progress(target))
+                measured[side] = self._measurement(side, run, engine, sampler.traces())
         return measured[0], measured[1]
+
+    def _measurement(self, side: int, run: EngineRun, engine: Engine, traces: Sequence[GpuTrace]) -> Measurement:
+        target = self.sharing.targets[side]
+        return self._perf.measurement(target, self.workload, run, engine, traces, self._allowed)

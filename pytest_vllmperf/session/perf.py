@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TypeVar
@@ -13,15 +13,18 @@ from pytest_vllmperf import environment, gpu, models, validity
 from pytest_vllmperf.baseline import BaselineStore
 from pytest_vllmperf.engines.base import Engine, Progress, Timeouts
 from pytest_vllmperf.engines.launcher import Launcher
-from pytest_vllmperf.errors import WorkloadError
-from pytest_vllmperf.gpu import GpuDevice, GpuRequirement
+from pytest_vllmperf.errors import NoGpuError, WorkloadError
+from pytest_vllmperf.gpu import GpuDevice, GpuRequirement, Sampler
 from pytest_vllmperf.measure import EngineRun, MeasureSettings, OnIteration, measure
-from pytest_vllmperf.metrics.records import Measurement
-from pytest_vllmperf.metrics.reduce import engine_samples
+from pytest_vllmperf.metrics.gpu_trace import GpuTrace, use
+from pytest_vllmperf.metrics.ledger import DeviceMemory, VramLedger
+from pytest_vllmperf.metrics.measurement import Measurement
+from pytest_vllmperf.metrics.reduce import DeviceObservation, engine_samples
 from pytest_vllmperf.models.checkpoint import tensor_bytes
 from pytest_vllmperf.options import Settings
 from pytest_vllmperf.session.leases import Leases
 from pytest_vllmperf.session.pool import EnginePool, Key
+from pytest_vllmperf.session.release import ReleaseProof
 from pytest_vllmperf.session.target import Target
 from pytest_vllmperf.spec import EngineSpec
 from pytest_vllmperf.workload import Workload
@@ -46,6 +49,7 @@ class PerfSession:
         self._targets: dict[Key, Target] = {}
         self._cold: dict[Key, bool] = {}
         self._asleep: set[Key] = set()
+        self._proof = ReleaseProof(gpu.look)
         self.pool = EnginePool(self._start)
 
     @cached_property
@@ -53,28 +57,54 @@ class PerfSession:
         """The GPUs of this machine, looked up once."""
         return gpu.devices()
 
+    def require(self, asked: GpuRequirement) -> tuple[GpuDevice, ...]:
+        """The first GPUs that meet a requirement, leased or not.
+
+        Raises:
+            NoGpuError: when there are not enough, naming what was found and what is hidden.
+        """
+        try:
+            return asked.choose(self.gpus)
+        except NoGpuError as error:
+            note = gpu.hidden()
+            raise NoGpuError(f"{error}; {note}" if note else str(error)) from None
+
     def target(self, spec: EngineSpec, requirement: GpuRequirement | None) -> Target:
-        """Choose the devices for an engine; without a requirement the first GPU, where there is one.
+        """Choose the devices for an engine and lease them; without a requirement one GPU, where there is one.
+
+        Of the GPUs that fit, those that this run holds come first, then those that are free; else it waits. Several
+        GPUs mean tensor parallelism over them, unless the engine arguments say how they are used.
 
         Raises:
             NoGpuError: when no GPU meets the requirement.
         """
-        if spec.backend == "simulated":
-            return Target(spec)
-        if requirement is None and not self.gpus:
-            return Target(spec)
-        return Target(spec, (requirement or GpuRequirement()).choose(self.gpus))
+        if spec.backend == "simulated" or (requirement is None and not self.gpus):
+            return Target(spec.on(None))
+        asked = requirement or GpuRequirement()
+        fitting = {device.uuid: device for device in _alike(asked, self.require(asked), self.gpus)}
+        uuids = self._leases.choose(list(fitting), asked.count, self._progress, self.pool.close)
+        self._proof.taken(uuids)
+        return Target(_spread(spec.on(fitting[uuids[0]].name), asked.count), tuple(fitting[uuid] for uuid in uuids))
 
-    def measure(self, target: Target, workload: Workload, settings: MeasureSettings) -> Measurement:
+    def measure(
+        self, target: Target, workload: Workload, settings: MeasureSettings, allowed: Collection[str] = ()
+    ) -> Measurement:
         """Measure one workload on one engine.
+
+        Args:
+            target: the engine.
+            workload: what is sent.
+            settings: how often.
+            allowed: validity rules that are turned off.
 
         Raises:
             EngineError: when the engine does not start, or fails on the way.
             WorkloadError: when the workload does not fit it.
         """
         with self.engines([target]) as (engine,):
-            run = measure(engine, workload, settings, self.iteration_progress(target))
-            return self.measurement(target, workload, run, engine)
+            with self.watching([target]) as sampler:
+                run = measure(engine, workload, settings, self.iteration_progress(target))
+            return self.measurement(target, workload, run, engine, sampler.traces(), allowed)
 
     def ask(self, target: Target, use: Callable[[Engine], Answer]) -> Answer:
         """Do something else with an engine, started if need be."""
@@ -90,9 +120,16 @@ class PerfSession:
         return {target.spec.model: tensor_bytes(models.resolve(target.spec.model)) for target in targets}
 
     def release(self) -> None:
-        """Stop the engines and give the devices back; a later test starts and takes them again."""
+        """Stop the engines and give the devices back; a later test starts and takes them again.
+
+        Raises:
+            EngineError: when a device's memory did not come back.
+        """
         self.pool.close()
-        self._leases.release()
+        try:
+            self._proof.wait([uuid for uuid in self._leases.held if uuid != "cpu"], self._progress)
+        finally:
+            self._leases.release()
 
     def close(self) -> None:
         """End everything that was started."""
@@ -149,47 +186,105 @@ class PerfSession:
                 self._asleep.discard(key)
 
     def _start(self, key: Key) -> Engine:
-        target = self._targets[key]
+        target, (_, uuids) = self._targets[key], key
         if target.spec.backend != "simulated":
-            self._leases.acquire(key[1] or ("cpu",), self._progress)
+            self._leases.choose(uuids or ("cpu",), len(uuids) or 1, self._progress, self.pool.close)
+        if not any(uuid in other for _, other in self.pool.keys for uuid in uuids):
+            self._proof.wait(uuids, self._progress)
         self._cold[key] = key not in self._cold
         self._asleep.discard(key)
-        env = {"CUDA_VISIBLE_DEVICES": ",".join(key[1])} if target.gpus else {}
+        env = {"CUDA_VISIBLE_DEVICES": ",".join(uuids)} if target.gpus else {}
         name = target.spec.name
-        return self._launcher.start(target.spec, env, lambda doing, waited: self._progress(f"{name}: {doing}", waited))
+        engine = self._launcher.start(
+            target.spec, env, lambda doing, waited: self._progress(f"{name}: {doing}", waited)
+        )
+        self._proof.started(_tree(engine))
+        return engine
+
+    def watching(self, targets: Sequence[Target]) -> Sampler:
+        """What reads these engines' devices while they are measured."""
+        return Sampler(tuple(dict.fromkeys(uuid for target in targets for uuid in target.key[1])))
 
     def iteration_progress(self, target: Target) -> OnIteration:
         """What tells a person of the iterations on this engine."""
         return lambda number: self._progress(f"{target.spec.name}: {number}", 0.0)
 
-    def measurement(self, target: Target, workload: Workload, run: EngineRun, engine: Engine) -> Measurement:
-        """What was measured on an engine that still runs, with where and on what."""
+    def measurement(
+        self,
+        target: Target,
+        workload: Workload,
+        run: EngineRun,
+        engine: Engine,
+        traces: Sequence[GpuTrace],
+        allowed: Collection[str] = (),
+    ) -> Measurement:
+        """What was measured on an engine that still runs, with where and on what.
+
+        Args:
+            target: the engine.
+            workload: what was sent.
+            run: what it did.
+            engine: running.
+            traces: what was seen of devices meanwhile; those of other engines are left out.
+            allowed: validity rules that are turned off.
+        """
+        own = [trace for trace in traces if trace.uuid in target.key[1]]
+        uses = tuple(use(own, result.span) for result in run.iterations)
+        memory = _device_memory(engine, target)
+        seen = DeviceObservation(uses, None if memory is None else memory.engine, _bandwidth(target))
+        expected = validity.Expected(workload.ignore_eos, workload.fresh_prompts)
+        found = validity.problems(run, expected, validity.Observed(own, uses), allowed)
         digest = environment.model_digest(models.resolve(target.spec.model))
-        samples = engine_samples(
-            run.facts,
-            run.warmup,
-            run.iterations,
-            cold_start=self._cold[target.key],
-            device_memory=_memory_held(engine, target),
-        )
         return Measurement(
             spec_label=target.spec.label,
             device=run.facts.device,
             profile=environment.profile(run.facts, target.gpus),
             workload=workload.describe(),
             environment=environment.fingerprint(target.spec, workload, run.facts, target.gpus, digest),
-            engines=(samples,),
-            problems=validity.problems(run, exact_length=workload.ignore_eos),
+            engines=(
+                engine_samples(run.facts, run.warmup, run.iterations, cold_start=self._cold[target.key], device=seen),
+            ),
+            problems=tuple(map(str, found)),
+            transient=bool(found) and all(problem.transient for problem in found),
+            gpus=len(target.gpus),
+            vram=VramLedger.of(run.facts, memory),
+            traces=tuple(own),
         )
 
 
-def _memory_held(engine: Engine, target: Target) -> int | None:
-    """Bytes of device memory that the engine's processes hold now."""
-    if engine.pid is None or not target.gpus:
+def _alike(asked: GpuRequirement, chosen: Sequence[GpuDevice], gpus: Sequence[GpuDevice]) -> list[GpuDevice]:
+    """Those that fit and are called like the first that does: which one is free must not decide what is measured."""
+    same = [device for device in gpus if asked.fits(device) and device.name == chosen[0].name]
+    return same if len(same) >= asked.count else list(chosen)
+
+
+def _spread(spec: EngineSpec, gpus: int) -> EngineSpec:
+    """The engine on several GPUs; whoever names a kind of parallelism knows what for."""
+    named = any(name.endswith("_parallel_size") for name in spec.args)
+    return spec.with_args(tensor_parallel_size=gpus) if gpus > 1 and spec.backend == "offline" and not named else spec
+
+
+def _bandwidth(target: Target) -> float | None:
+    known = [device.memory_bandwidth for device in target.gpus]
+    return None if not known or None in known else sum(value for value in known if value is not None)
+
+
+def _device_memory(engine: Engine, target: Target) -> DeviceMemory | None:
+    """What the engine's devices hold now, as NVML sees it; None on a CPU."""
+    readings = [reading for device in target.gpus if (reading := gpu.look(device.uuid)) is not None]
+    if not readings or len(readings) < len(target.gpus):
         return None
+    used = [reading.used_bytes for reading in readings]
+    held = gpu.held_by(_tree(engine), readings)
+    return DeviceMemory(sum(d.total_bytes for d in target.gpus), sum(value or 0 for value in used), held)
+
+
+def _tree(engine: Engine) -> set[int]:
+    """The engine's processes."""
+    if engine.pid is None:
+        return set()
     try:
         leader = psutil.Process(engine.pid)
-        pids = {leader.pid, *(child.pid for child in leader.children(recursive=True))}
+        return {leader.pid, *(child.pid for child in leader.children(recursive=True))}
     except psutil.NoSuchProcess:
-        return None
-    return gpu.memory_held(pids, target.gpus)
+        return set()

@@ -27,6 +27,11 @@ class EnginePool:
         """Whether this engine runs."""
         return key in self._engines
 
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """Of the engines that run."""
+        return tuple(self._engines)
+
     def get(self, keys: Sequence[Key]) -> list[Engine]:
         """The engines of these keys, all of them running; every other engine is stopped first.
 

@@ -58,7 +58,7 @@ def share(targets: tuple[Target, Target], weight_bytes: Mapping[str, int | None]
         wanted: the way that the user insists on; None to choose.
 
     Raises:
-        SpecError: when sleep mode is wanted of something that is not vLLM on a GPU.
+        SpecError: when sleep mode is wanted of something that is not vLLM on a GPU, or is all that sets them apart.
     """
     if wanted is Way.SLEEP and not _can_sleep(targets):
         raise SpecError("way='sleep' needs two vLLM engines on GPUs; leave it out, or take 'restart'")
@@ -70,7 +70,10 @@ def share(targets: tuple[Target, Target], weight_bytes: Mapping[str, int | None]
     if wanted is Way.RESIDENT:
         return Sharing(Way.RESIDENT, targets)  # the user knows better
     if _can_sleep(targets):
-        return Sharing(Way.SLEEP, _each(targets, enable_sleep_mode=True))
+        asleep = _each(targets, enable_sleep_mode=True)
+        if asleep[0].key == asleep[1].key:
+            raise SpecError("these engines differ by sleep mode alone, which comparing them in turns needs of both")
+        return Sharing(Way.SLEEP, asleep)
     return Sharing(Way.RESTART, targets)
 
 

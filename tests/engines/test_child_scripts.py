@@ -226,3 +226,22 @@ def test_lines_go_both_ways(scripts: dict[str, ModuleType]) -> None:
 
 def test_a_group_that_is_gone_needs_no_killing(scripts: dict[str, ModuleType]) -> None:
     scripts["vllmperf_process"].kill_group(2**22 + 5)
+
+
+@pytest.mark.parametrize(
+    ("told", "sums"),
+    [
+        ([], None),
+        ([None], None),
+        ([{"a": 1, "b": 2}], {"a": 1, "b": 2}),
+        ([{"a": 1, "b": 2}, {"a": 10, "b": 20}, {"b": 200, "a": 100}], {"a": 111, "b": 222}),
+        ([{"a": 1, "b": None}, {"a": 0, "b": 20}], {"a": 1, "b": None}),  # a sum with an unknown part is unknown
+        ([{"a": 1}, None], None),  # one rank knows nothing
+        ([{"a": 0}, {"a": 0}], {"a": 0}),
+        ([{}, {}], {}),
+    ],
+)
+def test_what_several_processes_tell_is_added_up(
+    scripts: dict[str, ModuleType], told: list[Any], sums: dict[str, int | None] | None
+) -> None:
+    assert scripts["vllmperf_process"].added(told) == sums

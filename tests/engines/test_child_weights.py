@@ -96,6 +96,63 @@ def test_what_the_models_own_configuration_declares(weights: Any, config: dict[s
     assert found == json.loads(json.dumps(found)) == told
 
 
+LISTS = {
+    "layer_types": ["full_attention"],
+    "attn_type_list": [0, 1],
+    "block_configs": [],
+    "ssm_cfg": {"layer": "Mamba2"},
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"num_hidden_layers": 28, "model_type": "qwen3", "tie": True, "theta": 1e6}, None),
+        ({"sliding_window": None, "dtype": Dtype(), "layers": 1}, {"layers": 1}),
+        ({"layer_types": ("full_attention", 3)}, {"layer_types": ["full_attention", "3"]}),
+        (LISTS, {**LISTS, "attn_type_list": True, "block_configs": False, "ssm_cfg": True}),
+    ],
+)
+@pytest.mark.parametrize("method", [True, False])
+def test_what_a_configuration_tells_of_the_kv_cache_can_be_sent(
+    weights: Any, method: bool, config: dict[str, Any], told: dict[str, Any] | None
+) -> None:
+    made = SimpleNamespace(to_dict=lambda: config, other=1) if method else SimpleNamespace(**config)
+    found = weights.kv_config(made)
+    assert found == json.loads(json.dumps(found)) == (config if told is None else told)
+
+
+def embedding(kind: str, weight: Tensor | None = None) -> Any:
+    return part(kind) if weight is None else part(kind, weight=weight)
+
+
+TABLE, HEAD = Tensor(1000), Tensor(1000)
+
+
+@pytest.mark.parametrize(
+    ("modules", "size"),
+    [
+        ([embedding("VocabParallelEmbedding", TABLE), embedding("ParallelLMHead", HEAD)], 2000),
+        ([embedding("VocabParallelEmbedding", TABLE), embedding("ParallelLMHead", TABLE)], 0),  # tied
+        ([embedding("VocabParallelEmbedding", TABLE)], 0),  # the table is the head
+        ([embedding("ParallelLMHead", HEAD)], 0),
+        ([embedding("VocabParallelEmbedding"), embedding("ParallelLMHead")], 0),  # a kernel has packed them away
+        (
+            [
+                embedding("VocabParallelEmbedding", TABLE),
+                embedding("VocabParallelEmbedding", TABLE),
+                embedding("VocabParallelEmbedding", Tensor(10, 4)),
+                embedding("Embedding", Tensor(7)),
+                embedding("ParallelLMHead", HEAD),
+            ],
+            2040,
+        ),
+    ],
+)
+def test_a_step_does_not_read_the_input_embedding_whole(weights: Any, modules: list[Any], size: int) -> None:
+    assert weights.input_embedding_bytes(model(*modules)) == size
+
+
 PLAIN = "UnquantizedLinearMethod"
 INT4 = {"qweight": Tensor(125, 4), "scales": Tensor(20), "bias": Tensor(1000)}  # 540 bytes for 1000 weights
 

@@ -1,82 +1,29 @@
-"""Reading a measurement: missing is never zero."""
+"""The records: what is stored, what was told, and what follows from it."""
 
-import copy
-import pickle
+from dataclasses import replace
 
 import pytest
 from pydantic import ValidationError
 
-from pytest_vllmperf.errors import NotMeasuredError
-from pytest_vllmperf.metrics.records import EngineSamples, Environment, Measurement, Session
+from pytest_vllmperf.metrics.records import (
+    EngineFacts,
+    EngineSamples,
+    Environment,
+    RequestRecord,
+    RunResult,
+    Session,
+    WeightFacts,
+)
 
 ENVIRONMENT = Environment(hard={"gpu": "H200"}, soft={})
+ONE = EngineSamples(discarded=0, iterations=1, samples={"ttft.p50": [0.5]}, once={"load_time": 4.0})
+REQUEST = RequestRecord(0, 10, 5, 0, "length", 2.0, 2.5, 3.0, 9.0)
+FACTS = EngineFacts("cpu", None, 64, 100, (), False, {}, kv_cache_tokens=1000, kv_cache_bytes=64_000)
+WEIGHTS = WeightFacts({}, None, None, False, None, (), 70)
 
 
-def measurement(*engines: EngineSamples) -> Measurement:
-    return Measurement("llama quantization=awq", "cuda", "h200", {}, ENVIRONMENT, engines)
-
-
-ONE = EngineSamples(
-    discarded=0,
-    iterations=2,
-    samples={"output_throughput": [10.0, 30.0, 20.0], "ttft.p50": [0.5]},
-    once={"load_time": 4.0, "kv_cache_bytes": 8.0},
-)
-TWO = EngineSamples(discarded=0, iterations=1, samples={"output_throughput": [40.0]}, once={"load_time": 8.0})
-
-
-def test_a_metric_is_read_by_name_attribute_and_distribution() -> None:
-    run = measurement(ONE)
-    assert run.value("output_throughput") == run.output_throughput == 20.0
-    assert run.value("ttft.p50") == run.ttft.p50 == 0.5
-    assert run.load_time == 4.0
-
-
-def test_several_engines_are_the_median_of_their_medians() -> None:
-    run = measurement(ONE, TWO)
-    assert run.output_throughput == 30.0
-    assert run.load_time == 6.0
-    assert run.samples("output_throughput") == [[10.0, 30.0, 20.0], [40.0]]
-
-
-def test_an_engine_that_did_not_observe_a_metric_does_not_count() -> None:
-    run = measurement(ONE, TWO)
-    assert run.samples("ttft.p50") == [[0.5]]
-    assert run.ttft.p50 == 0.5
-    assert run.kv_cache_bytes == 8.0
-
-
-def test_what_was_not_measured_raises_and_says_so() -> None:
-    run = measurement(ONE)
-    for read in (lambda: run.ttft.p99, lambda: run.value("ttft.p99")):
-        with pytest.raises(NotMeasuredError, match=r"TTFT p99 was not measured on llama quantization=awq"):
-            read()
-    with pytest.raises(NotMeasuredError, match="preemptions was not measured"):
-        _ = run.preemptions
-    assert run.samples("preemptions") == []
-
-
-def test_an_empty_list_of_samples_is_not_measured() -> None:
-    with pytest.raises(NotMeasuredError):
-        measurement(EngineSamples(discarded=0, iterations=1, samples={"preemptions": []})).value("preemptions")
-
-
-def test_a_name_that_is_no_metric_is_told() -> None:
-    run = measurement(ONE)
-    with pytest.raises(NotMeasuredError, match="no metric is called 'speed'"):
-        run.value("speed")
-    with pytest.raises(AttributeError, match="a measurement has no 'speed'"):
-        _ = run.speed
-    with pytest.raises(AttributeError, match="ttft has mean, p50, p90, p95 and p99, not p42"):
-        _ = run.ttft.p42
-    assert not hasattr(run, "speed")
-
-
-@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda thing: pickle.loads(pickle.dumps(thing))])
-def test_measurements_and_distributions_can_be_copied(duplicate: object) -> None:
-    assert callable(duplicate)
-    assert duplicate(measurement(ONE)).output_throughput == 20.0
-    assert duplicate(measurement(ONE).ttft).p50 == 0.5
+def result(*requests: RequestRecord) -> RunResult:
+    return RunResult(requests, (), 1, 0, 0, None, None, 1.0)
 
 
 def test_values_of_an_engine() -> None:
@@ -98,6 +45,42 @@ def test_a_session_has_an_engine() -> None:
         Session(recorded="now", environment=ENVIRONMENT, engines=[])
 
 
+def test_a_session_keeps_why_an_engine_was_left_out() -> None:
+    session = Session(recorded="now", environment=ENVIRONMENT, engines=[ONE], excluded=["it ran hot [throttling]"])
+    assert Session.model_validate_json(session.model_dump_json()) == session
+    older = session.model_dump(exclude={"excluded"})
+    assert Session.model_validate(older).excluded == []
+
+
 def test_unknown_fields_are_refused() -> None:
     with pytest.raises(ValidationError):
         EngineSamples.model_validate({"samples": {}, "average": 1.0})
+
+
+def test_an_iteration_spans_its_finished_requests() -> None:
+    early, late = replace(REQUEST, queued_ts=1.0, last_token_ts=4.0), replace(REQUEST, queued_ts=3.0)
+    unfinished = replace(REQUEST, finish_reason=None, queued_ts=0.0, last_token_ts=99.0)
+    assert result(late, early, unfinished).span == (1.0, 9.0)
+    assert result(unfinished).span == result().span == (0.0, 0.0)
+
+
+def test_kv_bytes_of_a_token() -> None:
+    assert FACTS.kv_bytes_per_token == 64.0
+    for changed in ({"kv_cache_bytes": None}, {"kv_cache_tokens": None}, {"kv_cache_tokens": 0}):
+        assert replace(FACTS, **changed).kv_bytes_per_token is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("weights", "size"),
+    [
+        (WEIGHTS, 70),
+        (replace(WEIGHTS, loaded_bytes=50), 50),
+        (replace(WEIGHTS, loaded_bytes=50, dummy=True), 50),
+        (replace(WEIGHTS, dummy=True), None),  # what is stored was not what was loaded
+        (replace(WEIGHTS, asked="fp8"), None),
+        (replace(WEIGHTS, asked="fp8", declared={"quant_method": "fp8"}), 70),
+        (replace(WEIGHTS, stored_bytes=None), None),
+    ],
+)
+def test_what_the_weights_take(weights: WeightFacts, size: int | None) -> None:
+    assert weights.weight_bytes == size

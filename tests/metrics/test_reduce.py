@@ -8,8 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_vllmperf.metrics.records import EngineFacts, RequestRecord, RunResult
-from pytest_vllmperf.metrics.reduce import engine_samples, iteration_metrics
+from pytest_vllmperf.metrics.gpu_trace import GpuUse
+from pytest_vllmperf.metrics.records import EngineFacts, MemoryFacts, RequestRecord, RunResult, WeightFacts
+from pytest_vllmperf.metrics.reduce import DeviceObservation, engine_samples, iteration_metrics
 from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS
 
 relaxed = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
@@ -218,3 +219,71 @@ def test_iterations_are_counted() -> None:
     runs = [result(request())] * 5
     found = engine_samples(FACTS, runs[:2], runs[2:])
     assert (found.discarded, found.iterations) == (2, 3)
+
+
+USE = GpuUse(130 * 2**30, 606.0, 303.0, 0.97, 1.98e9, 0.02, 61.0, 0)
+WEIGHTS = WeightFacts({}, None, None, False, 16_000_000_000, (), None)
+
+
+def test_what_was_seen_of_the_devices_belongs_to_its_iteration() -> None:
+    runs = [result(request())] * 3
+    other = replace(USE, power=250.0, energy=550.0)
+    found = engine_samples(FACTS, runs[:1], runs[1:], device=DeviceObservation((USE, other))).samples
+    assert found["gpu_power"] == [303.0, 250.0]
+    assert found["joules_per_token"] == [pytest.approx(606 / 11, rel=1e-6), 50.0]
+    assert found["gpu_memory_peak"] == [130 * 2**30] * 2
+    assert "model_bandwidth_utilization" not in found
+    assert "gpu_power" not in engine_samples(FACTS, [], runs).samples
+
+
+def test_what_was_not_seen_in_one_iteration_is_left_out() -> None:
+    runs = [result(request())] * 2
+    found = engine_samples(FACTS, [], runs, device=DeviceObservation((USE, None))).samples
+    assert not any(name.startswith(("gpu_", "joules", "tokens_per")) for name in found)
+    part = engine_samples(FACTS, [], runs, device=DeviceObservation((USE, replace(USE, power=None)))).samples
+    assert ("gpu_power" in part, "gpu_energy" in part) == (False, True)
+
+
+def test_there_is_a_look_for_every_counted_iteration() -> None:
+    runs = [result(request())] * 2
+    with pytest.raises(ValueError, match="shorter"):
+        engine_samples(FACTS, runs, runs, device=DeviceObservation((USE,)))
+
+
+def test_the_bandwidth_that_decoding_used_follows_from_the_engine() -> None:
+    known = replace(FACTS, weights=WEIGHTS)
+    found = engine_samples(known, [], [result(request())], device=DeviceObservation(bandwidth=1e12))
+    moved = 11 * 16e9 + (10 * 100 + 55) * 64  # eleven steps in seven seconds, 64 bytes of KV a token
+    assert found.samples["model_bandwidth_utilization"] == pytest.approx([moved / 7e12], rel=1e-6)
+    unknown = engine_samples(known, [], [result(request())], device=DeviceObservation())
+    assert "model_bandwidth_utilization" not in unknown.samples
+
+
+def test_what_the_workers_counted_is_kept() -> None:
+    found = iteration_metrics(result(request(), kernels_compiled=0, torch_peak_bytes=2**30))
+    assert (found["kernels_compiled"], found["torch_peak_bytes"]) == (0.0, 2.0**30)
+    assert not {"kernels_compiled", "torch_peak_bytes"} & set(iteration_metrics(result(request())))
+
+
+def test_an_engines_memory_is_told_by_purpose() -> None:
+    memory = MemoryFacts(peak_activation=3 * 2**30, non_torch=None, cuda_graphs=0, torch_reserved=7)
+    known = replace(FACTS, weights=WEIGHTS, memory=memory)
+    once = engine_samples(known, [], [result(request())], device=DeviceObservation(engine_bytes=125 * 2**30)).once
+    plain = engine_samples(FACTS, [], [result(request())]).once
+    assert {name: value for name, value in once.items() if name not in plain} == {
+        "weight_bytes": 16e9,
+        "device_memory_used": 125 * 2**30,
+        "memory.peak_activation": 3 * 2**30,
+    }  # what takes nothing has no size to compare
+
+
+def test_every_metric_of_devices_and_memory_is_in_the_table() -> None:
+    memory = MemoryFacts(1, 1, 1, 1)
+    seen = DeviceObservation((USE,), engine_bytes=1, bandwidth=1e12)
+    told = result(request(), kernels_compiled=1, torch_peak_bytes=1)
+    found = engine_samples(replace(FACTS, weights=WEIGHTS, memory=memory), [], [told], device=seen)
+    assert set(found.samples) | set(found.once) <= set(METRICS)
+    untold = {"load_time.cold"}
+    assert {name for name in METRICS if "." not in name or name.startswith("memory")} <= {
+        *found.samples, *found.once, *untold
+    }  # fmt: skip

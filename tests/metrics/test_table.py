@@ -18,13 +18,15 @@ from pytest_vllmperf.metrics.table import (
 
 relaxed = settings(deadline=None, max_examples=60)
 
+UNITS = {"s", "B", "tok/s", "req/s", "tokens", "share", "W", "J", "J/tok", "tok/J", "Hz", "°C", ""}
+
 
 def test_every_row_is_filled_and_found_by_its_name() -> None:
     for name, metric in METRICS.items():
         assert metric.name == name
         assert metric.label
         assert metric.formula
-        assert metric.unit in {"s", "B", "tok/s", "req/s", "tokens", ""}
+        assert metric.unit in UNITS
     assert len({metric.label for metric in METRICS.values()}) == len(METRICS)
 
 
@@ -36,12 +38,19 @@ def test_every_distribution_has_its_points() -> None:
             assert (metric.kind is MetricClass.TAIL) == (point in ("p90", "p95", "p99"))
 
 
-@pytest.mark.parametrize("name", ["output_throughput", "request_throughput", "kv_cache_tokens"])
+@pytest.mark.parametrize(
+    "name",
+    ["output_throughput", "request_throughput", "kv_cache_tokens", "tokens_per_joule", "model_bandwidth_utilization"],
+)
 def test_more_is_better(name: str) -> None:
     assert METRICS[name].better is Direction.HIGHER
 
 
-@pytest.mark.parametrize("name", ["preemptions", "load_time", "cpu_seconds", "resident_bytes", "kv_bytes_per_token"])
+@pytest.mark.parametrize(
+    "name",
+    ["preemptions", "load_time", "cpu_seconds", "resident_bytes", "kv_bytes_per_token", "joules_per_token",
+     "gpu_memory_peak", "torch_peak_bytes", "memory.cuda_graphs", "kernels_compiled"],
+)  # fmt: skip
 def test_less_is_better(name: str) -> None:
     assert METRICS[name].better is Direction.LOWER
 
@@ -54,6 +63,9 @@ def test_auto_is_what_the_device_can_be_judged_by() -> None:
 
 def test_sets_are_what_they_say() -> None:
     assert resolve_gate(("cpu",), "cuda") == ("cpu_seconds",)
+    assert resolve_gate(("energy",), "cuda") == ("joules_per_token",)
+    vram = ("weight_bytes", "kv_bytes_per_token", "kv_cache_tokens", "torch_peak_bytes")
+    assert resolve_gate(("vram",), "cuda") == vram
     assert {METRICS[name].kind for name in resolve_gate(("exact",), "cuda")} == {MetricClass.EXACT}
     counters = {"engine_steps", "preemptions", "prefix_cache_hit_tokens"}
     assert set(EXACT_METRICS) == {*counters, "weight_bytes", "kv_bytes_per_token"}

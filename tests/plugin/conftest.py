@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 
 import pytest_vllmperf.armed  # noqa: F401 - numpy cannot be imported a second time by every run inside this process
 from pytest_vllmperf.engines.simulated import SimulatedEngine
+from pytest_vllmperf.gpu import GpuDevice
 from pytest_vllmperf.spec import EngineSpec
 
 HEADER = """\
@@ -21,6 +22,18 @@ from pytest_vllmperf import Workload
 WORK = Workload.synthetic(requests=4, input_tokens=8, output_tokens=5)
 """
 
+
+# What a worker of xdist, which is a process of its own, has to do to see other GPUs.
+GPUS_OF_WORKERS = """\
+import os
+
+from pytest_vllmperf import gpu
+from pytest_vllmperf.gpu import GpuDevice
+
+GPUS = {devices!r}
+if os.environ.get("PYTEST_XDIST_WORKER"):
+    gpu.devices = lambda: GPUS
+"""
 
 # Plugins of this project's own environment that a run inside a run would import again every time.
 UNRELATED = ("-p", "no:hypothesispytest", "-p", "no:anyio")
@@ -126,6 +139,17 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr("pytest_vllmperf.engines.launcher.SimulatedEngine", start)
     return started
+
+
+@pytest.fixture
+def gpus(project: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Gives runs in this process, and their workers, the GPUs that it is called with, and no others."""
+
+    def give(*devices: GpuDevice) -> None:
+        monkeypatch.setattr("pytest_vllmperf.gpu.devices", lambda: devices)
+        project.write("conftest.py", GPUS_OF_WORKERS.format(devices=devices))
+
+    return give
 
 
 @pytest.fixture(params=["alone", "xdist"])

@@ -19,6 +19,9 @@ WRONG = [
     ("vllm", "'sim', backend='simulated', env='A=1'", "env"),
     ("vllm", "'sim', backend='simulated', env=['A=1']", "env"),
     ("vllm", "'sim', backend='simulated', step_seconds=object()", "step_seconds"),
+    ("vllm", "'sim', per_gpu='RTX'", "per_gpu must map patterns"),
+    ("vllm", "'sim', per_gpu={'RTX (': {}}", "per_gpu['RTX (']: not a regular expression"),
+    ("vllm", "'sim', per_gpu={'RTX': 7}", "per_gpu['RTX'] must map names"),
     ("gpu", "memory='16GiB'", "unknown keyword 'memory'"),
     ("gpu", "'A', 'B'", "takes one name"),
     ("gpu", "min_vram='16GiBB'", "'16GiBB' is not a size"),
@@ -30,6 +33,8 @@ WRONG = [
     ("gpu", "b'H200'", "H200"),
     ("gpu", "min_compute='new'", "min_compute='new'"),
     ("gpu", "count=0", "count=0"),
+    ("gpu", "mig='1g ['", "mig='1g [': not a regular expression"),
+    ("gpu", "mig=1", "mig=1 must be True, False or a regular expression"),
     ("gpu", "count='2'", "count='2'"),
     ("vllmperf", "rounds=3", "unknown keyword 'rounds'"),
     ("vllmperf", "3", "keywords only"),
@@ -38,6 +43,8 @@ WRONG = [
     ("vllmperf", "warmup='some'", "warmup: 'some'"),
     ("vllmperf", "gate=3", "gate"),
     ("vllmperf", "gate=['clock', 3]", "gate"),
+    ("vllmperf", "allow='speed'", "allow: no rule is called 'speed'; rules: quantization, "),
+    ("vllmperf", "allow=True", "allow: True is not a list of rules"),
 ]
 
 
@@ -91,13 +98,15 @@ def test_strict_markers_and_list(project: Project) -> None:
     result = project.run("--markers")
     for name in ("vllm(model", "gpu(name", "vllmperf("):
         result.stdout.fnmatch_lines([f"@pytest.mark.{name}*: *"])
-    for keyword in ("backend", "python", "env", "min_vram", "min_compute", "count", "iterations", "warmup", "margin"):
+    for keyword in ("backend", "python", "env", "per_gpu", "min_vram", "min_compute", "count", "mig", "iterations",
+                    "warmup", "margin", "allow"):  # fmt: skip
         assert f"{keyword}=" in result.stdout.str()
 
 
 def test_help_names_every_option(project: Project) -> None:
     result = project.run("--help")
-    for name in ("update", "update-new", "baselines", "iterations", "warmup", "margin", "gate", "start-timeout"):
+    for name in ("update", "update-new", "baselines", "iterations", "warmup", "margin", "gate", "start-timeout",
+                 "allow", "require-gpu", "gpu-hour-price"):  # fmt: skip
         result.stdout.fnmatch_lines([f"  --vllmperf-{name}*"])
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_vllmperf.validity import Problem
+
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
 
@@ -207,11 +209,11 @@ def test_a_void_measurement_on_the_way_is_invalid(project: Project, monkeypatch:
     project.perf_tests()
     project.record()
     project.perf_tests(step_seconds=0.03)
-    told = iter([(), ("a request failed",)])
-    monkeypatch.setattr("pytest_vllmperf.validity.problems", lambda run, exact_length: next(told))
+    told = iter([(), (Problem("failed", "a request failed"),)])
+    monkeypatch.setattr("pytest_vllmperf.validity.problems", lambda *_: next(told))
     result = project.run("--vllmperf")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["INVALID  test_chat: a request failed"])
+    assert "INVALID  test_chat: a request failed [failed]" in result.outlines
 
 
 def test_x_settles_test_by_test(slower: Project, starts: list[str]) -> None:

@@ -17,7 +17,7 @@ from pytest_vllmperf.measure import EngineRun, MeasureSettings, measure, measure
 from pytest_vllmperf.metrics.records import EngineSamples
 from pytest_vllmperf.metrics.reduce import engine_samples
 from pytest_vllmperf.spec import EngineSpec
-from pytest_vllmperf.validity import problems
+from pytest_vllmperf.validity import Expected, problems
 from pytest_vllmperf.workload import Workload
 
 from .conftest import MODEL, TINY, quiet
@@ -58,18 +58,23 @@ def test_load_time_has_parts(engine: Engine) -> None:
 
 def test_synthetic_work_is_counted_exactly(engine: Engine) -> None:
     done, samples = run(engine, Workload.synthetic(requests=16, input_tokens=32, output_tokens=12))
-    assert problems(done, exact_length=True) == ()
+    assert problems(done, Expected(exact_length=True, fresh_prompts=True)) == ()
     assert samples.samples["prompt_tokens"] == [16 * 32] * 3
     assert samples.samples["output_tokens"] == [16 * 12] * 3
     # 16 requests through 8 places: two rounds of 12 steps, whichever machine this is
     assert samples.samples["engine_steps"] == [24] * 3
     assert samples.samples["preemptions"] == [0] * 3
     assert samples.samples["prefix_cache_hit_tokens"] == [0] * 3
+    assert samples.samples["kernels_compiled"] == [0] * 3
 
 
 def test_kv_bytes_per_token_follow_from_the_model(engine: Engine) -> None:
     _, samples = run(engine, Workload.synthetic(requests=1, input_tokens=8, output_tokens=2))
     assert samples.once["kv_bytes_per_token"] == 2 * LAYERS * KV_HEADS * HEAD_DIM * FLOAT32
+    assert engine.facts.expected_kv_bytes_per_token == samples.once["kv_bytes_per_token"]
+    assert engine.facts.kv_blocks == engine.facts.kv_cache_tokens // 128  # the CPU build's block size
+    assert engine.facts.max_concurrency is not None
+    assert engine.facts.max_concurrency > 1
 
 
 def test_timestamps_are_in_order_and_distributions_belong_together(engine: Engine) -> None:
@@ -162,7 +167,7 @@ def test_a_workload_that_does_not_fit_is_refused_and_the_engine_goes_on(engine: 
     with pytest.raises(WorkloadError, match=r"request 1 takes \d+ prompt .* more than max_model_len=512"):
         run(engine, Workload.prompts(["short", "word " * 800], output_tokens=10))
     done, _ = run(engine, Workload.synthetic(requests=1, input_tokens=8, output_tokens=2))
-    assert problems(done, exact_length=True) == ()
+    assert problems(done, Expected(exact_length=True)) == ()
 
 
 def test_unknown_engine_argument_is_told_in_vllms_words(start: Callable[..., Engine]) -> None:

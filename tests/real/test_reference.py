@@ -68,6 +68,16 @@ def test_it_says_what_vllm_says(reference: Engine, engine: Engine) -> None:
         assert mine.top == theirs.top
 
 
+def test_a_sequence_that_fills_the_model_can_be_scored(reference: Engine, engine: Engine) -> None:
+    request = Request(0, 12, prompt_token_ids=tuple(range(300, 800)))  # 500 and 12, of 512
+    made = engine.generate([request])
+    (scores,) = engine.score([[*made.prompts[0], *made.outputs[0]]])
+    assert len(scores.logprobs) == 511
+    assert scores.top[-12:] == made.outputs[0]  # greedy: each token is the most probable one
+    (other,) = reference.score([[*made.prompts[0], *made.outputs[0]]])
+    assert scores.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+
+
 def test_padding_does_not_change_what_it_says(reference: Engine) -> None:
     """In one batch with a longer prompt, a short one still gives its own tokens."""
     requests = [

@@ -19,13 +19,23 @@ GIB = 2**30
 LABELS = ("req/s", "tok/s", "TTFT p50", "TPOT p50", "speedup", "agrees", "weights", "KV tokens", "device", "load")
 
 
-def row(configuration: str, speed: float | None, *, weights: float | None = None, **changed: Any) -> Row:
+def row(
+    configuration: str, speed: float | None, *, weights: float | None = None, watts: float | None = None, **changed: Any
+) -> Row:
     samples = {} if speed is None else {
         "request_throughput": [speed / 128] * 3,
         "output_throughput": [speed] * 3,
         "ttft.p50": [60 / speed] * 3,
         "tpot.p50": [8 / speed] * 3,
     }  # fmt: skip
+    if speed is not None and watts is not None:
+        joules = watts / speed
+        samples |= {
+            "gpu_power": [watts] * 3,
+            "joules_per_token": [joules] * 3,
+            "tokens_per_joule": [1 / joules] * 3,
+            "model_bandwidth_utilization": [speed / 16000] * 3,
+        }
     once = {} if weights is None else {
         "weight_bytes": weights * GIB,
         "kv_cache_tokens": 1_000_000 - 16_000 * weights,
@@ -69,7 +79,7 @@ def table(lines: list[str], head: str) -> list[list[str]]:
     return [cells(line) for line in lines[start : start + 4]]
 
 
-def test_the_terminal_shows_speed_and_memory_in_two_tables() -> None:
+def test_the_terminal_shows_speed_and_memory_in_tables_of_their_own() -> None:
     lines = terminal(FULL)
     assert table(lines, "tok/s") == [
         ["Llama 3 8B", "req/s", "tok/s", "TTFT p50", "TPOT p50", "speedup", "agrees"],
@@ -84,6 +94,51 @@ def test_the_terminal_shows_speed_and_memory_in_two_tables() -> None:
         ["bitsandbytes-nf4", "5,440 MiB", "915,000", "126.5 GiB", "17.81 s", "64%"],
         ["awq-marlin", "5,440 MiB", "915,000", "126.5 GiB", "17.81 s", "64%"],
     ]
+
+
+POWERED = card(
+    row("bf16", 4800.0, weights=14.96, watts=600.0, gpus=2, gpu_hour_price=2.5),
+    row("awq-marlin", 9600.0, weights=5.3125, watts=480.0, gpus=1, gpu_hour_price=2.5),
+    row("gptq", None, weights=5.3125),
+)
+
+
+def test_energy_and_cost_are_a_third_table() -> None:
+    lines = terminal(POWERED)
+    assert table(lines, "power") == [
+        ["Llama 3 8B", "power", "J/tok", "tok/J", "bandwidth", "cost/Mtok"],
+        ["bf16", "600 W", "0.125", "8", "30 %", "0.2894"],  # two GPUs for 1e6 / 4800 s
+        ["awq-marlin", "480 W", "0.05", "20", "60 %", "0.07234"],
+        ["gptq", "-", "-", "-", "-", "-"],
+    ]
+    heads = [number for number, line in enumerate(lines) if line.startswith("Llama 3 8B")]
+    assert [lines[number - 1] for number in heads[1:]] == ["", ""]
+    assert len(heads) == 3
+    assert lines[heads[2] + 4].startswith("awq-marlin has 36% of the weights")  # the remarks
+    assert max(map(len, lines)) <= 80
+
+
+def test_energy_alone_is_one_table_without_a_line_in_front() -> None:
+    only = EngineSamples(discarded=0, iterations=1, samples={"gpu_power": [321.5]})
+    assert terminal(card(row("bf16", None, engines=(only,))))[:2] == ["Llama 3 8B      power", "bf16          321.5 W"]
+
+
+def test_energy_and_cost_are_columns_in_markdown() -> None:
+    head, _, first, *_ = markdown(POWERED).splitlines()[2:]
+    assert [cell.strip() for cell in head.strip("|").split("|")][-5:] == [
+        "power", "J/tok", "tok/J", "bandwidth", "cost/Mtok"
+    ]  # fmt: skip
+    assert [cell.strip() for cell in first.strip("|").split("|")][-5:] == ["600 W", "0.125", "8", "30 %", "0.2894"]
+
+
+@pytest.mark.parametrize(
+    ("price", "shown"), [(None, None), (0.001, "0.002778"), (36.0, "100"), (3600.0, "10,000"), (4000.0, "11,111")]
+)
+def test_a_cost_is_in_the_currency_of_its_price_whatever_that_is(price: float | None, shown: str | None) -> None:
+    lines = terminal(card(row("bf16", 100.0, watts=1.0, gpus=1, gpu_hour_price=price)))
+    assert table(lines, "power")[0][-1] == ("bandwidth" if shown is None else "cost/Mtok")
+    if shown is not None:
+        assert table(lines, "power")[1][-1] == shown
 
 
 def test_columns_are_aligned() -> None:

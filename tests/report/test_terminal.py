@@ -1,6 +1,7 @@
 """Lines for the terminal."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,10 @@ import pytest
 
 from pytest_vllmperf.baseline import BaselineStore, Changes, Entry
 from pytest_vllmperf.checks import CheckRecord
+from pytest_vllmperf.metrics.ledger import VramLedger
 from pytest_vllmperf.metrics.records import EngineSamples, Environment, Session
 from pytest_vllmperf.report import terminal
+from pytest_vllmperf.report.ledger import ledger_lines
 from pytest_vllmperf.session.results import ModuleTests, Results
 from pytest_vllmperf.verdict import MetricVerdict, Status, Verdict
 
@@ -107,6 +110,35 @@ def test_the_summary_is_a_table_in_the_order_of_the_names() -> None:
         "  IMPROVED TPOT p50 20 -> 10 ms  -50.0 % (margin 5 %)",
     ]
     assert terminal.summary([]) == []
+
+
+HOT = ["the GPU slowed its clocks in iteration 2: software thermal slowdown at 91 °C [throttling]", "and [clocks]"]
+
+
+def test_an_engine_that_was_left_out_is_told_after_the_table() -> None:
+    without = SESSION.model_copy(update={"excluded": HOT})
+    checks = [record(None), record(Verdict(Status.OK, (SAME,)), session=without, name="test_" + "x" * 30)]
+    lines = terminal.summary(checks)
+    assert len(lines) == 5
+    told = " ".join(line.strip() for line in lines[3:])
+    assert told == f"test_xxx...xxxxxxxxx: one engine left out: {HOT[0]}; {HOT[1]}"  # one of them, for two reasons
+    assert lines[4].startswith("    ")
+    assert all(len(line) <= 80 for line in lines)
+
+
+LEDGER = VramLedger(15 * 2**30, None, None, None, None, None, None, None)
+
+
+def test_the_memory_of_each_engine_is_told_once() -> None:
+    later = replace(LEDGER, weights=16 * 2**30)
+    checks = [
+        record(None, ledger=LEDGER),
+        record(None, ledger=None, engine="unknown"),
+        record(None, ledger=LEDGER, engine="qwen"),
+        record(None, ledger=later),
+    ]
+    assert terminal.ledgers(checks) == [*ledger_lines("llama", later), *ledger_lines("qwen", LEDGER)]
+    assert terminal.ledgers(checks[1:2]) == []
 
 
 def test_the_table_fits_into_eighty_columns() -> None:

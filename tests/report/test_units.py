@@ -86,6 +86,15 @@ def test_sizes(number: float, shown: str) -> None:
         ("engine_steps", 1024.0, "1,024"),
         ("preemptions", 0.0, "0"),
         ("kv_cache_tokens", 65536.0, "65,536 tokens"),
+        ("gpu_utilization", 0.973, "97 %"),
+        ("model_bandwidth_utilization", 0.0612, "6.1 %"),
+        ("gpu_sm_clock", 1.98e9, "1,980 MHz"),
+        ("gpu_sm_clock", 345_500_000.0, "345.5 MHz"),
+        ("gpu_power", 612.34, "612.3 W"),
+        ("gpu_temperature", 61.0, "61 °C"),
+        ("joules_per_token", 0.12345, "0.1235 J/tok"),
+        ("tokens_per_joule", 8.1, "8.1 tok/J"),
+        ("gpu_energy", 12345.6, "12,346 J"),
     ],
 )
 def test_a_metrics_value_has_its_unit(metric: str, number: float, shown: str) -> None:
@@ -108,6 +117,9 @@ def test_missing_is_told_in_words(metric: str) -> None:
         ("ttft.p50", None, 0.06, "not measured -> 60 ms"),
         ("ttft.p50", 0.05, None, "50 ms -> not measured"),
         ("engine_steps", 12.0, None, "12 -> not measured"),
+        ("gpu_utilization", 0.5, 0.973, "50 -> 97 %"),
+        ("gpu_sm_clock", 1.98e9, 1.2e9, "1,980 -> 1,200 MHz"),
+        ("joules_per_token", 0.5, 0.6, "0.5 -> 0.6 J/tok"),
     ],
 )
 def test_a_pair_has_its_unit_once(metric: str, before: float | None, now: float | None, shown: str) -> None:

@@ -1,18 +1,28 @@
-"""Leases on devices."""
+"""Leases on devices: what one run holds, no other run has."""
 
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
 import tempfile
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from pytest_vllmperf.engines.base import Progress
 from pytest_vllmperf.session import leases
 from pytest_vllmperf.session.leases import Leases
 
+LONG = 60.0
+"""Seconds that nothing here takes."""
 
-@pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(leases, "_POLL_S", 0.01)
+ONE, TWO, THREE = DEVICES = ["GPU-1", "GPU-2", "GPU-3"]
 
 
 def never(doing: str, waited: float) -> None:
@@ -27,68 +37,275 @@ def give_up(doing: str, waited: float) -> None:
     raise GivenUpError(doing)
 
 
-def test_devices_that_are_free_are_held_at_once() -> None:
-    mine = Leases()
-    mine.acquire(["GPU-1", "GPU-2"], never)
-    for device in ("GPU-1", "GPU-2"):
-        with pytest.raises(GivenUpError, match=f"waiting for {device}, which another run is measuring on"):
-            Leases().acquire([device], give_up)
-    mine.release()
+@pytest.fixture
+def lease(tmp_path: Path) -> Iterator[Callable[[], Leases]]:
+    """Makes the leases of one more run."""
+    made: list[Leases] = []
+
+    def another() -> Leases:
+        made.append(Leases(tmp_path, pause=0.001))
+        return made[-1]
+
+    yield another
+    for one in made:
+        one.release()
 
 
-def test_other_devices_are_not_held() -> None:
-    mine, other = Leases(), Leases()
-    mine.acquire(["GPU-1"], never)
-    other.acquire(["GPU-2", "cpu"], never)
-    mine.release()
-    other.release()
+class Clock:
+    """Time that passes by sleeping alone."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        monkeypatch.setattr(leases, "time", SimpleNamespace(monotonic=lambda: self.now, sleep=self.sleep))
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
 
 
-def test_what_is_held_already_needs_no_waiting() -> None:
-    mine = Leases()
-    mine.acquire(["GPU-1"], never)
-    mine.acquire(["GPU-1", "GPU-1", "GPU-2"], never)
-    mine.release()
-    other = Leases()
-    other.acquire(["GPU-1", "GPU-2"], never)
-    other.release()
+@pytest.fixture
+def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    Clock(monkeypatch)
 
 
-def test_a_waiting_run_goes_on_when_the_device_is_given_back() -> None:
-    first, second = Leases(), Leases()
-    first.acquire(["GPU-1"], never)
+Make = Callable[[], Leases]
+
+
+def test_the_first_that_is_free_is_taken(lease: Make) -> None:
+    first, second, third = lease(), lease(), lease()
+    assert first.choose(DEVICES, 1, never) == (ONE,)
+    assert second.choose(DEVICES, 1, never) == (TWO,)
+    assert third.choose([THREE, ONE], 1, never) == (THREE,)
+    assert [one.held for one in (first, second, third)] == [(ONE,), (TWO,), (THREE,)]
+
+
+def test_no_more_are_taken_than_are_asked_for(lease: Make) -> None:
+    assert lease().choose(DEVICES, 2, never) == (ONE, TWO)
+    assert lease().choose(DEVICES, 1, never) == (THREE,)
+
+
+def test_what_is_held_already_comes_first(lease: Make) -> None:
+    mine = lease()
+    mine.choose([TWO], 1, never)
+    assert mine.choose(DEVICES, 1, never) == (TWO,)
+    assert mine.held == (TWO,)
+    assert mine.choose(DEVICES, 2, never) == (ONE, TWO)  # in their order, not in that of the taking
+    assert mine.choose(DEVICES, 1, never) == (ONE,)
+    assert lease().choose(DEVICES, 1, never) == (THREE,)
+
+
+def test_what_is_held_and_does_not_fit_stays_held_where_nobody_waits(lease: Make) -> None:
+    mine = lease()
+    mine.choose(["cpu"], 1, never)
+    mine.choose([ONE], 1, never)
+    assert mine.held == ("cpu", ONE)
+
+
+@pytest.mark.usefixtures("_clock")
+def test_who_finds_nothing_free_waits_until_it_is_given_back(lease: Make, tmp_path: Path) -> None:
+    first, second = lease(), Leases(tmp_path, pause=1.5)
+    first.choose([ONE], 1, never)
     told: list[tuple[str, float]] = []
 
     def give_it_back(doing: str, waited: float) -> None:
         told.append((doing, waited))
-        if len(told) == 2:
+        if len(told) == 4:
             first.release()
 
-    second.acquire(["GPU-1"], give_it_back)
-    assert [doing for doing, _ in told] == ["waiting for GPU-1, which another run is measuring on"] * 2
-    assert 0 < told[0][1] < told[1][1]
+    assert second.choose([ONE], 1, give_it_back) == (ONE,)
+    words = "waiting for GPU-1, which another run is measuring on"
+    assert told == [(words, 0.0), (words, 0.0), (words, 1.5), (words, 3.0)]
     with pytest.raises(GivenUpError):
-        first.acquire(["GPU-1"], give_up)
+        first.choose([ONE], 1, give_up)
     second.release()
 
 
-def test_devices_are_taken_in_one_order_so_that_two_runs_never_wait_for_each_other() -> None:
-    holder, mine = Leases(), Leases()
-    holder.acquire(["GPU-1"], never)
-    with pytest.raises(GivenUpError, match="GPU-1"):
-        mine.acquire(["GPU-2", "GPU-1"], give_up)
-    other = Leases()
-    other.acquire(["GPU-2"], never)  # not held while waiting for GPU-1
-    other.release()
-    holder.release()
+def test_it_is_told_how_many_are_waited_for(lease: Make) -> None:
+    lease().choose([TWO, THREE], 2, never)
+    with pytest.raises(GivenUpError, match=r"^waiting for 2 of 3 GPUs, which other runs are measuring on$"):
+        lease().choose(DEVICES, 2, give_up)
+    with pytest.raises(GivenUpError, match=r"^waiting for 1 of 2 GPUs, which other runs are measuring on$"):
+        lease().choose([TWO, THREE], 1, give_up)
 
 
-def test_what_was_taken_before_giving_up_can_be_given_back() -> None:
-    holder, mine, other = Leases(), Leases(), Leases()
-    holder.acquire(["GPU-2"], never)
+def test_all_are_taken_together_or_none(lease: Make) -> None:
+    holder, mine, other = lease(), lease(), lease()
+    holder.choose([TWO], 1, never)
     with pytest.raises(GivenUpError):
-        mine.acquire(["GPU-1", "GPU-2"], give_up)
+        mine.choose([ONE, TWO], 2, give_up)
+    assert mine.held == ()
+    assert other.choose([ONE], 1, never) == (ONE,)
+
+
+def test_everything_is_given_back_before_the_wait(lease: Make) -> None:
+    """Else two runs that each hold what the other waits for would wait for ever."""
+    holder, mine = lease(), lease()
+    mine.choose(["cpu"], 1, never)
+    mine.choose([ONE], 1, never)
+    holder.choose([TWO], 1, never)
+
+    def look(doing: str, waited: float) -> None:
+        assert mine.held == ()
+        assert holder.choose(["cpu", ONE], 2, never) == ("cpu", ONE)
+        raise GivenUpError
+
+    with pytest.raises(GivenUpError):
+        mine.choose([ONE, TWO], 2, look)
+
+
+def test_room_is_made_once_while_the_devices_are_still_held(lease: Make) -> None:
+    holder, mine = lease(), lease()
+    mine.choose([ONE], 1, never)
+    holder.choose([TWO], 1, never)
+    made: list[tuple[str, ...]] = []
+    looks: list[str] = []
+
+    def give_it_back(doing: str, waited: float) -> None:
+        looks.append(doing)
+        if len(looks) == 3:
+            holder.release()
+
+    assert mine.choose([ONE, TWO], 2, give_it_back, lambda: made.append(mine.held)) == (ONE, TWO)
+    assert (made, len(looks)) == ([(ONE,)], 3)
+
+
+def test_no_room_is_made_where_it_helps_nobody(lease: Make) -> None:
+    def broken() -> None:
+        raise AssertionError("nothing is given back")
+
+    holder, mine = lease(), lease()
+    mine.choose([ONE], 1, never)
+    assert mine.choose([ONE, THREE], 2, never, broken) == (ONE, THREE)
     mine.release()
-    other.acquire(["GPU-1"], never)
-    other.release()
-    holder.release()
+    holder.choose([TWO], 1, never)
+    with pytest.raises(GivenUpError):
+        mine.choose([TWO], 1, give_up, broken)
+
+
+def test_room_that_cannot_be_made_keeps_the_devices(lease: Make) -> None:
+    """What runs on them still does."""
+
+    def broken() -> None:
+        raise RuntimeError("it does not stop")
+
+    holder, mine = lease(), lease()
+    mine.choose([ONE], 1, never)
+    holder.choose([TWO], 1, never)
+    with pytest.raises(RuntimeError):
+        mine.choose([ONE, TWO], 2, never, broken)
+    assert mine.held == (ONE,)
+
+
+def test_devices_are_given_back_by_name_or_all(lease: Make) -> None:
+    mine, other = lease(), lease()
+    mine.choose(DEVICES, 3, never)
+    mine.release([TWO])
+    assert mine.held == (ONE, THREE)
+    assert other.choose(DEVICES, 1, never) == (TWO,)
+    mine.release()
+    assert mine.held == ()
+    assert other.choose(DEVICES, 3, never) == (ONE, TWO, THREE)
+
+
+def test_the_runs_of_one_user_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lease: Make) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    mine = Leases()
+    mine.choose([ONE], 1, never)
+    with pytest.raises(GivenUpError):
+        lease().choose([ONE], 1, give_up)
+    assert [file.name for file in tmp_path.iterdir()] == [f"vllmperf-device-{os.getuid()}-GPU-1.lock"]
+    monkeypatch.setattr("os.getuid", lambda: 12345)
+    lease().choose([ONE], 1, never)  # of another user's files nothing can be told
+    mine.release()
+
+
+HOLDER = """
+import sys, pathlib
+from pytest_vllmperf.session.leases import Leases
+
+def waiting(doing, waited):
+    print("waits", flush=True)
+    sys.exit()
+
+mine = Leases(pathlib.Path(sys.argv[1]))
+print(*mine.choose(sys.argv[2:], 1, waiting), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_another_process_is_another_run_and_its_leases_end_with_it(tmp_path: Path, lease: Make) -> None:
+    lease().choose([ONE], 1, never)
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    told = subprocess.run([*command, ONE], capture_output=True, text=True, timeout=LONG, check=True).stdout
+    assert told == "waits\n"
+    with subprocess.Popen([*command, ONE, TWO], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "GPU-2\n"
+        with pytest.raises(GivenUpError):
+            lease().choose([TWO], 1, give_up)
+        other.kill()
+        other.wait(LONG)
+    assert lease().choose([TWO], 1, never) == (TWO,)
+
+
+def test_two_runs_that_both_want_both_get_them_one_after_the_other(lease: Make) -> None:
+    counts = dict.fromkeys((ONE, TWO), 0)
+    clashes: list[str] = []
+    start = threading.Barrier(2)
+
+    def measure(fitting: list[str], mine: Leases) -> None:
+        mine.choose(fitting[:1], 1, lambda *_: None)
+        start.wait(LONG)  # now each holds what the other lacks
+        for _ in range(20):
+            for device in mine.choose(fitting, 2, lambda *_: None):
+                counts[device] += 1
+                clashes.extend([device] * (counts[device] != 1))
+            for device in fitting:
+                counts[device] -= 1
+            mine.release(fitting[1:])
+        mine.release()
+
+    runs = [threading.Thread(target=measure, args=(way, lease()), daemon=True) for way in ([ONE, TWO], [TWO, ONE])]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join(LONG)
+    assert not any(run.is_alive() for run in runs)
+    assert clashes == []
+
+
+relaxed = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+moves = st.lists(
+    st.tuples(st.integers(0, 2), st.lists(st.sampled_from(DEVICES), max_size=3, unique=True), st.integers(1, 3)),
+    max_size=12,
+)
+
+
+def attempt(mine: Leases, fitting: list[str], count: int, progress: Progress) -> tuple[str, ...]:
+    try:
+        return mine.choose(fitting, count, progress)
+    except GivenUpError:
+        assert mine.held == ()
+        return ()
+
+
+@relaxed
+@given(moves)
+def test_no_two_runs_ever_hold_the_same_device(done: list[tuple[int, list[str], int]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        runs = [Leases(Path(folder)) for _ in range(3)]
+        for who, fitting, count in done:
+            if count > len(fitting):
+                runs[who].release()
+                continue
+            before = runs[who].held
+            chosen = attempt(runs[who], fitting, count, give_up)
+            assert chosen == () or len(chosen) == count
+            assert list(chosen) == [device for device in fitting if device in chosen]
+            assert set(chosen) <= set(runs[who].held)
+            if chosen:
+                kept = [device for device in fitting if device in before]
+                assert len(set(kept) & set(chosen)) == min(len(kept), count)
+            held = [device for one in runs for device in one.held]
+            assert len(held) == len(set(held))
+        for one in runs:
+            one.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 
 from pytest_vllmperf.errors import EngineDiedError
 from pytest_vllmperf.measure import MeasureSettings
-from pytest_vllmperf.metrics.records import EngineSamples, Environment, Measurement, Session
+from pytest_vllmperf.metrics.measurement import Measurement
+from pytest_vllmperf.metrics.records import EngineSamples, Environment, Session
 from pytest_vllmperf.session.open_checks import OpenCheck, Take, settle
 from pytest_vllmperf.session.perf import PerfSession, Target
 from pytest_vllmperf.spec import EngineSpec
@@ -20,6 +22,9 @@ from pytest_vllmperf.workload import Workload
 METRIC = "output_throughput"
 ENVIRONMENT = Environment(hard={}, soft={})
 WORK = Workload.synthetic(requests=1, input_tokens=8, output_tokens=4)
+
+
+HOT = ("the GPU ran hot [throttling]", "its clock went down [clocks]")
 
 
 def samples(level: float, seed: int = 0) -> EngineSamples:
@@ -38,24 +43,31 @@ def measurement(level: float, seed: int = 0, problems: tuple[str, ...] = ()) -> 
 
 
 class FakeSession:
-    """Measures what it is told to, and writes down what was asked of it."""
+    """Measures what it is told to, and writes down what was asked of it; `hot` says which measurements are void."""
 
     def __init__(self, levels: dict[str, float], seconds: float = 1.0) -> None:
         self.levels = levels
         self.seconds = seconds
         self.now = 0.0
         self.asked: list[str] = []
+        self.allowed: list[Sequence[str]] = []
         self.fails: set[str] = set()
+        self.hot: list[bool] = []
 
     def retire(self, targets: Sequence[Target]) -> None:
         self.asked.append("fresh " + targets[0].spec.model)
 
-    def measure(self, target: Target, workload: Workload, settings: MeasureSettings) -> Measurement:
+    def measure(
+        self, target: Target, workload: Workload, settings: MeasureSettings, allowed: Sequence[str]
+    ) -> Measurement:
         self.asked.append(target.spec.model)
+        self.allowed.append(allowed)
         self.now += self.seconds
         if target.spec.model in self.fails:
             raise EngineDiedError("it died")
-        return measurement(self.levels[target.spec.model], seed=len(self.asked))
+        made = measurement(self.levels[target.spec.model], seed=len(self.asked))
+        hot = self.hot.pop(0) if self.hot else False
+        return replace(made, problems=HOT, transient=True) if hot else made
 
 
 def check(model: str = "a", level: float = 100.0, *, judged: bool = True, **more: Any) -> OpenCheck:
@@ -147,6 +159,69 @@ def test_an_engine_that_dies_ends_its_check_and_no_other() -> None:
     assert not dying.open
     assert going_on.verdict is not None
     assert (going_on.error, going_on.verdict.status) == (None, Status.REGRESSED)
+
+
+def test_one_engine_that_met_what_another_does_not_is_left_out_and_told() -> None:
+    session, slow = FakeSession({"a": 80.0}), check(level=80.0)
+    session.hot = [True]
+    run(session, [slow])
+    assert session.asked == ["fresh a", "a"] * 3
+    assert slow.measurement.excluded == HOT
+    assert slow.measurement.problems == ()
+    assert slow.verdict is not None
+    assert (slow.verdict.status, len(slow.measurement.engines)) == (Status.REGRESSED, 3)
+
+
+def test_a_second_one_voids_the_measurement() -> None:
+    session, slow = FakeSession({"a": 80.0}), check(level=80.0)
+    session.hot = [True, True]
+    run(session, [slow])
+    assert session.asked == ["fresh a", "a"] * 2
+    assert slow.verdict is not None
+    assert (slow.verdict.status, slow.verdict.reasons) == (Status.INVALID, HOT)
+
+
+def test_where_the_first_engine_was_replaced_already_no_other_is_left_out() -> None:
+    slow = check(level=80.0)
+    slow.measurement = replace(slow.measurement, excluded=("it was busy [processes]",))
+    session = FakeSession({"a": 80.0})
+    session.hot = [True]
+    run(session, [slow])
+    assert slow.measurement.excluded == ("it was busy [processes]",)
+    assert slow.verdict is not None
+    assert slow.verdict.status is Status.INVALID
+
+
+def test_an_engine_is_left_out_of_the_check_that_it_spoiled_alone() -> None:
+    session, first, second = FakeSession({"a": 80.0}), check(level=80.0), check(level=80.0)
+    session.hot = [True, False, False, False]
+    run(session, [first, second])
+    assert [one.measurement.excluded for one in (first, second)] == [HOT, ()]
+    assert [len(one.measurement.engines) for one in (first, second)] == [3, 3]
+    assert session.asked == ["fresh a", "a", "a", "fresh a", "a", "a", "fresh a", "a"]
+
+
+def test_what_would_be_met_again_is_not_left_out() -> None:
+    slow = check(level=80.0)
+    slow.add(measurement(80.0, problems=("cut short [length]",)))
+    assert slow.measurement.excluded == ()
+    assert slow.verdict is not None
+    assert slow.verdict.status is Status.INVALID
+
+
+def test_an_engine_left_out_takes_its_time_all_the_same() -> None:
+    session, recorded = FakeSession({"a": 100.0}, seconds=10.0), check(judged=False, wanted=3)
+    session.hot = [True]
+    run(session, [recorded], 20.1)
+    assert (len(recorded.measurement.engines), recorded.spent, recorded.closed) == (2, 20.0, True)
+
+
+def test_rules_that_are_turned_off_stay_so_on_every_engine() -> None:
+    session, slow = FakeSession({"a": 80.0}), check(level=80.0)
+    assert slow.take is not None
+    slow.take = replace(slow.take, allowed=("preemptions",))
+    run(session, [slow])
+    assert session.allowed == [("preemptions",)] * 2
 
 
 def test_a_void_measurement_is_judged_at_once() -> None:

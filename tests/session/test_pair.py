@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from pytest_vllmperf.engines.simulated import SimulatedEngine
 from pytest_vllmperf.errors import EngineDiedError, EngineStartError, WorkloadError
 from pytest_vllmperf.gpu import GpuDevice
 from pytest_vllmperf.measure import MeasureSettings
+from pytest_vllmperf.metrics.gpu_trace import GpuReading, GpuTrace
+from pytest_vllmperf.metrics.ledger import DeviceMemory
 from pytest_vllmperf.metrics.records import RunResult
-from pytest_vllmperf.options import DEFAULTS, Settings, Update
 from pytest_vllmperf.session import perf
 from pytest_vllmperf.session.pair import Pair
 from pytest_vllmperf.session.perf import PerfSession
@@ -24,6 +26,7 @@ from pytest_vllmperf.session.sharing import SHARE, Sharing, Way, share
 from pytest_vllmperf.session.target import Target
 from pytest_vllmperf.spec import EngineSpec
 from pytest_vllmperf.workload import Request, Workload
+from tests.session.conftest import ScriptedNvml, open_session
 
 GPU = GpuDevice("GPU-1", "NVIDIA H200", 100 * 2**30, (9, 0), "565")
 WORKLOAD = Workload.synthetic(requests=2, input_tokens=8, output_tokens=5)
@@ -46,7 +49,10 @@ class Device:
         failing: what is raised instead, by event.
         specs: of the engines that were started.
         alive: engines that nobody has ended yet.
+        nvml: what watches it.
     """
+
+    nvml: ScriptedNvml
 
     def __init__(self) -> None:
         self.events: list[str] = []
@@ -88,6 +94,7 @@ class NotedEngine(SimulatedEngine):
         self.device.note(f"{doing} {self.spec.model}")
 
     def run(self, requests: Sequence[Request], sampling: Sampling) -> RunResult:
+        assert self.device.nvml.watching
         self.noted("run")
         return super().run(requests, sampling)
 
@@ -96,6 +103,7 @@ class NotedEngine(SimulatedEngine):
         return super().generate(requests)
 
     def memory(self) -> int:
+        assert not self.device.nvml.watching
         self.noted("look at")
         return 2000 if self.spec.model == "b" else 1000
 
@@ -124,13 +132,15 @@ def device() -> Device:
 
 
 @pytest.fixture
-def session(tmp_path: Path, device: Device, monkeypatch: pytest.MonkeyPatch) -> Iterator[PerfSession]:
+def session(
+    tmp_path: Path, device: Device, nvml: ScriptedNvml, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[PerfSession]:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where leases lie
     monkeypatch.setattr(gpu, "devices", lambda: (GPU,))
     monkeypatch.setattr(perf, "Launcher", lambda timeouts: device)
-    monkeypatch.setattr(perf, "_memory_held", lambda engine, target: engine.memory())
-    settings = Settings(Update.NONE, tmp_path / "baselines", DEFAULTS, 30.0, 20.0)
-    opened = PerfSession(settings, lambda doing, waited: None)
+    monkeypatch.setattr(perf, "_device_memory", lambda engine, target: DeviceMemory(9000, 3000, engine.memory()))
+    device.nvml = nvml
+    opened = open_session(tmp_path, lambda doing, waited: None)
     yield opened
     opened.close()
 
@@ -155,6 +165,31 @@ def test_a_round(session: PerfSession, device: Device, way: Way) -> None:
     assert (a.tpot.p50, b.tpot.p50) == (pytest.approx(0.01), pytest.approx(0.02))
     assert [[len(values) for values in one.samples("tpot.p50")] for one in (a, b)] == [[2], [2]]
     assert [one.engines[0].once["device_memory_used"] for one in (a, b)] == [1000, 2000]
+
+
+# On the engines' clocks: the warm-up of `a` takes 50 ms, its iterations last until 100 and 150 ms; those of `b` twice
+# as long. It got hot while `b` worked alone.
+HOT = GpuTrace("GPU-1", (GpuReading(0.01), GpuReading(0.07), GpuReading(0.12), GpuReading(0.25, clock_events=0x20)))
+
+
+@pytest.mark.parametrize(("way", "watched"), [(Way.RESIDENT, 1), (Way.SLEEP, 1), (Way.RESTART, 2)])
+def test_what_was_seen_belongs_to_the_engine_that_worked(
+    session: PerfSession, device: Device, way: Way, watched: int
+) -> None:
+    device.nvml.traces["GPU-1"] = HOT
+    a, b = pair(session, way).measure_round()
+    assert device.nvml.watched == [("GPU-1",)] * watched
+    assert (a.problems, a.traces) == ((), (HOT,))
+    assert b.problems == ("the GPU slowed its clocks in iteration 2: software thermal slowdown [throttling]",)
+
+
+def test_rules_that_are_turned_off_are_so_for_both(session: PerfSession, device: Device) -> None:
+    device.nvml.traces["GPU-1"] = replace(HOT, lost="the GPU is gone")
+    two = pair(session, Way.RESIDENT)
+    assert [len(one.problems) for one in two.measure_round()] == [1, 2]
+    for way in Way:
+        calm = Pair(session, Sharing(way, two.sharing.targets), WORKLOAD, SETTINGS, ("throttling", "lost"))
+        assert [one.problems for one in calm.measure_round()] == [(), ()]
 
 
 @pytest.mark.parametrize(

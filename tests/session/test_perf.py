@@ -1,49 +1,23 @@
-"""Measuring on behalf of tests, with simulated engines and a recording launcher."""
+"""Measuring on behalf of tests, with simulated engines."""
 
-import tempfile
-from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_vllmperf import gpu
-from pytest_vllmperf.engines.base import Engine, Progress, Timeouts
-from pytest_vllmperf.engines.simulated import SimulatedEngine
 from pytest_vllmperf.errors import EngineDiedError, EngineStartError, NoGpuError, WorkloadError
 from pytest_vllmperf.gpu import GpuDevice, GpuRequirement
 from pytest_vllmperf.measure import MeasureSettings
-from pytest_vllmperf.options import DEFAULTS, Settings, Update
-from pytest_vllmperf.session import perf
-from pytest_vllmperf.session.leases import Leases
 from pytest_vllmperf.session.pair import Pair
 from pytest_vllmperf.session.perf import PerfSession
 from pytest_vllmperf.session.sharing import Sharing, Way
 from pytest_vllmperf.session.target import Target
 from pytest_vllmperf.spec import EngineSpec
 from pytest_vllmperf.workload import Workload
+from tests.session.conftest import A6000, H200, SECOND, Told
 
 WORKLOAD = Workload.synthetic(requests=4, input_tokens=8, output_tokens=5, concurrency=2)
 ONCE = MeasureSettings(warmup=1, iterations=2)
-GPUS = (
-    GpuDevice("GPU-1", "NVIDIA H200", 2**37, (9, 0), "565"),
-    GpuDevice("GPU-2", "NVIDIA RTX A6000", 2**35, (8, 6), "565"),
-)
-
-
-@pytest.fixture
-def told() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def session(tmp_path: Path, told: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[PerfSession]:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(gpu, "devices", lambda: GPUS)
-    settings = Settings(Update.NONE, tmp_path / "baselines", DEFAULTS, 30.0, 20.0)
-    opened = PerfSession(settings, lambda doing, waited: told.append(doing))
-    yield opened
-    opened.close()
 
 
 def simulated(model: str = "m", **script: Any) -> Target:
@@ -67,6 +41,16 @@ def test_a_measurement_is_complete(session: PerfSession) -> None:
     assert run.engine_steps == 10  # four requests, two at a time, five tokens each
 
 
+def test_only_the_first_start_of_an_engine_is_cold(session: PerfSession) -> None:
+    target = simulated(load_seconds=3.0)
+    runs = []
+    for _ in range(2):
+        runs.append(session.measure(target, WORKLOAD, ONCE).engines[0])
+        session.retire([target])
+    assert [run.cold_start for run in runs] == [True, False]
+    assert ["load_time.cold" in run.once for run in runs] == [True, False]
+
+
 def test_one_engine_serves_many_measurements(session: PerfSession) -> None:
     for _ in range(3):
         session.measure(simulated(), WORKLOAD, ONCE)
@@ -75,7 +59,7 @@ def test_one_engine_serves_many_measurements(session: PerfSession) -> None:
     assert session.pool.started == 2
 
 
-def test_the_person_is_told_what_is_going_on(session: PerfSession, told: list[str]) -> None:
+def test_the_person_is_told_what_is_going_on(session: PerfSession, told: Told) -> None:
     session.measure(simulated("org/llama"), WORKLOAD, ONCE)
     assert told == ["llama: warm-up 1/1", "llama: iteration 1/2", "llama: iteration 2/2"]
 
@@ -127,13 +111,49 @@ def test_when_one_of_two_dies_both_are_replaced(session: PerfSession) -> None:
 
 @pytest.mark.parametrize(
     ("requirement", "chosen"),
-    [(None, GPUS[:1]), (GpuRequirement.create("A6000"), GPUS[1:]), (GpuRequirement.create(count=2), GPUS)],
+    [(None, H200), (GpuRequirement.create("A6000"), A6000), (GpuRequirement.create(min_compute="9.0"), H200)],
 )
-def test_the_gpu_of_a_target(session: PerfSession, requirement: GpuRequirement | None, chosen: Any) -> None:
+def test_the_gpu_of_a_target(session: PerfSession, requirement: GpuRequirement | None, chosen: GpuDevice) -> None:
     spec = EngineSpec.create("m")
     target = session.target(spec, requirement)
-    assert target == Target(spec, chosen)
-    assert target.key == (spec, tuple(device.uuid for device in chosen))
+    assert target == Target(spec, (chosen,))
+    assert target.key == (spec, (chosen.uuid,))
+
+
+@pytest.mark.parametrize(
+    ("engine", "args"),
+    [
+        ({}, {"tensor_parallel_size": 2}),
+        ({"seed": 7}, {"seed": 7, "tensor_parallel_size": 2}),
+        ({"tensor_parallel_size": 1}, {"tensor_parallel_size": 1}),
+        ({"pipeline_parallel_size": 2}, {"pipeline_parallel_size": 2}),
+        ({"data_parallel_size": 2}, {"data_parallel_size": 2}),
+        ({"backend": "transformers"}, {}),
+    ],
+)
+def test_several_gpus_mean_tensor_parallelism_unless_it_is_said_how_they_are_used(
+    session: PerfSession, engine: dict[str, Any], args: dict[str, Any]
+) -> None:
+    target = session.target(EngineSpec.create("m", **engine), GpuRequirement.create(count=2))
+    assert target.gpus == (H200, A6000)
+    assert target.spec.args == args
+
+
+def test_the_engine_is_that_of_the_gpu_that_was_chosen(session: PerfSession) -> None:
+    spec = EngineSpec.create("m", seed=1, per_gpu={"A6000": {"quantization": "awq"}, "H200": {"seed": 2}})
+    found = [session.target(spec, GpuRequirement.create(name)).spec for name in ("A6000", "H200")]
+    assert found == [EngineSpec.create("m", seed=1, quantization="awq"), EngineSpec.create("m", seed=2)]
+    scripted = EngineSpec.create("m", backend="simulated", per_gpu={"H200": {"seed": 2}})
+    assert session.target(scripted, None).spec == EngineSpec.create("m", backend="simulated")
+
+
+def test_which_gpu_is_free_does_not_decide_what_is_measured(
+    session: PerfSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only GPUs that are called like the first that fits take its place."""
+    monkeypatch.setattr(gpu, "devices", lambda: (H200, A6000, SECOND))
+    assert session.target(EngineSpec.create("m"), GpuRequirement.create(count=2)).gpus == (H200, SECOND)
+    assert session.target(EngineSpec.create("m"), GpuRequirement.create(count=3)).gpus == (H200, A6000, SECOND)
 
 
 def test_a_simulated_engine_needs_no_gpu(session: PerfSession) -> None:
@@ -151,103 +171,3 @@ def test_without_any_gpu_the_choice_is_vllms(session: PerfSession, monkeypatch: 
     assert session.target(EngineSpec.create("m"), None) == Target(EngineSpec.create("m"))
     with pytest.raises(NoGpuError, match="found no GPU"):
         session.target(EngineSpec.create("m"), GpuRequirement.create())
-
-
-class RecordingLauncher:
-    """Starts simulated engines in the place of real ones."""
-
-    started: list[tuple[str, dict[str, str]]]
-    timeouts: Timeouts
-    closed = False
-
-    def __init__(self, timeouts: Timeouts) -> None:
-        type(self).timeouts = timeouts
-        type(self).started = []
-        type(self).closed = False
-
-    def start(self, spec: EngineSpec, device_env: Mapping[str, str], progress: Progress) -> Engine:
-        progress("importing vLLM", 1.0)
-        type(self).started.append((spec.model, dict(device_env)))
-        return SimulatedEngine(EngineSpec.create(spec.model, backend="simulated"))
-
-    def close(self) -> None:
-        type(self).closed = True
-
-
-@pytest.fixture
-def real(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, told: list[str]) -> Iterator[PerfSession]:
-    """A session whose engines are taken for real ones."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(gpu, "devices", lambda: GPUS)
-    monkeypatch.setattr(perf, "Launcher", RecordingLauncher)
-    settings = Settings(Update.NONE, tmp_path / "baselines", DEFAULTS, 30.0, 20.0)
-    opened = PerfSession(settings, lambda doing, waited: told.append(doing))
-    yield opened
-    opened.close()
-
-
-class TakenError(Exception):
-    pass
-
-
-def is_free(device: str) -> bool:
-    def give_up(doing: str, waited: float) -> None:
-        raise TakenError
-
-    leases = Leases()
-    try:
-        leases.acquire([device], give_up)
-    except TakenError:
-        return False
-    leases.release()
-    return True
-
-
-@pytest.fixture(autouse=True)
-def _quick_leases(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_vllmperf.session.leases._POLL_S", 0.01)
-
-
-def test_an_engine_sees_the_devices_that_were_chosen_for_it(real: PerfSession, told: list[str]) -> None:
-    real.measure(real.target(EngineSpec.create("org/m"), GpuRequirement.create(count=2)), WORKLOAD, ONCE)
-    assert RecordingLauncher.started == [("org/m", {"CUDA_VISIBLE_DEVICES": "GPU-1,GPU-2"})]
-    assert RecordingLauncher.timeouts == Timeouts(start=30.0, operation=20.0)
-    assert told[0] == "m: importing vLLM"
-
-
-def test_devices_are_leased_while_the_session_measures(real: PerfSession) -> None:
-    real.measure(real.target(EngineSpec.create("m"), GpuRequirement.create("A6000")), WORKLOAD, ONCE)
-    assert [is_free(device) for device in ("GPU-1", "GPU-2", "cpu")] == [True, False, True]
-    real.release()
-    assert is_free("GPU-2")
-    real.measure(real.target(EngineSpec.create("m"), GpuRequirement.create("A6000")), WORKLOAD, ONCE)
-    assert len(RecordingLauncher.started) == 2
-    assert not is_free("GPU-2")
-
-
-def test_without_a_gpu_the_processor_is_leased(real: PerfSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "devices", lambda: ())
-    real.measure(real.target(EngineSpec.create("m"), None), WORKLOAD, ONCE)
-    assert RecordingLauncher.started == [("m", {})]
-    assert not is_free("cpu")
-
-
-def test_a_simulated_engine_leases_nothing(session: PerfSession) -> None:
-    session.measure(simulated(), WORKLOAD, ONCE)
-    assert all(is_free(device) for device in ("GPU-1", "GPU-2", "cpu"))
-
-
-def test_close_gives_everything_back_even_when_an_engine_does_not_stop(
-    real: PerfSession, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real.measure(real.target(EngineSpec.create("m"), None), WORKLOAD, ONCE)
-
-    def failing(self: SimulatedEngine) -> None:
-        raise EngineDiedError("cannot be stopped")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(SimulatedEngine, "close", failing)
-        with pytest.raises(EngineDiedError):
-            real.close()
-    assert RecordingLauncher.closed
-    assert is_free("GPU-1")

@@ -85,7 +85,7 @@ def test_several_gpus_hold_a_model_that_is_split_over_them() -> None:
     split = target("large", GPU, OTHER, tensor_parallel_size=2)
     assert share((split, replace(split, spec=split.spec.with_args(dtype="float16"))), WEIGHTS, None).split == SHARE
     whole = target("large", GPU, OTHER)
-    assert share((whole, whole), WEIGHTS, None).way is Way.SLEEP
+    assert share((whole, target("large", GPU, OTHER, seed=7)), WEIGHTS, None).way is Way.SLEEP
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_what_one_names_for_itself_is_not_overruled() -> None:
 @pytest.mark.parametrize(("cache", "way"), [(37 * GIB, Way.RESIDENT), (38 * GIB, Way.SLEEP)])
 def test_a_kv_cache_of_known_size_takes_its_bytes_beside_the_weights(cache: int, way: Way) -> None:
     # 10 GiB for the small model, and its cache; 95 GiB may be taken in all.
-    pair = (target("small", kv_cache_memory_bytes=cache), target("small", kv_cache_memory_bytes=38 * GIB))
+    pair = (target("small", kv_cache_memory_bytes=cache), target("small", kv_cache_memory_bytes=38 * GIB, seed=7))
     found = share(pair, WEIGHTS, None)
     assert (found.way, found.split) == (way, None)
     assert "gpu_memory_utilization" not in args(found)[0]
@@ -171,9 +171,9 @@ def test_restart_is_had_where_it_is_wanted(pair: tuple[Target, Target]) -> None:
 
 
 def test_sleep_is_had_where_it_is_wanted_though_both_would_fit() -> None:
-    found = share((target("small"), target("small")), WEIGHTS, Way.SLEEP)
+    found = share((target("small", seed=7), target("small")), WEIGHTS, Way.SLEEP)
     assert (found.way, found.split) == (Way.SLEEP, None)
-    assert args(found) == [{"enable_sleep_mode": True}] * 2
+    assert args(found) == [{"enable_sleep_mode": True, "seed": 7}, {"enable_sleep_mode": True}]
 
 
 @pytest.mark.parametrize(
@@ -199,3 +199,10 @@ def test_residents_are_split_where_they_fit() -> None:
 def test_who_insists_on_residents_gets_them_as_they_are(model: str) -> None:
     pair = (target("small"), target(model))
     assert share(pair, WEIGHTS, Way.RESIDENT) == Sharing(Way.RESIDENT, pair)
+
+
+def test_engines_that_sleep_mode_alone_sets_apart_cannot_sleep_in_turns() -> None:
+    spec = EngineSpec.create("m", gpu_memory_utilization=0.9)
+    pair = (Target(spec, (GPU,)), Target(spec.with_args(enable_sleep_mode=True), (GPU,)))
+    with pytest.raises(SpecError, match="differ by sleep mode alone"):
+        share(pair, {"m": 2**30}, Way.SLEEP)

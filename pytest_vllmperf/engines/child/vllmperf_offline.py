@@ -53,6 +53,7 @@ class OfflineEngine:
 
     def __init__(self) -> None:
         self.llm: Any = None
+        self.probed = False
         self.counter = StepCounter()
         self.iteration = 0
 
@@ -80,15 +81,24 @@ class OfflineEngine:
             "dummy": arguments.get("load_format") == "dummy",
             "loaded_bytes": None,
             "layers": [],
+            "idle_bytes": 0,
         }
-        if arguments["worker_extension_cls"] != EXTENSION:
-            return {"kv_cache_bytes": None, "weights": told}
+        self.probed = arguments["worker_extension_cls"] == EXTENSION
+        if not self.probed:
+            return {"kv_cache_bytes": None, "weights": told, "memory": None}
         kv_cache = sum(self.llm.collective_rpc("vllmperf_kv_cache_bytes")) or None
         workers = self.llm.collective_rpc("vllmperf_weights")
         if all(worker["loaded_bytes"] is not None for worker in workers):
             told["loaded_bytes"] = sum(worker["loaded_bytes"] for worker in workers)
         told["layers"] = workers[0]["layers"]  # the ranks of one model hold alike
-        return {"kv_cache_bytes": kv_cache, "weights": told}
+        told["idle_bytes"] = sum(worker["idle_bytes"] for worker in workers)
+        memory = vllmperf_process.added(self.llm.collective_rpc("vllmperf_memory"))
+        self.llm.collective_rpc("vllmperf_watch")
+        return {"kv_cache_bytes": kv_cache, "weights": told, "memory": memory}
+
+    def after_run(self) -> dict[str, Any]:
+        """What the workers tell of the run that has just ended, all of them together."""
+        return (vllmperf_process.added(self.llm.collective_rpc("vllmperf_after_run")) if self.probed else None) or {}
 
     def describe(self) -> dict[str, Any]:
         """Versions, sizes and what vLLM made of the arguments."""
@@ -109,6 +119,9 @@ class OfflineEngine:
             "special_token_ids": [] if tokenizer is None else list(tokenizer.all_special_ids),
             "prefix_caching": bool(cache.enable_prefix_caching),
             "kv_cache_tokens": (cache.num_gpu_blocks or 0) * (cache.block_size or 0) or None,
+            "kv_blocks": cache.num_gpu_blocks or None,
+            "max_concurrency": getattr(cache, "kv_cache_max_concurrency", None),
+            "kv_config": self.kv_config(),
             "versions": {
                 "vllm": vllm.__version__,
                 "torch": str(torch.__version__),
@@ -125,6 +138,15 @@ class OfflineEngine:
                 "tensor_parallel_size": config.parallel_config.tensor_parallel_size,
             },
         }
+
+    def kv_config(self) -> dict[str, Any] | None:
+        """What the model's configuration tells of its KV cache; None where the cache holds more, or not all alike."""
+        config = self.llm.llm_engine.vllm_config
+        drafting = getattr(config, "speculative_config", None) is not None  # a draft model's layers are in it too
+        if drafting or getattr(config.cache_config, "kv_cache_dtype_skip_layers", None):
+            return None
+        model = config.model_config
+        return {**vllmperf_weights.kv_config(model.hf_text_config), "use_mla": bool(model.use_mla)}
 
     def tokenizer(self) -> Any:
         """The model's own; None where it was left out."""
@@ -184,6 +206,7 @@ class OfflineEngine:
             "preemptions": self.counter.preemptions,
             "prefix_cache_hit_tokens": self.counter.hit_tokens,
             "itl_ns": self.counter.itl_ns,
+            **self.after_run(),
         }
 
     def reset_prefix_cache(self) -> bool:
@@ -215,13 +238,25 @@ class OfflineEngine:
         """Of each token but the first its log-probability after those before it, and the most probable token."""
         from vllm import SamplingParams
 
-        # The token that has to be made fits behind every sequence: `generate` has made one less than fits.
-        parameters = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=1, detokenize=False)
-        made = self.llm.generate([{"prompt_token_ids": sequence} for sequence in sequences], parameters, use_tqdm=False)
+        # vLLM makes a token behind every prompt. It is told to make the last one, which keeps within max_model_len.
+        parameters = [
+            SamplingParams(
+                temperature=0.0,
+                max_tokens=1,
+                allowed_token_ids=[sequence[-1]],
+                logprobs=1,
+                prompt_logprobs=1,
+                detokenize=False,
+            )
+            for sequence in sequences
+        ]
+        prompts = [{"prompt_token_ids": sequence[:-1]} for sequence in sequences]
+        made = self.llm.generate(prompts, parameters, use_tqdm=False)
         scored = []
         for sequence, output in zip(sequences, made, strict=True):
             own, top = [], []
-            for token, candidates in zip(sequence[1:], output.prompt_logprobs[1:], strict=True):
+            places = [*output.prompt_logprobs[1:], output.outputs[0].logprobs[0]]
+            for token, candidates in zip(sequence[1:], places, strict=True):
                 own.append(candidates[token].logprob)
                 top.append(max(candidates, key=lambda name: candidates[name].logprob))
             scored.append({"logprobs": own, "top": top})

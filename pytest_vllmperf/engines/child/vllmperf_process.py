@@ -56,6 +56,17 @@ def resident_bytes(pid: int) -> int:
     return 0
 
 
+def added(told: list[dict[str, int | None] | None]) -> dict[str, int | None] | None:
+    """Numbers of several processes, added up by name; None where one of them knows nothing."""
+    known = [one for one in told if one is not None]
+    if not known or len(known) < len(told):
+        return None
+    columns = {name: [one[name] for one in known] for name in known[0]}
+    return {
+        name: None if None in values else sum(v for v in values if v is not None) for name, values in columns.items()
+    }
+
+
 def tree_cpu_seconds() -> float:
     """User and system time so far: this process to the nanosecond, its descendants to the clock tick."""
     return time.process_time() + sum(map(cpu_seconds, descendants(os.getpid())))

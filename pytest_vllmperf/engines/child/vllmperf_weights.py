@@ -16,6 +16,21 @@ def declared(config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(found, default=str)) if isinstance(found, dict) else {}
 
 
+def kv_config(config: Any) -> dict[str, Any]:
+    """What the model's configuration tells of its KV cache: numbers and words, as JSON.
+
+    Of most lists and tables only whether there is something in them, which may say that layers differ.
+    """
+    whole = config.to_dict() if hasattr(config, "to_dict") else dict(vars(config))
+    told: dict[str, Any] = {}
+    for name, value in whole.items():
+        if isinstance(value, (int, float, str)):
+            told[name] = value
+        elif isinstance(value, (list, tuple, dict)):
+            told[name] = list(map(str, value)) if name == "layer_types" else bool(value)
+    return told
+
+
 def vllm_layers(model: Any) -> list[dict[str, Any]]:
     """The layers of a vLLM model that can be quantized, those of one kind together.
 
@@ -43,6 +58,16 @@ def vllm_layers(model: Any) -> list[dict[str, Any]]:
             size = None  # less than a bit each: the scales are left, a kernel has packed the levels away
         add(groups, _with_kernel(name, module, method), quantized, weights, size)
     return list(groups.values())
+
+
+def input_embedding_bytes(model: Any) -> int:
+    """Bytes of the input embedding, of which a step reads some rows; 0 where the output layer reads it whole too."""
+    tables = [module for module in model.modules() if type(module).__name__ == "VocabParallelEmbedding"]
+    heads = [module for module in model.modules() if type(module).__name__ == "ParallelLMHead"]
+    weights = {id(weight): weight for module in tables if (weight := getattr(module, "weight", None)) is not None}
+    for head in heads:
+        weights.pop(id(getattr(head, "weight", None)), None)
+    return sum(weight.numel() * weight.element_size() for weight in weights.values()) if heads else 0
 
 
 def torch_layers(model: Any) -> list[dict[str, Any]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
+import vllmperf_compilation
 import vllmperf_cpu_build
 import vllmperf_weights
 
@@ -30,7 +32,69 @@ class Probe:
         return {
             "loaded_bytes": getattr(runner, "model_memory_usage", None) or None,
             "layers": vllmperf_weights.vllm_layers(runner.get_model()),
+            "idle_bytes": vllmperf_weights.input_embedding_bytes(runner.get_model()),
         }
+
+    def vllmperf_memory(self) -> dict[str, int | None] | None:
+        """Where this worker's device memory went, in bytes; None where it runs on a CPU.
+
+        What vLLM profiled while it made room for the KV cache is absent where it was told the cache's size.
+        """
+        torch: Any = sys.modules["torch"]
+        if not torch.cuda.is_initialized():
+            return None
+        weights = getattr(self.model_runner, "model_memory_usage", None)
+        consumed = getattr(self, "total_consumed", None)  # since vLLM 0.31: weights and non-torch together
+        other = getattr(self, "non_torch_memory", None)  # before
+        if other is None and consumed is not None and weights is not None:
+            other = consumed - weights
+        return {
+            "peak_activation": _whole(_peak_activation(self)),
+            "non_torch": _whole(other),
+            "cuda_graphs": _private_pools(torch),
+            "torch_reserved": int(torch.cuda.memory_reserved()),
+        }
+
+    def vllmperf_watch(self) -> None:
+        """Count from now on what is compiled."""
+        self.vllmperf_compilations = vllmperf_compilation.Counter()
+
+    def vllmperf_after_run(self) -> dict[str, int | None]:
+        """What happened on this worker since it was last asked: kernels compiled, and torch's peak without KV cache."""
+        torch: Any = sys.modules["torch"]
+        peak = None
+        if torch.cuda.is_initialized():
+            peak = int(torch.cuda.max_memory_allocated()) - self.vllmperf_kv_cache_bytes()
+        return {"kernels_compiled": self.vllmperf_compilations.take(), "torch_peak_bytes": peak}
+
+
+def _peak_activation(worker: Any) -> float | None:
+    """What a step takes at most; since vLLM 0.31 its count holds the estimate for CUDA graphs that it goes by."""
+    peak: float | None = getattr(worker, "peak_activation_memory", None)
+    envs: Any = sys.modules.get("vllm.envs")
+    applied = getattr(envs, "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS", False)
+    if peak is None or not hasattr(worker, "total_consumed") or not applied:
+        return peak
+    return peak - float(getattr(worker, "cudagraph_memory_estimate", 0))
+
+
+def _whole(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
+def _private_pools(torch: Any) -> int | None:
+    """Bytes that torch reserved for CUDA graphs: the pools that are not the common one.
+
+    None in sleep mode, which keeps weights and KV cache in pools of their own too.
+    """
+    try:
+        segments = torch.cuda.memory_snapshot()
+    except (RuntimeError, AttributeError):
+        return None
+    allocator: Any = sys.modules.get("vllm.device_allocator.cumem")
+    if getattr(getattr(allocator, "CuMemAllocator", None), "instance", None) is not None:
+        return None
+    return sum(int(one["total_size"]) for one in segments if tuple(one.get("segment_pool_id", (0, 0))) != (0, 0))
 
 
 def _tensors(value: Any) -> list[Any]:

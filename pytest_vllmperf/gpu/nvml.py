@@ -1,0 +1,168 @@
+"""NVML, opened for a while: what a driver or device does not tell reads None, a lost GPU raises."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import Any
+
+import pynvml
+
+from pytest_vllmperf.errors import GpuLostError, NoDriverError, NoGpuError
+from pytest_vllmperf.metrics.gpu_trace import GpuReading
+
+# A driver that is older than the function, a device that lacks it, a container that forbids it, no MIG device there.
+_NOT_TOLD = (
+    pynvml.NVML_ERROR_NOT_FOUND,
+    pynvml.NVML_ERROR_NOT_SUPPORTED,
+    pynvml.NVML_ERROR_FUNCTION_NOT_FOUND,
+    pynvml.NVML_ERROR_NO_PERMISSION,
+    pynvml.NVML_ERROR_ARGUMENT_VERSION_MISMATCH,
+    pynvml.NVML_ERROR_NO_DATA,
+)
+_LOST = (pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_RESET_REQUIRED)
+
+
+class Nvml:
+    """The library while it is open; a context manager.
+
+    Raises:
+        NoDriverError: on entry, where there is no driver that answers.
+    """
+
+    def __enter__(self) -> Nvml:
+        try:
+            pynvml.nvmlInit()
+        except pynvml.NVMLError as error:
+            raise NoDriverError(f"NVML does not answer: {error}") from None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(pynvml.NVMLError):
+            pynvml.nvmlShutdown()
+
+    def ask(self, function: str, *arguments: Any) -> Any | None:
+        """What one of pynvml's functions returns; None where this driver or device does not tell.
+
+        Raises:
+            GpuLostError: when the device is gone.
+            NoGpuError: for any other error of NVML's, in its words.
+        """
+        try:
+            return getattr(pynvml, function)(*arguments)
+        except pynvml.NVMLLibraryMismatchError:  # no NVMLError: the driver lacks the version that pynvml calls
+            return None
+        except pynvml.NVMLError as error:
+            if error.value in _NOT_TOLD:
+                return None
+            if error.value in _LOST:
+                raise GpuLostError(f"the GPU is gone: {error}") from None
+            raise NoGpuError(f"NVML cannot read the GPUs: {error}") from None
+
+    def need(self, function: str, *arguments: Any) -> Any:
+        """What one of pynvml's functions returns, which every driver and device tells.
+
+        Raises:
+            NoGpuError: when it does not.
+        """
+        told = self.ask(function, *arguments)
+        if told is None:
+            raise NoGpuError(f"NVML cannot read the GPUs: {function} is not supported here")
+        return told
+
+    def handle(self, uuid: str) -> Any:
+        """The handle of a GPU, or of a MIG device, by its UUID.
+
+        Raises:
+            NoGpuError: when there is none.
+        """
+        found = self.ask("nvmlDeviceGetHandleByUUID", uuid)
+        if found is None:
+            raise NoGpuError(f"NVML knows no GPU {uuid}")
+        return found
+
+    def memory(self, handle: Any) -> Any:
+        """Total, free and used bytes; without what the driver reserves, where it tells that apart (version 2)."""
+        told = self.ask("nvmlDeviceGetMemoryInfo", handle, pynvml.nvmlMemory_v2)
+        return self.need("nvmlDeviceGetMemoryInfo", handle) if told is None else told
+
+    def processes(self, handle: Any) -> Mapping[int, int | None] | None:
+        """Bytes by process, of those that compute or draw; None for what is hidden, and where nothing is told."""
+        found = [self.ask(f"nvmlDeviceGet{kind}RunningProcesses", handle) for kind in ("Compute", "Graphics")]
+        if all(one is None for one in found):
+            return None
+        held: dict[int, int | None] = {}
+        for one in (one for processes in found for one in processes or ()):
+            held[one.pid] = one.usedGpuMemory or held.get(one.pid)
+        return held
+
+    def physical(self, handle: Any) -> Any:
+        """The GPU that a MIG device is a part of; any other GPU is its own."""
+        if self.ask("nvmlDeviceIsMigDeviceHandle", handle):
+            return self.ask("nvmlDeviceGetDeviceHandleFromMigDeviceHandle", handle) or handle
+        return handle
+
+
+class DeviceReader:
+    """Reads one device again and again; what it once did not tell is not asked again.
+
+    Args:
+        nvml: open.
+        uuid: of a GPU or a MIG device. Of the latter only memory and processes are its own: power, clocks and the
+            like are of the whole GPU, and left out.
+        clock: monotonic, in seconds; the engines' timestamps are on the same one.
+    """
+
+    def __init__(self, nvml: Nvml, uuid: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._nvml = nvml
+        self._handle = nvml.handle(uuid)
+        self._whole = nvml.physical(self._handle) is self._handle
+        self._clock = clock
+        self._silent: set[str] = set()
+
+    def read(self) -> GpuReading:
+        """One reading.
+
+        Raises:
+            GpuLostError: when the device is gone.
+            NoGpuError: for any other error of NVML's.
+        """
+        memory = self._nvml.memory(self._handle)
+        rates = self._ask("nvmlDeviceGetUtilizationRates")
+        power = self._ask("nvmlDeviceGetPowerUsage")
+        energy = self._ask("nvmlDeviceGetTotalEnergyConsumption")
+        sm_clock = self._ask("nvmlDeviceGetClockInfo", pynvml.NVML_CLOCK_SM)
+        memory_clock = self._ask("nvmlDeviceGetClockInfo", pynvml.NVML_CLOCK_MEM)
+        return GpuReading(
+            at=self._clock(),
+            used_bytes=int(memory.used),
+            processes=self._once("processes", lambda: self._nvml.processes(self._handle)),
+            utilization=None if rates is None else rates.gpu / 100,
+            power=None if power is None else power / 1e3,
+            energy=None if energy is None else energy / 1e3,
+            sm_clock=None if sm_clock is None else sm_clock * 1e6,
+            memory_clock=None if memory_clock is None else memory_clock * 1e6,
+            temperature=self._ask("nvmlDeviceGetTemperature", pynvml.NVML_TEMPERATURE_GPU),
+            clock_events=self._clock_events(),
+        )
+
+    def _clock_events(self) -> int | None:
+        told = self._ask("nvmlDeviceGetCurrentClocksEventReasons")
+        return self._ask("nvmlDeviceGetCurrentClocksThrottleReasons") if told is None else told
+
+    def _ask(self, function: str, *arguments: Any) -> Any | None:
+        """What only a whole GPU tells."""
+        if not self._whole:
+            return None
+        return self._once(f"{function}{arguments}", lambda: self._nvml.ask(function, self._handle, *arguments))
+
+    def _once(self, key: str, ask: Callable[[], Any | None]) -> Any | None:
+        """A driver that does not know a function is not asked for it twenty times a second."""
+        told = None if key in self._silent else ask()
+        if told is None:
+            self._silent.add(key)
+        return told

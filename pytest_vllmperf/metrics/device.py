@@ -1,0 +1,86 @@
+"""What an iteration cost on its devices: memory, energy, clocks, and how close decoding came to the memory's limit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pytest_vllmperf.metrics.gpu_trace import GpuUse
+from pytest_vllmperf.metrics.records import EngineFacts, RunResult
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """What a decoding step has to read, and how fast the devices can read.
+
+    Attributes:
+        step_bytes: weights that every step reads, all devices together.
+        token_bytes: KV cache of one token.
+        bandwidth: bytes/s of the devices' memory, together.
+    """
+
+    step_bytes: float
+    token_bytes: float
+    bandwidth: float
+
+    @classmethod
+    def of(cls, facts: EngineFacts, bandwidth: float | None) -> Roofline | None:
+        """Of an engine on its devices; None where a part is unknown."""
+        weights = facts.weights
+        token_bytes = facts.kv_bytes_per_token or facts.expected_kv_bytes_per_token
+        if not bandwidth or token_bytes is None or weights is None or weights.weight_bytes is None:
+            return None
+        return cls(weights.weight_bytes - weights.idle_bytes, token_bytes, bandwidth)
+
+    def utilization(self, result: RunResult) -> float | None:
+        """Share of the memory's bandwidth that decoding used, 0 .. 1.
+
+        Model bandwidth utilization (Databricks, "LLM inference performance engineering", 2023): (weight bytes + KV
+        bytes read in a step) x steps/s over the bandwidth. A request's j-th step after its first token reads the KV
+        cache of its prompt and of j tokens; what prefill reads beside the weights is left out.
+        """
+        begin, end = result.span
+        if end <= begin:
+            return None
+        done = [one for one in result.requests if one.finish_reason is not None]
+        read = sum(
+            (one.output_tokens - 1) * one.prompt_tokens + (one.output_tokens - 1) * one.output_tokens // 2
+            for one in done
+            if one.output_tokens > 1
+        )
+        moved = result.engine_steps * self.step_bytes + read * self.token_bytes
+        return moved / ((end - begin) * self.bandwidth)
+
+
+def device_metrics(result: RunResult, use: GpuUse | None, roofline: Roofline | None) -> dict[str, float]:
+    """What one iteration cost on its devices; what was not observed is absent.
+
+    Args:
+        result: the iteration.
+        use: what the devices did in its span; None where nobody looked.
+        roofline: of the engine; None where it is unknown.
+    """
+    tokens = sum(one.output_tokens for one in result.requests if one.finish_reason is not None)
+    values = {"model_bandwidth_utilization": roofline.utilization(result) if roofline is not None else None}
+    if use is not None:
+        values |= {
+            "gpu_memory_peak": use.peak_bytes,
+            "gpu_utilization": use.utilization,
+            "gpu_power": use.power,
+            "gpu_energy": use.energy,
+            "joules_per_token": use.energy / tokens if use.energy is not None and tokens else None,
+            "tokens_per_joule": tokens / use.energy if use.energy else None,
+            "gpu_sm_clock": use.sm_clock,
+            "gpu_temperature": use.temperature,
+        }
+    return {name: float(value) for name, value in values.items() if value is not None and value > 0}
+
+
+def cost_per_million_tokens(throughput: float, gpus: int, gpu_hour_price: float) -> float:
+    """What a million tokens cost, in the currency of the price.
+
+    Args:
+        throughput: tokens a second, of all GPUs together.
+        gpus: how many there are.
+        gpu_hour_price: of one of them for one hour.
+    """
+    return gpu_hour_price * gpus / (throughput * 3600) * 1e6

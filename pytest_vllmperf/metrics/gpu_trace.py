@@ -1,0 +1,218 @@
+"""What NVML told of a GPU over time, and what that comes to over a span: memory, energy, clocks. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import fmean, median
+from typing import TypeVar
+
+THERMAL = {0x20: "software thermal slowdown", 0x40: "hardware thermal slowdown"}
+POWER_BRAKE = {0x08: "hardware slowdown", 0x80: "power brake"}
+"""Clock event reasons of NVML's that void a measurement; a power cap is how a GPU works at full load."""
+
+Number = TypeVar("Number", int, float)
+
+Span = tuple[float, float]
+"""Begin and end, in seconds on the monotonic clock."""
+
+
+@dataclass(frozen=True)
+class GpuReading:
+    """One look at a device. What it did not tell is None.
+
+    Attributes:
+        at: seconds on the monotonic clock, when the look had been taken.
+        used_bytes: of the device's memory, by all processes.
+        processes: bytes by process id; None for a process whose share is hidden.
+        utilization: share of the last period in which a kernel ran, 0 .. 1.
+        power: watts.
+        energy: joules since the driver was loaded; NVML counts on every 100 ms.
+        sm_clock: hertz.
+        memory_clock: hertz.
+        temperature: degrees Celsius.
+        clock_events: NVML's bits of why clocks are what they are.
+    """
+
+    at: float
+    used_bytes: int | None = None
+    processes: Mapping[int, int | None] | None = None
+    utilization: float | None = None
+    power: float | None = None
+    energy: float | None = None
+    sm_clock: float | None = None
+    memory_clock: float | None = None
+    temperature: float | None = None
+    clock_events: int | None = None
+
+
+@dataclass(frozen=True)
+class GpuTrace:
+    """All readings of one device while something was measured.
+
+    Attributes:
+        uuid: the device's.
+        readings: oldest first.
+        lost: why it could not be read any more; None when it could until the end.
+    """
+
+    uuid: str
+    readings: tuple[GpuReading, ...]
+    lost: str | None = None
+
+    def within(self, span: Span) -> tuple[GpuReading, ...]:
+        """The readings of a span."""
+        return tuple(one for one in self.readings if span[0] <= one.at <= span[1])
+
+
+@dataclass(frozen=True)
+class GpuUse:
+    """What one or several devices did in a span. What was not told is None.
+
+    Attributes:
+        peak_bytes: most memory in use at once, by all processes; of several devices, the sum of what each had.
+        energy: joules.
+        power: mean watts, all devices together.
+        utilization: mean share of time with a kernel running, over the devices.
+        sm_clock: median hertz, of the slowest device.
+        sm_clock_spread: (highest - lowest) / median within the span, of the worst device; of readings with a kernel
+            running, as an idle GPU clocks down.
+        temperature: highest, in degrees Celsius.
+        clock_events: all of NVML's bits that were set at any time.
+    """
+
+    peak_bytes: int | None
+    energy: float | None
+    power: float | None
+    utilization: float | None
+    sm_clock: float | None
+    sm_clock_spread: float | None
+    temperature: float | None
+    clock_events: int
+
+
+def use(traces: Sequence[GpuTrace], span: Span) -> GpuUse | None:
+    """What devices did in a span; None where one of them was not read in it.
+
+    Args:
+        traces: one for each device.
+        span: of one iteration, say.
+    """
+    spans = [trace.within(span) for trace in traces]
+    if not spans or not all(spans):
+        return None
+    return GpuUse(
+        peak_bytes=_whole([_highest([one.used_bytes for one in readings]) for readings in spans]),
+        energy=_total([energy(trace, span) for trace in traces]),
+        power=_total([_mean([one.power for one in readings]) for readings in spans]),
+        utilization=_mean([_mean([one.utilization for one in readings]) for readings in spans]),
+        sm_clock=_lowest([_median(_working_clocks(readings)) for readings in spans]),
+        sm_clock_spread=_highest([_spread(_working_clocks(readings)) for readings in spans]),
+        temperature=_highest([one.temperature for readings in spans for one in readings]),
+        clock_events=_bits(one for readings in spans for one in readings),
+    )
+
+
+def energy(trace: GpuTrace, span: Span) -> float | None:
+    """Joules that a device took in a span; None where that cannot be told.
+
+    From its counter, read at both ends by going straight from one of its ticks to the next: a counter that goes on
+    every 100 ms would be wrong by a tenth in a second. Without a counter, power over time by the trapezoidal rule.
+    """
+    read = trace.within(span)
+    ticks = _ticks(trace.readings)
+    if read and len(ticks) > 1:
+        return _at(ticks, span[1]) - _at(ticks, span[0])
+    known = [(one.at, one.power) for one in read if one.power is not None]
+    if len(known) < 2:
+        return None
+    measured = sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairwise(known))
+    return measured * (span[1] - span[0]) / (known[-1][0] - known[0][0])  # and beyond both ends
+
+
+def newcomers(trace: GpuTrace, span: Span, known: Sequence[int] = ()) -> dict[int, int | None]:
+    """Processes on a device within a span that were not there at first, with the most bytes that each held.
+
+    What was there at the first reading belongs: in a container NVML may number processes as the host does, so that
+    the engine's own cannot be told by their ids.
+
+    Args:
+        trace: of the device.
+        span: begin and end.
+        known: process ids that belong in any case.
+    """
+    readings = [one.processes for one in trace.readings if one.at <= span[1] and one.processes is not None]
+    if not readings:
+        return {}
+    found: dict[int, int | None] = {}
+    for processes in (one.processes for one in trace.within(span) if one.processes is not None):
+        for pid, held in processes.items():
+            if pid not in readings[0] and pid not in known:
+                found[pid] = _highest([found.get(pid), held])
+    return found
+
+
+def clock_event_names(bits: int, names: Mapping[int, str]) -> list[str]:
+    """Those of `names` that are set."""
+    return [name for bit, name in names.items() if bits & bit]
+
+
+def _ticks(readings: Sequence[GpuReading]) -> list[tuple[float, float]]:
+    """When a counter went on, and to what; it went on at some time since the reading before."""
+    ticks: list[tuple[float, float]] = []
+    before: GpuReading | None = None
+    for one in readings:
+        if one.energy is None:
+            continue
+        if before is not None and before.energy is not None and one.energy != before.energy:
+            ticks.append(((before.at + one.at) / 2, one.energy))
+        before = one
+    return ticks
+
+
+def _at(ticks: Sequence[tuple[float, float]], moment: float) -> float:
+    """The counter at a moment: between two ticks in proportion, beyond them at the pace of the nearest two."""
+    later = next((i for i, (at, _) in enumerate(ticks) if at >= moment), len(ticks) - 1)
+    (x0, y0), (x1, y1) = ticks[max(later, 1) - 1], ticks[max(later, 1)]
+    return y0 + (y1 - y0) * (moment - x0) / (x1 - x0)
+
+
+def _working_clocks(readings: Sequence[GpuReading]) -> list[float]:
+    return [one.sm_clock for one in readings if one.sm_clock and one.utilization != 0]
+
+
+def _spread(clocks: Sequence[float]) -> float | None:
+    return (max(clocks) - min(clocks)) / median(clocks) if clocks else None
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return median(values) if values else None
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
+def _total(values: Sequence[float | None]) -> float | None:
+    return None if None in values else sum(value for value in values if value is not None)
+
+
+def _whole(values: Sequence[int | None]) -> int | None:
+    return None if None in values else sum(value for value in values if value is not None)
+
+
+def _highest(values: Sequence[Number | None]) -> Number | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _lowest(values: Sequence[float | None]) -> float | None:
+    return min((value for value in values if value is not None), default=None)
+
+
+def _bits(readings: Iterable[GpuReading]) -> int:
+    found = 0
+    for one in readings:
+        found |= one.clock_events or 0
+    return found

@@ -1,0 +1,50 @@
+"""The VRAM ledger as text: where a device's memory went, and what NVML sees beyond that."""
+
+from __future__ import annotations
+
+from tabulate import tabulate
+
+from pytest_vllmperf.metrics.ledger import VramLedger
+from pytest_vllmperf.report import units
+from pytest_vllmperf.report.verdicts import folded
+
+
+def ledger_lines(engine: str, ledger: VramLedger) -> list[str]:
+    """One engine's ledger; what was not told says so.
+
+    Args:
+        engine: for a person.
+        ledger: where its memory went.
+    """
+    rows = [
+        ("weights", ledger.weights),
+        ("peak activation", ledger.peak_activation),
+        ("non-torch", ledger.non_torch),
+        ("CUDA graphs", ledger.cuda_graphs),
+        ("KV cache", ledger.kv_cache),
+    ]
+    if ledger.device is not None:
+        rows += [
+            ("all of these", ledger.accounted),
+            ("engine, by NVML", ledger.device.engine),
+            ("difference", ledger.difference),
+            ("other processes", ledger.others),
+            ("headroom", ledger.headroom),
+            ("device", ledger.device.total),
+        ]
+    table = tabulate(
+        [(name, units.NOT_MEASURED if size is None else units.size(size)) for name, size in rows],
+        tablefmt="plain", colalign=("left", "right"), disable_numparse=True,
+    )  # fmt: skip
+    return [*folded(f"memory of {engine}"), *(f"  {line}" for line in table.splitlines()), *_capacity(ledger)]
+
+
+def _capacity(ledger: VramLedger) -> list[str]:
+    known = []
+    if ledger.kv_blocks is not None:
+        known.append(units.many(ledger.kv_blocks, "KV block"))
+    if ledger.kv_tokens is not None:
+        known.append(f"{units.count(ledger.kv_tokens)} tokens")
+    if ledger.max_concurrency is not None:
+        known.append(f"{units.count(ledger.max_concurrency)} requests of max_model_len at once")
+    return folded(f"  {', '.join(known)}")

@@ -1,0 +1,168 @@
+"""What an iteration cost on its devices, against sums done by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pytest_vllmperf.metrics.device import Roofline, cost_per_million_tokens, device_metrics
+from pytest_vllmperf.metrics.gpu_trace import GpuUse
+from pytest_vllmperf.metrics.records import EngineFacts, RequestRecord, RunResult, WeightFacts
+from pytest_vllmperf.metrics.table import METRICS
+
+H200 = 4.9e12  # bytes/s
+# Llama 3 8B in AWQ: 5.85e9 bytes of weights, of which 1.05e9 are the input embedding; 131072 bytes of KV a token.
+WEIGHTS = WeightFacts({"quant_method": "awq"}, None, "awq_marlin", False, 5_850_000_000, (), None)
+FACTS = EngineFacts("cuda", "NVIDIA H200", 4096, 128_256, (), False, {"total": 20.0}, 1000, 131_072_000, WEIGHTS)
+ROOFLINE = Roofline(5.85e9, 131_072, H200)
+
+
+def request(index: int = 0, **changed: Any) -> RequestRecord:
+    plain = RequestRecord(index, 1000, 101, 0, "length", 10.0, 10.1, 10.2, 12.0)
+    return replace(plain, **changed)
+
+
+def result(*requests: RequestRecord, steps: int = 101) -> RunResult:
+    return RunResult(requests, (), steps, 0, 0, None, None, 2.0)
+
+
+DEAD = request(1, finish_reason=None, prompt_tokens=0, output_tokens=0, queued_ts=0.0, last_token_ts=0.0)
+
+
+def test_a_roofline_is_of_the_weights_that_a_step_reads() -> None:
+    assert Roofline.of(FACTS, H200) == ROOFLINE
+    idle = replace(FACTS, weights=replace(WEIGHTS, idle_bytes=1_050_000_000))
+    assert Roofline.of(idle, 2 * H200) == Roofline(4.8e9, 131_072, 2 * H200)
+
+
+def test_kv_bytes_are_what_the_engine_has_else_what_it_should_have() -> None:
+    untold = replace(FACTS, kv_cache_bytes=None, expected_kv_bytes_per_token=114_688)
+    assert Roofline.of(untold, H200) == replace(ROOFLINE, token_bytes=114_688)
+    both = replace(FACTS, expected_kv_bytes_per_token=114_688)
+    assert Roofline.of(both, H200) == ROOFLINE
+
+
+@pytest.mark.parametrize(
+    ("changed", "bandwidth"),
+    [
+        ({}, None),
+        ({}, 0.0),
+        ({"weights": None}, H200),
+        ({"weights": replace(WEIGHTS, loaded_bytes=None)}, H200),
+        ({"kv_cache_bytes": None}, H200),
+    ],
+)
+def test_without_one_of_its_parts_there_is_no_roofline(changed: dict[str, Any], bandwidth: float | None) -> None:
+    assert Roofline.of(replace(FACTS, **changed), bandwidth) is None
+
+
+def test_one_request_by_hand() -> None:
+    """101 steps in 2 s; the 100 after the first token read 1000 tokens of prompt and 1, 2, … 100 of their own."""
+    read = 100 * 1000 + 5050
+    expected = (101 * 5.85e9 + read * 131_072) / (2.0 * 4.9e12)
+    assert ROOFLINE.utilization(result(request())) == pytest.approx(expected)
+    assert expected == pytest.approx(0.0617, abs=1e-4)  # 0.0603 of it the weights
+
+
+def test_requests_of_one_step_read_the_weights_once_and_each_its_own_cache() -> None:
+    alone, two = (ROOFLINE.utilization(result(*map(request, range(count)))) for count in (1, 2))
+    assert alone is not None
+    assert two == pytest.approx(alone + 105_050 * 131_072 / (2 * H200))
+
+
+@pytest.mark.parametrize(("prompt", "output", "read"), [(1000, 1, 0), (1000, 2, 1001), (7, 4, 7 * 3 + 1 + 2 + 3)])
+def test_what_a_request_reads_of_its_cache(prompt: int, output: int, read: int) -> None:
+    found = Roofline(0, 1, 1).utilization(result(request(prompt_tokens=prompt, output_tokens=output)))
+    assert found == pytest.approx(read / 2)
+
+
+def test_the_span_is_of_all_requests_and_the_unfinished_count_for_nothing() -> None:
+    late = request(1, queued_ts=11.0, last_token_ts=14.0)
+    both = Roofline(1, 0, 1).utilization(result(request(), late, steps=8))
+    assert both == pytest.approx(8 / 4)
+    assert ROOFLINE.utilization(result(request(), DEAD)) == ROOFLINE.utilization(result(request()))
+
+
+@pytest.mark.parametrize("requests", [(), (DEAD,), (request(queued_ts=12.0),)])
+def test_no_time_has_no_utilization(requests: tuple[RequestRecord, ...]) -> None:
+    assert ROOFLINE.utilization(result(*requests)) is None
+    assert device_metrics(result(*requests), None, ROOFLINE) == {}
+
+
+USE = GpuUse(
+    peak_bytes=130 * 2**30,
+    energy=606.0,
+    power=303.0,
+    utilization=0.97,
+    sm_clock=1.98e9,
+    sm_clock_spread=0.02,
+    temperature=61.0,
+    clock_events=0,
+)
+
+
+def test_what_the_devices_did_is_told_with_joules_by_output_token() -> None:
+    assert device_metrics(result(request(), request(1)), USE, ROOFLINE) == pytest.approx(
+        {
+            "model_bandwidth_utilization": ROOFLINE.utilization(result(request(), request(1))),
+            "gpu_memory_peak": 130 * 2**30,
+            "gpu_utilization": 0.97,
+            "gpu_power": 303.0,
+            "gpu_energy": 606.0,
+            "joules_per_token": 606 / 202,
+            "tokens_per_joule": 202 / 606,
+            "gpu_sm_clock": 1.98e9,
+            "gpu_temperature": 61.0,
+        }
+    )
+
+
+def test_tokens_of_requests_that_did_not_finish_are_not_paid_for() -> None:
+    cut = request(1, finish_reason=None, output_tokens=50)
+    assert device_metrics(result(request(), cut), USE, None)["joules_per_token"] == pytest.approx(6.0)
+    assert not {"joules_per_token", "tokens_per_joule"} & set(device_metrics(result(cut), USE, None))
+
+
+def test_every_metric_is_in_the_table_and_a_number() -> None:
+    found = device_metrics(result(request()), USE, ROOFLINE)
+    assert set(found) <= set(METRICS)
+    assert {type(value) for value in found.values()} == {float}
+
+
+@pytest.mark.parametrize(
+    ("untold", "absent"),
+    [
+        ("peak_bytes", {"gpu_memory_peak"}),
+        ("energy", {"gpu_energy", "joules_per_token", "tokens_per_joule"}),
+        ("power", {"gpu_power"}),
+        ("utilization", {"gpu_utilization"}),
+        ("sm_clock", {"gpu_sm_clock"}),
+        ("temperature", {"gpu_temperature"}),
+    ],
+)
+@pytest.mark.parametrize("nothing", [None, 0])
+def test_what_was_not_observed_is_absent(untold: str, absent: set[str], nothing: int | None) -> None:
+    whole = set(device_metrics(result(request()), USE, ROOFLINE))
+    part = set(device_metrics(result(request()), replace(USE, **{untold: nothing}), ROOFLINE))
+    assert whole - part == absent
+
+
+def test_where_nobody_looked_only_the_roofline_is_told() -> None:
+    assert set(device_metrics(result(request()), None, ROOFLINE)) == {"model_bandwidth_utilization"}
+    assert "model_bandwidth_utilization" not in device_metrics(result(request()), USE, None)
+    assert device_metrics(result(request()), None, None) == {}
+
+
+@pytest.mark.parametrize(
+    ("throughput", "gpus", "price", "cost"),
+    [
+        (1000.0, 1, 3.6, 1.0),  # 3.6 million tokens an hour
+        (1000.0, 4, 3.6, 4.0),
+        (5000.0, 1, 2.5, 2.5 / 18),
+        (1000.0, 1, 0.0, 0.0),
+    ],
+)
+def test_what_a_million_tokens_cost(throughput: float, gpus: int, price: float, cost: float) -> None:
+    assert cost_per_million_tokens(throughput, gpus, price) == pytest.approx(cost)

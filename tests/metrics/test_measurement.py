@@ -1,0 +1,152 @@
+"""Reading a measurement: missing is never zero."""
+
+import copy
+import pickle
+from dataclasses import replace
+
+import pytest
+
+from pytest_vllmperf.errors import NotMeasuredError
+from pytest_vllmperf.metrics.gpu_trace import GpuTrace
+from pytest_vllmperf.metrics.ledger import VramLedger
+from pytest_vllmperf.metrics.measurement import Measurement
+from pytest_vllmperf.metrics.records import EngineSamples, Environment
+
+ENVIRONMENT = Environment(hard={"gpu": "H200"}, soft={})
+LATER = Environment(hard={"gpu": "H200"}, soft={"driver": "2"})
+LEDGER = VramLedger(1, 2, 3, 4, 5, 6, 7, 8.0)
+TRACE = GpuTrace("GPU-1", ())
+
+
+def measurement(*engines: EngineSamples) -> Measurement:
+    return Measurement("llama quantization=awq", "cuda", "h200", {}, ENVIRONMENT, engines)
+
+
+ONE = EngineSamples(
+    discarded=0,
+    iterations=2,
+    samples={"output_throughput": [10.0, 30.0, 20.0], "ttft.p50": [0.5]},
+    once={"load_time": 4.0, "kv_cache_bytes": 8.0},
+)
+TWO = EngineSamples(discarded=0, iterations=1, samples={"output_throughput": [40.0]}, once={"load_time": 8.0})
+
+
+def test_a_metric_is_read_by_name_attribute_and_distribution() -> None:
+    run = measurement(ONE)
+    assert run.value("output_throughput") == run.output_throughput == 20.0
+    assert run.value("ttft.p50") == run.ttft.p50 == 0.5
+    assert run.load_time == 4.0
+
+
+def test_several_engines_are_the_median_of_their_medians() -> None:
+    run = measurement(ONE, TWO)
+    assert run.output_throughput == 30.0
+    assert run.load_time == 6.0
+    assert run.samples("output_throughput") == [[10.0, 30.0, 20.0], [40.0]]
+
+
+def test_an_engine_that_did_not_observe_a_metric_does_not_count() -> None:
+    run = measurement(ONE, TWO)
+    assert run.samples("ttft.p50") == [[0.5]]
+    assert run.ttft.p50 == 0.5
+    assert run.kv_cache_bytes == 8.0
+
+
+def test_what_was_not_measured_raises_and_says_so() -> None:
+    run = measurement(ONE)
+    for read in (lambda: run.ttft.p99, lambda: run.value("ttft.p99")):
+        with pytest.raises(NotMeasuredError, match=r"TTFT p99 was not measured on llama quantization=awq"):
+            read()
+    with pytest.raises(NotMeasuredError, match="preemptions was not measured"):
+        _ = run.preemptions
+    assert run.samples("preemptions") == []
+
+
+def test_an_empty_list_of_samples_is_not_measured() -> None:
+    with pytest.raises(NotMeasuredError):
+        measurement(EngineSamples(discarded=0, iterations=1, samples={"preemptions": []})).value("preemptions")
+
+
+def test_a_name_that_is_no_metric_is_told() -> None:
+    run = measurement(ONE)
+    with pytest.raises(NotMeasuredError, match="no metric is called 'speed'"):
+        run.value("speed")
+    with pytest.raises(AttributeError, match="a measurement has no 'speed'"):
+        _ = run.speed
+    with pytest.raises(AttributeError, match="ttft has mean, p50, p90, p95 and p99, not p42"):
+        _ = run.ttft.p42
+    assert not hasattr(run, "speed")
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda thing: pickle.loads(pickle.dumps(thing))])
+def test_measurements_and_distributions_can_be_copied(duplicate: object) -> None:
+    assert callable(duplicate)
+    assert duplicate(measurement(ONE)).output_throughput == 20.0
+    assert duplicate(measurement(ONE).ttft).p50 == 0.5
+
+
+FAST = EngineSamples(
+    discarded=0,
+    iterations=1,
+    samples={"output_throughput": [1000.0, 1000.0], "total_token_throughput": [4000.0]},
+)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "metric", "cost"),
+    [
+        (1, {}, 1.0),  # 3.6 million tokens an hour
+        (4, {}, 4.0),
+        (1, {"metric": "total_token_throughput"}, 0.25),
+    ],
+)
+def test_what_a_million_tokens_cost(gpus: int, metric: dict[str, str], cost: float) -> None:
+    run = replace(measurement(FAST), gpus=gpus)
+    assert run.cost_per_million_tokens(3.6, **metric) == pytest.approx(cost)
+
+
+def test_several_engines_cost_what_their_median_does() -> None:
+    run = replace(measurement(FAST, FAST.model_copy(update={"samples": {"output_throughput": [3000.0]}})), gpus=1)
+    assert run.cost_per_million_tokens(3.6) == pytest.approx(0.5)
+
+
+def test_there_is_no_cost_without_a_gpu_or_without_a_throughput() -> None:
+    with pytest.raises(NotMeasuredError, match="llama quantization=awq ran on no GPU"):
+        measurement(FAST).cost_per_million_tokens(3.6)
+    with pytest.raises(NotMeasuredError, match="output throughput was not measured"):
+        replace(measurement(EngineSamples(discarded=0, iterations=1, samples={})), gpus=1).cost_per_million_tokens(1.0)
+
+
+HOT = replace(measurement(TWO), problems=("it ran hot [throttling]", "and slow [clocks]"), transient=True)
+
+
+def test_an_engine_that_is_left_out_leaves_its_reasons() -> None:
+    run = replace(measurement(ONE), gpus=1, vram=LEDGER, traces=(TRACE,))
+    assert run.without(HOT) == replace(run, excluded=HOT.problems)
+    assert run.without(HOT).output_throughput == 20.0
+    twice = run.without(HOT).without(replace(HOT, problems=("again",)))
+    assert twice.excluded == (*HOT.problems, "again")
+
+
+def test_two_measurements_become_one() -> None:
+    first = replace(measurement(ONE), problems=("cut short [length]",), excluded=("hot",), vram=None)
+    second = replace(
+        measurement(TWO),
+        environment=LATER,
+        problems=("cut short [length]", "lost [lost]"),
+        excluded=("busy",),
+        gpus=2,
+        vram=LEDGER,
+        traces=(TRACE,),
+    )
+    both = first.with_engines_of(second)
+    assert both.engines == (ONE, TWO)
+    assert both.problems == ("cut short [length]", "lost [lost]")
+    assert both.excluded == ("hot", "busy")
+    assert both.environment == ENVIRONMENT  # what the first was recorded in
+    assert (both.gpus, both.vram, both.traces) == (2, LEDGER, (TRACE,))  # of the engine that ran last
+
+
+def test_what_has_taken_in_a_void_engine_is_void_for_good() -> None:
+    assert not measurement(ONE).with_engines_of(HOT).transient
+    assert measurement(ONE).with_engines_of(HOT).problems == HOT.problems
