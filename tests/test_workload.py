@@ -232,3 +232,10 @@ def test_listed_workloads_take_one_output_length(output_tokens: Any) -> None:
         Workload.prompts(["a"], output_tokens=output_tokens)
     with pytest.raises(WorkloadError, match="output_tokens"):
         Workload.chat([CHAT], output_tokens=output_tokens)
+
+
+def test_only_synthetic_prompts_without_a_common_prefix_are_fresh_by_design() -> None:
+    assert Workload.synthetic(requests=2, input_tokens=8, output_tokens=2).fresh_prompts
+    shared = Workload.synthetic(requests=2, input_tokens=8, output_tokens=2, shared_prefix_tokens=4)
+    chat = Workload.chat([[{"role": "user", "content": "hello"}]], output_tokens=2)
+    assert not any(one.fresh_prompts for one in (shared, chat, Workload.prompts(["hello"], output_tokens=2)))

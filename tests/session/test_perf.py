@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pytest_vllmperf import gpu
+from pytest_vllmperf import gpu, validity
 from pytest_vllmperf.errors import EngineDiedError, EngineStartError, NoGpuError, WorkloadError
 from pytest_vllmperf.gpu import GpuDevice, GpuRequirement
 from pytest_vllmperf.measure import MeasureSettings
@@ -13,6 +13,7 @@ from pytest_vllmperf.session.perf import PerfSession
 from pytest_vllmperf.session.sharing import Sharing, Way
 from pytest_vllmperf.session.target import Target
 from pytest_vllmperf.spec import EngineSpec
+from pytest_vllmperf.validity import Expected
 from pytest_vllmperf.workload import Workload
 from tests.session.conftest import A6000, H200, SECOND, Told
 
@@ -69,6 +70,27 @@ def test_output_of_another_length_is_a_problem_unless_the_end_token_counts(sessi
     assert "4 output tokens where 5" in session.measure(short, WORKLOAD, ONCE).problems[0]
     free = Workload.prompts(["hello world"], output_tokens=5, ignore_eos=False)
     assert session.measure(short, free, ONCE).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("workload", "expected"),
+    [
+        (WORKLOAD, Expected(exact_length=True, fresh_prompts=True)),
+        (Workload.prompts(["one two"], output_tokens=2), Expected(exact_length=True)),
+        (Workload.prompts(["one two"], output_tokens=2, ignore_eos=False), Expected()),
+        (
+            Workload.synthetic(requests=1, input_tokens=8, output_tokens=2, shared_prefix_tokens=4),
+            Expected(exact_length=True),
+        ),
+    ],
+)
+def test_what_is_expected_of_requests_follows_from_the_workload(
+    session: PerfSession, monkeypatch: pytest.MonkeyPatch, workload: Workload, expected: Expected
+) -> None:
+    asked: list[Expected] = []
+    monkeypatch.setattr(validity, "problems", lambda run, wanted, observed, allowed: asked.append(wanted) or ())
+    session.measure(simulated(), workload, ONCE)
+    assert asked == [expected]
 
 
 def test_an_engine_that_died_is_replaced(session: PerfSession) -> None:

@@ -149,7 +149,10 @@ def test_a_second_engine_is_started_beside_the_first(real: PerfSession, nvml: Sc
 def test_an_engine_elsewhere_is_no_reason_not_to_wait(real: PerfSession, nvml: ScriptedNvml) -> None:
     nvml.looks = {"GPU-1": [IDLE, BUSY], "GPU-3": [IDLE]}
     first = replace(real.target(SPEC, GpuRequirement.create("H200", count=2)), gpus=(SECOND,))
-    with pytest.raises(EngineError, match="of GPU GPU-1 did not come back"), real.engines([first, on(H200)]):
+    with (
+        pytest.raises(EngineError, match="of GPU GPU-1 did not come back"),
+        real.engines([first, Target(OTHER, (H200,))]),
+    ):
         pass
     assert len(RecordingLauncher.started) == 1
 

@@ -1,6 +1,7 @@
 """The controller's books: what is recorded, what is stale, what is pruned."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from pytest_vllmperf.baseline import BaselineStore, Changes, Entry
 from pytest_vllmperf.checks import CheckRecord, TestResults
 from pytest_vllmperf.errors import BaselineError
+from pytest_vllmperf.metrics.ledger import DeviceMemory, VramLedger
 from pytest_vllmperf.metrics.records import EngineSamples, Environment, Session
 from pytest_vllmperf.session.results import ModuleTests, Results
 from pytest_vllmperf.verdict import MetricVerdict, Status, Verdict
@@ -54,9 +56,13 @@ def stored(store: BaselineStore, profile: str = "h200", module: str = MODULE) ->
     return set(store.read(profile, module).tests)
 
 
+LEDGER = VramLedger(1, None, 3, 4, 5, 6, 7, 8.5, DeviceMemory(9, 8, None))
+
+
 @pytest.mark.parametrize("verdict", [None, JUDGED, Verdict(Status.NO_BASELINE)])
-def test_a_check_travels_whole_between_processes(verdict: Verdict | None) -> None:
-    sent = check(verdict=verdict)
+@pytest.mark.parametrize("ledger", [None, LEDGER, replace(LEDGER, device=None)])
+def test_a_check_travels_whole_between_processes(verdict: Verdict | None, ledger: VramLedger | None) -> None:
+    sent = check(verdict=verdict, ledger=ledger, session=SESSION.model_copy(update={"excluded": ["it ran hot"]}))
     assert CheckRecord.model_validate_json(sent.model_dump_json()) == sent
 
 
