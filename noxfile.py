@@ -53,7 +53,7 @@ def tests(session: nox.Session) -> None:
         session.run("pytest", *NEED_MORE, *session.posargs, env=interpreters)
         return
     session.run("pytest", *NEED_MORE, "-m", "not real", "-n", "2", "-q")
-    session.run("pytest", "tests/real", "-q", "--durations=10", env=interpreters)  # one engine at a time
+    session.run("pytest", "tests/real", "-n", "2", "--dist", "loadfile", "-q", "--durations=10", env=interpreters)
 
 
 @nox.session

@@ -193,6 +193,7 @@ def test_places_without_a_mig_device_are_passed_over(nvml: FakeNvml) -> None:
     part, other = FakePart(), FakePart(uuid="MIG-2")
     nvml.gpus = [divided(None, part, None, None, other, None, None)]
     assert uuids(gpu.devices()) == ["MIG-11111111-aaaa", "MIG-2"]
+    assert "nvmlDeviceGetMemoryBusWidth" not in nvml.calls  # the whole GPU's, whatever a part may answer
 
 
 def test_a_divided_gpu_without_parts_cannot_be_used(nvml: FakeNvml) -> None:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_vllmperf.errors import NoGpuError
 from pytest_vllmperf.gpu import GpuDevice
 
 if TYPE_CHECKING:
@@ -65,6 +66,18 @@ def test_what_the_environment_hides_is_told(project: Project, monkeypatch: pytes
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
     told = f"needs H200, found no GPU; CUDA_VISIBLE_DEVICES={shown!r} hides 1 of this machine"
     assert _reason(project, "@pytest.mark.gpu('H200')") == told
+
+
+def test_a_driver_that_fails_is_an_error_and_no_skip(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise NoGpuError("NVML cannot read the GPUs: GPU is lost")
+
+    monkeypatch.setattr("pytest_vllmperf.gpu.devices", fail)
+    project.perf_tests(marks=["@pytest.mark.gpu('H200')"])
+    result = project.run("--vllmperf")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*NVML cannot read the GPUs: GPU is lost"])
+    result.stdout.no_fnmatch_line("*armed.py*")
 
 
 def test_skipped_test_is_neither_recorded_nor_stale(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
