@@ -116,7 +116,7 @@ def _speedup_interval(line: Line) -> str:
 
 
 def _saved(line: Line) -> str:
-    return _NONE if line.saved is None else f"{line.saved:.0%}"
+    return _NONE if line.saved is None else f"{round(line.saved, 2) + 0:.0%}"  # 0 %, not -0 %
 
 
 def _agreement(line: Line) -> str:

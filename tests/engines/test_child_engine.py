@@ -298,6 +298,7 @@ def test_how_the_weights_are_held_is_told(start: Starter) -> None:
         "The quantization method fp8 is not supported for the current GPU. Minimum capability: 89.",
         "'_OpNamespace' '_C' object has no attribute 'cpu_gemm_wna16'",
         "Failed to find a kernel that can implement the WNA16 linear layer",
+        "Unknown quantization method: bitsandbytes. Must be one of ['awq', 'fp8']",
     ],
 )
 def test_what_a_build_or_device_cannot_run_is_told_apart(start: Starter, words: str) -> None:

@@ -283,3 +283,9 @@ def test_a_full_disk_is_an_error_and_leaves_the_older_card(tmp_path: Path, monke
     with pytest.raises(BaselineError, match=f"^{re.escape(str(tmp_path))}: .* written: No space left on device$"):
         write_scorecards([card(row("bf16", 100.0))], tmp_path)
     assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_as_good_as_nothing_saved_has_no_sign() -> None:
+    told = card(row("bf16", 1000.0, weights=16.0), row("transformers", 900.0, weights=16.01))
+    assert "-0%" not in markdown(told)
+    assert table(terminal(told), "saved")[2][-1] == "0%"

@@ -14,7 +14,7 @@ def test_vllm_over_transformers(vllmperf: VllmPerf, study: Study) -> None:
     vllm = vllmperf.engine(**study.vllm("none", study.plain))
     reference = vllmperf.engine(**study.reference(None, study.plain, batch_size=8))
     compared = vllmperf.compare(vllm, reference, study.classification(), iterations=4, warmup=1)
-    compared.assert_speedup(1.2)
+    compared.assert_speedup(1.2 if study.on_gpu else 1.0)
     compared.assert_same_quality(tokens=8, agreement=0.8, logprob_difference=0.02)
 
 
