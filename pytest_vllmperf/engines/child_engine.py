@@ -41,7 +41,8 @@ from pytest_vllmperf.workload import Message, Request
 _EXIT_NEWS_S = 2.0
 # What vLLM, torch and bitsandbytes say of a format or kernel that a build or device does not have.
 _UNSUPPORTED = re.compile(
-    "not supported|unsupported|unknown quantization method|does not support|doesn't support|not implemented|minimum capability|compute capability"
+    "not supported|unsupported|does not support|doesn't support|not implemented|unknown quantization method"
+    "|minimum capability|compute capability"
     "|_OpNamespace.* has no attribute|no kernel|failed to find a kernel|requires (a )?(gpu|cuda)",
     re.IGNORECASE,
 )
