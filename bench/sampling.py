@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
+import time
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -16,8 +18,6 @@ from pytest_vllmperf.gpu import Sampler
 from pytest_vllmperf.options import DEFAULTS, Settings, Update
 from pytest_vllmperf.session.perf import PerfSession
 
-ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 30
-MODEL = sys.argv[2] if len(sys.argv) > 2 else "vllmperf:qwen3-0.6b"
 WORK = Workload.synthetic(requests=16, input_tokens=64, output_tokens=256)
 
 
@@ -29,28 +29,38 @@ def seconds(engine: Engine, uuids: tuple[str, ...], *, sampled: bool) -> float:
     return end - begin
 
 
+def ratios(engine: Engine, uuids: tuple[str, ...], pairs: int, limit: float) -> list[float]:
+    """Log ratios with over without, pair by pair, until there are enough or the time is up."""
+    for _ in range(5):
+        seconds(engine, uuids, sampled=True)
+    began, found = time.monotonic(), []
+    while len(found) < pairs and (time.monotonic() - began < limit or len(found) < 2):
+        order = (True, False) if len(found) % 2 else (False, True)
+        spans = {sampled: seconds(engine, uuids, sampled=sampled) for sampled in order}
+        found.append(float(np.log(spans[True] / spans[False])))
+    return found
+
+
 def main() -> None:
     """Print the cost with its 99 % interval."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=400)
+    parser.add_argument("--seconds", type=float, default=600, help="stop after so long")
+    parser.add_argument("--model", default="vllmperf:qwen3-0.6b")
+    asked = parser.parse_args()
     settings = Settings(Update.NONE, Path(tempfile.mkdtemp()), DEFAULTS, 900.0, 600.0)
     perf = PerfSession(settings, lambda *_: None)
     try:
-        target = perf.target(EngineSpec.create(MODEL, gpu_memory_utilization=0.5, max_model_len=1024), None)
+        target = perf.target(EngineSpec.create(asked.model, gpu_memory_utilization=0.5, max_model_len=1024), None)
         if not target.gpus:
             sys.exit("bench/sampling.py needs a GPU")
-        uuids = target.key[1]
         with perf.engines([target]) as (engine,):
-            for _ in range(5):
-                seconds(engine, uuids, sampled=True)
-            ratios = []
-            for number in range(ROUNDS):
-                order = (True, False) if number % 2 else (False, True)
-                spans = {sampled: seconds(engine, uuids, sampled=sampled) for sampled in order}
-                ratios.append(np.log(spans[True] / spans[False]))
+            found = ratios(engine, target.key[1], asked.pairs, asked.seconds)
     finally:
         perf.close()
-    mean, error = float(np.mean(ratios)), float(np.std(ratios, ddof=1) / np.sqrt(len(ratios)))
-    half = float(scipy_stats.t.ppf(0.995, len(ratios) - 1)) * error
-    print(f"sampling at 20 Hz: {mean:+.3%} [{mean - half:+.3%}, {mean + half:+.3%}] (99 % CI, {ROUNDS} pairs)")
+    mean, error = float(np.mean(found)), float(np.std(found, ddof=1) / np.sqrt(len(found)))
+    half = float(scipy_stats.t.ppf(0.995, len(found) - 1)) * error
+    print(f"sampling at 20 Hz: {mean:+.3%} [{mean - half:+.3%}, {mean + half:+.3%}] (99 % CI, {len(found)} pairs)")
 
 
 if __name__ == "__main__":
