@@ -54,7 +54,10 @@ def devices() -> tuple[GpuDevice, ...]:
 def hidden() -> str:
     """What CUDA_VISIBLE_DEVICES hides, in words; empty where it hides nothing."""
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")
-    count = 0 if shown is None else len(installed()) - len(devices())
+    if shown is None:
+        return ""
+    found = installed()
+    count = len(found) - len(visible(found, shown))
     return f"CUDA_VISIBLE_DEVICES={shown!r} hides {count} of this machine" if count else ""
 
 

@@ -41,10 +41,9 @@ class Roofline:
         begin, end = result.span
         if end <= begin:
             return None
-        done = [one for one in result.requests if one.finish_reason is not None]
         read = sum(
             (one.output_tokens - 1) * one.prompt_tokens + (one.output_tokens - 1) * one.output_tokens // 2
-            for one in done
+            for one in result.finished
             if one.output_tokens > 1
         )
         moved = result.engine_steps * self.step_bytes + read * self.token_bytes
@@ -59,7 +58,7 @@ def device_metrics(result: RunResult, use: GpuUse | None, roofline: Roofline | N
         use: what the devices did in its span; None where nobody looked.
         roofline: of the engine; None where it is unknown.
     """
-    tokens = sum(one.output_tokens for one in result.requests if one.finish_reason is not None)
+    tokens = sum(one.output_tokens for one in result.finished)
     values = {"model_bandwidth_utilization": roofline.utilization(result) if roofline is not None else None}
     if use is not None:
         values |= {

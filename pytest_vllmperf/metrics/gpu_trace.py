@@ -103,9 +103,9 @@ def use(traces: Sequence[GpuTrace], span: Span) -> GpuUse | None:
     if not spans or not all(spans):
         return None
     return GpuUse(
-        peak_bytes=_whole([_highest([one.used_bytes for one in readings]) for readings in spans]),
-        energy=_total([energy(trace, span) for trace in traces]),
-        power=_total([_mean([one.power for one in readings]) for readings in spans]),
+        peak_bytes=sum_of_all([_highest([one.used_bytes for one in readings]) for readings in spans]),
+        energy=sum_of_all([energy(trace, span) for trace in traces]),
+        power=sum_of_all([_mean([one.power for one in readings]) for readings in spans]),
         utilization=_mean([_mean([one.utilization for one in readings]) for readings in spans]),
         sm_clock=_lowest([_median(_working_clocks(readings)) for readings in spans]),
         sm_clock_spread=_highest([_spread(_working_clocks(readings)) for readings in spans]),
@@ -153,6 +153,11 @@ def newcomers(trace: GpuTrace, span: Span, known: Sequence[int] = ()) -> dict[in
     return found
 
 
+def sum_of_all(values: Sequence[Number | None]) -> Number | None:
+    """The sum; None where one of them is unknown."""
+    return None if None in values else sum(value for value in values if value is not None)
+
+
 def clock_event_names(bits: int, names: Mapping[int, str]) -> list[str]:
     """Those of `names` that are set."""
     return [name for bit, name in names.items() if bits & bit]
@@ -193,14 +198,6 @@ def _median(values: Sequence[float]) -> float | None:
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return fmean(known) if known else None
-
-
-def _total(values: Sequence[float | None]) -> float | None:
-    return None if None in values else sum(value for value in values if value is not None)
-
-
-def _whole(values: Sequence[int | None]) -> int | None:
-    return None if None in values else sum(value for value in values if value is not None)
 
 
 def _highest(values: Sequence[Number | None]) -> Number | None:

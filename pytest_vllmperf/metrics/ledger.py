@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pytest_vllmperf.metrics.gpu_trace import sum_of_all
 from pytest_vllmperf.metrics.records import EngineFacts
 
 
@@ -68,7 +69,7 @@ class VramLedger:
     def accounted(self) -> int | None:
         """All purposes together; None where one of them is unknown."""
         parts = (self.weights, self.peak_activation, self.non_torch, self.cuda_graphs, self.kv_cache)
-        return None if None in parts else sum(part for part in parts if part is not None)
+        return sum_of_all(parts)
 
     @property
     def difference(self) -> int | None:

@@ -66,12 +66,17 @@ class RunResult:
     torch_peak_bytes: int | None = None
 
     @property
+    def finished(self) -> list[RequestRecord]:
+        """The requests that came to an end."""
+        return [request for request in self.requests if request.finish_reason is not None]
+
+    @property
     def span(self) -> tuple[float, float]:
         """From the first request's queueing to the last token, on the engine's monotonic clock; of finished requests.
 
         An iteration in which nothing finished spans no time.
         """
-        done = [request for request in self.requests if request.finish_reason is not None]
+        done = self.finished
         if not done:
             return (0.0, 0.0)
         return (min(r.queued_ts for r in done), max(r.last_token_ts for r in done))

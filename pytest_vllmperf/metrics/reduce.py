@@ -8,7 +8,7 @@ from statistics import median
 
 from pytest_vllmperf import stats
 from pytest_vllmperf.metrics.device import Roofline, device_metrics
-from pytest_vllmperf.metrics.gpu_trace import GpuUse
+from pytest_vllmperf.metrics.gpu_trace import GpuUse, Span
 from pytest_vllmperf.metrics.records import EngineFacts, EngineSamples, RequestRecord, RunResult
 from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS
 
@@ -35,7 +35,7 @@ def iteration_metrics(result: RunResult) -> dict[str, float]:
     Returns:
         Metric name -> value in the unit of the table.
     """
-    done = [request for request in result.requests if request.finish_reason is not None]
+    done = result.finished
     values = {
         "engine_steps": float(result.engine_steps),
         "prompt_tokens": float(sum(r.prompt_tokens for r in done)),
@@ -44,7 +44,7 @@ def iteration_metrics(result: RunResult) -> dict[str, float]:
     for name in _TOLD:
         if (told := getattr(result, name)) is not None:
             values[name] = float(told)
-    values |= _throughputs(done)
+    values |= _throughputs(done, result.span)
     for name, observed in _distributions(done, result).items():
         if observed:
             values |= {f"{name}.{point}": value for point, value in stats.summarize(observed).items()}
@@ -52,10 +52,8 @@ def iteration_metrics(result: RunResult) -> dict[str, float]:
     return {name: value for name, value in values.items() if value > 0 or METRICS[name].may_be_zero}
 
 
-def _throughputs(done: Sequence[RequestRecord]) -> dict[str, float]:
-    if not done:
-        return {}
-    duration = max(r.last_token_ts for r in done) - min(r.queued_ts for r in done)
+def _throughputs(done: Sequence[RequestRecord], span: Span) -> dict[str, float]:
+    duration = span[1] - span[0]
     if duration <= 0:
         return {}
     output = sum(r.output_tokens for r in done)

@@ -147,7 +147,7 @@ def comparisons(compared: Sequence[tuple[str, ComparisonRecord]]) -> list[str]:
 def _found(record: ComparisonRecord) -> list[str]:
     told = []
     for one in record.ratios:
-        rounds = "1 round" if one.rounds == 1 else f"{one.rounds} rounds"
+        rounds = units.many(one.rounds, "round")
         interval = f"[{one.low:.3g}, {one.high:.3g}]"
         told.append(f"{METRICS[one.metric].label} {one.ratio:.3g}x {interval} (99 % CI, {rounds})")
     if (same := record.quality) is not None:

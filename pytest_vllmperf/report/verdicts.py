@@ -150,7 +150,7 @@ def claim_line(found: Comparison, claim: Claim, a: float, b: float, way: str) ->
         b: the reference's value.
         way: how the two shared the device.
     """
-    rounds = f"{found.rounds} round" if found.rounds == 1 else f"{found.rounds} rounds"
+    rounds = units.many(found.rounds, "round")
     head = f"{claim.outcome.value} {METRICS[found.metric].label} {units.value(found.metric, a)} against "
     head += f"{units.value(found.metric, b)}: {found.ratio:.3g}x [{found.low:.3g}, {found.high:.3g}]"
     parts = [f"{head} ({found.confidence * 100:.4g} % CI, {rounds})", f"wanted at least {claim.ratio:.4g}x", way]

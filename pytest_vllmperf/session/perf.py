@@ -16,7 +16,7 @@ from pytest_vllmperf.engines.launcher import Launcher
 from pytest_vllmperf.errors import NoGpuError, WorkloadError
 from pytest_vllmperf.gpu import GpuDevice, GpuRequirement, Sampler
 from pytest_vllmperf.measure import EngineRun, MeasureSettings, OnIteration, measure
-from pytest_vllmperf.metrics.gpu_trace import GpuTrace, use
+from pytest_vllmperf.metrics.gpu_trace import GpuTrace, sum_of_all, use
 from pytest_vllmperf.metrics.ledger import DeviceMemory, VramLedger
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.metrics.reduce import DeviceObservation, engine_samples
@@ -266,7 +266,7 @@ def _spread(spec: EngineSpec, gpus: int) -> EngineSpec:
 
 def _bandwidth(target: Target) -> float | None:
     known = [device.memory_bandwidth for device in target.gpus]
-    return None if not known or None in known else sum(value for value in known if value is not None)
+    return sum_of_all(known) if known else None
 
 
 def _device_memory(engine: Engine, target: Target) -> DeviceMemory | None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import resource
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_vllmperf.calibration.quantize import RECORD, quantize
+from tests.faults import files_up_to
 
 from .conftest import GPTQ, Library, left, refused, write
 
@@ -122,17 +120,6 @@ def test_an_error_of_the_library_is_one_line(
     message = refused(output, path, replace(GPTQ, samples=1))
     assert message.startswith(f"llm-compressor could not quantize org/model: {reason}")
     assert left(output) == set()
-
-
-@contextmanager
-def files_up_to(size: int) -> Iterator[None]:
-    """Have the system refuse to let any file of this process grow further, as a full disk does."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("fails", ["model.safetensors", "tokenizer.json", RECORD])

@@ -3,12 +3,9 @@
 import json
 import os
 import re
-import resource
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +13,7 @@ import pytest
 from pytest_vllmperf.errors import ModelError
 from pytest_vllmperf.models import SHAPES, Shape, cache_folder, make, make_model, names, resolve, tokenizer
 from pytest_vllmperf.models.tensors import Part
+from tests.faults import files_up_to
 
 SMALL = Shape(vocab_size=300, hidden_size=16, intermediate_size=24, layers=2, heads=4, kv_heads=2, max_model_len=64)
 FILES = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
@@ -201,17 +199,6 @@ def test_below_a_regular_file_it_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(ModelError) as caught:
         make_model(folder, SMALL)
     assert str(caught.value) == f"{folder}: the model could not be written: Not a directory"
-
-
-@contextmanager
-def files_up_to(size: int) -> Iterator[None]:
-    """Have the system refuse to let any file of this process grow further, as a full disk does."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("fails", ["model.safetensors", "tokenizer.json"])
