@@ -107,7 +107,7 @@ class ChildEngine:
             raise EngineStartError(str(error), error.log_tail) from None
         if "error" in answer:
             self.kill()
-            reason = _refusal(answer["error"])
+            reason = self._reason(answer["error"])
             kind = EngineUnsupportedError if _UNSUPPORTED.search(reason) else EngineStartError
             raise kind(f"{self._program.name} refused {self.spec.name}: {reason}", self._log_tail())
         declared, dtype = answer["ok"]["weights"]["declared"], answer["ok"]["resolved"].get("dtype")
@@ -177,7 +177,7 @@ class ChildEngine:
         answer = self._call(message, self._timeouts.operation)
         if "error" not in answer:
             return answer["ok"]
-        reason = f"{self.spec.name}: {_refusal(answer['error'])}"
+        reason = f"{self.spec.name}: {self._reason(answer['error'])}"
         if answer["error"]["type"] == "ValueError":
             raise WorkloadError(reason)
         kind = EngineUnsupportedError if _UNSUPPORTED.search(reason) else EngineError
@@ -228,6 +228,11 @@ class ChildEngine:
         except BaseException:
             self.kill()  # Ctrl-C: the answer will never be read, so the engine is of no more use
             raise
+
+    def _reason(self, error: dict[str, str]) -> str:
+        """Why an operation failed, from vLLM's other processes where its own message leaves that to them."""
+        told = _refusal(error)
+        return (log.root_cause(log.read_end(self._child.log)) or told) if log.points_elsewhere(told) else told
 
     def _log_tail(self) -> str:
         return log.tail(self._child.log)

@@ -1,4 +1,4 @@
-"""What an engine's own log tells: the tail for a person, the phase it is in, and how long parts of loading took."""
+"""What an engine's own log tells: its tail, the phase it is in, why it failed, and how long parts of loading took."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 TAIL_LINES = 20
 _READ_BYTES = 64 * 1024
-_PREFIX = re.compile(
-    r"^(?:\((?:\w+ )?pid=\d+\)|\(\w+ pid=\d+\))?\s*(?:INFO|WARNING|ERROR|DEBUG) [\d-]+ [\d:]+ \[[^\]]*\]\s*"
-)
+_PREFIX = re.compile(r"^(?:\((?:\w+ )?pid=\d+\) ?)?(?:(?:INFO|WARNING|ERROR|DEBUG) [\d-]+ [\d:]+ \[[^\]]*\] ?)?")
+_RAISED = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception): (.+)")
+_ELSEWHERE = "root cause"
 _PHASES = (
     (re.compile(r"Capturing CUDA graph|Graph capturing"), "capturing CUDA graphs"),
     (re.compile(r"torch\.compile|Compiling a graph|Dynamo bytecode"), "compiling"),
@@ -38,6 +38,18 @@ def tail(path: Path, lines: int = TAIL_LINES) -> str:
     text = read_end(path).replace("\r", "\n")
     shown = [_PREFIX.sub("", line).rstrip() for line in text.splitlines() if line.strip()]
     return "\n".join(shown[-lines:])
+
+
+def points_elsewhere(message: str) -> bool:
+    """Whether an error of vLLM's only says that another process of its knows why."""
+    return _ELSEWHERE in message.lower()
+
+
+def root_cause(text: str) -> str | None:
+    """What the failing process said: the newest exception's message that does not point to another one itself."""
+    raised = [_RAISED.match(_PREFIX.sub("", line)) for line in text.splitlines()]
+    told = [found[1].strip() for found in raised if found is not None and not points_elsewhere(found[1])]
+    return told[-1] if told else None
 
 
 def phase(text: str) -> str:

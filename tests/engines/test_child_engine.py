@@ -53,7 +53,7 @@ def serve(lines):
         op = message["op"]
         if op == "load":
             script = message["engine_args"]
-            print("Loading weights took 4.0 seconds", flush=True)
+            print("Loading weights took 4.0 seconds", script.get("say", ""), sep="\\n", flush=True)
         act, words = script.get("act_" + op), script.get("words", "")
         print(op, act, flush=True)
         if act == "hang":
@@ -173,6 +173,16 @@ def test_a_refusal_is_told_in_vllms_words_and_one_line(start: Starter, words: st
         start(act_load="RuntimeError", words=words)
     assert str(caught.value) == f"vLLM refused model: {told}"
     assert "load RuntimeError" in caught.value.log_tail
+
+
+def test_why_another_process_of_vllm_failed_is_looked_up_in_its_log(start: Starter) -> None:
+    words = "Engine core initialization failed. See root cause above. Failed core proc(s): {}"
+    with pytest.raises(EngineStartError, match=r"^vLLM refused model: Engine core initialization failed"):
+        start(act_load="RuntimeError", words=words)
+    said = "(EngineCore pid=7) ValueError: Free memory is less than desired GPU memory utilization"
+    with pytest.raises(EngineStartError) as caught:
+        start(act_load="RuntimeError", words=words, say=said)
+    assert str(caught.value) == "vLLM refused model: Free memory is less than desired GPU memory utilization"
 
 
 def test_a_process_that_dies_while_loading_did_not_start(start: Starter) -> None:

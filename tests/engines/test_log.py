@@ -58,3 +58,28 @@ def test_the_end_of_a_long_file_is_read(tmp_path: Path) -> None:
 def test_where_there_is_no_file_there_is_nothing(tmp_path: Path) -> None:
     assert log.read_end(tmp_path / "none") == ""
     assert log.tail(tmp_path / "none") == ""
+
+
+CORE = "(EngineCore pid=41) ERROR 10-20 12:00:13 [core.py:1165]"
+NOT_FREE = "Free memory on device cuda:0 (3.1/23.6 GiB) on startup is less than desired GPU memory utilization"
+POINTS = "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {'EngineCore': 1}"
+
+
+@pytest.mark.parametrize(
+    ("lines", "cause"),
+    [
+        ([f"{CORE}   raise ValueError(", f"{CORE} ValueError: {NOT_FREE}", "Traceback", POINTS], NOT_FREE),
+        (["(Worker_TP1 pid=43) torch.OutOfMemoryError: CUDA out of memory.", POINTS], "CUDA out of memory."),
+        (["Exception: WorkerProc initialization failed. See stack trace for root cause.", POINTS], None),
+        ([f"{CORE} KeyError: 'one'", f"{CORE} ValueError: two", POINTS], "two"),
+        ([f"{CORE} no error: here", "    x = 'ValueError: quoted'"], None),
+    ],
+)
+def test_the_root_cause_is_what_the_failing_process_said(lines: list[str], cause: str | None) -> None:
+    assert log.root_cause("\n".join(lines)) == cause
+
+
+def test_a_traceback_keeps_its_shape(tmp_path: Path) -> None:
+    file = tmp_path / "engine.log"
+    file.write_text(f"{CORE} Traceback (most recent call last):\n{CORE}   File x\n(EngineCore pid=41) ValueError: no\n")
+    assert log.tail(file).splitlines() == ["Traceback (most recent call last):", "  File x", "ValueError: no"]

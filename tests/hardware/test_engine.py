@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +11,6 @@ from pytest_vllmperf import Workload
 from pytest_vllmperf.gpu import GpuDevice, GpuRequirement
 from pytest_vllmperf.measure import MeasureSettings
 from pytest_vllmperf.metrics.measurement import Measurement
-from pytest_vllmperf.options import DEFAULTS, Settings, Update
 from pytest_vllmperf.session.perf import PerfSession
 from pytest_vllmperf.session.target import Target
 from pytest_vllmperf.spec import EngineSpec
@@ -21,14 +18,6 @@ from pytest_vllmperf.spec import EngineSpec
 GIB = 2**30
 WORK = Workload.synthetic(requests=32, input_tokens=128, output_tokens=256)
 SPEC = EngineSpec.create("vllmperf:qwen3-0.6b", gpu_memory_utilization=0.3, max_model_len=1024)
-
-
-@pytest.fixture(scope="module")
-def perf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PerfSession]:
-    folder: Path = tmp_path_factory.mktemp("hardware")
-    opened = PerfSession(Settings(Update.NONE, folder, DEFAULTS, 600.0, 300.0), lambda doing, waited: None)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture(scope="module")

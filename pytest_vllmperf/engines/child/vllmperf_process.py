@@ -97,18 +97,24 @@ class Lines:
             data = data[os.write(self._write_fd, data) :]
 
     def close_in_descendants(self) -> None:
-        """Processes forked from this one end with it, and do not keep its pipes open."""
-        owner = os.getpid()
+        """Processes forked from this one end with it, as theirs end with them, and do not keep its pipes open."""
+        owner = forking = os.getpid()
+
+        def before_fork() -> None:
+            nonlocal forking
+            forking = os.getpid()
 
         def after_fork() -> None:
-            die_with_parent(owner)
+            die_with_parent(forking)
+            if forking != owner:  # closed already: the numbers may belong to other files by now
+                return
             for fd in (self._incoming.fileno(), self._write_fd):
                 try:
                     os.close(fd)
                 except OSError:
                     pass
 
-        os.register_at_fork(after_in_child=after_fork)
+        os.register_at_fork(before=before_fork, after_in_child=after_fork)
 
 
 def serve(engine: Any, lines: Lines) -> Any:
