@@ -89,9 +89,13 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def simulate(session: nox.Session) -> None:
-    """How often the verdict is wrong, beside the usual gates, by a seeded simulation; a minute on one core."""
+    """How often the verdict is wrong, by a seeded simulation beside the usual gates, and on engines of an H200."""
     session.install("-e", ".", env=uv_environment())
     session.run("python", "bench/simulate.py", *session.posargs)
+    recorded = "baselines/nvidia-h200/tests/studies/test_noise.json"
+    slowed = sorted(str(file) for file in (ROOT / "bench/campaign/nvidia-h200").glob("*.json"))
+    session.run("python", "bench/campaign.py", recorded, "test_decode[awq]", "--slowed", *slowed)
+    session.run("python", "bench/campaign.py", recorded, "test_decode[none]")
 
 
 @nox.session
@@ -108,14 +112,14 @@ def bench(session: nox.Session) -> None:
 def pytests(session: nox.Session, pytest_version: str) -> None:
     """The tests that need no vLLM, on one version of pytest."""
     session.install("-e", ".[models]", *TEST_TOOLS, f"pytest=={pytest_version}", env=uv_environment())
-    session.run("pytest", "-m", "not real", "-q", *NEED_MORE, *session.posargs)
+    session.run("pytest", "-m", "not real", "-n", "2", "-q", *NEED_MORE, *session.posargs)
 
 
 @nox.session(venv_backend="uv")
 def minimums(session: nox.Session) -> None:
     """The tests that need no vLLM, on the oldest version of every dependency."""
     session.install("-e", ".[models]", *TEST_TOOLS, "--resolution", "lowest-direct", env=uv_environment())
-    session.run("pytest", "-m", "not real", "-q", *NEED_MORE, *session.posargs)
+    session.run("pytest", "-m", "not real", "-n", "2", "-q", *NEED_MORE, *session.posargs)
 
 
 def install_with_vllm(session: nox.Session, *tools: str) -> None:

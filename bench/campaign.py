@@ -1,9 +1,13 @@
 """An A/A campaign out of a baseline file: how far equal engines lie apart, and what the verdict makes of them.
 
-    python bench/campaign.py baselines/nvidia-h200/tests/studies/test_noise.json 'test_decode[awq]'
+    python bench/campaign.py baselines/nvidia-h200/tests/studies/test_noise.json 'test_decode[awq]' \\
+        --slowed bench/campaign/nvidia-h200/*.json
 
-Each trial takes all engines of one recorded session as the new ones, in random order, and three to all engines of the
-other sessions as the baseline. A slowdown scales the new values; no clock was slowed for it.
+A trial takes new engines in random order, and as the baseline three to all of the other engines:
+  any split         six engines of the campaign, whatever session they are of
+  another session   the engines of one session, against those of the others only
+  scaled            as `another session`, with the new values made slower by so much
+  a file's name     its engines, slowed down on the device while they were measured (tests/studies/slow)
 """
 
 from __future__ import annotations
@@ -11,7 +15,8 @@ from __future__ import annotations
 import argparse
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tabulate import tabulate
@@ -23,20 +28,56 @@ from pytest_vllmperf.stats import Direction
 from pytest_vllmperf.verdict import Case, Status, VerdictSettings, judge_cases, outlook
 
 MAX_ENGINES = 6
-SLOWDOWNS = (0.0, 0.03, 0.05, 0.08, 0.10)
+SCALES = (0.03, 0.05, 0.08, 0.10)
+
+Numbered = tuple[int, EngineSamples]
+"""An engine, and which session it is of."""
+
+Split = Callable[[random.Random], tuple[list[EngineSamples], list[Numbered]]]
+"""Draws new engines, and those that a baseline may be made of."""
 
 
-def case(metric: Metric, sessions: Sequence[Session], slowdown: float, draw: random.Random) -> Case:
+@dataclass(frozen=True)
+class Kind:
+    """One kind of trials: how engines are split, and by how much the new values are made slower (a fraction)."""
+
+    name: str
+    split: Split
+    scale: float = 0.0
+
+
+def kinds(sessions: Sequence[Session], slowed: Sequence[tuple[str, Sequence[EngineSamples]]]) -> list[Kind]:
+    """What can be tried with these sessions and slowed engines."""
+    every: list[Numbered] = [(number, engine) for number, one in enumerate(sessions) for engine in one.engines]
+
+    def any_split(draw: random.Random) -> tuple[list[EngineSamples], list[Numbered]]:
+        shuffled = draw.sample(every, len(every))
+        new = min(MAX_ENGINES, len(every) - 3)
+        return [engine for _, engine in shuffled[:new]], shuffled[new:]
+
+    def another_session(draw: random.Random) -> tuple[list[EngineSamples], list[Numbered]]:
+        chosen = draw.randrange(len(sessions))
+        new = draw.sample(sessions[chosen].engines, len(sessions[chosen].engines))
+        return new[:MAX_ENGINES], [one for one in every if one[0] != chosen]
+
+    def recorded(engines: Sequence[EngineSamples]) -> Split:
+        return lambda draw: (draw.sample(engines, len(engines))[:MAX_ENGINES], every)
+
+    found = [Kind("any split", any_split)]
+    if len(sessions) > 1:
+        found.append(Kind("another session", another_session))
+        found += [Kind(f"scaled {scale:.0%}", another_session, scale) for scale in SCALES]
+    return found + [Kind(name, recorded(engines)) for name, engines in slowed]
+
+
+def case(metric: Metric, kind: Kind, draw: random.Random) -> Case:
     """One trial's baseline, and all new engines that it has."""
-    chosen = draw.randrange(len(sessions))
-    new = list(sessions[chosen].engines)
-    draw.shuffle(new)
-    others = [(number, engine) for number, one in enumerate(sessions) for engine in one.engines if number != chosen]
+    new, others = kind.split(draw)
     kept = draw.sample(others, draw.randint(min(3, len(others)), len(others)))
-    stored = [[engine.values(metric.name) for n, engine in kept if n == number] for number in range(len(sessions))]
-    factor = 1 - slowdown if metric.better is Direction.HIGHER else 1 / (1 - slowdown)
-    slowed = [[value * factor for value in engine.values(metric.name)] for engine in new[:MAX_ENGINES]]
-    return Case(metric.label, metric.better, [one for one in stored if one], slowed)
+    stored = [[one.values(metric.name) for n, one in kept if n == number] for number in sorted({n for n, _ in kept})]
+    factor = 1 - kind.scale if metric.better is Direction.HIGHER else 1 / (1 - kind.scale)
+    values = [[value * factor for value in engine.values(metric.name)] for engine in new]
+    return Case(metric.label, metric.better, stored, values)
 
 
 def ends(cases: Sequence[Case]) -> tuple[Counter[Status], float]:
@@ -58,13 +99,18 @@ def ends(cases: Sequence[Case]) -> tuple[Counter[Status], float]:
     return found, starts / len(cases)
 
 
-def row(metric: Metric, sessions: Sequence[Session], slowdown: float, trials: int) -> list[str]:
-    draw = random.Random(f"{metric.name} {slowdown}")
-    found, starts = ends([case(metric, sessions, slowdown, draw) for _ in range(trials)])
+def tally(metric: Metric, kind: Kind, trials: int) -> tuple[Counter[Status], float]:
+    """How so many trials of a kind end, always the same, and the engines that they took in the mean."""
+    draw = random.Random(f"{metric.name} {kind.name}")
+    return ends([case(metric, kind, draw) for _ in range(trials)])
+
+
+def row(metric: Metric, kind: Kind, trials: int) -> list[str]:
+    found, starts = tally(metric, kind, trials)
     shares = [
         f"{found[status] / trials:.2%}" for status in (Status.REGRESSED, Status.OK, Status.NOISY, Status.IMPROVED)
     ]
-    return [metric.label, f"{slowdown:.0%}", *shares, f"{starts:.2f}"]
+    return [metric.label, kind.name, *shares, f"{starts:.2f}"]
 
 
 def spreads(sessions: Sequence[Session]) -> list[list[str]]:
@@ -99,7 +145,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("file", type=Path)
     parser.add_argument("check")
-    parser.add_argument("--trials", type=int, default=4000)
+    parser.add_argument("--slowed", type=Path, nargs="*", default=[], help="baseline files of slowed engines")
+    parser.add_argument("--trials", type=int, default=4000, help="per metric and kind (default: %(default)s)")
     asked = parser.parse_args()
     sessions = load(asked.file).tests[asked.check].sessions
     engines = [engine for session in sessions for engine in session.engines]
@@ -108,8 +155,13 @@ def main() -> None:
     print()
     print(tabulate(spreads(sessions), ["by the model", "session", "engine", "finds"]))
     print()
-    rows = [row(METRICS[name], sessions, slow, asked.trials) for name in CLOCK_METRICS for slow in SLOWDOWNS]
-    print(tabulate(rows, ["metric", "slower by", "REGRESSED", "OK", "NOISY", "IMPROVED", "starts"]))
+    tried = kinds(sessions, [(file.stem, slowed_engines(file, asked.check)) for file in asked.slowed])
+    rows = [row(METRICS[name], kind, asked.trials) for name in CLOCK_METRICS for kind in tried]
+    print(tabulate(rows, ["metric", "new engines", "REGRESSED", "OK", "NOISY", "IMPROVED", "starts"]))
+
+
+def slowed_engines(file: Path, check: str) -> list[EngineSamples]:
+    return [engine for session in load(file).tests[check].sessions for engine in session.engines]
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pytest_vllmperf.stats.model import (
     predict,
 )
 from pytest_vllmperf.stats.pairing import PairedValues, pair_requests
+from pytest_vllmperf.stats.quantiles import t_quantile
 from pytest_vllmperf.stats.robust import (
     BoolArray,
     FloatArray,
@@ -61,6 +62,7 @@ __all__ = [
     "pair_requests",
     "predict",
     "summarize",
+    "t_quantile",
     "tabulate",
     "warmup_length",
     "winsorise",

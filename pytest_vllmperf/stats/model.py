@@ -1,6 +1,6 @@
 """The noise model of a baseline: sessions, and engines within sessions, as random effects.
 
-Several choices are left open by the rule and were settled by simulation (tools/simulate.py):
+Several choices are left open by the rule and were settled by simulation (bench/simulate.py):
 
 * Winsorising shrinks the variance; it is divided by what a normal variance would have kept.
 * The session variance is a small difference of two noisy mean squares. It enters with the degrees of freedom
@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy.special import chdtri, stdtrit
 
+from pytest_vllmperf.stats.quantiles import chi_square_exceeded, t_quantile
 from pytest_vllmperf.stats.robust import (
     BoolArray,
     FloatArray,
@@ -85,7 +85,7 @@ class Prediction:
 
     def reach(self, probability: float) -> FloatArray:
         """Student-t quantile times the standard deviation, shape (B,), log units."""
-        return np.asarray(stdtrit(self.df, probability) * self.sd, dtype=np.float64)
+        return t_quantile(self.df, probability) * self.sd
 
 
 def fit(table: EngineTable) -> NoiseModel:
@@ -171,7 +171,7 @@ def _session_component(
     free = len(layout) - 1
     mean_square = session_means.var(axis=1, ddof=1)
     estimate = np.maximum(mean_square - from_engines, 0)
-    certain = np.maximum(mean_square * free / chdtri(free, 0.001) - from_engines, prior)
+    certain = np.maximum(mean_square * free / chi_square_exceeded(free, 0.001) - from_engines, prior)
     df = free * (certain / (certain + from_engines)) ** 2
     variance = (SESSION_PRIOR_DF * prior + df * estimate) / (SESSION_PRIOR_DF + df)
     return np.maximum(variance, FLOOR_SD**2), SESSION_PRIOR_DF + df

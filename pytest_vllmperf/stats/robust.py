@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from statistics import NormalDist
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -131,7 +131,7 @@ def winsorised_variance_share(share: float) -> float:
     """
     if share <= 0:
         return 1.0
-    clip = float(ndtri(1 - share / 2))
+    clip = NormalDist().inv_cdf(1 - share / 2)
     density = math.exp(-clip * clip / 2) / math.sqrt(2 * math.pi)
     return (1 - share) - 2 * clip * density + share * clip * clip
 

@@ -9,10 +9,9 @@ from enum import Enum
 from typing import Final
 
 import numpy as np
-from scipy.special import stdtrit
 
 from pytest_vllmperf.errors import SampleError
-from pytest_vllmperf.stats import Direction, EngineTable, FloatArray, fit, tabulate
+from pytest_vllmperf.stats import Direction, EngineTable, FloatArray, fit, t_quantile, tabulate
 from pytest_vllmperf.verdict.decision import flatten_engines
 
 ALPHA: Final = 0.005
@@ -84,7 +83,8 @@ class Comparison:
     def _reaches(self, rounds: FloatArray) -> FloatArray:
         """Half the interval after so many rounds, log units: Student-t, a degree of freedom more for each of them."""
         df = self.round_df + (rounds - self.rounds)
-        return np.asarray(stdtrit(df, 1 - self.alpha) * np.sqrt(self.round_variance / rounds), dtype=np.float64)
+        error: FloatArray = np.sqrt(self.round_variance / rounds)
+        return t_quantile(df, 1 - self.alpha) * error
 
     def at_least(self, ratio: float) -> Claim:
         """Claim that a is at least `ratio` times as good as b: SHOWN if the lower bound reaches it.

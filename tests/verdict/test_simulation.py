@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
-
 import pytest
 from scipy.stats import binom
+
+from tests.verdict.conftest import bench
 
 TRIALS = 1500
 # A correct rule that just meets a target fails a check by chance this rarely; the seed is fixed besides.
 CHANCE = 1e-3
 
-
-def load() -> ModuleType:
-    path = Path(__file__).parents[2] / "bench" / "simulate.py"
-    spec = importlib.util.spec_from_file_location("vllmperf_simulate", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-simulation = load()
+simulation = bench("simulate")
 
 
 def at_most(count: int, share: float) -> bool:
