@@ -262,7 +262,7 @@ class ArmedPlugin:
             lines += terminal.outlooks(results.recorded)
         lines += terminal.books(results.written, results.pruned, stale, orphans, rootdir=self._config.rootpath)
         try:
-            lines += terminal.written(write_scorecards(cards, self._settings.scorecards), self._config.rootpath)
+            lines += terminal.written_lines(write_scorecards(cards, self._settings.scorecards), self._config.rootpath)
         except BaselineError as error:
             lines.append(f"ERROR: {error}")
         lines += self._notes

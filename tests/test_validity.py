@@ -19,7 +19,7 @@ from pytest_vllmperf.workload import Workload
 WORKLOAD = Workload.synthetic(requests=3, input_tokens=8, output_tokens=4)
 ALL = Expected(exact_length=True, fresh_prompts=True)
 GIB = 2**30
-USE = GpuUse(130 * GIB, 600.0, 300.0, 0.9, 1.98e9, 0.02, 60.0, 0)
+USE = GpuUse(130 * GIB, 600.0, 300.0, 0.9, 1.98e9, 60.0, 0)
 
 
 def run(**script: Any) -> EngineRun:

@@ -148,6 +148,7 @@ class DeviceReader:
             memory_clock=None if memory_clock is None else memory_clock * 1e6,
             temperature=self._ask("nvmlDeviceGetTemperature", pynvml.NVML_TEMPERATURE_GPU),
             clock_events=self._clock_events(),
+            free_bytes=int(memory.free),
         )
 
     def _clock_events(self) -> int | None:

@@ -33,6 +33,7 @@ class GpuReading:
         memory_clock: hertz.
         temperature: degrees Celsius.
         clock_events: NVML's bits of why clocks are what they are.
+        free_bytes: of the memory, for anybody; what the driver reserves is neither used nor free.
     """
 
     at: float
@@ -45,6 +46,7 @@ class GpuReading:
     memory_clock: float | None = None
     temperature: float | None = None
     clock_events: int | None = None
+    free_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,7 @@ class GpuUse:
         energy: joules.
         power: mean watts, all devices together.
         utilization: mean share of time with a kernel running, over the devices.
-        sm_clock: median hertz, of the slowest device.
-        sm_clock_spread: (highest - lowest) / median within the span, of the worst device; of readings with a kernel
-            running, as an idle GPU clocks down.
+        sm_clock: median hertz, of the slowest device; of readings with a kernel running, as an idle GPU clocks down.
         temperature: highest, in degrees Celsius.
         clock_events: all of NVML's bits that were set at any time.
     """
@@ -87,7 +87,6 @@ class GpuUse:
     power: float | None
     utilization: float | None
     sm_clock: float | None
-    sm_clock_spread: float | None
     temperature: float | None
     clock_events: int
 
@@ -108,7 +107,6 @@ def use(traces: Sequence[GpuTrace], span: Span) -> GpuUse | None:
         power=sum_of_all([_mean([one.power for one in readings]) for readings in spans]),
         utilization=_mean([_mean([one.utilization for one in readings]) for readings in spans]),
         sm_clock=_lowest([_median(_working_clocks(readings)) for readings in spans]),
-        sm_clock_spread=_highest([_spread(_working_clocks(readings)) for readings in spans]),
         temperature=_highest([one.temperature for readings in spans for one in readings]),
         clock_events=_bits(one for readings in spans for one in readings),
     )
@@ -131,7 +129,7 @@ def energy(trace: GpuTrace, span: Span) -> float | None:
     return measured * (span[1] - span[0]) / (known[-1][0] - known[0][0])  # and beyond both ends
 
 
-def newcomers(trace: GpuTrace, span: Span, known: Sequence[int] = ()) -> dict[int, int | None]:
+def newcomers(trace: GpuTrace, span: Span) -> dict[int, int | None]:
     """Processes on a device within a span that were not there at first, with the most bytes that each held.
 
     What was there at the first reading belongs: in a container NVML may number processes as the host does, so that
@@ -140,7 +138,6 @@ def newcomers(trace: GpuTrace, span: Span, known: Sequence[int] = ()) -> dict[in
     Args:
         trace: of the device.
         span: begin and end.
-        known: process ids that belong in any case.
     """
     readings = [one.processes for one in trace.readings if one.at <= span[1] and one.processes is not None]
     if not readings:
@@ -148,7 +145,7 @@ def newcomers(trace: GpuTrace, span: Span, known: Sequence[int] = ()) -> dict[in
     found: dict[int, int | None] = {}
     for processes in (one.processes for one in trace.within(span) if one.processes is not None):
         for pid, held in processes.items():
-            if pid not in readings[0] and pid not in known:
+            if pid not in readings[0]:
                 found[pid] = _highest([found.get(pid), held])
     return found
 
@@ -185,10 +182,6 @@ def _at(ticks: Sequence[tuple[float, float]], moment: float) -> float:
 
 def _working_clocks(readings: Sequence[GpuReading]) -> list[float]:
     return [one.sm_clock for one in readings if one.sm_clock and one.utilization != 0]
-
-
-def _spread(clocks: Sequence[float]) -> float | None:
-    return (max(clocks) - min(clocks)) / median(clocks) if clocks else None
 
 
 def _median(values: Sequence[float]) -> float | None:

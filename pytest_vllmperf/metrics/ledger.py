@@ -16,11 +16,13 @@ class DeviceMemory:
         total: bytes that there are.
         used: by all processes.
         engine: by the engine's processes; None where processes are hidden.
+        free: for anybody; what the driver reserves is neither used nor free.
     """
 
     total: int
     used: int
     engine: int | None
+    free: int
 
 
 @dataclass(frozen=True)
@@ -87,4 +89,4 @@ class VramLedger:
     @property
     def headroom(self) -> int | None:
         """What nobody holds."""
-        return None if self.device is None else self.device.total - self.device.used
+        return None if self.device is None else self.device.free

@@ -159,8 +159,8 @@ def _found(record: ComparisonRecord) -> list[str]:
     return told
 
 
-def written(files: Sequence[Path], rootdir: Path) -> list[str]:
-    """Files that were written besides baselines."""
+def written_lines(files: Sequence[Path], rootdir: Path) -> list[str]:
+    """Files that were written."""
     return [f"written: {_relative(path, rootdir)}" for path in files]
 
 
@@ -178,7 +178,7 @@ def books(
     rootdir: Path,
 ) -> list[str]:
     """What became of baseline files, and which entries belong to tests that no longer exist."""
-    lines = [f"written: {_relative(path, rootdir)}" for path in written]
+    lines = written_lines(written, rootdir)
     lines += [f"removed from the baseline: {name} (its test no longer exists)" for name in pruned]
     for (profile, module), names in stale.items():
         lines += [

@@ -198,7 +198,7 @@ class PerfSession:
         engine = self._launcher.start(
             target.spec, env, lambda doing, waited: self._progress(f"{name}: {doing}", waited)
         )
-        self._proof.started(_tree(engine))
+        self._proof.started(uuids, _tree(engine))
         return engine
 
     def watching(self, targets: Sequence[Target]) -> Sampler:
@@ -274,9 +274,10 @@ def _device_memory(engine: Engine, target: Target) -> DeviceMemory | None:
     readings = [reading for device in target.gpus if (reading := gpu.look(device.uuid)) is not None]
     if not readings or len(readings) < len(target.gpus):
         return None
-    used = [reading.used_bytes for reading in readings]
     held = gpu.held_by(_tree(engine), readings)
-    return DeviceMemory(sum(d.total_bytes for d in target.gpus), sum(value or 0 for value in used), held)
+    used = sum(reading.used_bytes or 0 for reading in readings)
+    free = sum(reading.free_bytes or 0 for reading in readings)
+    return DeviceMemory(sum(device.total_bytes for device in target.gpus), used, held, free)
 
 
 def _tree(engine: Engine) -> set[int]:

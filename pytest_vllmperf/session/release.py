@@ -48,8 +48,18 @@ class ReleaseProof:
             if uuid not in self._idle and (reading := self._read(uuid)) is not None:
                 self._idle[uuid] = reading
 
-    def started(self, pids: Collection[int]) -> None:
-        """Processes that belong to this run's engines."""
+    def started(self, uuids: Sequence[str], pids: Collection[int]) -> None:
+        """Note whose memory has to come back, now that an engine is up on these devices.
+
+        Args:
+            uuids: of the devices.
+            pids: the engine's processes. In a container NVML may number them as the host does, so that none of them
+                shows: then they are those that were not there before.
+        """
+        shown = {uuid: set(reading.processes or {}) for uuid in uuids if (reading := self._read(uuid)) is not None}
+        for uuid, now in shown.items():
+            before = self._idle[uuid].processes or {} if uuid in self._idle else {}
+            self._own |= set() if now & set(pids) else now - set(before)
         self._own |= set(pids)
 
     def wait(self, uuids: Sequence[str], progress: Progress) -> None:

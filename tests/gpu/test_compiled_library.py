@@ -105,6 +105,7 @@ def test_a_child_reads_devices_in_the_background(library: Path) -> None:
         "memory_clock": 3.201e9,
         "temperature": 61,
         "clock_events": 4,
+        "free_bytes": (143771 - 622) * MIB,
     }
     assert [one["energy"] for one in h200["readings"]] == [
         5_000_000.0 + 35 * number for number in range(1, len(h200["readings"]) + 1)

@@ -188,6 +188,7 @@ def test_one_reading_in_si_units(nvml: FakeNvml) -> None:
         "memory_clock": 3.2e9,
         "temperature": 61,
         "clock_events": 0x100000024,
+        "free_bytes": gpu.total - gpu.reserved - 7 * MIB,
     }
 
 
@@ -263,7 +264,9 @@ def test_of_a_mig_device_memory_and_processes_are_read(nvml: FakeNvml) -> None:
     with Nvml() as opened:
         reader = DeviceReader(opened, part.uuid, clock=lambda: 2.0)
         nvml.calls.clear()
-        assert reader.read() == GpuReading(at=2.0, used_bytes=3 * MIB, processes={4: 2 * MIB})
+        assert reader.read() == GpuReading(
+            at=2.0, used_bytes=3 * MIB, processes={4: 2 * MIB}, free_bytes=part.total - part.reserved - 3 * MIB
+        )
         assert set(nvml.calls) == {"nvmlDeviceGetMemoryInfo_v2", COMPUTING, DRAWING}
 
 

@@ -97,7 +97,6 @@ USE = GpuUse(
     power=303.0,
     utilization=0.97,
     sm_clock=1.98e9,
-    sm_clock_spread=0.02,
     temperature=61.0,
     clock_events=0,
 )

@@ -78,7 +78,6 @@ def test_one_device_by_hand() -> None:
         power=200.0,
         utilization=0.8,
         sm_clock=1.5e9,
-        sm_clock_spread=0.4,
         temperature=70,
         clock_events=0x25,
     )
@@ -92,7 +91,6 @@ def test_two_devices_by_hand() -> None:
         power=220.0,
         utilization=0.5,
         sm_clock=1.5e9,  # the other worked at 1.95 GHz
-        sm_clock_spread=0.4,
         temperature=80,
         clock_events=0xA5,
     )
@@ -102,7 +100,7 @@ def test_two_devices_by_hand() -> None:
 def test_only_the_readings_of_the_span_count() -> None:
     found = used(ONE, span=(1.0, 1.5))
     assert (found.peak_bytes, found.power, found.temperature, found.clock_events) == (40, 300.0, 70, 4)
-    assert (found.sm_clock, found.sm_clock_spread, found.utilization) == (1.8e9, 0.0, 1.0)
+    assert (found.sm_clock, found.utilization) == (1.8e9, 1.0)
     assert found.energy == pytest.approx(125.0)
 
 
@@ -131,7 +129,7 @@ SOURCES = {
     "utilization": {"utilization"},
     "power": {"power"},
     "energy": set[str](),  # there is power
-    "sm_clock": {"sm_clock", "sm_clock_spread"},
+    "sm_clock": {"sm_clock"},
     "temperature": {"temperature"},
 }
 
@@ -153,7 +151,7 @@ def test_what_is_not_told_is_none_and_nothing_else(name: str, missing: set[str])
         ("used_bytes", {"peak_bytes": None}),  # a sum without one of its parts would be wrong
         ("power", {"power": None}),
         ("utilization", {"utilization": 0.2}),
-        ("sm_clock", {"sm_clock": 1.95e9, "sm_clock_spread": 0.1e9 / 1.95e9}),
+        ("sm_clock", {"sm_clock": 1.95e9}),
         ("temperature", {"temperature": 80}),
         ("clock_events", {"clock_events": 0x84}),
     ],
@@ -174,27 +172,24 @@ def test_gaps_are_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("utilization", "clocks", "median", "spread"),
+    ("utilization", "clocks", "median"),
     [
-        ([1.0, 0.9, 1.0], [1.8e9, 1.4e9, 1.9e9], 1.8e9, 0.5 / 1.8),
-        ([0.0, 0.9, 0.0], [0.3e9, 1.7e9, 0.3e9], 1.7e9, 0.0),  # an idle GPU clocks down
-        ([0.0, 0.0, 0.0], [0.3e9, 0.4e9, 0.3e9], None, None),
-        ([None, None, None], [0.9e9, 1.0e9, 1.1e9], 1.0e9, 0.2),  # as far as anyone knows it works
-        ([1.0, 1.0, None], [0, 1.0e9, None], 1.0e9, 0.0),  # asleep
+        ([1.0, 0.9, 1.0], [1.8e9, 1.4e9, 1.9e9], 1.8e9),
+        ([0.0, 0.9, 0.0], [0.3e9, 1.7e9, 0.3e9], 1.7e9),  # an idle GPU clocks down
+        ([0.0, 0.0, 0.0], [0.3e9, 0.4e9, 0.3e9], None),
+        ([None, None, None], [0.9e9, 1.0e9, 1.1e9], 1.0e9),  # as far as anyone knows it works
+        ([1.0, 1.0, None], [0, 1.0e9, None], 1.0e9),  # asleep
     ],
 )
 def test_clocks_of_a_working_gpu(
-    utilization: list[float | None], clocks: list[float | None], median: float | None, spread: float | None
+    utilization: list[float | None], clocks: list[float | None], median: float | None
 ) -> None:
-    found = used(series(utilization=utilization, sm_clock=clocks))
-    assert found.sm_clock == median
-    assert found.sm_clock_spread == (None if spread is None else pytest.approx(spread))
+    assert used(series(utilization=utilization, sm_clock=clocks)).sm_clock == median
 
 
-def test_the_worst_spread_is_told_beside_the_lowest_clock() -> None:
+def test_of_several_devices_the_slowest_clock_is_told() -> None:
     steady, wild = series(sm_clock=[1.0e9, 1.0e9, 1.0e9]), series(sm_clock=[1.0e9, 2.0e9, 3.0e9])
-    found = used(steady, wild)
-    assert (found.sm_clock, found.sm_clock_spread) == (1.0e9, 1.0)
+    assert used(wild, steady).sm_clock == 1.0e9
 
 
 values = st.none() | st.integers(1, 1000)
@@ -363,21 +358,20 @@ PROCESSES = series(
 
 
 @pytest.mark.parametrize(
-    ("span", "known", "found"),
+    ("span", "found"),
     [
-        ((0.0, 1.0), (), {}),  # what was there at first belongs
-        ((0.0, 2.0), (), {2: 5}),
-        ((0.0, 3.0), (), {2: 9, 3: None}),
-        ((0.0, 9.0), (), {2: 9, 3: None, 4: 6}),  # the most that each held
-        ((0.0, 9.0), (2, 4), {3: None}),
-        ((4.0, 4.0), (), {2: 7, 3: None, 4: None}),  # there since before the span, and still in the way
-        ((5.0, 9.0), (), {4: 6}),  # gone by then
-        ((0.0, 0.5), (), {}),
-        ((7.0, 9.0), (), {}),
+        ((0.0, 1.0), {}),  # what was there at first belongs
+        ((0.0, 2.0), {2: 5}),
+        ((0.0, 3.0), {2: 9, 3: None}),
+        ((0.0, 9.0), {2: 9, 3: None, 4: 6}),  # the most that each held
+        ((4.0, 4.0), {2: 7, 3: None, 4: None}),  # there since before the span, and still in the way
+        ((5.0, 9.0), {4: 6}),  # gone by then
+        ((0.0, 0.5), {}),
+        ((7.0, 9.0), {}),
     ],
 )
-def test_newcomers(span: tuple[float, float], known: tuple[int, ...], found: dict[int, int | None]) -> None:
-    assert newcomers(PROCESSES, span, known) == found
+def test_newcomers(span: tuple[float, float], found: dict[int, int | None]) -> None:
+    assert newcomers(PROCESSES, span) == found
 
 
 def test_newcomers_where_nothing_is_told() -> None:

@@ -221,7 +221,7 @@ def test_iterations_are_counted() -> None:
     assert (found.discarded, found.iterations) == (2, 3)
 
 
-USE = GpuUse(130 * 2**30, 606.0, 303.0, 0.97, 1.98e9, 0.02, 61.0, 0)
+USE = GpuUse(130 * 2**30, 606.0, 303.0, 0.97, 1.98e9, 61.0, 0)
 WEIGHTS = WeightFacts({}, None, None, False, 16_000_000_000, (), None)
 
 

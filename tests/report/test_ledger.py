@@ -10,7 +10,7 @@ from pytest_vllmperf.metrics.ledger import DeviceMemory, VramLedger
 from pytest_vllmperf.report.ledger import ledger_lines
 
 GIB, MIB = 2**30, 2**20
-DEVICE = DeviceMemory(total=140 * GIB, used=126 * GIB, engine=125 * GIB)
+DEVICE = DeviceMemory(total=140 * GIB, used=126 * GIB, engine=125 * GIB, free=13 * GIB)
 LEDGER = VramLedger(15 * GIB, 3 * GIB, 300 * MIB, GIB, 100 * GIB, 51_200, 819_200, 200.02, DEVICE)
 UNKNOWN = VramLedger(None, None, None, None, None, None, None, None)
 
@@ -32,7 +32,7 @@ def test_a_ledger_whole() -> None:
         "  engine, by NVML    125 GiB",
         "  difference       5,844 MiB",
         "  other processes  1,024 MiB",
-        "  headroom            14 GiB",
+        "  headroom            13 GiB",
         "  device             140 GiB",
         "  51,200 KV blocks, 819,200 tokens, 200 requests of max_model_len at once",
     ]
@@ -81,7 +81,7 @@ def test_capacity(blocks: int | None, tokens: int | None, concurrency: float | N
 
 def test_nothing_is_wider_than_80_columns() -> None:
     large = VramLedger(
-        *(2**47 + 1,) * 5, 123_456_789, 12_345_678_912, 123_456.7, DeviceMemory(2**50, 2**49 + 1, 2**48 + 1)
+        *(2**47 + 1,) * 5, 123_456_789, 12_345_678_912, 123_456.7, DeviceMemory(2**50, 2**49 + 1, 2**48 + 1, 2**49 - 1)
     )
     lines = ledger_lines("llama-3-70b " + " ".join(f"argument_{n}=value" for n in range(9)), large)
     assert max(map(len, lines)) <= 80

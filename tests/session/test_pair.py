@@ -138,7 +138,7 @@ def session(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where leases lie
     monkeypatch.setattr(gpu, "devices", lambda: (GPU,))
     monkeypatch.setattr(perf, "Launcher", lambda timeouts: device)
-    monkeypatch.setattr(perf, "_device_memory", lambda engine, target: DeviceMemory(9000, 3000, engine.memory()))
+    monkeypatch.setattr(perf, "_device_memory", lambda engine, target: DeviceMemory(9000, 3000, engine.memory(), 6000))
     device.nvml = nvml
     opened = open_session(tmp_path, lambda doing, waited: None)
     yield opened

@@ -119,8 +119,10 @@ def test_the_ledger_is_of_the_engines_processes_on_all_their_devices(real: PerfS
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == b"\n"
-        nvml.looks["GPU-1"] = [GpuReading(0.0, 60 * GIB, {OWN: GIB, child.pid: 50 * GIB, 1: 9 * GIB})]
-        nvml.looks["GPU-3"] = [GpuReading(0.0, 51 * GIB, {child.pid: 51 * GIB})]
+        nvml.looks["GPU-1"] = [
+            GpuReading(0.0, 60 * GIB, {OWN: GIB, child.pid: 50 * GIB, 1: 9 * GIB}, free_bytes=67 * GIB)
+        ]
+        nvml.looks["GPU-3"] = [GpuReading(0.0, 51 * GIB, {child.pid: 51 * GIB}, free_bytes=76 * GIB)]
         run = real.measure(on(H200, SECOND), WORKLOAD, ONCE)
         child.communicate(timeout=LONG)
     assert run.vram == VramLedger(
@@ -132,7 +134,7 @@ def test_the_ledger_is_of_the_engines_processes_on_all_their_devices(real: PerfS
         kv_blocks=None,
         kv_tokens=65536,
         max_concurrency=None,
-        device=DeviceMemory(total=2 * 2**37, used=111 * GIB, engine=102 * GIB),
+        device=DeviceMemory(total=2 * 2**37, used=111 * GIB, engine=102 * GIB, free=143 * GIB),
     )
     assert run.device_memory_used == 102 * GIB
 
@@ -157,4 +159,4 @@ def test_of_an_engine_whose_process_is_gone_nothing_is_known(
     nvml.looks["GPU-1"] = [BUSY]
     run = real.measure(on(H200), WORKLOAD, ONCE)
     assert run.vram is not None
-    assert run.vram.device == DeviceMemory(2**37, 101 * GIB, None)
+    assert run.vram.device == DeviceMemory(2**37, 101 * GIB, None, 0)

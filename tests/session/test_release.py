@@ -37,8 +37,6 @@ class Bench:
         self.later = {uuid: list(readings) for uuid, readings in later.items()}
         self.told: list[tuple[str, float]] = []
         self.proof = ReleaseProof(self.read, timeout=5.0, clock=lambda: self.now, sleep=self.sleep)
-        self.proof.started([OWN])
-        self.proof.started([CHILD])
 
     def read(self, uuid: str) -> GpuReading | None:
         readings = self.later[uuid]
@@ -55,10 +53,11 @@ class Bench:
         return self.now - began
 
 
-def bench(*after: GpuReading | None, idle: GpuReading | None = IDLE) -> Bench:
+def bench(*after: GpuReading | None, idle: GpuReading | None = IDLE, up: GpuReading | None = WORKING) -> Bench:
     """One device whose engine, of two processes, has been stopped."""
-    made = Bench(one=[idle, *after])
+    made = Bench(one=[idle, up, *after])
     made.proof.taken(["one"])
+    made.proof.started(["one"], [OWN, CHILD])
     return made
 
 
@@ -127,6 +126,29 @@ def test_what_other_people_took_hides_nothing_of_ones_own() -> None:
         bench(both).wait()
 
 
+HOST_OWN = 31_042
+"""What the host calls the engine's process."""
+
+
+def test_an_engine_that_only_the_host_knows_by_that_number_is_this_runs() -> None:
+    up = reading(81 * GIB, {DESKTOP: GIB, HOST_OWN: 80 * GIB})
+    stuck = reading(9 * GIB, {DESKTOP: GIB, HOST_OWN: 8 * GIB})
+    with pytest.raises(EngineError, match=r"8,192 MiB of GPU one did not come back .*: process 31042 holds 8,192 MiB;"):
+        bench(stuck, up=up).wait()
+    assert bench(stuck, IDLE, up=up).wait() == 1.0
+
+
+def test_who_came_beside_an_engine_that_shows_is_somebody_else() -> None:
+    up = reading(89 * GIB, {DESKTOP: GIB, OWN: 80 * GIB, STRANGER: 8 * GIB})
+    assert bench(reading(9 * GIB, {DESKTOP: GIB, STRANGER: 8 * GIB}), up=up).wait() == 0.0
+
+
+@pytest.mark.parametrize("up", [None, reading(81 * GIB), reading(None, {})])
+def test_an_engine_that_nobody_sees_is_known_by_its_processes(up: GpuReading | None) -> None:
+    with pytest.raises(EngineError, match="process 42 holds 8,192 MiB;"):
+        bench(STUCK, up=up).wait()
+
+
 @pytest.mark.parametrize(
     ("idle", "after"),
     [
@@ -162,9 +184,10 @@ def test_the_reading_before_the_first_engine_stays() -> None:
 
 
 def test_a_device_that_could_not_be_read_at_first_is_noted_later() -> None:
-    made = Bench(one=[None, IDLE, STUCK])
+    made = Bench(one=[None, IDLE, WORKING, STUCK])
     made.proof.taken(["one"])
     made.proof.taken(["one"])
+    made.proof.started(["one"], [OWN, CHILD])
     with pytest.raises(EngineError):
         made.wait()
 
@@ -174,8 +197,9 @@ def test_a_device_that_was_never_noted_is_not_waited_for() -> None:
 
 
 def test_every_device_has_to_be_back_and_no_other() -> None:
-    made = Bench(one=[IDLE], two=[IDLE, WORKING, IDLE], three=[IDLE, STUCK])
+    made = Bench(one=[IDLE], two=[IDLE, WORKING, WORKING, IDLE], three=[IDLE, WORKING, STUCK])
     made.proof.taken(["one", "two", "three"])
+    made.proof.started(["two", "three"], [OWN, CHILD])
     assert made.wait("one", "two") == 1.0
     with pytest.raises(EngineError, match="of GPU three did not"):
         made.wait("one", "three")

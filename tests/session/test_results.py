@@ -56,7 +56,7 @@ def stored(store: BaselineStore, profile: str = "h200", module: str = MODULE) ->
     return set(store.read(profile, module).tests)
 
 
-LEDGER = VramLedger(1, None, 3, 4, 5, 6, 7, 8.5, DeviceMemory(9, 8, None))
+LEDGER = VramLedger(1, None, 3, 4, 5, 6, 7, 8.5, DeviceMemory(9, 8, None, 1))
 
 
 @pytest.mark.parametrize("verdict", [None, JUDGED, Verdict(Status.NO_BASELINE)])
