@@ -1,4 +1,7 @@
-"""What reading NVML 20 times a second costs an engine: iterations with and without, in turns, on one engine."""
+"""What reading NVML 20 times a second costs an engine: iterations with and without, in turns, on one engine.
+
+An 8B model keeps the GPU busy: its iterations vary by half a percent, those of smaller ones by several.
+"""
 
 from __future__ import annotations
 
@@ -43,15 +46,15 @@ def ratios(engine: Engine, uuids: tuple[str, ...], pairs: int, limit: float) -> 
 
 def main() -> None:
     """Print the cost with its 99 % interval."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=400)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--pairs", type=int, default=60)
     parser.add_argument("--seconds", type=float, default=600, help="stop after so long")
-    parser.add_argument("--model", default="vllmperf:qwen3-0.6b")
+    parser.add_argument("--model", default="vllmperf:llama-8b-awq")
     asked = parser.parse_args()
     settings = Settings(Update.NONE, Path(tempfile.mkdtemp()), DEFAULTS, 900.0, 600.0)
     perf = PerfSession(settings, lambda *_: None)
     try:
-        target = perf.target(EngineSpec.create(asked.model, gpu_memory_utilization=0.5, max_model_len=1024), None)
+        target = perf.target(EngineSpec.create(asked.model, gpu_memory_utilization=0.8, max_model_len=1024), None)
         if not target.gpus:
             sys.exit("bench/sampling.py needs a GPU")
         with perf.engines([target]) as (engine,):
