@@ -2,39 +2,49 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 _QUIET_S = 2.0
+_WORKER_QUIET_S = 10.0
 _REPEAT_S = 30.0
 
 
 class Console:
     """A line that says what is going on: rewritten in place on a terminal, repeated rarely elsewhere.
 
-    Silent with -q and in an xdist worker, which has no terminal.
+    An xdist worker has no terminal: it says on stderr what takes long, and which worker says so. Silent with -q.
+
+    Args:
+        config: of the run.
+        clock: in seconds.
     """
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: pytest.Config, clock: Callable[[], float] = time.monotonic) -> None:
         manager = config.pluginmanager
-        reporter: Any = manager.get_plugin("terminalreporter")
-        self._reporter: Any = reporter
+        self._reporter: Any = manager.get_plugin("terminalreporter")
         self._capture: Any = manager.get_plugin("capturemanager")
-        silent = reporter is None or config.getoption("verbose") < 0 or hasattr(config, "workerinput")
-        self._live = not silent and bool(reporter.isatty)
-        self._plain = not silent and not self._live
+        self._clock = clock
+        self._worker: str | None = getattr(config, "workerinput", {}).get("workerid")
+        heard = config.getoption("verbose") >= 0 and (self._reporter is not None or self._worker is not None)
+        self._live = heard and self._worker is None and bool(getattr(self._reporter, "isatty", False))
+        self._plain = heard and not self._live
         self._shown = False
-        self._last = (0.0, "")
+        self._last: tuple[float, str] | None = None
 
     def progress(self, doing: str, waited: float) -> None:
-        """Show what is going on and for how long."""
-        text = f"vllmperf: {doing}" + (f" ({waited:.0f} s)" if waited >= 1 else "")
+        """Show what is going on and for how many seconds."""
+        who = "vllmperf" if self._worker is None else f"vllmperf {self._worker}"
+        text = f"{who}: {doing}" + (f" ({waited:.0f} s)" if waited >= 1 else "")
+        quiet = _QUIET_S if self._worker is None else _WORKER_QUIET_S
         if self._live:
             self._rewrite(text)
-        elif self._plain and waited >= _QUIET_S and self._due(doing):
-            self._say(text)
+        elif self._plain and waited >= quiet and self._due(doing):
+            self._write(f"{text}\n", newline_first=True)
 
     def clear(self) -> None:
         """Take the line away, so that pytest's own output goes on where it was."""
@@ -44,8 +54,8 @@ class Console:
 
     def _due(self, doing: str) -> bool:
         """Whether a plain log should say it: something new, or half a minute of the same."""
-        now, (then, before) = time.monotonic(), self._last
-        if doing == before and now - then < _REPEAT_S:
+        now = self._clock()
+        if self._last is not None and doing == self._last[1] and now - self._last[0] < _REPEAT_S:
             return False
         self._last = (now, doing)
         return True
@@ -55,11 +65,12 @@ class Console:
         self._write(f"\r\x1b[K{text[: width - 1]}", newline_first=not self._shown)
         self._shown = True
 
-    def _say(self, text: str) -> None:
-        self._write(f"{text}\n", newline_first=True)
-
     def _write(self, text: str, *, newline_first: bool) -> None:
         with self._capture.global_and_fixture_disabled():
+            if self._worker is not None:
+                sys.stderr.write(f"\n{text}")
+                sys.stderr.flush()
+                return
             if newline_first:
                 self._reporter.ensure_newline()
             self._reporter.write(text, flush=True)
