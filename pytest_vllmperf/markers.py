@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.gpu import GpuRequirement
@@ -14,6 +14,8 @@ from pytest_vllmperf.spec import EngineSpec
 
 if TYPE_CHECKING:
     import pytest
+
+Built = TypeVar("Built")
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,13 @@ def engine_spec(item: pytest.Item) -> EngineSpec | None:
     Raises:
         SpecError: naming the test and what is wrong.
     """
-    marker = item.get_closest_marker("vllm")
-    if marker is None:
-        return None
-    with _naming(item, "vllm"):
+
+    def build(marker: pytest.Mark) -> EngineSpec:
         if len(marker.args) != 1:
             raise SpecError(f"takes one model, got {len(marker.args)} positional arguments")
         return EngineSpec.create(marker.args[0], **marker.kwargs)
+
+    return _read(item, "vllm", build)
 
 
 def gpu_requirement(item: pytest.Item) -> GpuRequirement | None:
@@ -52,14 +54,14 @@ def gpu_requirement(item: pytest.Item) -> GpuRequirement | None:
     Raises:
         SpecError: naming the test and what is wrong.
     """
-    marker = item.get_closest_marker("gpu")
-    if marker is None:
-        return None
-    with _naming(item, "gpu"):
+
+    def build(marker: pytest.Mark) -> GpuRequirement:
         if len(marker.args) > 1:
             raise SpecError(f"takes one name, got {len(marker.args)} positional arguments")
         _check_keywords(marker.kwargs, GpuRequirement.create)
         return GpuRequirement.create(*marker.args, **marker.kwargs)
+
+    return _read(item, "gpu", build)
 
 
 def check_settings(item: pytest.Item) -> CheckSettings:
@@ -68,14 +70,14 @@ def check_settings(item: pytest.Item) -> CheckSettings:
     Raises:
         SpecError: naming the test and what is wrong.
     """
-    marker = item.get_closest_marker("vllmperf")
-    if marker is None:
-        return CheckSettings()
-    with _naming(item, "vllmperf"):
+
+    def build(marker: pytest.Mark) -> CheckSettings:
         if marker.args:
             raise SpecError("takes keywords only")
         _check_keywords(marker.kwargs, call_settings)
         return call_settings(**marker.kwargs)
+
+    return _read(item, "vllmperf", build) or CheckSettings()
 
 
 def card_entry(item: pytest.Item) -> CardEntry | None:
@@ -84,16 +86,27 @@ def card_entry(item: pytest.Item) -> CardEntry | None:
     Raises:
         SpecError: naming the test and what is wrong.
     """
-    marker = item.get_closest_marker("scorecard")
-    if marker is None:
-        return None
-    with _naming(item, "scorecard"):
+
+    def build(marker: pytest.Mark) -> CardEntry:
         if len(marker.args) != 1:
             raise SpecError(f"takes one name, got {len(marker.args)} positional arguments")
         _check_keywords(marker.kwargs, CardEntry, "name")
         if "baseline" not in marker.kwargs:
             raise SpecError("needs baseline=, the configuration that the others are compared with")
         return _card_entry(item, marker.args[0], **marker.kwargs)
+
+    return _read(item, "scorecard", build)
+
+
+def _read(item: pytest.Item, name: str, build: Callable[[pytest.Mark], Built]) -> Built | None:
+    """What a marker says, with the test and the marker in front of what is wrong with it; None without the marker."""
+    marker = item.get_closest_marker(name)
+    if marker is None:
+        return None
+    try:
+        return build(marker)
+    except (SpecError, TypeError) as error:  # TypeError: a keyword given twice, or one that the constructor reserves
+        raise SpecError(f"{item.nodeid}: @pytest.mark.{name}: {error}") from None
 
 
 def _card_entry(item: pytest.Item, name: object, *, baseline: object, configuration: object = None) -> CardEntry:
@@ -112,19 +125,3 @@ def _check_keywords(given: Mapping[str, object], function: Callable[..., object]
     unknown = [name for name in given if name not in known]
     if unknown:
         raise SpecError(f"unknown keyword {unknown[0]!r}; known are {', '.join(known)}")
-
-
-class _naming:  # noqa: N801 - used as a statement
-    """Puts the test and the marker in front of what went wrong inside."""
-
-    def __init__(self, item: pytest.Item, marker: str) -> None:
-        self._where = f"{item.nodeid}: @pytest.mark.{marker}"
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, SpecError):
-            raise SpecError(f"{self._where}: {error}") from None
-        if isinstance(error, TypeError):  # a keyword given twice, or one that the constructor reserves
-            raise SpecError(f"{self._where}: {error}") from None
