@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-_QUIET_S = 2.0
-_WORKER_QUIET_S = 10.0
+_QUIET_S = 10.0
 _REPEAT_S = 30.0
 
 
@@ -40,10 +39,9 @@ class Console:
         """Show what is going on and for how many seconds."""
         who = "vllmperf" if self._worker is None else f"vllmperf {self._worker}"
         text = f"{who}: {doing}" + (f" ({waited:.0f} s)" if waited >= 1 else "")
-        quiet = _QUIET_S if self._worker is None else _WORKER_QUIET_S
         if self._live:
             self._rewrite(text)
-        elif self._plain and waited >= quiet and self._due(doing):
+        elif self._plain and waited >= _QUIET_S and self._due(doing):
             self._write(f"{text}\n", newline_first=True)
 
     def clear(self) -> None:

@@ -76,12 +76,12 @@ def test_a_line_never_wraps() -> None:
 def test_a_log_is_told_what_takes_long_and_what_is_new() -> None:
     terminal, clock = Terminal(isatty=False), Clock()
     shown = console(terminal, clock)
-    for seconds, doing in [(0, "loading"), (1.9, "loading"), (2, "loading"), (31.9, "loading"), (32, "loading")]:
+    for seconds, doing in [(0, "loading"), (9.9, "loading"), (10, "loading"), (39.9, "loading"), (40, "loading")]:
         clock.now = 1000.0 + seconds
         shown.progress(doing, float(seconds))
-    shown.progress("compiling", 33.0)
+    shown.progress("compiling", 41.0)
     shown.clear()
-    assert terminal.text == "vllmperf: loading (2 s)\nvllmperf: loading (32 s)\nvllmperf: compiling (33 s)\n"
+    assert terminal.text == "vllmperf: loading (10 s)\nvllmperf: loading (40 s)\nvllmperf: compiling (41 s)\n"
 
 
 def test_a_worker_says_on_stderr_who_waits_for_what(capsys: pytest.CaptureFixture[str]) -> None:
