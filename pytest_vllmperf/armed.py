@@ -87,6 +87,7 @@ class ArmedPlugin:
         self._tests: list[GatedTest] = []
         self._gated: dict[tuple[str, str], int] = {}
         self._notes: list[str] = []
+        self._leaks: list[str] = []
         self._failed: set[str] = set()
         self._ended: set[str] = set()
 
@@ -160,12 +161,12 @@ class ArmedPlugin:
         return True
 
     def _release(self) -> None:
-        """End the engines; memory that does not come back is told, with whoever holds it."""
+        """End the engines; memory that does not come back fails the run, which says who holds it."""
         try:
             self._perf.release()
         except EngineError as error:
             self._clear()
-            self._notes += folded(f"ERROR: {error}")
+            self._leaks = list(dict.fromkeys([*self._leaks, f"ERROR: {error}"]))
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         """A module with a deselected test has not run whole."""
@@ -204,9 +205,10 @@ class ArmedPlugin:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """An xdist worker has ended: only workers collect, so what there is comes from them."""
-        told = getattr(node, "workeroutput", {}).get(_OUTPUT, {})
-        for module, (names, whole) in told.items():
+        told = getattr(node, "workeroutput", {}).get(_OUTPUT, {"modules": {}, "leaks": []})
+        for module, (names, whole) in told["modules"].items():
             self._results.modules[module] = ModuleTests(frozenset(names), whole)
+        self._leaks += told["leaks"]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
@@ -214,7 +216,8 @@ class ArmedPlugin:
         modules = self._collected.modules()
         if is_worker(self._config):
             told = {module: (sorted(tests.names), tests.whole) for module, tests in modules.items()}
-            self._config.workeroutput[_OUTPUT] = told  # type: ignore[attr-defined]
+            handed = {"modules": told, "leaks": self._leaks}
+            self._config.workeroutput[_OUTPUT] = handed  # type: ignore[attr-defined]
             return
         self._results.modules.update(modules)
         self._results.failed_modules |= {
@@ -230,6 +233,9 @@ class ArmedPlugin:
             self._notes.append(f"ERROR: {error}")
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
         self._fail_if_nothing_measured(session)
+        self._notes += [line for leak in self._leaks for line in folded(leak)]
+        if self._leaks:
+            session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
 
     def _fail_if_nothing_measured(self, session: pytest.Session) -> None:
         reason = self._outcomes.nothing_measured()

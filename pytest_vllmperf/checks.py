@@ -52,6 +52,7 @@ class ComparisonRecord(BaseModel):
         way: how the two shared the device.
         ratios: of the metrics that were asked for, in that order.
         quality: how far `a` says the same as `b`; None where it was not asked.
+        excluded: why a round was left out; one at most.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,6 +62,7 @@ class ComparisonRecord(BaseModel):
     way: str
     ratios: tuple[Ratio, ...]
     quality: Quality | None = None
+    excluded: tuple[str, ...] = ()
 
 
 class CheckRecord(BaseModel):

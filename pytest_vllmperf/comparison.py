@@ -38,6 +38,7 @@ class EngineComparison:
         self._clock = clock
         self._ratios: dict[str, Ratio] = {}
         self._quality: Quality | None = None
+        self._excluded: tuple[str, ...] = ()
         self._a, self._b = self._sound_round()
 
     @property
@@ -66,6 +67,7 @@ class EngineComparison:
             way=self.way,
             ratios=tuple(self._ratios.values()),
             quality=self._quality,
+            excluded=self._excluded,
         )
 
     def speedup(self, metric: str = "output_throughput") -> Comparison:
@@ -206,6 +208,10 @@ class EngineComparison:
     def _sound_round(self) -> tuple[Measurement, Measurement]:
         __tracebackhide__ = True
         sides = self._rounds.measure_round()
+        void = [side for side in sides if side.problems]
+        if void and not self._excluded and all(side.transient for side in void):
+            self._excluded = tuple(dict.fromkeys(problem for side in void for problem in side.problems))
+            sides = self._rounds.measure_round()
         for side in sides:
             if side.problems:
                 fail(f"INVALID  {side.spec_label}: {'; '.join(side.problems)}")

@@ -18,6 +18,7 @@ from pytest_vllmperf.errors import SpecError
 BACKENDS = ("offline", "transformers", "simulated")
 DEFAULT_BACKEND = "offline"
 # What a marker takes beside engine arguments: `create`'s own.
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
 _NOT_ENGINE_ARGS = ("model", "backend", "python", "env", "per_gpu")
 
 
@@ -177,6 +178,10 @@ def _environment(env: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     for name, value in env.items():
         if not isinstance(value, str):
             raise SpecError(f"env[{name!r}] must be a string, not {value!r}")
+        if name == _VISIBLE:  # an engine on a GPU that this run has not leased, and does not look at
+            raise SpecError(
+                f"env[{name!r}] cannot be set for one engine; set it for the run, or mark the test with gpu()"
+            )
     return tuple(sorted(env.items()))
 
 

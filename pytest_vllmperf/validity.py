@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import median
 
 from pytest_vllmperf import quantization
@@ -60,10 +60,12 @@ class Observed:
     Attributes:
         traces: one for each device; empty where nobody looked.
         uses: what they did in each counted iteration.
+        belonging: processes that may be on a device, by its UUID; None, or none by that name, where nobody knows.
     """
 
     traces: Sequence[GpuTrace] = ()
     uses: Sequence[GpuUse | None] = ()
+    belonging: Mapping[str, Collection[int] | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ def _of_devices(run: EngineRun, observed: Observed) -> Iterator[Problem]:
             warm = "" if use.temperature is None else f" at {use.temperature:.0f} °C"
             yield Problem("throttling", f"the GPU slowed its clocks in iteration {number}: {', '.join(names)}{warm}")
     yield from _of_clocks([use.sm_clock for use in observed.uses if use is not None and use.sm_clock is not None])
-    yield from _of_processes(run, observed.traces)
+    yield from _of_processes(run, observed)
 
 
 def _of_clocks(clocks: Sequence[float]) -> Iterator[Problem]:
@@ -191,12 +193,12 @@ def _of_clocks(clocks: Sequence[float]) -> Iterator[Problem]:
         yield Problem("clocks", f"the SM clock went from {low / 1e6:.0f} to {high / 1e6:.0f} MHz between iterations")
 
 
-def _of_processes(run: EngineRun, traces: Sequence[GpuTrace]) -> Iterator[Problem]:
+def _of_processes(run: EngineRun, observed: Observed) -> Iterator[Problem]:
     spans = [span for result in run.iterations if (span := result.span)[1] > span[0]]
     if not spans:
         return
     whole = (min(begin for begin, _ in spans), max(end for _, end in spans))
-    for trace in traces:
-        for pid, held in newcomers(trace, whole).items():
+    for trace in observed.traces:
+        for pid, held in newcomers(trace, whole, observed.belonging.get(trace.uuid)).items():
             size = "" if held is None else f" with {held / 2**20:,.0f} MiB"
-            yield Problem("processes", f"process {pid} appeared on the GPU{size} while it was measured")
+            yield Problem("processes", f"process {pid} has appeared on the GPU{size} since this run began")

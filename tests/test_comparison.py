@@ -35,6 +35,7 @@ class Rounds:
         self.ratio = ratio
         self.seconds = seconds
         self.problems = problems
+        self.transient: tuple[bool, ...] = ()
         self.now = 0.0
         self.made = 0
         deviations = (deviation, 0.0)
@@ -54,7 +55,10 @@ class Rounds:
         noise = np.exp(np.random.default_rng(seed).normal(0, 0.01, 10))
         samples = {METRIC: (level * noise).tolist(), "preemptions": [0.0] * 10}
         engine = EngineSamples(discarded=0, iterations=10, samples=samples)
-        return Measurement("m", "cuda", "h200", {}, Environment(hard={}, soft={}), (engine,), self.problems)
+        passing = len(self.transient) >= self.made
+        problems = ("a busy neighbour",) if passing else self.problems
+        transient = passing and self.transient[self.made - 1]
+        return Measurement("m", "cuda", "h200", {}, Environment(hard={}, soft={}), (engine,), problems, transient)
 
     def compared(self, max_rounds: int = 6, max_time: float = 1000.0) -> EngineComparison:
         return EngineComparison(self, max_rounds, max_time, lambda: self.now)
@@ -193,3 +197,20 @@ def test_what_is_reported_of_a_comparison() -> None:
     assert (record.a, record.b, record.way) == ("m", "m", "both resident")
     assert record.ratios[0].low < 2 < record.ratios[0].high
     assert record.quality is not None
+
+
+def test_a_round_that_was_disturbed_is_measured_again_once_and_told() -> None:
+    rounds = Rounds(3.0)
+    rounds.transient = (True,)
+    compared = rounds.compared()
+    assert compared.assert_speedup(2).rounds == 1
+    assert (rounds.made, compared.record().excluded) == (2, ("a busy neighbour",))
+
+
+@pytest.mark.parametrize("transient", [(True, True), (False,)])
+def test_a_round_that_stays_disturbed_fails(transient: tuple[bool, ...]) -> None:
+    rounds = Rounds(3.0)
+    rounds.transient = transient
+    with pytest.raises(pytest.fail.Exception, match=r"^INVALID  m: a busy neighbour$"):
+        rounds.compared()
+    assert rounds.made == len(transient)

@@ -256,3 +256,8 @@ def test_a_recursive_argument_is_refused() -> None:
 def test_engine_args_are_canonical_json() -> None:
     assert json.loads(EngineSpec.create("m", b=1, a=2).engine_args) == {"a": 2, "b": 1}
     assert EngineSpec.create("m", b=1, a=2).engine_args == '{"a": 2, "b": 1}'
+
+
+def test_an_engine_cannot_choose_gpus_that_the_run_has_not_leased() -> None:
+    with pytest.raises(SpecError, match=r"^env\['CUDA_VISIBLE_DEVICES'\] cannot be set for one engine; set it for"):
+        EngineSpec.create("m", env={"CUDA_VISIBLE_DEVICES": "1"})

@@ -112,7 +112,7 @@ BROKEN: dict[str, tuple[Callable[[], EngineRun], Observed | None, str]] = {
     "processes": (
         run,
         seen(traces=(trace(reading(BEFORE, 7), reading(MIDST, 7, 9, held=1500 * 2**20)),)),
-        "process 9 appeared on the GPU with 1,500 MiB while it was measured",
+        "process 9 has appeared on the GPU with 1,500 MiB since this run began",
     ),
     "lost": (run, seen(traces=(trace(lost="the GPU is gone: GPU is lost"),)), "the GPU is gone: GPU is lost"),
 }
@@ -293,14 +293,14 @@ def test_iterations_that_nobody_looked_at_are_no_problem() -> None:
 def test_newcomers_are_told_of_the_time_that_was_measured(readings: tuple[GpuReading, ...], pids: list[int]) -> None:
     found = problems(run(), ALL, seen(traces=(trace(*readings),)))
     assert [problem.words for problem in found] == [
-        f"process {pid} appeared on the GPU with 1,024 MiB while it was measured" for pid in pids
+        f"process {pid} has appeared on the GPU with 1,024 MiB since this run began" for pid in pids
     ]
 
 
 def test_a_newcomer_whose_memory_is_hidden_is_told_without() -> None:
     hidden = trace(reading(BEFORE, 7, held=None), reading(MIDST, 7, 9, held=None))
     assert words(problems(run(), ALL, seen(traces=(hidden,)))) == [
-        "process 9 appeared on the GPU while it was measured [processes]"
+        "process 9 has appeared on the GPU since this run began [processes]"
     ]
 
 
@@ -332,3 +332,19 @@ def test_an_iteration_in_which_nothing_finished_spans_no_time() -> None:
     dead = tuple(replace(one, finish_reason=None) for one in run().iterations[0].requests)
     nothing = replace(run(), iterations=(replace(run().iterations[0], requests=dead),))
     assert [problem.rule for problem in problems(nothing, ALL, seen(traces=(newcomer,)))] == ["failed"]
+
+
+@pytest.mark.parametrize(
+    ("belonging", "pids"),
+    [
+        ({"GPU-1": {7, 9}}, []),
+        ({"GPU-1": {7}}, [9]),
+        ({"GPU-1": {9}}, [7]),
+        ({"GPU-1": None}, []),
+        ({"GPU-2": {7}}, []),
+    ],
+)
+def test_who_belongs_is_known_by_device(belonging: dict[str, set[int] | None], pids: list[int]) -> None:
+    told = replace(trace(reading(BEFORE, 7, 9), reading(MIDST, 7, 9)), uuid="GPU-1")
+    found = problems(run(), ALL, replace(seen(traces=(told,)), belonging=belonging))
+    assert [int(problem.words.split()[1]) for problem in found] == pids

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean, median
@@ -129,15 +129,13 @@ def energy(trace: GpuTrace, span: Span) -> float | None:
     return measured * (span[1] - span[0]) / (known[-1][0] - known[0][0])  # and beyond both ends
 
 
-def newcomers(trace: GpuTrace, span: Span) -> dict[int, int | None]:
-    """Processes on a device within a span that were not there at first, with the most bytes that each held.
-
-    What was there at the first reading belongs: in a container NVML may number processes as the host does, so that
-    the engine's own cannot be told by their ids.
+def newcomers(trace: GpuTrace, span: Span, belonging: Collection[int] | None = None) -> dict[int, int | None]:
+    """Processes on a device within a span that do not belong there, with the most bytes that each held.
 
     Args:
         trace: of the device.
         span: begin and end.
+        belonging: processes that do; None for those that were there at the first reading.
     """
     readings = [one.processes for one in trace.readings if one.at <= span[1] and one.processes is not None]
     if not readings:
@@ -145,7 +143,7 @@ def newcomers(trace: GpuTrace, span: Span) -> dict[int, int | None]:
     found: dict[int, int | None] = {}
     for processes in (one.processes for one in trace.within(span) if one.processes is not None):
         for pid, held in processes.items():
-            if pid not in readings[0]:
+            if pid not in (readings[0] if belonging is None else belonging):
                 found[pid] = _highest([found.get(pid), held])
     return found
 

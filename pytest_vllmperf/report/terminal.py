@@ -141,6 +141,8 @@ def comparisons(compared: Sequence[tuple[str, ComparisonRecord]]) -> list[str]:
     for name, record in compared:
         lines += folded(f"{shorten(name, _NAME_WIDTH)}: {record.a} against {record.b}, {record.way}")
         lines += [part for words in _found(record) for part in folded(f"  {words}")]
+        if record.excluded:
+            lines += folded(f"  one round left out: {'; '.join(record.excluded)}")
     return lines
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
+from math import prod
 from typing import TypeVar
 
 import psutil
@@ -73,14 +75,15 @@ class PerfSession:
         """Choose the devices for an engine and lease them; without a requirement one GPU, where there is one.
 
         Of the GPUs that fit, those that this run holds come first, then those that are free; else it waits. Several
-        GPUs mean tensor parallelism over them, unless the engine arguments say how they are used.
+        GPUs mean tensor parallelism over them; engine arguments that say how it is spread say how many it takes.
 
         Raises:
-            NoGpuError: when no GPU meets the requirement.
+            NoGpuError: when not enough GPUs meet the requirement.
         """
         if spec.backend == "simulated" or (requirement is None and not self.gpus):
             return Target(spec.on(None))
         asked = requirement or GpuRequirement()
+        asked = replace(asked, count=_gpus_of(spec.on(self.require(asked)[0].name), asked.count))
         fitting = {device.uuid: device for device in _alike(asked, self.require(asked), self.gpus)}
         uuids = self._leases.choose(list(fitting), asked.count, self._progress, self.pool.close)
         self._proof.taken(uuids)
@@ -123,13 +126,12 @@ class PerfSession:
         """Stop the engines and give the devices back; a later test starts and takes them again.
 
         Raises:
-            EngineError: when a device's memory did not come back.
+            EngineError: when a device's memory did not come back. All are then kept until this process ends, so that
+                no other run starts an engine into that.
         """
         self.pool.close()
-        try:
-            self._proof.wait([uuid for uuid in self._leases.held if uuid != "cpu"], self._progress)
-        finally:
-            self._leases.release()
+        self._proof.wait([uuid for uuid in self._leases.held if uuid != "cpu"], self._progress)
+        self._leases.release()
 
     def close(self) -> None:
         """End everything that was started."""
@@ -195,9 +197,13 @@ class PerfSession:
         self._asleep.discard(key)
         env = {"CUDA_VISIBLE_DEVICES": ",".join(uuids)} if target.gpus else {}
         name = target.spec.name
-        engine = self._launcher.start(
-            target.spec, env, lambda doing, waited: self._progress(f"{name}: {doing}", waited)
-        )
+        try:
+            engine = self._launcher.start(
+                target.spec, env, lambda doing, waited: self._progress(f"{name}: {doing}", waited)
+            )
+        except BaseException:
+            self._proof.started(uuids, ())  # what it has left behind has to come back too
+            raise
         self._proof.started(uuids, _tree(engine))
         return engine
 
@@ -228,25 +234,27 @@ class PerfSession:
             traces: what was seen of devices meanwhile; those of other engines are left out.
             allowed: validity rules that are turned off.
         """
-        own = [trace for trace in traces if trace.uuid in target.key[1]]
+        gpus = () if run.facts.device == "cpu" else target.gpus  # a CPU build uses none of those that it was given
+        own = [trace for trace in traces if trace.uuid in [device.uuid for device in gpus]]
         uses = tuple(use(own, result.span) for result in run.iterations)
-        memory = _device_memory(engine, target)
-        seen = DeviceObservation(uses, None if memory is None else memory.engine, _bandwidth(target))
+        memory = _device_memory(engine, gpus)
+        seen = DeviceObservation(uses, None if memory is None else memory.engine, _bandwidth(gpus))
         expected = validity.Expected(workload.ignore_eos, workload.fresh_prompts)
-        found = validity.problems(run, expected, validity.Observed(own, uses), allowed)
+        belonging = {device.uuid: self._proof.belonging(device.uuid, _tree(engine)) for device in gpus}
+        found = validity.problems(run, expected, validity.Observed(own, uses, belonging), allowed)
         digest = environment.model_digest(models.resolve(target.spec.model))
         return Measurement(
             spec_label=target.spec.label,
             device=run.facts.device,
-            profile=environment.profile(run.facts, target.gpus),
+            profile=environment.profile(run.facts, gpus),
             workload=workload.describe(),
-            environment=environment.fingerprint(target.spec, workload, run.facts, target.gpus, digest),
+            environment=environment.fingerprint(target.spec, workload, run.facts, gpus, digest),
             engines=(
                 engine_samples(run.facts, run.warmup, run.iterations, cold_start=self._cold[target.key], device=seen),
             ),
             problems=tuple(map(str, found)),
             transient=bool(found) and all(problem.transient for problem in found),
-            gpus=len(target.gpus),
+            gpus=len(gpus),
             vram=VramLedger.of(run.facts, memory),
             traces=tuple(own),
         )
@@ -258,26 +266,38 @@ def _alike(asked: GpuRequirement, chosen: Sequence[GpuDevice], gpus: Sequence[Gp
     return same if len(same) >= asked.count else list(chosen)
 
 
+def _parallel_sizes(spec: EngineSpec) -> list[object]:
+    return [size for name, size in spec.args.items() if name.endswith("_parallel_size") and size is not None]
+
+
+def _gpus_of(spec: EngineSpec, asked: int) -> int:
+    """How many GPUs an engine uses: the reference one, vLLM those that its arguments spread it over."""
+    if spec.backend != "offline":
+        return 1
+    sizes = _parallel_sizes(spec)
+    return prod(size if isinstance(size, int) and size > 0 else 1 for size in sizes) if sizes else asked
+
+
 def _spread(spec: EngineSpec, gpus: int) -> EngineSpec:
     """The engine on several GPUs; whoever names a kind of parallelism knows what for."""
-    named = any(name.endswith("_parallel_size") for name in spec.args)
-    return spec.with_args(tensor_parallel_size=gpus) if gpus > 1 and spec.backend == "offline" and not named else spec
+    wanted = gpus > 1 and spec.backend == "offline" and not _parallel_sizes(spec)
+    return spec.with_args(tensor_parallel_size=gpus) if wanted else spec
 
 
-def _bandwidth(target: Target) -> float | None:
-    known = [device.memory_bandwidth for device in target.gpus]
+def _bandwidth(gpus: Sequence[GpuDevice]) -> float | None:
+    known = [device.memory_bandwidth for device in gpus]
     return sum_of_all(known) if known else None
 
 
-def _device_memory(engine: Engine, target: Target) -> DeviceMemory | None:
+def _device_memory(engine: Engine, gpus: Sequence[GpuDevice]) -> DeviceMemory | None:
     """What the engine's devices hold now, as NVML sees it; None on a CPU."""
-    readings = [reading for device in target.gpus if (reading := gpu.look(device.uuid)) is not None]
-    if not readings or len(readings) < len(target.gpus):
+    readings = [reading for device in gpus if (reading := gpu.look(device.uuid)) is not None]
+    if not readings or len(readings) < len(gpus):
         return None
     held = gpu.held_by(_tree(engine), readings)
     used = sum(reading.used_bytes or 0 for reading in readings)
     free = sum(reading.free_bytes or 0 for reading in readings)
-    return DeviceMemory(sum(device.total_bytes for device in target.gpus), used, held, free)
+    return DeviceMemory(sum(device.total_bytes for device in gpus), used, held, free)
 
 
 def _tree(engine: Engine) -> set[int]:

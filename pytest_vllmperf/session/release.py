@@ -62,6 +62,18 @@ class ReleaseProof:
             self._own |= set() if now & set(pids) else now - set(before)
         self._own |= set(pids)
 
+    def belonging(self, uuid: str, pids: Collection[int]) -> frozenset[int] | None:
+        """Processes that may be on a device: those that were there before this run, and this run's own.
+
+        None where nobody knows what was there before.
+
+        Args:
+            uuid: of the device.
+            pids: processes of the engine that is measured, some of which may have come since it started.
+        """
+        idle = self._idle.get(uuid)
+        return None if idle is None or idle.processes is None else frozenset({*idle.processes, *self._own, *pids})
+
     def wait(self, uuids: Sequence[str], progress: Progress) -> None:
         """Wait until these devices hold no more than before; call it while no engine of this run is on them.
 

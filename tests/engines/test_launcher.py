@@ -116,11 +116,6 @@ def test_timestamps_cannot_be_switched_off(launcher: Launcher) -> None:
     assert start(launcher, EngineSpec.create("org/a", disable_log_stats=False))
 
 
-def test_a_variable_of_the_spec_comes_before_that_of_the_device(launcher: Launcher) -> None:
-    spec = EngineSpec.create("org/a", env={"CUDA_VISIBLE_DEVICES": "mine"})
-    assert start(launcher, spec, "GPU-1")["devices"] == "mine"
-
-
 def test_temporary_files_lie_in_the_launchers_folder_and_go_with_it(launcher: Launcher, here: Path) -> None:
     told = start(launcher, EngineSpec.create("org/a"))
     assert Path(str(told["TMPDIR"])).is_relative_to(launcher.folder)

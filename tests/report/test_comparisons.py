@@ -112,3 +112,9 @@ def test_what_a_worker_hands_on_is_shown_as_it_is() -> None:
         "  greedy agreement 50% of 8 tokens, log-probability difference nan, top-1",
         "    agreement nan% (2 prompts)",
     ]
+
+
+def test_a_round_that_was_left_out_is_told() -> None:
+    told = terminal.comparisons([("test_x", record(excluded=("a busy neighbour [processes]",)))])
+    assert told[-1] == "  one round left out: a busy neighbour [processes]"
+    assert not any("left out" in line for line in terminal.comparisons([("test_x", record())]))

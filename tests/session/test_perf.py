@@ -143,22 +143,32 @@ def test_the_gpu_of_a_target(session: PerfSession, requirement: GpuRequirement |
 
 
 @pytest.mark.parametrize(
-    ("engine", "args"),
+    ("engine", "asked", "args", "gpus"),
     [
-        ({}, {"tensor_parallel_size": 2}),
-        ({"seed": 7}, {"seed": 7, "tensor_parallel_size": 2}),
-        ({"tensor_parallel_size": 1}, {"tensor_parallel_size": 1}),
-        ({"pipeline_parallel_size": 2}, {"pipeline_parallel_size": 2}),
-        ({"data_parallel_size": 2}, {"data_parallel_size": 2}),
-        ({"backend": "transformers"}, {}),
+        ({}, 2, {"tensor_parallel_size": 2}, (H200, A6000)),
+        ({"seed": 7}, 2, {"seed": 7, "tensor_parallel_size": 2}, (H200, A6000)),
+        ({"tensor_parallel_size": None}, 2, {"tensor_parallel_size": 2}, (H200, A6000)),
+        ({"tensor_parallel_size": 1}, 2, {"tensor_parallel_size": 1}, (H200,)),  # the other one would be idle
+        ({"tensor_parallel_size": 2}, 1, {"tensor_parallel_size": 2}, (H200, A6000)),
+        ({"pipeline_parallel_size": 2}, 2, {"pipeline_parallel_size": 2}, (H200, A6000)),
+        ({"data_parallel_size": 2}, 1, {"data_parallel_size": 2}, (H200, A6000)),
+        ({"tensor_parallel_size": "two"}, 1, {"tensor_parallel_size": "two"}, (H200,)),  # vLLM's to refuse
+        ({"backend": "transformers"}, 2, {}, (H200,)),
+        ({"per_gpu": {"H200": {"tensor_parallel_size": 2}}}, 1, {"tensor_parallel_size": 2}, (H200, A6000)),
     ],
 )
 def test_several_gpus_mean_tensor_parallelism_unless_it_is_said_how_they_are_used(
-    session: PerfSession, engine: dict[str, Any], args: dict[str, Any]
+    session: PerfSession, engine: dict[str, Any], asked: int, args: dict[str, Any], gpus: tuple[GpuDevice, ...]
 ) -> None:
-    target = session.target(EngineSpec.create("m", **engine), GpuRequirement.create(count=2))
-    assert target.gpus == (H200, A6000)
+    target = session.target(EngineSpec.create("m", **engine), GpuRequirement.create(count=asked))
+    assert target.gpus == gpus
     assert target.spec.args == args
+
+
+def test_an_engine_that_is_spread_over_more_gpus_than_there_are(session: PerfSession) -> None:
+    spec = EngineSpec.create("m", tensor_parallel_size=2, pipeline_parallel_size=2)
+    with pytest.raises(NoGpuError, match="^needs 4 x GPU, found NVIDIA H200, "):
+        session.target(spec, None)
 
 
 def test_the_engine_is_that_of_the_gpu_that_was_chosen(session: PerfSession) -> None:

@@ -77,7 +77,7 @@ def test_the_bandwidth_is_that_of_all_devices_or_unknown(real: PerfSession) -> N
         ),
         (
             trace(processes={OWN: 0, 9: GIB}),
-            ("process 9 appeared on the GPU with 1,024 MiB while it was measured [processes]",),
+            ("process 9 has appeared on the GPU with 1,024 MiB since this run began [processes]",),
             True,
         ),
         (replace(trace(), lost="the GPU is gone"), ("the GPU is gone [lost]",), False),
