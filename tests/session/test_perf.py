@@ -167,7 +167,7 @@ def test_several_gpus_mean_tensor_parallelism_unless_it_is_said_how_they_are_use
 
 def test_an_engine_that_is_spread_over_more_gpus_than_there_are(session: PerfSession) -> None:
     spec = EngineSpec.create("m", tensor_parallel_size=2, pipeline_parallel_size=2)
-    with pytest.raises(NoGpuError, match="^needs 4 x GPU, found NVIDIA H200, "):
+    with pytest.raises(NoGpuError, match=r"^needs 4 x GPU, found NVIDIA H200, "):
         session.target(spec, None)
 
 
