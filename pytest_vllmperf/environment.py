@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pytest_vllmperf import __version__
@@ -18,6 +18,7 @@ from pytest_vllmperf.workload import Workload
 
 # Instruction sets that decide which kernels vLLM's CPU build runs.
 _ISA_FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8", "asimd", "sve", "bf16")
+_COMMIT = re.compile("[0-9a-f]{40}")
 _SECRET = re.compile("TOKEN|KEY|SECRET|PASSWORD|CREDENTIAL|AUTH", re.IGNORECASE)
 
 
@@ -32,11 +33,19 @@ def fingerprint(
 
     Engine arguments, vLLM's version and the driver are soft on purpose: changing one of them and seeing what it
     costs is what a baseline is for.
+
+    Args:
+        spec: the engine.
+        workload: what was sent.
+        facts: what the engine told of itself.
+        gpus: that it ran on.
+        model_digest: of `model_digest`. A hub name gets the commit of its snapshot here, as the engine has fetched it
+            by now.
     """
     hard = {
         "backend": spec.backend,
         "device": facts.device,
-        "model": model_digest,
+        "model": _with_commit(spec) if model_digest == spec.model else model_digest,
         "workload": workload.key,
         **(_gpu_keys(gpus) if facts.device == "cuda" else _machine_keys(facts)),
     }
@@ -84,7 +93,8 @@ def cpu_model() -> str:
 def model_digest(model: str) -> str:
     """What tells one model from another: for a folder its configuration and the sizes of its weight files.
 
-    A hub name stands for itself. Weights are not read: an 8B model would take longer to hash than to load.
+    A hub name stands for itself, fetched or not; see `fingerprint`. Weights are not read: an 8B model would take longer
+    to hash than to load.
     """
     folder = Path(model)
     if folder.is_file():  # all of the model in one file, such as a GGUF
@@ -100,10 +110,31 @@ def model_digest(model: str) -> str:
     return digest.hexdigest()[:16]
 
 
+def _with_commit(spec: EngineSpec) -> str:
+    """A hub name with the commit that the engine runs, where the cache of the hub tells it."""
+    args = spec.args
+    commit = str(args.get("revision") or "main")
+    if not _COMMIT.fullmatch(commit):
+        cache = args.get("download_dir") or _hub_cache({**os.environ, **dict(spec.env)})
+        repository = f"models--{spec.model.replace('/', '--')}"
+        try:
+            commit = Path(cache, repository, "refs", commit).expanduser().read_text().strip()
+        except (OSError, ValueError, RuntimeError):  # not there, a name that cannot be a file's, nobody's home
+            return spec.model
+    return f"{spec.model}@{commit}" if _COMMIT.fullmatch(commit) else spec.model
+
+
+def _hub_cache(env: Mapping[str, str]) -> str:
+    """Where huggingface_hub keeps what it fetched."""
+    home = env.get("HF_HOME") or "~/.cache/huggingface"
+    return env.get("HF_HUB_CACHE") or f"{home}/hub"
+
+
 def _gpu_keys(gpus: Sequence[GpuDevice]) -> dict[str, str]:
     return {
         "gpu": ", ".join(gpu.name for gpu in gpus),  # their number too, and of a MIG device its profile
-        "gpu memory": ", ".join(str(gpu.total_bytes) for gpu in gpus),
+        # Rounded, as an updated driver may keep some MiB more or less for itself on the same card.
+        "gpu memory": ", ".join(f"{gpu.total_bytes / 2**30:.0f} GiB" for gpu in gpus),
         "gpu compute capability": ", ".join("{}.{}".format(*gpu.compute_capability) for gpu in gpus),
     }
 

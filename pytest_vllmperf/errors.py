@@ -59,7 +59,11 @@ class NoGpuError(VllmPerfError):
 
 
 class NoDriverError(NoGpuError):
-    """There is no driver here that answers."""
+    """There is no driver here, and so no GPU; a driver that is here and does not work is no such case."""
+
+
+class GpuForbiddenError(NoGpuError):
+    """A GPU that this process may not touch, as under a cgroup of SLURM's."""
 
 
 class GpuLostError(NoGpuError):

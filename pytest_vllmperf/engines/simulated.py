@@ -240,6 +240,7 @@ def _facts(script: Script) -> EngineFacts:
         load_time={"total": script.load_seconds},
         kv_cache_tokens=script.kv_cache_tokens,
         kv_cache_bytes=script.kv_cache_tokens * _KV_BYTES_PER_TOKEN,
+        expected_kv_bytes_per_token=_KV_BYTES_PER_TOKEN,
         weights=_weights(script),
         versions={"vllm": "simulated"},
         resolved=told,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pynvml
 
-from pytest_vllmperf.errors import NoDriverError, NoGpuError
+from pytest_vllmperf.errors import GpuForbiddenError, NoDriverError, NoGpuError
 from pytest_vllmperf.gpu.nvml import DeviceReader, Nvml
 from pytest_vllmperf.metrics.gpu_trace import GpuReading
 
@@ -29,6 +29,8 @@ class GpuDevice:
         power_limit: watts that it may take; None where it does not tell.
         memory_bandwidth: bytes/s that its memory can do at most: bus width x memory clock x 2, as data moves on both
             edges; None where it does not tell, and for a part of a GPU.
+        unusable: why it cannot be used, in words: it is lost, or this process may not touch it. Then nothing else is
+            known but its place. Empty for any other.
     """
 
     uuid: str
@@ -40,47 +42,64 @@ class GpuDevice:
     mig: bool = False
     power_limit: float | None = None
     memory_bandwidth: float | None = None
+    unusable: str = ""
 
 
 def devices() -> tuple[GpuDevice, ...]:
     """The GPUs that this process may use: those of `installed` that CUDA_VISIBLE_DEVICES names, where it is set.
 
+    One that cannot be used is left out.
+
     Raises:
-        NoGpuError: where NVML fails.
+        NoGpuError: where NVML fails, and where none of those that are named can be used.
     """
-    return visible(installed(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+    chosen = visible(installed(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+    usable = _usable(chosen)
+    if chosen and not usable:
+        raise NoGpuError("; ".join(dict.fromkeys(device.unusable for device in chosen)))
+    return usable
 
 
 def hidden() -> str:
-    """What CUDA_VISIBLE_DEVICES hides, in words; empty where it hides nothing."""
+    """What CUDA_VISIBLE_DEVICES hides of what could be used, in words; empty where it hides nothing, or NVML fails."""
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")
     if shown is None:
         return ""
-    found = installed()
-    count = len(found) - len(visible(found, shown))
+    try:
+        found = installed()
+    except NoGpuError:  # this only explains another message
+        return ""
+    count = len(_usable(found)) - len(_usable(visible(found, shown)))
     return f"CUDA_VISIBLE_DEVICES={shown!r} hides {count} of this machine" if count else ""
 
 
 def installed() -> tuple[GpuDevice, ...]:
     """The GPUs of this machine in NVML's order; none where there is no driver.
 
-    A GPU that is divided by MIG stands for its parts.
+    A GPU that is divided by MIG stands for its parts. One that cannot be read keeps its place, so that numbers in
+    CUDA_VISIBLE_DEVICES mean the same GPUs as before; those that this process may not touch come last, as CUDA
+    counts without them.
 
     Raises:
-        NoGpuError: where NVML fails.
+        NoGpuError: where NVML fails as a whole.
     """
     try:
         with Nvml() as nvml:
             driver = str(nvml.need("nvmlSystemGetDriverVersion"))
             version = nvml.ask("nvmlSystemGetCudaDriverVersion_v2") or 0
             cuda = f"{version // 1000}.{version % 1000 // 10}" if version else ""
-            found = [
-                tuple(_read(nvml, handle, driver, cuda) for handle in _parts(nvml, index))
-                for index in range(nvml.need("nvmlDeviceGetCount"))
-            ]
+            found: list[GpuDevice] = []
+            forbidden: list[GpuDevice] = []
+            for index in range(nvml.need("nvmlDeviceGetCount")):
+                try:
+                    found += [_read(nvml, handle, driver, cuda) for handle in _parts(nvml, index)]
+                except GpuForbiddenError as error:
+                    forbidden.append(_unusable(index, driver, cuda, str(error)))
+                except NoGpuError as error:
+                    found.append(_unusable(index, driver, cuda, str(error)))
     except NoDriverError:
         return ()
-    return tuple(device for parts in found for device in parts)
+    return (*found, *forbidden)
 
 
 def look(uuid: str) -> GpuReading | None:
@@ -101,6 +120,15 @@ def held_by(pids: Collection[int], readings: Sequence[GpuReading]) -> int | None
     known = [used for used in held if used is not None]
     told = all(one.processes is not None for one in readings)
     return sum(known) if told and known and len(known) == len(held) else None
+
+
+def _usable(found: Sequence[GpuDevice]) -> tuple[GpuDevice, ...]:
+    return tuple(device for device in found if not device.unusable)
+
+
+def _unusable(index: int, driver: str, cuda: str, reason: str) -> GpuDevice:
+    """What keeps the place of a GPU that cannot be read; its name tells it from another such."""
+    return GpuDevice("", f"GPU {index}", 0, (0, 0), driver, cuda, unusable=reason)
 
 
 def _parts(nvml: Nvml, index: int) -> Iterator[Any]:

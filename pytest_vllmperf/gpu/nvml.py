@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
 import pynvml
 
-from pytest_vllmperf.errors import GpuLostError, NoDriverError, NoGpuError
+from pytest_vllmperf.errors import GpuForbiddenError, GpuLostError, NoDriverError, NoGpuError
 from pytest_vllmperf.metrics.gpu_trace import GpuReading
 
 # A driver that is older than the function, a device that lacks it, a container that forbids it, no MIG device there.
@@ -22,6 +22,15 @@ _NOT_TOLD = (
     pynvml.NVML_ERROR_ARGUMENT_VERSION_MISMATCH,
     pynvml.NVML_ERROR_NO_DATA,
 )
+# What every driver tells of a GPU that this process may touch.
+_NOT_THERE = tuple(code for code in _NOT_TOLD if code != pynvml.NVML_ERROR_NO_PERMISSION)
+# Any other error on the way in is of a driver that is here and does not work: a gate must not take that for no GPU.
+_NO_DRIVER = (pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED)
+_ADVICE = {
+    pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: "the driver was updated while its old kernel module is loaded: reboot",
+    pynvml.NVML_ERROR_NO_PERMISSION: "give this user access to /dev/nvidia*",
+}
+_OTHER_ADVICE = "make nvidia-smi work here first; a container that lost its GPUs must be started again"
 _LOST = (pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_RESET_REQUIRED)
 
 
@@ -29,14 +38,18 @@ class Nvml:
     """The library while it is open; a context manager.
 
     Raises:
-        NoDriverError: on entry, where there is no driver that answers.
+        NoDriverError: on entry, where there is no driver.
+        NoGpuError: on entry, where the driver does not work, in NVML's words and with what to do.
     """
 
     def __enter__(self) -> Nvml:
         try:
             pynvml.nvmlInit()
         except pynvml.NVMLError as error:
-            raise NoDriverError(f"NVML does not answer: {error}") from None
+            if error.value in _NO_DRIVER:
+                raise NoDriverError(f"NVML does not answer: {error}") from None
+            words, advice = str(error).rstrip("."), _ADVICE.get(error.value, _OTHER_ADVICE)
+            raise NoGpuError(f"the NVIDIA driver does not work: {words}; {advice}") from None
         return self
 
     def __exit__(
@@ -52,13 +65,19 @@ class Nvml:
             GpuLostError: when the device is gone.
             NoGpuError: for any other error of NVML's, in its words.
         """
+        return self._call(function, arguments, _NOT_TOLD)
+
+    def _call(self, function: str, arguments: Sequence[Any], silent: Collection[int]) -> Any | None:
+        """None for the error codes in `silent`."""
         try:
             return getattr(pynvml, function)(*arguments)
         except pynvml.NVMLLibraryMismatchError:  # no NVMLError: the driver lacks the version that pynvml calls
             return None
         except pynvml.NVMLError as error:
-            if error.value in _NOT_TOLD:
+            if error.value in silent:
                 return None
+            if error.value == pynvml.NVML_ERROR_NO_PERMISSION:
+                raise GpuForbiddenError(f"NVML cannot read the GPUs: {error}") from None
             if error.value in _LOST:
                 raise GpuLostError(f"the GPU is gone: {error}") from None
             raise NoGpuError(f"NVML cannot read the GPUs: {error}") from None
@@ -67,9 +86,11 @@ class Nvml:
         """What one of pynvml's functions returns, which every driver and device tells.
 
         Raises:
-            NoGpuError: when it does not.
+            GpuForbiddenError: when this process may not know.
+            GpuLostError: when the device is gone.
+            NoGpuError: when it is not told for another reason.
         """
-        told = self.ask(function, *arguments)
+        told = self._call(function, arguments, _NOT_THERE)
         if told is None:
             raise NoGpuError(f"NVML cannot read the GPUs: {function} is not supported here")
         return told

@@ -11,6 +11,11 @@ from pytest_vllmperf.gpu.device import GpuDevice
 
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
           "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}  # fmt: skip
+_LARGEST = 2**63
+"""Bytes; no memory has as many, and arithmetic with floats is safe below."""
+# A card reports less than what it is sold with, as the driver keeps some: an RTX 4090 of 24 GiB 24,564 MiB, an RTX 4060
+# of 8 GiB 8,188. One whose ECC takes a sixteenth, such as an L4 with 23,034 MiB, is really smaller.
+_SHORTFALL_PERCENT = 2
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*")
 
 
@@ -18,15 +23,17 @@ def parse_size(text: object) -> int:
     """Bytes of a size such as `16GiB` or `24 GB`; a plain number is bytes already.
 
     Raises:
-        SpecError: for a unit that does not exist, no unit behind a fraction, or nothing above zero.
+        SpecError: for a unit that does not exist, no unit behind a fraction, nothing above zero, or 2**63 and more.
     """
-    if isinstance(text, int) and not isinstance(text, bool) and text > 0:
-        return text
     match = _SIZE.fullmatch(text) if isinstance(text, str) else None
-    size = int(float(match[1]) * _UNITS.get(match[2], 0)) if match is not None else 0
+    size = float(match[1]) * _UNITS.get(match[2], 0) if match is not None else 0.0
+    if isinstance(text, int) and not isinstance(text, bool):
+        size = text
+    if size >= _LARGEST:  # named without its digits: there may be too many of them to be written
+        raise SpecError("a size of 2**63 bytes or more cannot be meant; write one such as '16GiB'")
     if size < 1:
         raise SpecError(f"{text!r} is not a size; write a number and one of {', '.join(_UNITS)}, such as '16GiB'")
-    return size
+    return int(size)
 
 
 @dataclass(frozen=True)
@@ -35,9 +42,9 @@ class GpuRequirement:
 
     Attributes:
         name: regular expression searched for in the name, without regard to case; empty for any GPU.
-        min_vram: bytes of total memory.
+        min_vram: bytes of total memory; a device may lack 2 % of them.
         min_compute: lowest compute capability.
-        count: how many GPUs.
+        count: how many GPUs; parts of them fit only where it is one, as a CUDA process sees no more than one.
         mig: True for MIG devices only, False for whole GPUs only; a regular expression for MIG devices in whose name
             it is found, without regard to case; None for either.
     """
@@ -75,10 +82,13 @@ class GpuRequirement:
     def fits(self, device: GpuDevice) -> bool:
         """Whether one device has what is asked for."""
         named = re.search(self.name, device.name, re.IGNORECASE) is not None
-        large = device.total_bytes >= self.min_vram and device.compute_capability >= self.min_compute
-        return named and large and self._divided(device)
+        large = device.total_bytes * 100 >= self.min_vram * (100 - _SHORTFALL_PERCENT)
+        able = device.compute_capability >= self.min_compute
+        return named and large and able and self._divided(device)
 
     def _divided(self, device: GpuDevice) -> bool:
+        if device.mig and self.count > 1:
+            return False
         if isinstance(self.mig, str):
             return device.mig and re.search(self.mig, device.name, re.IGNORECASE) is not None
         return self.mig is None or device.mig is self.mig
@@ -92,7 +102,9 @@ class GpuRequirement:
         fitting = [device for device in devices if self.fits(device)]
         if len(fitting) < self.count:
             found = ", ".join(self._described(device) for device in devices) or "no GPU"
-            raise NoGpuError(f"needs {self.describe()}, found {found}")
+            parts = self.count > 1 and any(device.mig for device in devices)
+            note = f"; MIG devices do not fit count={self.count}: a CUDA process sees only one" if parts else ""
+            raise NoGpuError(f"needs {self.describe()}, found {found}{note}")
         return tuple(fitting[: self.count])
 
     def _described(self, device: GpuDevice) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pytest_vllmperf.metrics.gpu_trace import GpuUse
-from pytest_vllmperf.metrics.records import EngineFacts, RunResult
+from pytest_vllmperf.metrics.records import EngineFacts, RunResult, WeightLayers
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,19 @@ class Roofline:
 
     @classmethod
     def of(cls, facts: EngineFacts, bandwidth: float | None) -> Roofline | None:
-        """Of an engine on its devices; None where a part is unknown."""
-        weights = facts.weights
-        token_bytes = facts.kv_bytes_per_token or facts.expected_kv_bytes_per_token
-        if not bandwidth or token_bytes is None or weights is None or weights.weight_bytes is None:
+        """Of an engine on its devices; None where a part is unknown, or a step does not read all of it.
+
+        Args:
+            facts: what the engine told. A step reads some of a model's experts, and where layers differ in what they
+                keep, such as sliding windows in some of them, not the whole context.
+            bandwidth: bytes/s of the devices' memory, together; None where unknown.
+        """
+        weights, expected = facts.weights, facts.expected_kv_bytes_per_token
+        if not bandwidth or expected is None or weights is None or weights.weight_bytes is None:
             return None
-        return cls(weights.weight_bytes - weights.idle_bytes, token_bytes, bandwidth)
+        if any(_of_experts(layers) for layers in weights.layers):
+            return None
+        return cls(weights.weight_bytes - weights.idle_bytes, facts.kv_bytes_per_token or expected, bandwidth)
 
     def utilization(self, result: RunResult) -> float | None:
         """Share of the memory's bandwidth that decoding used, 0 .. 1.
@@ -48,6 +55,12 @@ class Roofline:
         )
         moved = result.engine_steps * self.step_bytes + read * self.token_bytes
         return moved / ((end - begin) * self.bandwidth)
+
+
+def _of_experts(layers: WeightLayers) -> bool:
+    """Whether vLLM's class says so: `Fp8MoEMethod`, `MoeWNA16Method`, `ModelOptNvFp4FusedMoE` and so on."""
+    name = layers.method.partition(" ")[0]  # what follows are its scheme and kernel
+    return "moe" in name.lower() or "Experts" in name
 
 
 def device_metrics(result: RunResult, use: GpuUse | None, roofline: Roofline | None) -> dict[str, float]:

@@ -51,7 +51,7 @@ class RunResult:
         busy_seconds: how long the engine worked on it, seen from its own process.
         kernels_compiled: kernels and graphs that were compiled meanwhile; None where that cannot be known.
         torch_peak_bytes: most device memory that torch had allocated at once since the engine started, without the KV
-            cache, all ranks together; None on a CPU.
+            cache, all ranks together; None on a CPU, and where that may have been before there was a KV cache.
     """
 
     requests: tuple[RequestRecord, ...]
@@ -169,6 +169,8 @@ class EngineFacts:
         kv_cache_bytes: its size; None where unknown.
         weights: how the weights are held; None where unknown.
         kv_blocks: how many blocks it has; None where unknown.
+        kv_cache_groups: in how many groups layers share these blocks, more than one where layers differ; None where
+            unknown.
         max_concurrency: how many requests of max_model_len it holds at once; None where unknown.
         expected_kv_bytes_per_token: by the model's configuration; None for a model whose layers differ.
         memory: where the device's memory went; None on a CPU, or where unknown.
@@ -187,6 +189,7 @@ class EngineFacts:
     kv_cache_bytes: int | None
     weights: WeightFacts | None = None
     kv_blocks: int | None = None
+    kv_cache_groups: int | None = None
     max_concurrency: float | None = None
     expected_kv_bytes_per_token: int | None = None
     memory: MemoryFacts | None = None
@@ -195,8 +198,13 @@ class EngineFacts:
 
     @property
     def kv_bytes_per_token(self) -> float | None:
-        """KV cache bytes over its capacity in tokens; None where either is unknown."""
-        return self.kv_cache_bytes / self.kv_cache_tokens if self.kv_cache_bytes and self.kv_cache_tokens else None
+        """KV cache bytes over its capacity in tokens; None where either is unknown.
+
+        Also with several groups of layers: how much a token takes there depends on the length of its request.
+        """
+        if not self.kv_cache_bytes or not self.kv_cache_tokens or (self.kv_cache_groups or 0) > 1:
+            return None
+        return self.kv_cache_bytes / self.kv_cache_tokens
 
 
 class EngineSamples(BaseModel):

@@ -77,7 +77,8 @@ def _heads(config: Mapping[str, Any]) -> int | None:
 def _head_size(config: Mapping[str, Any]) -> int | None:
     """Numbers of one head's key, which are as many as of its value."""
     heads, hidden = _number(config, "num_attention_heads"), _number(config, "hidden_size")
-    divided = hidden // heads if heads is not None and hidden is not None else None
+    # More heads than numbers to divide among them leave none for a head.
+    divided = hidden // heads or None if heads is not None and hidden is not None else None
     size = _number(config, "head_dim") if config.get("head_dim") else divided
     return size if config.get("v_head_dim") in (None, 0, size) else None
 

@@ -98,12 +98,13 @@ def test_what_only_the_workers_know_is_put_together(engine: Any) -> None:
     weights = {"loaded_bytes": 100, "layers": layers, "idle_bytes": 7}
     engine.llm = Llm(
         vllm_config(),
-        vllmperf_kv_cache_bytes=[10, 20],
+        vllmperf_kv_cache=[{"bytes": 10, "groups": 2}, {"bytes": 20, "groups": 2}],
         vllmperf_weights=[weights, {**weights, "layers": []}],
         vllmperf_memory=[MEMORY, {**MEMORY, "cuda_graphs": 2}],
     )
     assert engine.probe({**OURS, "quantization": "awq"}) == {
         "kv_cache_bytes": 30,
+        "kv_cache_groups": 2,
         "weights": {
             "declared": {"quant_method": "awq"},
             "asked": "awq",
@@ -122,12 +123,12 @@ def test_what_one_worker_does_not_know_is_unknown(engine: Any) -> None:
     weights = {"loaded_bytes": 100, "layers": [], "idle_bytes": 0}
     engine.llm = Llm(
         vllm_config(),
-        vllmperf_kv_cache_bytes=[0, 0],
+        vllmperf_kv_cache=[{"bytes": 0, "groups": None}] * 2,
         vllmperf_weights=[weights, {**weights, "loaded_bytes": None}],
         vllmperf_memory=[None, None],
     )
     told = engine.probe({**OURS, "load_format": "dummy"})
-    assert (told["kv_cache_bytes"], told["memory"]) == (None, None)
+    assert (told["kv_cache_bytes"], told["kv_cache_groups"], told["memory"]) == (None, None, None)
     assert (told["weights"]["loaded_bytes"], told["weights"]["dummy"]) == (None, True)
 
 
@@ -135,6 +136,7 @@ def test_the_users_own_worker_extension_is_not_asked(engine: Any) -> None:
     engine.llm = Llm(vllm_config())
     told = engine.probe({"worker_extension_cls": "mine.Extension"})
     assert (told["kv_cache_bytes"], told["memory"], told["weights"]["layers"]) == (None, None, [])
+    assert told["kv_cache_groups"] is None
     assert engine.after_run() == {}
     assert engine.llm.asked == []
 
@@ -154,7 +156,7 @@ def test_every_run_tells_what_happened_on_its_workers(
 ) -> None:
     engine.llm = Llm(
         vllm_config(),
-        vllmperf_kv_cache_bytes=[1],
+        vllmperf_kv_cache=[{"bytes": 1, "groups": 1}],
         vllmperf_weights=[{"loaded_bytes": 1, "layers": [], "idle_bytes": 0}],
         vllmperf_memory=[None],
         vllmperf_after_run=workers,
@@ -188,18 +190,27 @@ def test_a_cache_with_other_layers_in_it_is_not_foretold(engine: Any, changed: d
     assert engine.kv_config() is None
 
 
+BLOCKS = {"num_gpu_blocks": 100, "block_size": 16}
+
+
 @pytest.mark.parametrize(
-    ("cache", "blocks", "tokens", "concurrency"),
+    ("cache", "groups", "blocks", "tokens", "concurrency"),
     [
-        ({"num_gpu_blocks": 100, "block_size": 16, "kv_cache_max_concurrency": 2.5}, 100, 1600, 2.5),
-        ({"num_gpu_blocks": 0, "block_size": 16}, None, None, None),
-        ({"num_gpu_blocks": None, "block_size": None}, None, None, None),
+        ({**BLOCKS, "kv_cache_max_concurrency": 2.5}, 1, 100, 1600, 2.5),
+        ({**BLOCKS, "kv_cache_size_tokens": 1587}, 1, 100, 1600, None),  # vLLM's own is not exact for one group
+        ({**BLOCKS, "kv_cache_size_tokens": 700}, 2, 100, 700, None),  # a block serves one group
+        ({**BLOCKS, "kv_cache_size_tokens": 700}, None, 100, 700, None),
+        (BLOCKS, 2, 100, None, None),
+        ({**BLOCKS, "kv_cache_size_tokens": None}, None, 100, None, None),
+        ({"num_gpu_blocks": 0, "block_size": 16}, 1, None, None, None),
+        ({"num_gpu_blocks": None, "block_size": None}, 0, None, None, None),
     ],
 )
 def test_the_capacity_of_the_kv_cache_is_told(
     engine: Any,
     monkeypatch: pytest.MonkeyPatch,
     cache: dict[str, Any],
+    groups: int | None,
     blocks: int | None,
     tokens: int | None,
     concurrency: float | None,
@@ -223,7 +234,7 @@ def test_the_capacity_of_the_kv_cache_is_told(
         module = ModuleType(name)
         module.__dict__.update(attributes)
         monkeypatch.setitem(sys.modules, name, module)
-    told = engine.describe()
+    told = engine.describe(groups)
     assert (told["kv_blocks"], told["kv_cache_tokens"], told["max_concurrency"]) == (blocks, tokens, concurrency)
     assert told["kv_config"] == engine.kv_config()
     assert told["resolved"]["tensor_parallel_size"] == 2

@@ -186,7 +186,23 @@ def test_a_torch_that_shows_no_segments_is_no_obstacle(
 def test_tensors_of_one_storage_are_one_cache(scripts: dict[str, Any]) -> None:
     whole = Tensor(64)
     caches = [whole, [Tensor(32, whole), (Tensor(8),)], None, "no tensor"]
-    assert worker(scripts, kv_caches=caches).vllmperf_kv_cache_bytes() == 72
+    assert worker(scripts, kv_caches=caches).vllmperf_kv_cache() == {"bytes": 72, "groups": None}
+
+
+@pytest.mark.parametrize(
+    ("config", "groups"),
+    [
+        (SimpleNamespace(kv_cache_groups=["full"]), 1),
+        (SimpleNamespace(kv_cache_groups=["full", "sliding"]), 2),
+        (SimpleNamespace(kv_cache_groups=[]), 0),  # a model without attention
+        (SimpleNamespace(), None),
+        (None, None),
+    ],
+)
+def test_groups_of_layers_are_counted_as_vllm_made_them(scripts: dict[str, Any], config: Any, groups: int) -> None:
+    one = worker(scripts)
+    one.model_runner.kv_cache_config = config
+    assert one.vllmperf_kv_cache() == {"bytes": 0, "groups": groups}
 
 
 @pytest.mark.parametrize(("usage", "told"), [(100 * MIB, 100 * MIB), (0, None), (None, None)])
@@ -204,12 +220,34 @@ def test_a_run_tells_its_compilations_and_torchs_peak_without_the_kv_cache(
     scripts: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cuda, runtime = torch(monkeypatch), triton(monkeypatch)
-    one = worker(scripts, kv_caches=[Tensor(600)])
+    one = worker(scripts, kv_caches=[Tensor(600)], peak_activation_memory=600)
     one.vllmperf_watch()
     runtime.jit_post_compile_hook(fn="kernel")
     cuda.peak = 1000
     assert one.vllmperf_after_run() == {"kernels_compiled": 1, "torch_peak_bytes": 400}
     assert one.vllmperf_after_run() == {"kernels_compiled": 0, "torch_peak_bytes": 400}
+
+
+@pytest.mark.parametrize(
+    ("told", "peak"),
+    [
+        (BEFORE_31, 40),
+        ({**BEFORE_31, "peak_activation_memory": 60.0 * MIB}, 40),
+        ({**BEFORE_31, "peak_activation_memory": 61.0 * MIB}, None),
+        (SINCE_31, 40),
+        ({**SINCE_31, "peak_activation_memory": 80 * MIB}, 40),  # of which 20 MiB are the estimate for CUDA graphs
+        ({**SINCE_31, "peak_activation_memory": 81 * MIB}, None),
+        ({}, None),  # it was told the size of its KV cache
+    ],
+)
+def test_a_peak_that_may_be_older_than_the_kv_cache_is_none(
+    scripts: dict[str, Any], monkeypatch: pytest.MonkeyPatch, told: dict[str, Any], peak: int | None
+) -> None:
+    torch(monkeypatch).peak = 100 * MIB
+    module(monkeypatch, "vllm.envs", VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS=True)
+    one = worker(scripts, kv_caches=[Tensor(60 * MIB)], **told)
+    one.vllmperf_watch()
+    assert one.vllmperf_after_run()["torch_peak_bytes"] == (None if peak is None else peak * MIB)
 
 
 def test_a_processor_has_no_peak(scripts: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,9 +39,10 @@ def test_an_engine_may_tell_little() -> None:
 
 def test_what_it_tells_of_its_memory_is_kept() -> None:
     memory = {"peak_activation": 1, "non_torch": 2, "cuda_graphs": None, "torch_reserved": 4}
-    found = facts(memory=memory, kv_blocks=32, max_concurrency=8.0)
+    found = facts(memory=memory, kv_blocks=32, kv_cache_groups=2, max_concurrency=8.0)
     assert found.memory == MemoryFacts(1, 2, None, 4)
-    assert (found.kv_blocks, found.max_concurrency) == (32, 8.0)
+    assert (found.kv_blocks, found.kv_cache_groups, found.max_concurrency) == (32, 2, 8.0)
+    assert found.kv_bytes_per_token is None
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,7 @@ class FakeGpu(FakePart):
         mig: whether it is divided; None where it cannot be.
         parts: places for MIG devices; None for an empty one.
         lost: whether it fell off the bus.
+        forbidden: whether a cgroup keeps this process from it.
     """
 
     uuid: str = "GPU-00000001-aaaa"
@@ -81,6 +82,7 @@ class FakeGpu(FakePart):
     mig: bool | None = False
     parts: list[FakePart | None] = field(default_factory=list)
     lost: bool = False
+    forbidden: bool = False
 
 
 # Of one handle, one number: (its type in C, where it stands in FakeGpu).
@@ -192,6 +194,8 @@ class FakeNvml:
         _put(out, c_uint, len(self.gpus))
 
     def _nvmlDeviceGetHandleByIndex_v2(self, index: c_uint, out: Any) -> None:
+        if self.gpus[index.value].forbidden:
+            raise Refused(pynvml.NVML_ERROR_NO_PERMISSION)
         self._put_handle(out, self.gpus[index.value])
 
     def _nvmlDeviceGetHandleByUUID(self, uuid: c_char_p, out: Any) -> None:

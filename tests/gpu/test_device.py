@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_vllmperf import gpu
-from pytest_vllmperf.errors import GpuLostError, NoGpuError
+from pytest_vllmperf.errors import NoGpuError
 from pytest_vllmperf.gpu import GpuDevice, visible
 from pytest_vllmperf.metrics.gpu_trace import GpuReading
 from tests.gpu.fake_nvml import MIB, FakeGpu, FakeNvml, FakePart
@@ -121,10 +121,70 @@ def test_a_function_that_every_driver_has(nvml: FakeNvml, function: str) -> None
         gpu.devices()
 
 
-def test_a_gpu_that_fell_off_the_bus_is_told(nvml: FakeNvml) -> None:
-    nvml.gpus = [FakeGpu(), FakeGpu(uuid="GPU-2", lost=True)]
-    with pytest.raises(GpuLostError, match=r"^the GPU is gone: GPU is lost$"):
+LOST, FORBIDDEN = "the GPU is gone: GPU is lost", "NVML cannot read the GPUs: Insufficient Permissions"
+
+
+def partly_broken() -> list[FakeGpu]:
+    """Four GPUs: the second is lost, the third is somebody else's."""
+    return [
+        FakeGpu(uuid="GPU-a"),
+        FakeGpu(uuid="GPU-b", lost=True),
+        FakeGpu(uuid="GPU-c", forbidden=True),
+        FakeGpu(uuid="GPU-d"),
+    ]
+
+
+def test_a_gpu_that_cannot_be_read_takes_no_other_with_it(nvml: FakeNvml) -> None:
+    nvml.gpus = partly_broken()
+    assert uuids(gpu.devices()) == ["GPU-a", "GPU-d"]
+    assert gpu.hidden() == ""
+    assert [one.unusable for one in gpu.installed()] == ["", LOST, "", FORBIDDEN]
+
+
+@pytest.mark.parametrize(
+    ("variable", "expected", "hides"),
+    [
+        ("0", ["GPU-a"], 1),
+        ("2", ["GPU-d"], 1),  # a lost GPU counts, one that CUDA cannot see does not
+        ("1,2", ["GPU-d"], 1),
+        ("GPU-d,0", ["GPU-d", "GPU-a"], 0),
+        ("", [], 2),
+        ("9", [], 2),
+    ],
+)
+def test_numbers_mean_the_same_gpus_where_one_cannot_be_read(
+    nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch, variable: str, expected: list[str], hides: int
+) -> None:
+    nvml.gpus = partly_broken()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
+    assert uuids(gpu.devices()) == expected
+    assert gpu.hidden() == (f"CUDA_VISIBLE_DEVICES={variable!r} hides {hides} of this machine" if hides else "")
+
+
+@pytest.mark.parametrize(("variable", "reason"), [("1", LOST), ("3", FORBIDDEN), ("1,3", f"{LOST}; {FORBIDDEN}")])
+def test_where_nothing_that_was_chosen_can_be_used_the_reason_is_told(
+    nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch, variable: str, reason: str
+) -> None:
+    nvml.gpus = partly_broken()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
+    with pytest.raises(NoGpuError) as caught:
         gpu.devices()
+    assert str(caught.value) == reason
+
+
+def test_two_lost_gpus_are_two(nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch) -> None:
+    nvml.gpus = [FakeGpu(lost=True), FakeGpu(uuid="GPU-2", lost=True), FakeGpu(uuid="GPU-3")]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
+    assert uuids(gpu.devices()) == ["GPU-3"]
+    nvml.gpus.pop()
+    with pytest.raises(NoGpuError, match=f"^{LOST}$"):
+        gpu.devices()
+
+
+def test_the_first_gpu_of_a_job_is_that_which_it_may_touch(nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch) -> None:
+    nvml.gpus = [FakeGpu(forbidden=True), FakeGpu(uuid="GPU-2", forbidden=True), FakeGpu(uuid="GPU-3")]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert uuids(gpu.devices()) == ["GPU-3"]
 
 
 def test_a_failing_shutdown_hides_nothing(nvml: FakeNvml) -> None:
@@ -142,10 +202,22 @@ def test_without_a_library_there_are_none(no_library: None) -> None:
     assert gpu.look("GPU-00000001-aaaa") is None
 
 
-@pytest.mark.parametrize("code", [pynvml.NVML_ERROR_DRIVER_NOT_LOADED, pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH])
-def test_without_a_driver_there_are_none(nvml: FakeNvml, code: int) -> None:
-    nvml.fail("nvmlInitWithFlags", code)
+def test_without_a_driver_there_are_none(nvml: FakeNvml) -> None:
+    nvml.fail("nvmlInitWithFlags", pynvml.NVML_ERROR_DRIVER_NOT_LOADED)
     assert gpu.devices() == ()
+    assert gpu.look("GPU-00000001-aaaa") is None
+    assert set(nvml.calls) == {"nvmlInitWithFlags"}
+
+
+@pytest.mark.parametrize("code", [pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH, pynvml.NVML_ERROR_UNKNOWN])
+def test_a_driver_that_does_not_work_is_not_taken_for_none(
+    nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    nvml.fail("nvmlInitWithFlags", code)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with pytest.raises(NoGpuError, match=r"^the NVIDIA driver does not work: "):
+        gpu.devices()
+    assert gpu.hidden() == ""
     assert gpu.look("GPU-00000001-aaaa") is None
     assert set(nvml.calls) == {"nvmlInitWithFlags"}
 

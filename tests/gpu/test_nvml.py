@@ -32,7 +32,8 @@ def test_what_is_not_told_is_none(nvml: FakeNvml, name: str) -> None:
     nvml.fail(ENERGY, getattr(pynvml, f"NVML_ERROR_{name}"))
     with Nvml() as opened:
         assert opened.ask(ENERGY, opened.handle(UUID)) is None
-        with pytest.raises(NoGpuError, match=f"^NVML cannot read the GPUs: {ENERGY} is not supported here$"):
+        why = "Insufficient Permissions" if name == "NO_PERMISSION" else f"{ENERGY} is not supported here"
+        with pytest.raises(NoGpuError, match=f"^NVML cannot read the GPUs: {why}$"):
             opened.need(ENERGY, opened.handle(UUID))
 
 
@@ -61,19 +62,35 @@ def test_any_other_error_is_told_in_the_words_of_nvml(nvml: FakeNvml, code: int,
     assert type(caught.value) is NoGpuError
 
 
+def test_no_driver(nvml: FakeNvml) -> None:
+    nvml.fail("nvmlInitWithFlags", pynvml.NVML_ERROR_DRIVER_NOT_LOADED)
+    with pytest.raises(NoDriverError, match=r"^NVML does not answer: Driver Not Loaded$"), Nvml():
+        pass
+    assert nvml.calls == ["nvmlInitWithFlags"]
+
+
+OTHERWISE = "make nvidia-smi work here first; a container that lost its GPUs must be started again"
+
+
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        (pynvml.NVML_ERROR_DRIVER_NOT_LOADED, "Driver Not Loaded"),
-        (pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH, "RM has detected an NVML/RM version mismatch."),
-        (pynvml.NVML_ERROR_NO_PERMISSION, "Insufficient Permissions"),
+        (
+            pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH,
+            "RM has detected an NVML/RM version mismatch; "
+            "the driver was updated while its old kernel module is loaded: reboot",
+        ),
+        (pynvml.NVML_ERROR_NO_PERMISSION, "Insufficient Permissions; give this user access to /dev/nvidia*"),
+        (pynvml.NVML_ERROR_UNKNOWN, f"Unknown Error; {OTHERWISE}"),
+        (77, f"error number 77; {OTHERWISE}"),
     ],
 )
-def test_a_driver_that_does_not_answer(nvml: FakeNvml, code: int, words: str) -> None:
+def test_a_driver_that_does_not_work_is_no_missing_driver(nvml: FakeNvml, code: int, words: str) -> None:
     nvml.fail("nvmlInitWithFlags", code)
-    with pytest.raises(NoDriverError, match=f"^NVML does not answer: {words}$"), Nvml():
+    with pytest.raises(NoGpuError) as caught, Nvml():
         pass
-    assert nvml.calls == ["nvmlInitWithFlags"]
+    assert str(caught.value) == f"the NVIDIA driver does not work: {words}"
+    assert type(caught.value) is NoGpuError
 
 
 def test_no_library(no_library: None) -> None:

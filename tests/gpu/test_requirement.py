@@ -79,7 +79,7 @@ def test_any_text_is_a_size_above_zero_or_refused(text: str) -> None:
         (GpuRequirement.create("RTX 4090|A6000"), (RTX4090, A6000)),
         (GpuRequirement.create("RTX"), (RTX4090, RTX3090, A6000)),
         (GpuRequirement.create(r"RTX \d"), (RTX4090, RTX3090)),
-        (GpuRequirement.create(min_vram="24GiB"), (H200, RTX3090, A6000)),
+        (GpuRequirement.create(min_vram="24GiB"), (H200, RTX4090, RTX3090, A6000)),
         (GpuRequirement.create(min_vram=48 * GIB), (H200, A6000)),
         (GpuRequirement.create(min_compute="8.9"), (H200, RTX4090)),
         (GpuRequirement.create(min_compute=9.0), (H200,)),
@@ -89,6 +89,34 @@ def test_any_text_is_a_size_above_zero_or_refused(text: str) -> None:
 )
 def test_which_devices_fit(requirement: GpuRequirement, fitting: tuple[GpuDevice, ...]) -> None:
     assert tuple(one for one in ALL if requirement.fits(one)) == fitting
+
+
+@pytest.mark.parametrize(
+    ("sold_with", "mebibytes", "fits"),
+    [
+        ("24GiB", 24564, True),  # RTX 4090
+        ("48GiB", 49140, True),  # RTX A6000
+        ("16GiB", 16376, True),  # RTX 4080
+        ("8GiB", 8188, True),  # RTX 4060
+        ("24GiB", 23034, False),  # L4, whose ECC takes a part
+        ("100GiB", 98 * 1024, True),
+        ("100GiB", 98 * 1024 - 1, False),
+    ],
+)
+def test_a_card_fits_the_memory_that_it_is_sold_with(sold_with: str, mebibytes: int, fits: bool) -> None:
+    card = GpuDevice("GPU-1", "a card", mebibytes * 2**20, (8, 9), "565.57.01")
+    assert GpuRequirement.create(min_vram=sold_with).fits(card) is fits
+
+
+@pytest.mark.parametrize(
+    "size",
+    ["9" * 400 + "GiB", "9" * 300 + "TiB", "8388608TiB", 2**63, 10**5000],
+    ids=["infinite", "infinite in bytes", "too much", "bytes", "too long to be written"],
+)
+def test_a_size_beyond_any_memory_is_refused(size: object) -> None:
+    with pytest.raises(SpecError, match=r"^a size of 2\*\*63 bytes or more cannot be meant"):
+        GpuRequirement.create(min_vram=size)
+    assert GpuRequirement.create(min_vram=2**63 - 1).describe() == "a GPU with 8.59e+09 GiB"
 
 
 def test_the_first_that_fit_are_chosen() -> None:

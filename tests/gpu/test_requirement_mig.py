@@ -53,12 +53,20 @@ def test_it_is_told_in_words(requirement: GpuRequirement, words: str) -> None:
     assert requirement.describe() == words
 
 
-def test_several_parts_are_chosen_in_order() -> None:
-    assert GpuRequirement.create(mig=True, count=2).choose(ALL) == (SMALL, LARGE)
+@pytest.mark.parametrize(("mig", "only"), [(None, ""), (True, " (MIG devices only)"), ("g", " (MIG devices g only)")])
+def test_parts_are_not_taken_together(mig: bool | str | None, only: str) -> None:
     with pytest.raises(NoGpuError) as caught:
-        GpuRequirement.create(mig="3g", count=2).choose(ALL)
-    names = ", ".join(device.name for device in ALL)
-    assert str(caught.value) == f"needs 2 x GPU (MIG devices 3g only), found {names}"
+        GpuRequirement.create(mig=mig, count=2).choose((SMALL, LARGE))
+    assert str(caught.value) == (
+        f"needs 2 x GPU{only}, found {SMALL.name}, {LARGE.name}; "
+        "MIG devices do not fit count=2: a CUDA process sees only one"
+    )
+
+
+def test_several_gpus_are_whole_ones() -> None:
+    assert GpuRequirement.create(count=2).choose(ALL) == (WHOLE, LOOKALIKE)
+    with pytest.raises(NoGpuError, match=r"^needs 2 x H100, found ACME 1g\.10gb$"):
+        GpuRequirement.create("H100", count=2).choose((LOOKALIKE,))
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,16 @@ import pytest
 
 from pytest_vllmperf.metrics.device import Roofline, cost_per_million_tokens, device_metrics
 from pytest_vllmperf.metrics.gpu_trace import GpuUse
-from pytest_vllmperf.metrics.records import EngineFacts, RequestRecord, RunResult, WeightFacts
+from pytest_vllmperf.metrics.records import EngineFacts, RequestRecord, RunResult, WeightFacts, WeightLayers
 from pytest_vllmperf.metrics.table import METRICS
 
 H200 = 4.9e12  # bytes/s
 # Llama 3 8B in AWQ: 5.85e9 bytes of weights, of which 1.05e9 are the input embedding; 131072 bytes of KV a token.
 WEIGHTS = WeightFacts({"quant_method": "awq"}, None, "awq_marlin", False, 5_850_000_000, (), None)
-FACTS = EngineFacts("cuda", "NVIDIA H200", 4096, 128_256, (), False, {"total": 20.0}, 1000, 131_072_000, WEIGHTS)
+FACTS = EngineFacts(
+    "cuda", "NVIDIA H200", 4096, 128_256, (), False, {"total": 20.0}, 1000, 131_072_000, WEIGHTS,
+    expected_kv_bytes_per_token=131_072,
+)  # fmt: skip
 ROOFLINE = Roofline(5.85e9, 131_072, H200)
 
 
@@ -51,11 +54,39 @@ def test_kv_bytes_are_what_the_engine_has_else_what_it_should_have() -> None:
         ({}, 0.0),
         ({"weights": None}, H200),
         ({"weights": replace(WEIGHTS, loaded_bytes=None)}, H200),
-        ({"kv_cache_bytes": None}, H200),
+        ({"expected_kv_bytes_per_token": None}, H200),  # layers differ: not all read the whole context
+        ({"expected_kv_bytes_per_token": None, "kv_cache_bytes": None}, H200),
     ],
 )
 def test_without_one_of_its_parts_there_is_no_roofline(changed: dict[str, Any], bandwidth: float | None) -> None:
     assert Roofline.of(replace(FACTS, **changed), bandwidth) is None
+
+
+def with_layers(*methods: str) -> EngineFacts:
+    layers = tuple(WeightLayers(method, True, 1, None, None) for method in methods)
+    return replace(FACTS, weights=replace(WEIGHTS, layers=layers))
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "UnquantizedFusedMoEMethod",
+        "Fp8MoEMethod",
+        "AWQMoEMethod",
+        "MoeWNA16Method",
+        "FusedMoEModularMethod",
+        "ModelOptNvFp4FusedMoE",
+        "QuarkOCP_MX_MoEMethod (Scheme, Kernel)",
+        "Mxfp4Experts",
+    ],
+)
+def test_a_step_does_not_read_all_experts(method: str) -> None:
+    assert Roofline.of(with_layers("Fp8LinearMethod", method), H200) is None
+
+
+@pytest.mark.parametrize("method", ["UnquantizedLinearMethod", "AWQMarlinLinearMethod (MarlinMoEKernel)"])
+def test_linear_layers_are_read_whole(method: str) -> None:
+    assert Roofline.of(with_layers(method, "Fp8LinearMethod"), H200) == ROOFLINE
 
 
 def test_one_request_by_hand() -> None:

@@ -70,6 +70,11 @@ def test_kv_bytes_of_a_token() -> None:
         assert replace(FACTS, **changed).kv_bytes_per_token is None  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("groups", "size"), [(None, 64.0), (1, 64.0), (2, None), (7, None)])
+def test_a_token_takes_no_fixed_size_in_several_groups_of_layers(groups: int | None, size: float | None) -> None:
+    assert replace(FACTS, kv_cache_groups=groups).kv_bytes_per_token == size
+
+
 @pytest.mark.parametrize(
     ("weights", "size"),
     [

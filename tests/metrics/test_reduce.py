@@ -46,6 +46,7 @@ FACTS = EngineFacts(
     load_time={"import": 5.0, "total": 20.0, "weights": 8.0, "rest": 12.0},
     kv_cache_tokens=1000,
     kv_cache_bytes=64000,
+    expected_kv_bytes_per_token=64,
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pytest_vllmperf.models.kv_cache import kv_bytes_per_token
@@ -154,7 +154,27 @@ odd_values = st.one_of(
 )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"num_attention_heads": 513},  # no number is left for a head
+        {"hidden_size": 7},
+        *({name: 0} for name in ("num_hidden_layers", "num_attention_heads", "hidden_size")),
+        {"kv_lora_rank": 512, "qk_rope_head_dim": 0},
+    ],
+)
+def test_what_would_come_to_nothing_is_unknown(changed: Config) -> None:
+    assert kv_bytes_per_token(PYTHIA | changed, "bfloat16") is None
+
+
+@pytest.mark.parametrize("heads", [4, 512])
+def test_the_least_that_a_head_keeps_is_one_number(heads: int) -> None:
+    config = {"num_hidden_layers": 1, "num_attention_heads": heads, "hidden_size": heads}
+    assert kv_bytes_per_token(config, "float16") == heads * 2 * 2
+
+
 @relaxed
+@example(PYTHIA, {"num_attention_heads": 513}, "bfloat16", 1)
 @given(
     st.sampled_from([QWEN3, LLAMA, DEEPSEEK, PYTHIA]), st.dictionaries(fields, odd_values, max_size=4),
     st.sampled_from(["bfloat16", "fp8", "auto", "torch.float32"]), st.integers(1, 16),

@@ -1,7 +1,10 @@
+"""`@pytest.mark.gpu`: what fits runs, what does not is skipped with the reason, a broken driver is an error."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pynvml
 import pytest
 
 from pytest_vllmperf.errors import NoGpuError
@@ -50,7 +53,7 @@ def test_fits(project: Project, monkeypatch: pytest.MonkeyPatch, arguments: str)
     ("arguments", "reason"),
     [
         ("'RTX 4090'", "needs RTX 4090, found NVIDIA H200"),
-        ("min_vram='142GiB'", "needs a GPU with 142 GiB, found NVIDIA H200 with 141 GiB"),
+        ("min_vram='150GiB'", "needs a GPU with 150 GiB, found NVIDIA H200 with 141 GiB"),
         ("min_compute='10.0'", "needs a GPU of compute capability 10.0, found NVIDIA H200 of 9.0"),
         ("count=2", "needs 2 x GPU, found NVIDIA H200"),
     ],
@@ -78,6 +81,48 @@ def test_a_driver_that_fails_is_an_error_and_no_skip(project: Project, monkeypat
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*NVML cannot read the GPUs: GPU is lost"])
     result.stdout.no_fnmatch_line("*armed.py*")
+
+
+# In this process, and in a worker's own.
+BROKEN_DRIVER = """
+import pynvml
+
+def fail():
+    raise pynvml.NVMLError(pynvml.{error})
+
+pynvml.nvmlInit = fail
+"""
+MISMATCH = (
+    "the NVIDIA driver does not work: RM has detected an NVML/RM version mismatch; "
+    "the driver was updated while its old kernel module is loaded: reboot"
+)
+
+
+@pytest.fixture
+def broken_driver(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pynvml.nvmlInit", pynvml.nvmlInit)  # so that it comes back
+    project.write("conftest.py", BROKEN_DRIVER.format(error="NVML_ERROR_LIB_RM_VERSION_MISMATCH"))
+    project.perf_tests("test_marked", "test_other", marks=["@pytest.mark.gpu"])
+    project.perf_tests("test_bare", module="test_bare.py")
+
+
+@pytest.mark.usefixtures("broken_driver")
+def test_a_broken_driver_fails_each_performance_test_in_one_line(project: Project, workers: list[str]) -> None:
+    project.write("test_plain.py", "def test_plain(): pass\n")
+    result = project.run("--vllmperf", *workers)
+    result.assert_outcomes(passed=1, errors=3)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert result.outlines.count(MISMATCH) == 3
+    for trace in ("armed.py", "nvml.py", "Traceback", "INTERNALERROR"):
+        result.stdout.no_fnmatch_line(f"*{trace}*")
+
+
+@pytest.mark.usefixtures("broken_driver")
+def test_unarmed_nobody_minds_a_broken_driver(project: Project, workers: list[str]) -> None:
+    result = project.run(*workers)
+    result.assert_outcomes(skipped=3)
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(["vllmperf: not armed*"])
 
 
 def test_skipped_test_is_neither_recorded_nor_stale(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -27,11 +26,8 @@ BY_GPU = 'per_gpu={"RTX": {"max_num_seqs": 2, "step_seconds": 0.04}, "rtx 40[67]
 
 
 @pytest.fixture
-def on_rtx(project: Project, gpus: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path_factory: Any) -> None:
-    """Engines run on an RTX 4060, of which other runs know nothing."""
-    folder = str(tmp_path_factory.mktemp("leases"))
-    monkeypatch.setenv("TMPDIR", folder)
-    monkeypatch.setattr(tempfile, "tempdir", folder)
+def on_rtx(project: Project, gpus: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engines run on an RTX 4060."""
     gpus(RTX)
     conftest = project.root / "conftest.py"
     project.write("conftest.py", conftest.read_text(encoding="utf-8") + WORKERS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -19,7 +18,7 @@ from pytest_vllmperf.engines.simulated import Script, SimulatedEngine
 from pytest_vllmperf.gpu import GpuDevice
 from pytest_vllmperf.metrics.gpu_trace import GpuReading, GpuTrace
 from pytest_vllmperf.options import DEFAULTS, Settings, Update
-from pytest_vllmperf.session import perf
+from pytest_vllmperf.session import leases, perf
 from pytest_vllmperf.session.leases import Leases
 from pytest_vllmperf.session.perf import PerfSession
 from pytest_vllmperf.session.release import ReleaseProof
@@ -107,7 +106,7 @@ def open_session(folder: Path, progress: Progress) -> PerfSession:
 
 @pytest.fixture
 def session(tmp_path: Path, told: Told, nvml: ScriptedNvml, monkeypatch: pytest.MonkeyPatch) -> Iterator[PerfSession]:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where leases lie
+    monkeypatch.setenv(leases.VARIABLE, str(tmp_path))
     monkeypatch.setattr(gpu, "devices", lambda: (H200, A6000))
     opened = open_session(tmp_path, told)
     yield opened
@@ -152,19 +151,19 @@ def is_free(device: str) -> bool:
     def give_up(doing: str, waited: float) -> None:
         raise TakenError
 
-    leases = Leases()
+    other = Leases()
     try:
-        leases.choose([device], 1, give_up)
+        other.choose([device], 1, give_up)
     except TakenError:
         return False
-    leases.release()
+    other.release()
     return True
 
 
 @pytest.fixture
 def real(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, told: Told, nvml: ScriptedNvml) -> Iterator[PerfSession]:
     """A session whose engines are taken for real ones, and that gives memory no time to come back."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where leases lie
+    monkeypatch.setenv(leases.VARIABLE, str(tmp_path))
     monkeypatch.setattr(gpu, "devices", lambda: (H200, A6000, SECOND))
     monkeypatch.setattr(perf, "Launcher", RecordingLauncher)
     monkeypatch.setattr(perf, "ReleaseProof", partial(ReleaseProof, timeout=0.0))

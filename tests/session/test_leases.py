@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import subprocess
 import sys
 import tempfile
@@ -10,12 +12,14 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NoReturn
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_vllmperf.engines.base import Progress
+from pytest_vllmperf.errors import EngineError
 from pytest_vllmperf.session import leases
 from pytest_vllmperf.session.leases import Leases
 
@@ -206,40 +210,153 @@ def test_devices_are_given_back_by_name_or_all(lease: Make) -> None:
     assert other.choose(DEVICES, 3, never) == (ONE, TWO, THREE)
 
 
-def test_the_runs_of_one_user_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lease: Make) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+@pytest.fixture
+def umask() -> Iterator[None]:
+    """One that keeps everything from others."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture
+def unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody names a folder."""
+    monkeypatch.delenv(leases.VARIABLE)
+
+
+@pytest.mark.usefixtures("umask")
+def test_every_user_can_open_what_one_has_made(tmp_path: Path) -> None:
+    folder = tmp_path / "locks"
+    for _ in range(2):  # a file is left behind, and taken again
+        mine = Leases(folder)
+        mine.choose([ONE], 1, never)
+        (file,) = folder.iterdir()
+        assert file.name == "vllmperf-device-GPU-1.lock"
+        assert [stat.S_IMODE(made.stat().st_mode) for made in (folder, file)] == [0o777, 0o666]
+        mine.release()
+
+
+def test_a_folder_that_exists_is_used_as_it_is(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1770)
+    mine = Leases(tmp_path)
+    mine.choose([ONE], 1, never)
+    mine.release()
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o1770
+
+
+def test_a_variable_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lease: Make) -> None:
+    monkeypatch.setenv("VLLMPERF_LOCKS", str(tmp_path))
     mine = Leases()
     mine.choose([ONE], 1, never)
     with pytest.raises(GivenUpError):
         lease().choose([ONE], 1, give_up)
-    assert [file.name for file in tmp_path.iterdir()] == [f"vllmperf-device-{os.getuid()}-GPU-1.lock"]
-    monkeypatch.setattr("os.getuid", lambda: 12345)
-    lease().choose([ONE], 1, never)  # of another user's files nothing can be told
     mine.release()
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_else_it_is_the_same_for_everybody(
+    value: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lease: Make
+) -> None:
+    assert Path("/tmp/vllmperf-locks") == leases.FOLDER
+    monkeypatch.delenv("VLLMPERF_LOCKS") if value is None else monkeypatch.setenv("VLLMPERF_LOCKS", value)
+    monkeypatch.setattr(leases, "FOLDER", tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "elsewhere"))
+    monkeypatch.setattr("os.getuid", lambda: 12345)
+    mine = Leases()
+    mine.choose([ONE], 1, never)
+    with pytest.raises(GivenUpError):
+        lease().choose([ONE], 1, give_up)
+    mine.release()
+
+
+REMEDY = "set VLLMPERF_LOCKS to a folder that every user of this machine can write to"
+
+
+def failure(folder: Path) -> str:
+    """In what words a device cannot be taken, which is then not held."""
+    mine = Leases(folder)
+    with pytest.raises(EngineError) as failed:
+        mine.choose([ONE], 1, never)
+    assert mine.held == ()
+    words = str(failed.value)
+    beginning, end = f"GPU-1 cannot be locked by {folder}/vllmperf-device-GPU-1.lock: ", f"; {REMEDY}"
+    assert words.startswith(beginning)
+    assert words.endswith(end)
+    return words.removeprefix(beginning).removesuffix(end)
+
+
+def test_what_is_no_folder_is_told_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert failure(tmp_path / "file") == "Not a directory"
+    assert failure(tmp_path / "missing" / "locks") == "No such file or directory"
+    (tmp_path / "vllmperf-device-GPU-1.lock").mkdir()
+    assert failure(tmp_path) == "Is a directory"
+
+
+def test_nothing_is_added_where_one_of_them_cannot_be_locked(tmp_path: Path, lease: Make) -> None:
+    (tmp_path / "vllmperf-device-GPU-3.lock").mkdir()
+    mine = lease()
+    mine.choose([ONE], 1, never)
+    with pytest.raises(EngineError, match="GPU-3 cannot be locked"):
+        mine.choose(DEVICES, 3, never)
+    assert mine.held == (ONE,)
+    assert lease().choose([TWO], 1, never) == (TWO,)
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.ENOSPC])
+@pytest.mark.parametrize("call", ["mkdir", "chmod", "open"])
+def test_what_cannot_be_written_is_told_in_a_line(
+    call: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By functions that fail, as the superuser may write everywhere."""
+
+    def failing(*_: object, **__: object) -> NoReturn:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"os.{call}", failing)
+        told = failure(tmp_path / "locks")
+    assert told == os.strerror(code)
 
 
 HOLDER = """
 import sys, pathlib
-from pytest_vllmperf.session.leases import Leases
+from pytest_vllmperf.errors import EngineError
+from pytest_vllmperf.session import leases
 
 def waiting(doing, waited):
     print("waits", flush=True)
     sys.exit()
 
-mine = Leases(pathlib.Path(sys.argv[1]))
+leases.FOLDER = pathlib.Path(sys.argv[1])
+mine = leases.Leases()
 print(*mine.choose(sys.argv[2:], 1, waiting), flush=True)
 sys.stdin.read()
 """
 
 
+@pytest.mark.usefixtures("unset")
 def test_another_process_is_another_run_and_its_leases_end_with_it(tmp_path: Path, lease: Make) -> None:
+    """Whatever folder for temporary files either has."""
     lease().choose([ONE], 1, never)
     command = [sys.executable, "-c", HOLDER, str(tmp_path)]
-    told = subprocess.run([*command, ONE], capture_output=True, text=True, timeout=LONG, check=True).stdout
-    assert told == "waits\n"
-    with subprocess.Popen([*command, ONE, TWO], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+    envs = [{**os.environ, "TMPDIR": str(tmp_path / name)} for name in ("a", "b")]
+    for env in envs:
+        Path(env["TMPDIR"]).mkdir()
+
+    def look(*devices: str) -> str:
+        run = [*command, *devices]
+        return subprocess.run(
+            run, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LONG, check=True, env=envs[0]
+        ).stdout
+
+    assert look(ONE) == "waits\n"
+    with subprocess.Popen(
+        [*command, ONE, TWO], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=envs[1]
+    ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "GPU-2\n"
+        assert look(ONE, TWO) == "waits\n"
         with pytest.raises(GivenUpError):
             lease().choose([TWO], 1, give_up)
         other.kill()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -135,7 +134,6 @@ def device() -> Device:
 def session(
     tmp_path: Path, device: Device, nvml: ScriptedNvml, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[PerfSession]:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where leases lie
     monkeypatch.setattr(gpu, "devices", lambda: (GPU,))
     monkeypatch.setattr(perf, "Launcher", lambda timeouts: device)
     monkeypatch.setattr(perf, "_device_memory", lambda engine, target: DeviceMemory(9000, 3000, engine.memory(), 6000))

@@ -157,13 +157,15 @@ def test_an_engine_elsewhere_is_no_reason_not_to_wait(real: PerfSession, nvml: S
     assert len(RecordingLauncher.started) == 1
 
 
-def test_devices_are_given_back_even_where_their_memory_is_not(real: PerfSession, nvml: ScriptedNvml) -> None:
+def test_devices_are_kept_until_their_memory_comes_back(real: PerfSession, nvml: ScriptedNvml) -> None:
+    """No other run may start an engine into that."""
     nvml.looks["GPU-1"] = [IDLE]
     real.measure(real.target(SPEC, None), WORKLOAD, ONCE)
     nvml.looks["GPU-1"] = [BUSY]
     with pytest.raises(EngineError, match=STUCK):
         real.release()
-    assert is_free("GPU-1")
+    assert not is_free("GPU-1")
     assert real.pool.keys == ()
     nvml.looks["GPU-1"] = [IDLE]
     real.release()
+    assert is_free("GPU-1")

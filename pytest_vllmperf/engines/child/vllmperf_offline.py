@@ -69,7 +69,7 @@ class OfflineEngine:
         seconds = time.monotonic() - started
         self.llm.llm_engine.logger_manager.stat_loggers.append(self.counter)
         probed = self.probe(arguments)
-        return {**self.describe(), **probed, "load_seconds": seconds}
+        return {**self.describe(probed["kv_cache_groups"]), **probed, "load_seconds": seconds}
 
     def probe(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """What only the workers know; unknown where the user's own worker extension took the place of ours."""
@@ -85,8 +85,8 @@ class OfflineEngine:
         }
         self.probed = arguments["worker_extension_cls"] == EXTENSION
         if not self.probed:
-            return {"kv_cache_bytes": None, "weights": told, "memory": None}
-        kv_cache = sum(self.llm.collective_rpc("vllmperf_kv_cache_bytes")) or None
+            return {"kv_cache_bytes": None, "kv_cache_groups": None, "weights": told, "memory": None}
+        caches = self.llm.collective_rpc("vllmperf_kv_cache")
         workers = self.llm.collective_rpc("vllmperf_weights")
         if all(worker["loaded_bytes"] is not None for worker in workers):
             told["loaded_bytes"] = sum(worker["loaded_bytes"] for worker in workers)
@@ -94,14 +94,23 @@ class OfflineEngine:
         told["idle_bytes"] = sum(worker["idle_bytes"] for worker in workers)
         memory = vllmperf_process.added(self.llm.collective_rpc("vllmperf_memory"))
         self.llm.collective_rpc("vllmperf_watch")
-        return {"kv_cache_bytes": kv_cache, "weights": told, "memory": memory}
+        return {
+            "kv_cache_bytes": sum(cache["bytes"] for cache in caches) or None,
+            "kv_cache_groups": caches[0]["groups"],  # vLLM groups layers alike on all ranks
+            "weights": told,
+            "memory": memory,
+        }
 
     def after_run(self) -> dict[str, Any]:
         """What the workers tell of the run that has just ended, all of them together."""
         return (vllmperf_process.added(self.llm.collective_rpc("vllmperf_after_run")) if self.probed else None) or {}
 
-    def describe(self) -> dict[str, Any]:
-        """Versions, sizes and what vLLM made of the arguments."""
+    def describe(self, kv_cache_groups: int | None) -> dict[str, Any]:
+        """Versions, sizes and what vLLM made of the arguments.
+
+        Args:
+            kv_cache_groups: in how many groups layers share the KV cache's blocks; None where unknown.
+        """
         import torch
         import vllm
         from vllm.platforms import current_platform
@@ -118,7 +127,7 @@ class OfflineEngine:
             "vocab_size": vocab_size if tokenizer is None else min(vocab_size, len(tokenizer)),
             "special_token_ids": [] if tokenizer is None else list(tokenizer.all_special_ids),
             "prefix_caching": bool(cache.enable_prefix_caching),
-            "kv_cache_tokens": (cache.num_gpu_blocks or 0) * (cache.block_size or 0) or None,
+            "kv_cache_tokens": kv_cache_tokens(cache, kv_cache_groups),
             "kv_blocks": cache.num_gpu_blocks or None,
             "max_concurrency": getattr(cache, "kv_cache_max_concurrency", None),
             "kv_config": self.kv_config(),
@@ -271,6 +280,22 @@ class OfflineEngine:
         """Stop vLLM's own processes; an engine core in this process ends with it, a second sooner."""
         if self.llm is not None and vllmperf_process.descendants(os.getpid()):
             self.llm.llm_engine.engine_core.shutdown()
+
+
+def kv_cache_tokens(cache: Any, groups: int | None) -> int | None:
+    """How many tokens the KV cache holds; None where unknown.
+
+    With one group of layers every block holds tokens of its own. With several, a token takes a block of each, fewer
+    behind a sliding window: vLLM tells what that comes to. For one group its figure is not exact, as it is made of
+    requests of max_model_len, what is left over in their last blocks not counted.
+
+    Args:
+        cache: vLLM's cache configuration.
+        groups: in how many groups layers share the blocks; None where unknown.
+    """
+    if groups == 1:
+        return (cache.num_gpu_blocks or 0) * (cache.block_size or 0) or None
+    return getattr(cache, "kv_cache_size_tokens", None) or None
 
 
 def request_record(output: Any) -> dict[str, Any]:

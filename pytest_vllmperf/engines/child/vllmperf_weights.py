@@ -48,7 +48,7 @@ def vllm_layers(model: Any) -> list[dict[str, Any]]:
             inputs = getattr(module, "input_size_per_partition", module.input_size)
             outputs = getattr(module, "output_size_per_partition", module.output_size)
             weights: int | None = int(inputs) * int(outputs)
-        elif "MoE" in name or "Experts" in name:
+        elif "moe" in name.lower() or "Experts" in name:
             weights = None
         else:
             continue  # embeddings and attention have such a method too

@@ -18,13 +18,14 @@ class Probe:
 
     model_runner: Any
 
-    def vllmperf_kv_cache_bytes(self) -> int:
-        """Bytes of the KV cache tensors on this worker; tensors that share memory count once."""
-        storages = {}
-        for tensor in _tensors(self.model_runner.kv_caches):
-            storage = tensor.untyped_storage()
-            storages[storage.data_ptr()] = storage.nbytes()
-        return sum(storages.values())
+    def vllmperf_kv_cache(self) -> dict[str, int | None]:
+        """This worker's KV cache: its bytes, and in how many groups layers share its blocks; None where unknown.
+
+        A block serves one group at a time, so that a token takes a block's worth in each of them.
+        """
+        config = getattr(self.model_runner, "kv_cache_config", None)
+        groups = getattr(config, "kv_cache_groups", None)
+        return {"bytes": _kv_cache_bytes(self.model_runner), "groups": None if groups is None else len(groups)}
 
     def vllmperf_weights(self) -> dict[str, Any]:
         """How this worker holds the model's weights; the bytes that loading took are vLLM's own count, on CUDA."""
@@ -60,12 +61,34 @@ class Probe:
         self.vllmperf_compilations = vllmperf_compilation.Counter()
 
     def vllmperf_after_run(self) -> dict[str, int | None]:
-        """What happened on this worker since it was last asked: kernels compiled, and torch's peak without KV cache."""
+        """What happened on this worker since it was last asked: kernels compiled, and torch's peak without KV cache.
+
+        Torch's peak is in bytes; None on a CPU, and where it may stem from before there was a KV cache.
+        """
         torch: Any = sys.modules["torch"]
-        peak = None
-        if torch.cuda.is_initialized():
-            peak = int(torch.cuda.max_memory_allocated()) - self.vllmperf_kv_cache_bytes()
+        peak = _peak_without_kv_cache(torch, self) if torch.cuda.is_initialized() else None
         return {"kernels_compiled": self.vllmperf_compilations.take(), "torch_peak_bytes": peak}
+
+
+def _kv_cache_bytes(runner: Any) -> int:
+    """Bytes of the KV cache tensors; tensors that share memory count once."""
+    storages = {}
+    for tensor in _tensors(runner.kv_caches):
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes()
+    return sum(storages.values())
+
+
+def _peak_without_kv_cache(torch: Any, worker: Any) -> int | None:
+    """The most that torch had allocated, less the KV cache, in bytes; None unless the cache was there by then.
+
+    vLLM profiles a step before it makes the KV cache. A smaller cache than that step took may leave the maximum there,
+    and what is left of it then moves with the size of the cache.
+    """
+    profiled, kv_cache = _peak_activation(worker), _kv_cache_bytes(worker.model_runner)
+    if profiled is None or kv_cache < profiled:
+        return None
+    return int(torch.cuda.max_memory_allocated()) - kv_cache
 
 
 def _peak_activation(worker: Any) -> float | None:
