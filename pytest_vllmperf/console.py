@@ -29,7 +29,8 @@ class Console:
         self._capture: Any = manager.get_plugin("capturemanager")
         self._clock = clock
         self._worker: str | None = getattr(config, "workerinput", {}).get("workerid")
-        heard = config.getoption("verbose") >= 0 and (self._reporter is not None or self._worker is not None)
+        verbose = config.getoption("verbose", 0)  # unknown with -p no:terminal
+        heard = verbose >= 0 and (self._reporter is not None or self._worker is not None)
         self._live = heard and self._worker is None and bool(getattr(self._reporter, "isatty", False))
         self._plain = heard and not self._live
         self._shown = False

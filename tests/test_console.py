@@ -46,9 +46,7 @@ class Clock:
 
 def console(terminal: Terminal, clock: Clock, *, verbose: int = 0, worker: str | None = None) -> Console:
     plugins: dict[str, Any] = {"capturemanager": terminal, "terminalreporter": None if worker else terminal}
-    config = SimpleNamespace(
-        pluginmanager=SimpleNamespace(get_plugin=plugins.get), getoption={"verbose": verbose}.__getitem__
-    )
+    config = SimpleNamespace(pluginmanager=SimpleNamespace(get_plugin=plugins.get), getoption={"verbose": verbose}.get)
     if worker:
         config.workerinput = {"workerid": worker}
     return Console(cast("pytest.Config", config), clock)
@@ -106,8 +104,6 @@ def test_quiet_is_quiet(isatty: bool, worker: str | None, capsys: pytest.Capture
 def test_where_there_is_no_terminal_nothing_is_said() -> None:
     terminal = Terminal(isatty=False)
     plugins: dict[str, Any] = {"capturemanager": terminal}
-    config = SimpleNamespace(
-        pluginmanager=SimpleNamespace(get_plugin=plugins.get), getoption={"verbose": 0}.__getitem__
-    )
+    config = SimpleNamespace(pluginmanager=SimpleNamespace(get_plugin=plugins.get), getoption=dict[str, int]().get)
     Console(cast("pytest.Config", config)).progress("importing vLLM", 100.0)
     assert terminal.text == ""
