@@ -27,6 +27,15 @@ def test_long(vllmperf):
 """
 
 
+# A shell starts what runs in its background with Ctrl-C ignored, and so would everything below it.
+RUN = """
+import signal, sys
+import pytest
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(pytest.console_main())
+"""
+
+
 @pytest.fixture
 def pytest_run(tmp_path: Path) -> Iterator[Callable[[], psutil.Process]]:
     """Start `pytest --vllmperf-update` on a test that would measure for an hour."""
@@ -35,7 +44,7 @@ def pytest_run(tmp_path: Path) -> Iterator[Callable[[], psutil.Process]]:
     started: list[subprocess.Popen[bytes]] = []
 
     def start() -> psutil.Process:
-        command = [sys.executable, "-m", "pytest", "--vllmperf-update", "-p", "no:cacheprovider"]
+        command = [sys.executable, "-c", RUN, "--vllmperf-update", "-p", "no:cacheprovider"]
         env = {**os.environ, "TMPDIR": str(tmp_path)}
         log = (tmp_path / "output").open("wb")
         started.append(subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, env=env))
