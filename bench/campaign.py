@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=4000, help="per metric and kind (default: %(default)s)")
     asked = parser.parse_args()
     sessions = load(asked.file).tests[asked.check].sessions
-    engines = [engine for session in sessions for engine in session.engines]
+    engines = engines_of(sessions)
     print(f"{asked.check}: {len(engines)} engines in {len(sessions)} sessions\n")
     print(tabulate([raw(engines, name) for name in CLOCK_METRICS], ["measured", "in an engine", "between engines"]))
     print()
@@ -161,7 +161,11 @@ def main() -> None:
 
 
 def slowed_engines(file: Path, check: str) -> list[EngineSamples]:
-    return [engine for session in load(file).tests[check].sessions for engine in session.engines]
+    return engines_of(load(file).tests[check].sessions)
+
+
+def engines_of(sessions: Sequence[Session]) -> list[EngineSamples]:
+    return [engine for session in sessions for engine in session.engines]
 
 
 if __name__ == "__main__":

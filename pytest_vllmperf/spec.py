@@ -17,8 +17,8 @@ from pytest_vllmperf.errors import SpecError
 
 BACKENDS = ("offline", "transformers", "simulated")
 DEFAULT_BACKEND = "offline"
-# What a marker takes beside engine arguments: `create`'s own.
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
+# What a marker takes beside engine arguments: `create`'s own.
 _NOT_ENGINE_ARGS = ("model", "backend", "python", "env", "per_gpu")
 
 

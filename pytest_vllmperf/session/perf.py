@@ -235,13 +235,14 @@ class PerfSession:
             allowed: validity rules that are turned off.
         """
         gpus = () if run.facts.device == "cpu" else target.gpus  # a CPU build uses none of those that it was given
-        own = [trace for trace in traces if trace.uuid in [device.uuid for device in gpus]]
+        uuids = {device.uuid for device in gpus}
+        own = [trace for trace in traces if trace.uuid in uuids]
         uses = tuple(use(own, result.span) for result in run.iterations)
         memory = _device_memory(engine, gpus)
         seen = DeviceObservation(uses, None if memory is None else memory.engine, _bandwidth(gpus))
         expected = validity.Expected(workload.ignore_eos, workload.fresh_prompts)
-        belonging = {device.uuid: self._proof.belonging(device.uuid, _tree(engine)) for device in gpus}
-        found = validity.problems(run, expected, validity.Observed(own, uses, belonging), allowed)
+        observed = validity.Observed(own, uses, self._belonging(engine, uuids))
+        found = validity.problems(run, expected, observed, allowed)
         digest = environment.model_digest(models.resolve(target.spec.model))
         return Measurement(
             spec_label=target.spec.label,
@@ -258,6 +259,11 @@ class PerfSession:
             vram=VramLedger.of(run.facts, memory),
             traces=tuple(own),
         )
+
+    def _belonging(self, engine: Engine, uuids: Collection[str]) -> dict[str, frozenset[int] | None]:
+        """Processes that may be on each device, by its UUID."""
+        pids = _tree(engine) if uuids else set()
+        return {uuid: self._proof.belonging(uuid, pids) for uuid in uuids}
 
 
 def _alike(asked: GpuRequirement, chosen: Sequence[GpuDevice], gpus: Sequence[GpuDevice]) -> list[GpuDevice]:

@@ -56,10 +56,10 @@ class ReleaseProof:
             pids: the engine's processes. In a container NVML may number them as the host does, so that none of them
                 shows: then they are those that were not there before.
         """
-        shown = {uuid: set(reading.processes or {}) for uuid in uuids if (reading := self._read(uuid)) is not None}
-        for uuid, now in shown.items():
-            before = self._idle[uuid].processes or {} if uuid in self._idle else {}
-            self._own |= set() if now & set(pids) else now - set(before)
+        for uuid in uuids:
+            now = _processes(self._read(uuid))
+            if now.isdisjoint(pids):
+                self._own |= now - _processes(self._idle.get(uuid))
         self._own |= set(pids)
 
     def belonging(self, uuid: str, pids: Collection[int]) -> frozenset[int] | None:
@@ -94,6 +94,11 @@ class ReleaseProof:
             if now is not None and idle is not None and (left := unreturned(idle, now, self._own)) > TOLERANCE:
                 return _told(uuid, left, {pid: held for pid, held in (now.processes or {}).items() if pid in self._own})
         return None
+
+
+def _processes(reading: GpuReading | None) -> set[int]:
+    """Those that NVML shows on a device."""
+    return set() if reading is None else set(reading.processes or {})
 
 
 def unreturned(idle: GpuReading, now: GpuReading, own: Collection[int]) -> int:

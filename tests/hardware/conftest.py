@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pytest_vllmperf import gpu
 from pytest_vllmperf.gpu import GpuDevice
-from pytest_vllmperf.options import DEFAULTS, Settings, Update
-from pytest_vllmperf.session.perf import PerfSession
+from tests.measuring import perf
+
+__all__ = ["perf"]
 
 HERE = Path(__file__).parent
 
@@ -27,11 +27,3 @@ def device() -> GpuDevice:
     found = gpu.devices()
     assert found, "these tests need a GPU; deselect them with -m 'not hardware'"
     return found[0]
-
-
-@pytest.fixture(scope="module")
-def perf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PerfSession]:
-    folder: Path = tmp_path_factory.mktemp("hardware")
-    opened = PerfSession(Settings(Update.NONE, folder, DEFAULTS, 600.0, 300.0), lambda doing, waited: None)
-    yield opened
-    opened.close()

@@ -12,6 +12,9 @@ import pytest
 from pytest_vllmperf.engines.base import Engine, Timeouts
 from pytest_vllmperf.engines.launcher import Launcher
 from pytest_vllmperf.spec import EngineSpec
+from tests.measuring import perf
+
+__all__ = ["perf"]
 
 HERE = Path(__file__).parent
 MODEL = "vllmperf:tiny"

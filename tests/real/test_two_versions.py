@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from pytest_vllmperf.comparison import EngineComparison
 from pytest_vllmperf.measure import MeasureSettings
-from pytest_vllmperf.options import DEFAULTS, Settings, Update
 from pytest_vllmperf.session.pair import Pair
 from pytest_vllmperf.session.perf import PerfSession
 from pytest_vllmperf.session.sharing import Way, share
@@ -23,14 +20,6 @@ from .conftest import MODEL, TINY
 OTHER = os.environ.get("VLLMPERF_OTHER_PYTHON", "")
 WORK = Workload.synthetic(requests=8, input_tokens=32, output_tokens=16)
 pytestmark = pytest.mark.skipif(not OTHER, reason="VLLMPERF_OTHER_PYTHON names no interpreter with another vLLM")
-
-
-@pytest.fixture(scope="module")
-def perf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PerfSession]:
-    folder: Path = tmp_path_factory.mktemp("versions")
-    opened = PerfSession(Settings(Update.NONE, folder, DEFAULTS, 600.0, 300.0), lambda doing, waited: None)
-    yield opened
-    opened.close()
 
 
 def test_two_versions_are_compared(perf: PerfSession) -> None:
