@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pytest_vllmperf import flags
+from pytest_vllmperf.harness import flags
 
 pytest_plugins = ["pytester"]
 

@@ -21,11 +21,12 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from pytest_vllmperf.baseline import load
-from pytest_vllmperf.metrics.records import EngineSamples, Session
 from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS, Metric
+from pytest_vllmperf.records.samples import EngineSamples, Session
+from pytest_vllmperf.records.verdict import Status
 from pytest_vllmperf.stats import Direction
-from pytest_vllmperf.verdict import Case, Status, VerdictSettings, judge_cases, outlook
+from pytest_vllmperf.storage.baselines import load
+from pytest_vllmperf.verdict import Case, VerdictSettings, judge_cases, outlook
 
 MAX_ENGINES = 6
 SCALES = (0.03, 0.05, 0.08, 0.10)

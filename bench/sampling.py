@@ -16,10 +16,11 @@ import numpy as np
 from scipy import stats as scipy_stats
 
 from pytest_vllmperf import EngineSpec, Workload
-from pytest_vllmperf.engines.base import Engine, Sampling
+from pytest_vllmperf.engines.base import Engine
 from pytest_vllmperf.gpu import Sampler
-from pytest_vllmperf.options import DEFAULTS, Settings, Update
-from pytest_vllmperf.session.perf import PerfSession
+from pytest_vllmperf.lab.perf import PerfSession
+from pytest_vllmperf.records.engine import Sampling
+from pytest_vllmperf.records.settings import DEFAULTS, Settings, Update
 
 WORK = Workload.synthetic(requests=16, input_tokens=64, output_tokens=256)
 

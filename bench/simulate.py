@@ -26,8 +26,9 @@ from typing import Final
 import numpy as np
 from scipy.special import ndtr, stdtr
 
+from pytest_vllmperf.records.verdict import Status
 from pytest_vllmperf.stats import BoolArray, Direction, EngineTable, FlatSamples, FloatArray, fit, tabulate
-from pytest_vllmperf.verdict import CODES, RuleSettings, Status, run_course
+from pytest_vllmperf.verdict import CODES, RuleSettings, run_course
 
 SESSIONS: Final = 5
 ENGINES: Final = 3

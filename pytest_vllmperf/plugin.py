@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_vllmperf import flags, machine
+from pytest_vllmperf.harness import flags, machine
 
 if TYPE_CHECKING:
-    from pytest_vllmperf.fixture import VllmPerf
+    from pytest_vllmperf.harness.fixture import VllmPerf
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -22,7 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in flags.MARKERS:
         config.addinivalue_line("markers", marker)
     if flags.armed(config):
-        from pytest_vllmperf import armed
+        from pytest_vllmperf.harness import armed
 
         armed.register(config)
 
@@ -62,6 +62,6 @@ def vllmperf(request: pytest.FixtureRequest) -> VllmPerf:
     """Measure vLLM engines, check them against the stored baseline, compare two of them."""
     if not flags.armed(request.config):  # asked for while the test ran
         pytest.skip(flags.NOT_ARMED)
-    from pytest_vllmperf import armed
+    from pytest_vllmperf.harness import armed
 
     return armed.fixture(request.config, request.node)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from pytest_vllmperf.options import DEFAULTS, Settings, Update
-from pytest_vllmperf.session.perf import PerfSession
+from pytest_vllmperf.lab.perf import PerfSession
+from pytest_vllmperf.records.settings import DEFAULTS, Settings, Update
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from unittest import mock
 from filelock import FileLock
 
 from pytest_vllmperf.calibration.prompts import CalibrationPrompt, read_prompts
-from pytest_vllmperf.environment import model_digest
 from pytest_vllmperf.errors import ModelError
+from pytest_vllmperf.models.checkpoint import model_digest
 
 SCHEMES = ("awq", "gptq")
 RECORD = "vllmperf_quantize.json"

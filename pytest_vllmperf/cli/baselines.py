@@ -8,13 +8,15 @@ from typing import Any
 
 from tabulate import tabulate
 
-from pytest_vllmperf import environment, stats
-from pytest_vllmperf.baseline import BaselineStore, Entry
+from pytest_vllmperf import stats
 from pytest_vllmperf.cli import judging
 from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.metrics.table import METRICS
+from pytest_vllmperf.records.samples import Entry
 from pytest_vllmperf.report import units
+from pytest_vllmperf.storage.baselines import BaselineStore
 from pytest_vllmperf.verdict import VerdictSettings, outlook
+from pytest_vllmperf.verdict.comparability import differences
 
 
 def listing(folder: Path, *, as_json: bool) -> str:
@@ -147,8 +149,8 @@ def _differences(before: Entry, after: Entry) -> dict[str, Any]:
             levels[metric] = [stats.center(side) for side in sides]
     return {
         "sessions": [len(before.sessions), len(after.sessions)],
-        "hard": environment.differences(old.hard, new.hard),
-        "soft": environment.differences(old.soft, new.soft),
+        "hard": differences(old.hard, new.hard),
+        "soft": differences(old.soft, new.soft),
         "levels": {metric: sides for metric, sides in levels.items() if sides[0] != sides[1]},
     }
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from pytest_vllmperf import environment
 from pytest_vllmperf.cli import judging
 from pytest_vllmperf.errors import BaselineError
+from pytest_vllmperf.records.verdict import Status, Verdict
 from pytest_vllmperf.report.verdicts import metric_lines
-from pytest_vllmperf.verdict import Evidence, Status, Verdict, judge_all
+from pytest_vllmperf.verdict import Evidence, judge_all
+from pytest_vllmperf.verdict.comparability import differences
 
 REGRESSION, NOT_COMPARABLE = 1, 3
 
@@ -92,7 +93,7 @@ def check(a: Path, b: Path, gate: str, margin: str) -> CheckResult:
             stored[name].sessions,
             new[name].sessions[-1].engines,
             settings,
-            differences=environment.differences(
+            differences=differences(
                 stored[name].sessions[-1].environment.hard, new[name].sessions[-1].environment.hard
             ),
             last_look=True,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pytest_vllmperf.baseline import BaselineStore, Changes
 from pytest_vllmperf.errors import BaselineError, SpecError
+from pytest_vllmperf.storage.baselines import BaselineStore, Changes
 
 
 def prune(folder: Path, keep: int, rootdir: Path, *, dry_run: bool, as_json: bool) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_vllmperf.report.files import check_folder, read_rows, write_scorecards
-from pytest_vllmperf.report.scorecards import terminal
-from pytest_vllmperf.scorecard import Row, scorecards
+from pytest_vllmperf.comparing.scorecards import scorecards
+from pytest_vllmperf.records.scorecard import Row
+from pytest_vllmperf.report.scorecards import markdown, terminal
+from pytest_vllmperf.storage.scorecards import check_folder, read_rows, write_scorecards
 
 
 def merge(files: Sequence[Path], baseline: str | None, output: Path | None) -> str:
@@ -35,5 +36,5 @@ def merge(files: Sequence[Path], baseline: str | None, output: Path | None) -> s
             rows[row.card, row.profile, row.configuration] = chosen
     cards = scorecards(list(rows.values()))
     lines = [line for card in cards for line in (f"{card.name}: {card.profile}", *terminal(card), "")]
-    lines += [f"written: {path}" for path in write_scorecards(cards, output)]
+    lines += [f"written: {path}" for path in write_scorecards(cards, output, markdown)]
     return "\n".join(lines).rstrip()

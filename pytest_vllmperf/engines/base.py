@@ -2,87 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, Protocol
 
-from pytest_vllmperf.metrics.records import EngineFacts, RequestRecord, RunResult
-from pytest_vllmperf.spec import EngineSpec
+from pytest_vllmperf.records.engine import (
+    Continuations,
+    EngineFacts,
+    RenderedChat,
+    Sampling,
+    TokenScores,
+)
+from pytest_vllmperf.records.run import RequestRecord, RunResult
+from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.workload import Message, Request
-
-Progress = Callable[[str, float], None]
-"""Called now and then while an engine works: what it is doing, and for how many seconds."""
-
-
-@dataclass(frozen=True)
-class Timeouts:
-    """Seconds an engine is given.
-
-    Attributes:
-        start: from the start of its process until it can take requests.
-        operation: for one iteration, or any other single operation.
-        shutdown: to stop by itself; then its processes are ended.
-    """
-
-    start: float = 900.0
-    operation: float = 600.0
-    shutdown: float = 10.0
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How an iteration is sent.
-
-    Attributes:
-        concurrency: requests in flight at once; None for all of them.
-        ignore_eos: generate on past the end token.
-        temperature: 0 is greedy.
-        seed: of sampling.
-    """
-
-    concurrency: int | None = None
-    ignore_eos: bool = True
-    temperature: float = 0.0
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Continuations:
-    """What an engine made of some requests, greedily.
-
-    Attributes:
-        prompts: token ids that it saw, for each request.
-        outputs: token ids that it made.
-    """
-
-    prompts: tuple[tuple[int, ...], ...]
-    outputs: tuple[tuple[int, ...], ...]
-
-
-@dataclass(frozen=True)
-class TokenScores:
-    """How an engine sees one sequence of tokens, from its second token on.
-
-    Attributes:
-        logprobs: natural logarithm of the probability of each token after those before it.
-        top: the token that it holds most probable in each place.
-    """
-
-    logprobs: tuple[float, ...]
-    top: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class RenderedChat:
-    """A chat as a tokenizer renders it.
-
-    Attributes:
-        ids: token ids, with the turn opened that the model is to fill.
-        tokens: the same as text.
-    """
-
-    ids: tuple[int, ...]
-    tokens: tuple[str, ...]
 
 
 class Engine(Protocol):

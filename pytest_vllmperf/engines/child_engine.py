@@ -13,15 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_vllmperf.engines import log
-from pytest_vllmperf.engines.base import (
-    Continuations,
-    Progress,
-    RenderedChat,
-    Sampling,
-    Timeouts,
-    TokenScores,
-    run_result,
-)
+from pytest_vllmperf.engines.base import run_result
 from pytest_vllmperf.engines.channel import ChannelClosed, ChannelTimeout
 from pytest_vllmperf.engines.forkserver import Child, ForkServer
 from pytest_vllmperf.errors import (
@@ -32,11 +24,23 @@ from pytest_vllmperf.errors import (
     EngineUnsupportedError,
     WorkloadError,
 )
-from pytest_vllmperf.metrics.records import EngineFacts, MemoryFacts, RunResult, WeightFacts, WeightLayers
 from pytest_vllmperf.models.checkpoint import tensor_bytes
 from pytest_vllmperf.models.kv_cache import kv_bytes_per_token
-from pytest_vllmperf.spec import EngineSpec
-from pytest_vllmperf.workload import Message, Request
+from pytest_vllmperf.records.engine import (
+    Continuations,
+    EngineFacts,
+    MemoryFacts,
+    Progress,
+    RenderedChat,
+    Sampling,
+    Timeouts,
+    TokenScores,
+    WeightFacts,
+    WeightLayers,
+)
+from pytest_vllmperf.records.run import RunResult
+from pytest_vllmperf.records.spec import EngineSpec
+from pytest_vllmperf.workload.workload import Message, Request
 
 _EXIT_NEWS_S = 2.0
 # What vLLM, torch and bitsandbytes say of a format or kernel that a build or device does not have.

@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pytest_vllmperf import models
-from pytest_vllmperf.engines.base import Engine, Progress, Timeouts
+from pytest_vllmperf.engines.base import Engine
 from pytest_vllmperf.engines.child_engine import start_child
 from pytest_vllmperf.engines.forkserver import ForkServer
 from pytest_vllmperf.engines.programs import PROGRAMS, program
 from pytest_vllmperf.engines.simulated import SimulatedEngine
 from pytest_vllmperf.errors import EngineError
-from pytest_vllmperf.spec import EngineSpec
+from pytest_vllmperf.records.engine import Progress, Timeouts
+from pytest_vllmperf.records.spec import EngineSpec
 
 _SHOWN = {chosen.library: chosen.name for chosen in PROGRAMS.values()}
 _ServerKey = tuple[str, str, tuple[tuple[str, str], ...]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_vllmperf.engines.child_engine import Program
 from pytest_vllmperf.errors import SpecError
-from pytest_vllmperf.spec import EngineSpec
+from pytest_vllmperf.records.spec import EngineSpec
 
 PROGRAMS = {
     "offline": Program("vllm", "vllmperf_offline", "vLLM"),

@@ -12,10 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_vllmperf.engines.base import Continuations, RenderedChat, Sampling, TokenScores
 from pytest_vllmperf.errors import EngineDiedError, EngineStartError, WorkloadError
-from pytest_vllmperf.metrics.records import EngineFacts, RequestRecord, RunResult, WeightFacts, WeightLayers
-from pytest_vllmperf.spec import EngineSpec
+from pytest_vllmperf.records.engine import (
+    Continuations,
+    EngineFacts,
+    RenderedChat,
+    Sampling,
+    TokenScores,
+    WeightFacts,
+    WeightLayers,
+)
+from pytest_vllmperf.records.run import RequestRecord, RunResult
+from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.workload import Message, Request
 
 FAILURES = ("", "load", "run", "again", "short")

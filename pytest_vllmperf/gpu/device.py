@@ -11,7 +11,7 @@ import pynvml
 
 from pytest_vllmperf.errors import GpuForbiddenError, NoDriverError, NoGpuError
 from pytest_vllmperf.gpu.nvml import DeviceReader, Nvml
-from pytest_vllmperf.metrics.gpu_trace import GpuReading
+from pytest_vllmperf.records.devices import GpuReading
 
 
 @dataclass(frozen=True)

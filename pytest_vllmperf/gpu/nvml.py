@@ -11,7 +11,7 @@ from typing import Any
 import pynvml
 
 from pytest_vllmperf.errors import GpuForbiddenError, GpuLostError, NoDriverError, NoGpuError
-from pytest_vllmperf.metrics.gpu_trace import GpuReading
+from pytest_vllmperf.records.devices import GpuReading
 
 # A driver that is older than the function, a device that lacks it, a container that forbids it, no MIG device there.
 _NOT_TOLD = (

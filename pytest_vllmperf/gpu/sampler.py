@@ -10,7 +10,7 @@ from typing import Protocol
 
 from pytest_vllmperf.errors import NoGpuError
 from pytest_vllmperf.gpu.nvml import DeviceReader, Nvml
-from pytest_vllmperf.metrics.gpu_trace import GpuReading, GpuTrace
+from pytest_vllmperf.records.devices import GpuReading, GpuTrace
 
 RATE_HZ = 20.0
 """Readings a second. A reading takes well below a millisecond, of this process and none of the engine's."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pytest_vllmperf.metrics.gpu_trace import GpuUse
-from pytest_vllmperf.metrics.records import EngineFacts, RunResult, WeightLayers
+from pytest_vllmperf.records.devices import GpuUse
+from pytest_vllmperf.records.engine import EngineFacts, WeightLayers
+from pytest_vllmperf.records.run import RunResult
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import Any
 from pytest_vllmperf import stats
 from pytest_vllmperf.errors import NotMeasuredError
 from pytest_vllmperf.metrics.device import cost_per_million_tokens
-from pytest_vllmperf.metrics.gpu_trace import GpuTrace
-from pytest_vllmperf.metrics.ledger import VramLedger
-from pytest_vllmperf.metrics.records import EngineSamples, Environment
 from pytest_vllmperf.metrics.table import DISTRIBUTIONS, METRICS
+from pytest_vllmperf.records.devices import GpuTrace
+from pytest_vllmperf.records.ledger import VramLedger
+from pytest_vllmperf.records.samples import EngineSamples, Environment
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,11 @@ from statistics import median
 
 from pytest_vllmperf import stats
 from pytest_vllmperf.metrics.device import Roofline, device_metrics
-from pytest_vllmperf.metrics.gpu_trace import GpuUse, Span
-from pytest_vllmperf.metrics.records import EngineFacts, EngineSamples, RequestRecord, RunResult
 from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS
+from pytest_vllmperf.records.devices import GpuUse, Span
+from pytest_vllmperf.records.engine import EngineFacts
+from pytest_vllmperf.records.run import RequestRecord, RunResult
+from pytest_vllmperf.records.samples import EngineSamples
 
 _MEMORY = ("peak_activation", "non_torch", "cuda_graphs")
 _TOLD = (

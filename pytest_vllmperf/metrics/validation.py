@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from pytest_vllmperf.errors import SampleError
-from pytest_vllmperf.metrics.records import EngineSamples
 from pytest_vllmperf.metrics.table import METRICS
+from pytest_vllmperf.records.samples import EngineSamples
 
 _TTFT_BY_REQUEST = "ttft_by_request"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from math import prod
 from pathlib import Path
@@ -46,3 +47,23 @@ def _size(dtype: str, shape: list[int], offsets: list[int], float_bits: int | No
     if float_bits is not None and dtype in _FLOATS:
         return prod(shape) * float_bits // 8
     return offsets[1] - offsets[0]
+
+
+def model_digest(model: str) -> str:
+    """What tells one model from another: for a folder its configuration and the sizes of its weight files.
+
+    A hub name stands for itself, fetched or not; see `fingerprint`. Weights are not read: an 8B model would take longer
+    to hash than to load.
+    """
+    folder = Path(model)
+    if folder.is_file():  # all of the model in one file, such as a GGUF
+        return hashlib.sha256(f"{folder.name} {folder.stat().st_size}".encode()).hexdigest()[:16]
+    if not folder.is_dir():
+        return model
+    digest = hashlib.sha256()
+    for file in sorted(folder.iterdir()):
+        if file.name in ("config.json", "quantize_config.json"):
+            digest.update(file.read_bytes())
+        elif file.suffix in (".safetensors", ".bin", ".gguf"):
+            digest.update(f"{file.name} {file.stat().st_size}".encode())
+    return digest.hexdigest()[:16]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tabulate import tabulate
 
-from pytest_vllmperf.metrics.ledger import VramLedger
+from pytest_vllmperf.records.ledger import VramLedger
 from pytest_vllmperf.report import units
 from pytest_vllmperf.report.verdicts import folded
 

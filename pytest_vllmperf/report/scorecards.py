@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from tabulate import tabulate
 
 from pytest_vllmperf.metrics.table import METRICS
+from pytest_vllmperf.records.scorecard import Line, Scorecard
 from pytest_vllmperf.report import units
 from pytest_vllmperf.report.verdicts import folded, shorten
-from pytest_vllmperf.scorecard import Line, Scorecard
 
 Column = tuple[str, Callable[[Line], str]]
 """A head, and what stands below it."""

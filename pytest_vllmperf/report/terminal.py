@@ -8,12 +8,13 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from pytest_vllmperf.checks import CheckRecord, ComparisonRecord, split_name
 from pytest_vllmperf.metrics.table import METRICS
+from pytest_vllmperf.records.ids import split_name
+from pytest_vllmperf.records.results import CheckRecord, ComparisonRecord
+from pytest_vllmperf.records.verdict import Status
 from pytest_vllmperf.report import units
 from pytest_vllmperf.report.ledger import ledger_lines
 from pytest_vllmperf.report.verdicts import WIDTH, folded, metric_lines, outlook_lines, shorten
-from pytest_vllmperf.verdict import Status
 
 _COLUMNS = (
     ("output_throughput", "tok/s"),

@@ -6,8 +6,9 @@ import textwrap
 from collections.abc import Sequence
 
 from pytest_vllmperf.metrics.table import METRICS, MetricClass
+from pytest_vllmperf.records.verdict import MetricVerdict, Outlook, Status
 from pytest_vllmperf.report import units
-from pytest_vllmperf.verdict import Claim, ClaimOutcome, Comparison, MetricVerdict, Outlook, Status
+from pytest_vllmperf.verdict import Claim, ClaimOutcome, Comparison
 
 WIDTH = 80
 _INDENT = "    "

@@ -25,15 +25,7 @@ from pytest_vllmperf.stats.robust import (
     winsorised_count,
     winsorised_variance_share,
 )
-from pytest_vllmperf.stats.samples import (
-    Direction,
-    Engines,
-    EngineTable,
-    FlatSamples,
-    Sessions,
-    flatten,
-    tabulate,
-)
+from pytest_vllmperf.stats.samples import Direction, Engines, EngineTable, FlatSamples, Sessions, flatten, tabulate
 from pytest_vllmperf.stats.summary import PERCENTILES, center, summarize
 from pytest_vllmperf.stats.warmup import WARMUP_WINDOW, warmup_length
 

@@ -1,13 +1,13 @@
 """Measurement against baseline, and engine against engine. Pure: no engine, no file, no clock."""
 
-from pytest_vllmperf.verdict.check import Evidence, MetricVerdict, Verdict, judge, judge_all
+from pytest_vllmperf.records.verdict import MetricVerdict, Noise, Outlook, Status, Verdict
+from pytest_vllmperf.verdict.check import Evidence, judge, judge_all
 from pytest_vllmperf.verdict.comparison import Claim, ClaimOutcome, Comparison, compare
-from pytest_vllmperf.verdict.decision import Case, Decision, Noise, assess, judge_case, judge_cases, judge_paired
+from pytest_vllmperf.verdict.decision import Case, Decision, assess, judge_case, judge_cases, judge_paired
 from pytest_vllmperf.verdict.exact import ExactDecision, judge_exact
-from pytest_vllmperf.verdict.outlook import Outlook, outlook
+from pytest_vllmperf.verdict.outlook import outlook
 from pytest_vllmperf.verdict.rule import CODES, STATUSES, Course, Outcome, RuleSettings, family_a_fail, look, run_course
 from pytest_vllmperf.verdict.settings import VerdictSettings
-from pytest_vllmperf.verdict.status import Status
 
 __all__ = [
     "CODES",

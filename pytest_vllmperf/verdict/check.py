@@ -6,92 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pytest_vllmperf import stats
-from pytest_vllmperf.metrics.records import EngineSamples, Session
 from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS, Metric, MetricClass
+from pytest_vllmperf.records.samples import EngineSamples, Session
+from pytest_vllmperf.records.verdict import MetricVerdict, Status, Verdict, worst
 from pytest_vllmperf.stats import Direction
-from pytest_vllmperf.verdict.decision import Case, Decision, Noise, judge_cases, judge_paired
+from pytest_vllmperf.verdict.decision import Case, Decision, judge_cases, judge_paired
 from pytest_vllmperf.verdict.exact import judge_exact
 from pytest_vllmperf.verdict.samples import COLD, PAIRED, MetricSamples, metric_samples, paired_samples
 from pytest_vllmperf.verdict.settings import GATED_FROM, VerdictSettings
-from pytest_vllmperf.verdict.status import Status, worst
-
-
-@dataclass(frozen=True)
-class MetricVerdict:
-    """One metric, judged.
-
-    Attributes:
-        metric: its name in the table.
-        status: OK, REGRESSED, IMPROVED, NOISY, UNDECIDED or INVALID.
-        baseline: value of the stored sessions, in the unit of the table; None when not measured there.
-        now: value of the new engines; None when not measured.
-        margin: the tolerated relative change.
-        change: now against baseline, as a fraction; None where it has no meaning.
-        low: lower end of the change's interval; None for an exact metric.
-        high: upper end.
-        confidence: of that interval.
-        engines: new engines it rests on.
-        iterations: of each of them; requests, where they are paired.
-        paired: whether requests were compared one by one.
-        noise: what the baseline can tell; None for an exact metric.
-        reason: in words, why it does not decide or cannot be judged.
-    """
-
-    metric: str
-    status: Status
-    baseline: float | None
-    now: float | None
-    margin: float
-    change: float | None = None
-    low: float | None = None
-    high: float | None = None
-    confidence: float | None = None
-    engines: int = 0
-    iterations: int = 0
-    paired: bool = False
-    noise: Noise | None = None
-    reason: str = ""
-
-    @property
-    def within_margin(self) -> bool:
-        """Whether the new value differs from the baseline by no more than the margin, either way."""
-        if self.change is None:
-            return self.now == self.baseline
-        return abs(self.change) <= self.margin
-
-    @property
-    def clearly_better(self) -> bool:
-        """Whether its interval lies beyond the margin on the good side; OK may come before IMPROVED can."""
-        if self.low is None or self.high is None:
-            return self.status is Status.IMPROVED
-        ahead = self.low if METRICS[self.metric].better is Direction.HIGHER else -self.high
-        return ahead > self.margin
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """All gated metrics of one check, judged.
-
-    Attributes:
-        status: the worst of them, or why there was nothing to judge.
-        metrics: the gated metrics in the order of the table; empty when there was nothing to judge.
-        information: metrics that do not decide here, judged alike.
-        reasons: in words, why there was nothing to judge.
-    """
-
-    status: Status
-    metrics: tuple[MetricVerdict, ...] = ()
-    information: tuple[MetricVerdict, ...] = ()
-    reasons: tuple[str, ...] = ()
-
-    @property
-    def agrees(self) -> bool:
-        """Whether nothing in it speaks against the baseline, so that it may join it.
-
-        That is OK or NOISY, with no gated metric beyond its margin, for worse or for better: a baseline too young to
-        decide anything could never grow without the NOISY ones, and one lucky run is not to move the level.
-        """
-        return self.status in (Status.OK, Status.NOISY) and all(one.within_margin for one in self.metrics)
 
 
 @dataclass(frozen=True)
@@ -236,7 +158,15 @@ class _Plan:
         reason = one.reason or self._informational.get(one.metric, "")
         spent = self.check.last_look or len(self.check.engines) >= self.check.settings.max_engines
         status = Status.NOISY if spent and one.status is Status.UNDECIDED else one.status
-        return replace(one, status=status, reason=reason)
+        return replace(one, status=status, reason=reason, clearly_better=clearly_better(one))
+
+
+def clearly_better(one: MetricVerdict) -> bool:
+    """Whether its interval lies beyond the margin on the good side; OK may come before IMPROVED can."""
+    if one.low is None or one.high is None:
+        return one.status is Status.IMPROVED
+    ahead = one.low if METRICS[one.metric].better is Direction.HIGHER else -one.high
+    return ahead > one.margin
 
 
 def _decided(previous: Verdict | None) -> Mapping[str, MetricVerdict]:

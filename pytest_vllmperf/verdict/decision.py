@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from pytest_vllmperf.errors import SampleError
+from pytest_vllmperf.records.verdict import Noise, Status
 from pytest_vllmperf.stats import (
     Direction,
     Engines,
@@ -28,7 +29,6 @@ from pytest_vllmperf.stats import (
     tabulate,
 )
 from pytest_vllmperf.verdict.rule import STATUSES, Outcome, RuleSettings, look
-from pytest_vllmperf.verdict.status import Status
 
 # Cases are judged in blocks of this many, which bounds memory.
 _BLOCK_CASES: Final = 1024
@@ -46,25 +46,6 @@ class Case:
     baseline: Sessions
     new: Engines
     settings: RuleSettings = field(default_factory=RuleSettings)
-
-
-@dataclass(frozen=True, slots=True)
-class Noise:
-    """What a baseline can tell. All fractions: 0.01 is 1 %.
-
-    session_sd: between sessions. engine_sd: between engines of a session, their iterations included.
-    detectable: smallest slowdown found with the settings' power on `max_engines` new engines.
-    testable: whether, with as many, a change as large as the margin stands out of the noise at all.
-    multimodal: the stored engines fall into groups.
-    """
-
-    session_sd: float
-    engine_sd: float
-    detectable: float
-    testable: bool
-    multimodal: bool
-    sessions: int
-    engines: int
 
 
 @dataclass(frozen=True, slots=True)

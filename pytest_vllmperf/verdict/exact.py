@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pytest_vllmperf.records.verdict import Status
 from pytest_vllmperf.stats import Direction
-from pytest_vllmperf.verdict.status import Status
 
 # A difference on one engine may be an accident of its start; a second engine confirms it.
 CONFIRMING_ENGINES: Final = 2

@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from pytest_vllmperf.metrics.records import Session
 from pytest_vllmperf.metrics.table import METRICS, MetricClass
-from pytest_vllmperf.verdict.decision import Noise, assess, assess_paired
+from pytest_vllmperf.records.samples import Session
+from pytest_vllmperf.records.verdict import Outlook
+from pytest_vllmperf.verdict.decision import assess, assess_paired
 from pytest_vllmperf.verdict.samples import PAIRED, metric_samples, paired_samples
 from pytest_vllmperf.verdict.settings import VerdictSettings
-
-
-@dataclass(frozen=True)
-class Outlook:
-    """One metric of a baseline.
-
-    Attributes:
-        metric: its name in the table.
-        margin: the tolerated relative change.
-        noise: what the baseline can tell; its `detectable` is the smallest slowdown that will be found.
-    """
-
-    metric: str
-    margin: float
-    noise: Noise
 
 
 def outlook(sessions: Sequence[Session], settings: VerdictSettings) -> tuple[Outlook, ...]:

@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_vllmperf.records.verdict import Status
 from pytest_vllmperf.stats import Direction, FloatArray, NoiseModel, location, predict
-from pytest_vllmperf.verdict.status import Status
 
 IntArray = NDArray[np.int64]
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pytest_vllmperf.metrics.records import EngineSamples, Session
 from pytest_vllmperf.metrics.table import Metric, MetricClass
+from pytest_vllmperf.records.samples import EngineSamples, Session
 
 PAIRED: Final = "ttft.p50"
 """The metric that is judged request by request, as every engine meets the same requests in the same order."""

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pytest_vllmperf.baseline import BaselineFile, Entry, dumps
-from pytest_vllmperf.metrics.records import EngineSamples, Environment, Session
+from pytest_vllmperf.records.samples import EngineSamples, Entry, Environment, Session
+from pytest_vllmperf.storage.baselines import BaselineFile, dumps
 
 HARD = {"device": "cuda", "gpu": "NVIDIA H200", "workload": "w1"}
 

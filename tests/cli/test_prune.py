@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_vllmperf import cli
-from pytest_vllmperf.baseline import load
+from pytest_vllmperf.storage.baselines import load
 from tests.cli.conftest import Write, entry
 
 

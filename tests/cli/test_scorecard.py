@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from pytest_vllmperf import cli
-from pytest_vllmperf.metrics.records import EngineSamples
-from pytest_vllmperf.report.files import read_rows, write_scorecards
-from pytest_vllmperf.scorecard import Row, scorecards
+from pytest_vllmperf.comparing.scorecards import scorecards
+from pytest_vllmperf.records.samples import EngineSamples
+from pytest_vllmperf.records.scorecard import Row
+from pytest_vllmperf.report.scorecards import markdown
+from pytest_vllmperf.storage.scorecards import read_rows, write_scorecards
 
 Capture = pytest.CaptureFixture[str]
 
@@ -31,7 +33,7 @@ def row(configuration: str, speed: float, **changed: Any) -> Row:
 
 
 def written(folder: Path, *rows: Row) -> Path:
-    return next(path for path in write_scorecards(scorecards(rows), folder) if path.suffix == ".json")
+    return next(path for path in write_scorecards(scorecards(rows), folder, markdown) if path.suffix == ".json")
 
 
 def merge(*arguments: str | Path) -> int:

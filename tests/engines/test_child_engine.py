@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_vllmperf.engines.base import Continuations, RenderedChat, Sampling, Timeouts, TokenScores, run_result
+from pytest_vllmperf.engines.base import run_result
 from pytest_vllmperf.engines.child_engine import ChildEngine, start_child
 from pytest_vllmperf.engines.forkserver import ForkServer
 from pytest_vllmperf.engines.programs import PROGRAMS
@@ -21,8 +21,9 @@ from pytest_vllmperf.errors import (
     EngineUnsupportedError,
     WorkloadError,
 )
-from pytest_vllmperf.metrics.records import RequestRecord, WeightLayers
-from pytest_vllmperf.spec import EngineSpec
+from pytest_vllmperf.records.engine import Continuations, RenderedChat, Sampling, Timeouts, TokenScores, WeightLayers
+from pytest_vllmperf.records.run import RequestRecord
+from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.workload import Request
 from tests.engines.conftest import LONG, wait_until_gone
 

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_vllmperf.engines.base import run_result
 from pytest_vllmperf.engines.child_engine import engine_facts
-from pytest_vllmperf.metrics.records import EngineFacts, MemoryFacts, WeightLayers
+from pytest_vllmperf.records.engine import EngineFacts, MemoryFacts, WeightLayers
 
 LLAMA = {"num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "hidden_size": 4096}
 LAYERS = {"method": "Plain", "quantized": False, "layers": 2, "weights": 8, "held_bytes": 16}

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pytest_vllmperf.engines.base import Timeouts
 from pytest_vllmperf.engines.child_engine import ChildEngine
 from pytest_vllmperf.engines.launcher import Launcher
 from pytest_vllmperf.engines.simulated import SimulatedEngine
 from pytest_vllmperf.errors import EngineStartError, ModelError, SpecError
-from pytest_vllmperf.spec import EngineSpec
+from pytest_vllmperf.records.engine import Timeouts
+from pytest_vllmperf.records.spec import EngineSpec
 
 CHILD = """
 import os

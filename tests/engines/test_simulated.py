@@ -7,10 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_vllmperf.engines.base import Sampling
 from pytest_vllmperf.engines.simulated import SimulatedEngine
 from pytest_vllmperf.errors import EngineDiedError, EngineStartError, WorkloadError
-from pytest_vllmperf.spec import EngineSpec
+from pytest_vllmperf.records.engine import Sampling
+from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.workload import Workload
 
 relaxed = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])

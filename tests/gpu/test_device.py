@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pytest_vllmperf import gpu
 from pytest_vllmperf.errors import NoGpuError
 from pytest_vllmperf.gpu import GpuDevice, visible
-from pytest_vllmperf.metrics.gpu_trace import GpuReading
+from pytest_vllmperf.records.devices import GpuReading
 from tests.gpu.fake_nvml import MIB, FakeGpu, FakeNvml, FakePart
 
 relaxed = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])

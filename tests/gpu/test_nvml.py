@@ -10,7 +10,7 @@ import pytest
 
 from pytest_vllmperf.errors import GpuLostError, NoDriverError, NoGpuError
 from pytest_vllmperf.gpu.nvml import DeviceReader, Nvml
-from pytest_vllmperf.metrics.gpu_trace import GpuReading
+from pytest_vllmperf.records.devices import GpuReading
 from tests.gpu.fake_nvml import MIB, RESERVED, FakeGpu, FakeNvml, FakePart
 
 UUID = "GPU-00000001-aaaa"

@@ -12,7 +12,7 @@ import pytest
 from pytest_vllmperf.errors import GpuLostError, NoDriverError, NoGpuError
 from pytest_vllmperf.gpu import Sampler
 from pytest_vllmperf.gpu.sampler import RATE_HZ, Open, Reader
-from pytest_vllmperf.metrics.gpu_trace import GpuReading
+from pytest_vllmperf.records.devices import GpuReading
 from tests.gpu.fake_nvml import FakeGpu, FakeNvml
 
 QUICK = 2000.0

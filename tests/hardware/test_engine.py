@@ -9,11 +9,11 @@ import pytest
 
 from pytest_vllmperf import Workload
 from pytest_vllmperf.gpu import GpuDevice, GpuRequirement
-from pytest_vllmperf.measure import MeasureSettings
+from pytest_vllmperf.lab.perf import PerfSession
+from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.metrics.measurement import Measurement
-from pytest_vllmperf.session.perf import PerfSession
-from pytest_vllmperf.session.target import Target
-from pytest_vllmperf.spec import EngineSpec
+from pytest_vllmperf.records.run import MeasureSettings
+from pytest_vllmperf.records.spec import EngineSpec
 
 GIB = 2**30
 WORK = Workload.synthetic(requests=32, input_tokens=128, output_tokens=256)

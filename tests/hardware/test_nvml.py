@@ -11,7 +11,7 @@ import pytest
 
 from pytest_vllmperf import gpu
 from pytest_vllmperf.gpu import GpuDevice, Sampler
-from pytest_vllmperf.metrics.gpu_trace import energy, use
+from pytest_vllmperf.metrics.gpu_use import energy, use
 
 MIB, GIB = 2**20, 2**30
 CHILD = """

@@ -6,9 +6,9 @@ import pytest
 
 from pytest_vllmperf import Workload, gpu
 from pytest_vllmperf.gpu import GpuRequirement
-from pytest_vllmperf.measure import MeasureSettings
-from pytest_vllmperf.session.perf import PerfSession
-from pytest_vllmperf.spec import EngineSpec
+from pytest_vllmperf.lab.perf import PerfSession
+from pytest_vllmperf.records.run import MeasureSettings
+from pytest_vllmperf.records.spec import EngineSpec
 
 pytestmark = pytest.mark.skipif(len(gpu.devices()) < 2, reason="needs 2 x GPU")
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from pytest_vllmperf.metrics.device import Roofline, cost_per_million_tokens, device_metrics
-from pytest_vllmperf.metrics.gpu_trace import GpuUse
-from pytest_vllmperf.metrics.records import EngineFacts, RequestRecord, RunResult, WeightFacts, WeightLayers
 from pytest_vllmperf.metrics.table import METRICS
+from pytest_vllmperf.records.devices import GpuUse
+from pytest_vllmperf.records.engine import EngineFacts, WeightFacts, WeightLayers
+from pytest_vllmperf.records.run import RequestRecord, RunResult
 
 H200 = 4.9e12  # bytes/s
 # Llama 3 8B in AWQ: 5.85e9 bytes of weights, of which 1.05e9 are the input embedding; 131072 bytes of KV a token.

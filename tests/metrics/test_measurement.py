@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from pytest_vllmperf.errors import NotMeasuredError
-from pytest_vllmperf.metrics.gpu_trace import GpuTrace
-from pytest_vllmperf.metrics.ledger import VramLedger
 from pytest_vllmperf.metrics.measurement import Measurement
-from pytest_vllmperf.metrics.records import EngineSamples, Environment
+from pytest_vllmperf.records.devices import GpuTrace
+from pytest_vllmperf.records.ledger import VramLedger
+from pytest_vllmperf.records.samples import EngineSamples, Environment
 
 ENVIRONMENT = Environment(hard={"gpu": "H200"}, soft={})
 LATER = Environment(hard={"gpu": "H200"}, soft={"driver": "2"})

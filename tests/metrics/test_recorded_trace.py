@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from pytest_vllmperf.metrics.gpu_trace import GpuReading, GpuTrace, energy, newcomers, use
+from pytest_vllmperf.metrics.gpu_use import energy, newcomers, use
+from pytest_vllmperf.records.devices import GpuReading, GpuTrace
 
 RECORDED: dict[str, Any] = json.loads((Path(__file__).parent / "traces" / "h200-awq.json").read_text())
 TOKENS = RECORDED["output_tokens"]

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_vllmperf.metrics.gpu_trace import GpuUse
-from pytest_vllmperf.metrics.records import EngineFacts, MemoryFacts, RequestRecord, RunResult, WeightFacts
 from pytest_vllmperf.metrics.reduce import DeviceObservation, engine_samples, iteration_metrics
 from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS
+from pytest_vllmperf.records.devices import GpuUse
+from pytest_vllmperf.records.engine import EngineFacts, MemoryFacts, WeightFacts
+from pytest_vllmperf.records.run import RequestRecord, RunResult
 
 relaxed = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_vllmperf.errors import SampleError
-from pytest_vllmperf.metrics.records import EngineSamples
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.metrics.validation import check_engine
+from pytest_vllmperf.records.samples import EngineSamples
 
 positive = st.floats(1e-9, 1e9)
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-import pytest_vllmperf.armed  # noqa: F401 - numpy cannot be imported a second time by every run inside this process
+import pytest_vllmperf.harness.armed  # noqa: F401 - numpy cannot be imported a second time by every run inside this process
 from pytest_vllmperf.engines.simulated import SimulatedEngine
 from pytest_vllmperf.gpu import GpuDevice
-from pytest_vllmperf.spec import EngineSpec
+from pytest_vllmperf.records.spec import EngineSpec
 
 HEADER = """\
 import pytest

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_vllmperf.engines.simulated import SimulatedEngine
-from pytest_vllmperf.spec import EngineSpec
+from pytest_vllmperf.records.spec import EngineSpec
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_vllmperf.machine.device", lambda: "2 x NVIDIA H200")
-    monkeypatch.setattr("pytest_vllmperf.machine.driver", lambda: "570.86.15")
-    monkeypatch.setattr("pytest_vllmperf.machine.vllm_version", lambda: "0.32.0")
+    monkeypatch.setattr("pytest_vllmperf.harness.machine.device", lambda: "2 x NVIDIA H200")
+    monkeypatch.setattr("pytest_vllmperf.harness.machine.driver", lambda: "570.86.15")
+    monkeypatch.setattr("pytest_vllmperf.harness.machine.vllm_version", lambda: "0.32.0")
 
 
 def _header(project: Project, *args: str) -> str:
@@ -36,8 +36,8 @@ def test_once_under_xdist(project: Project) -> None:
 
 
 def test_without_driver_and_vllm(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_vllmperf.machine.driver", lambda: None)
-    monkeypatch.setattr("pytest_vllmperf.machine.vllm_version", lambda: None)
+    monkeypatch.setattr("pytest_vllmperf.harness.machine.driver", lambda: None)
+    monkeypatch.setattr("pytest_vllmperf.harness.machine.vllm_version", lambda: None)
     assert _header(project, "--vllmperf") == "vllmperf: armed, 2 x NVIDIA H200, vLLM not installed"
 
 

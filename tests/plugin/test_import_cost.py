@@ -34,7 +34,7 @@ def test_an_unarmed_run_imports_next_to_nothing(project: Project) -> None:
     imported = _imported(project)
     assert "pytest_vllmperf.workload" in imported  # a test module's own import
     assert imported & HEAVY == set()
-    assert "pytest_vllmperf.armed" not in imported
+    assert "pytest_vllmperf.harness.armed" not in imported
 
 
 def test_an_armed_run_never_imports_vllm(project: Project) -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_vllmperf import validity
-from pytest_vllmperf.validity import Problem
+from pytest_vllmperf.validity import rules as validity
+from pytest_vllmperf.validity.rules import Problem
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 TAKEN = """
 from pytest_vllmperf.errors import EngineError
-from pytest_vllmperf.session.leases import Leases
+from pytest_vllmperf.lab.leases import Leases
 
 def choose(self, fitting, count, progress, make_room):
     progress(f"waiting for {fitting[0]}, which another run is measuring on", 12.0)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_vllmperf.validity import Problem
+from pytest_vllmperf.validity.rules import Problem
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
@@ -77,7 +77,7 @@ def test_measuring_again_counts_as_the_tests_time(slower: Project, monkeypatch: 
         (line,) = [line for line in result.outlines if re.match(r"[\d.]+s call .*test_a$", line.strip())]
         return float(line.split("s ")[0])
 
-    measure = "pytest_vllmperf.session.open_checks.OpenCheck.add"
+    measure = "pytest_vllmperf.checking.open_checks.OpenCheck.add"
 
     def slow_add(check: object, measurement: object) -> None:
         check.spent += 100.0  # type: ignore[attr-defined]
@@ -210,7 +210,7 @@ def test_a_void_measurement_on_the_way_is_invalid(project: Project, monkeypatch:
     project.record()
     project.perf_tests(step_seconds=0.03)
     told = iter([(), (Problem("failed", "a request failed"),)])
-    monkeypatch.setattr("pytest_vllmperf.validity.problems", lambda *_: next(told))
+    monkeypatch.setattr("pytest_vllmperf.validity.rules.problems", lambda *_: next(told))
     result = project.run("--vllmperf")
     result.assert_outcomes(failed=1)
     assert "INVALID  test_chat: a request failed [failed]" in result.outlines
@@ -239,7 +239,7 @@ def test_a_run_that_is_stopped_reports_what_has_run(slower: Project) -> None:
 def test_ctrl_c_while_measuring_again_writes_nothing_and_loses_no_report(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pytest_vllmperf.session.open_checks import OpenCheck
+    from pytest_vllmperf.checking.open_checks import OpenCheck
 
     def interrupt(check: OpenCheck, measurement: object) -> None:
         raise KeyboardInterrupt

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_vllmperf.engines.base import Timeouts
 from pytest_vllmperf.engines.launcher import Launcher
+from pytest_vllmperf.records.engine import Timeouts
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
@@ -22,7 +22,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> list[Timeouts]:
         seen.append(timeouts)
         return Launcher(timeouts)
 
-    monkeypatch.setattr("pytest_vllmperf.session.perf.Launcher", launcher)
+    monkeypatch.setattr("pytest_vllmperf.lab.perf.Launcher", launcher)
     return seen
 
 

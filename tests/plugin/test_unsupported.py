@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_vllmperf.engines.base import Sampling
 from pytest_vllmperf.engines.simulated import SimulatedEngine
 from pytest_vllmperf.errors import EngineUnsupportedError
-from pytest_vllmperf.metrics.records import RunResult
-from pytest_vllmperf.spec import EngineSpec
+from pytest_vllmperf.records.engine import Sampling
+from pytest_vllmperf.records.run import RunResult
+from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.workload import Request
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from pytest_vllmperf.engines.base import Engine, Timeouts
+from pytest_vllmperf.engines.base import Engine
 from pytest_vllmperf.engines.launcher import Launcher
-from pytest_vllmperf.spec import EngineSpec
+from pytest_vllmperf.records.engine import Timeouts
+from pytest_vllmperf.records.spec import EngineSpec
 from tests.measuring import perf
 
 __all__ = ["perf"]

@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from pytest_vllmperf import models
+from pytest_vllmperf.comparing.quality import compare_quality
 from pytest_vllmperf.engines.base import Engine
 from pytest_vllmperf.engines.launcher import Launcher
 from pytest_vllmperf.errors import EngineUnsupportedError
-from pytest_vllmperf.quality import Quality, compare_quality
-from pytest_vllmperf.quantization import mismatch
-from pytest_vllmperf.spec import EngineSpec
+from pytest_vllmperf.records.quality import Quality
+from pytest_vllmperf.records.spec import EngineSpec
+from pytest_vllmperf.validity.quantization import mismatch
 from pytest_vllmperf.workload import Request
 
 from .conftest import MODEL, quiet

@@ -12,8 +12,8 @@ import pytest
 from pytest_vllmperf import models
 from pytest_vllmperf.engines.base import Engine
 from pytest_vllmperf.errors import EngineStartError
-from pytest_vllmperf.metrics.records import WeightFacts
-from pytest_vllmperf.quantization import mismatch
+from pytest_vllmperf.records.engine import WeightFacts
+from pytest_vllmperf.validity.quantization import mismatch
 
 
 def weights(start: Callable[..., Engine], model: str, **engine_args: object) -> WeightFacts:

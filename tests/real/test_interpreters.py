@@ -10,7 +10,7 @@ import pytest
 
 from pytest_vllmperf.engines.launcher import Launcher
 from pytest_vllmperf.errors import EngineStartError
-from pytest_vllmperf.spec import EngineSpec
+from pytest_vllmperf.records.spec import EngineSpec
 
 from .conftest import MODEL, quiet
 

@@ -10,14 +10,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pytest_vllmperf.engines.base import Engine, Sampling
+from pytest_vllmperf.engines.base import Engine
 from pytest_vllmperf.engines.launcher import Launcher
 from pytest_vllmperf.errors import EngineDiedError, EngineStartError, EngineTimeoutError, SpecError, WorkloadError
-from pytest_vllmperf.measure import EngineRun, MeasureSettings, measure, measure_in_turns
-from pytest_vllmperf.metrics.records import EngineSamples
+from pytest_vllmperf.lab.driving import measure, measure_in_turns
 from pytest_vllmperf.metrics.reduce import engine_samples
-from pytest_vllmperf.spec import EngineSpec
-from pytest_vllmperf.validity import Expected, problems
+from pytest_vllmperf.records.engine import Sampling
+from pytest_vllmperf.records.run import EngineRun, MeasureSettings
+from pytest_vllmperf.records.samples import EngineSamples
+from pytest_vllmperf.records.spec import EngineSpec
+from pytest_vllmperf.validity.rules import Expected, problems
 from pytest_vllmperf.workload import Workload
 
 from .conftest import MODEL, TINY, quiet

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pytest_vllmperf.engines.base import Engine
-from pytest_vllmperf.measure import MeasureSettings, measure
+from pytest_vllmperf.lab.driving import measure
+from pytest_vllmperf.records.run import MeasureSettings
 from pytest_vllmperf.workload import Workload
 
 WORK = Workload.synthetic(requests=4, input_tokens=16, output_tokens=8)

@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from pytest_vllmperf.engines.base import Engine, Sampling
+from pytest_vllmperf.engines.base import Engine
 from pytest_vllmperf.engines.launcher import Launcher
 from pytest_vllmperf.errors import EngineStartError, WorkloadError
 from pytest_vllmperf.metrics.reduce import iteration_metrics
-from pytest_vllmperf.quantization import effective_bits, mismatch
-from pytest_vllmperf.spec import EngineSpec
+from pytest_vllmperf.records.engine import Sampling
+from pytest_vllmperf.records.spec import EngineSpec
+from pytest_vllmperf.validity.quantization import effective_bits, mismatch
 from pytest_vllmperf.workload import Request, Workload
 
 from .conftest import MODEL, quiet

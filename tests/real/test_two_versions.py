@@ -6,13 +6,13 @@ import os
 
 import pytest
 
-from pytest_vllmperf.comparison import EngineComparison
-from pytest_vllmperf.measure import MeasureSettings
-from pytest_vllmperf.session.pair import Pair
-from pytest_vllmperf.session.perf import PerfSession
-from pytest_vllmperf.session.sharing import Way, share
-from pytest_vllmperf.session.target import Target
-from pytest_vllmperf.spec import EngineSpec
+from pytest_vllmperf.comparing.comparison import EngineComparison
+from pytest_vllmperf.comparing.pair import Pair
+from pytest_vllmperf.comparing.sharing import Way, share
+from pytest_vllmperf.lab.perf import PerfSession
+from pytest_vllmperf.lab.target import Target
+from pytest_vllmperf.records.run import MeasureSettings
+from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.workload import Workload
 
 from .conftest import MODEL, TINY

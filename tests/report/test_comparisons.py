@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from pytest_vllmperf.checks import ComparisonRecord, Ratio, TestResults
-from pytest_vllmperf.quality import Quality
+from pytest_vllmperf.comparing.sharing import SHARE, Sharing, Way
+from pytest_vllmperf.harness.results import Results
+from pytest_vllmperf.lab.target import Target
+from pytest_vllmperf.records.quality import Quality
+from pytest_vllmperf.records.ratio import Ratio
+from pytest_vllmperf.records.results import ComparisonRecord, TestResults
+from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.report import terminal
-from pytest_vllmperf.session.results import Results
-from pytest_vllmperf.session.sharing import SHARE, Sharing, Way
-from pytest_vllmperf.session.target import Target
-from pytest_vllmperf.spec import EngineSpec
 
 THROUGHPUT = Ratio(metric="output_throughput", ratio=2.0, low=1.8123, high=2.2071, rounds=1)
 LATENCY = Ratio(metric="ttft.p50", ratio=0.51234, low=0.4, high=0.6543, rounds=3)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_vllmperf.metrics.ledger import DeviceMemory, VramLedger
+from pytest_vllmperf.records.ledger import DeviceMemory, VramLedger
 from pytest_vllmperf.report.ledger import ledger_lines
 
 GIB, MIB = 2**30, 2**20

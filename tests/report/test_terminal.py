@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from pytest_vllmperf.baseline import BaselineStore, Changes, Entry
-from pytest_vllmperf.checks import CheckRecord
-from pytest_vllmperf.metrics.ledger import VramLedger
-from pytest_vllmperf.metrics.records import EngineSamples, Environment, Session
+from pytest_vllmperf.harness.results import ModuleTests, Results
+from pytest_vllmperf.records.ledger import VramLedger
+from pytest_vllmperf.records.results import CheckRecord
+from pytest_vllmperf.records.samples import EngineSamples, Entry, Environment, Session
+from pytest_vllmperf.records.verdict import MetricVerdict, Status, Verdict
 from pytest_vllmperf.report import terminal
 from pytest_vllmperf.report.ledger import ledger_lines
-from pytest_vllmperf.session.results import ModuleTests, Results
-from pytest_vllmperf.verdict import MetricVerdict, Status, Verdict
+from pytest_vllmperf.storage.baselines import BaselineStore, Changes
 
 ENVIRONMENT = Environment(hard={}, soft={})
 SESSION = Session(
@@ -24,7 +24,7 @@ SESSION = Session(
 )
 SLOWER = MetricVerdict("output_throughput", Status.REGRESSED, 4812.0, 4391.0, 0.05, -0.0875)
 SAME = MetricVerdict("ttft.p50", Status.OK, 0.05, 0.05, 0.1)
-FASTER = MetricVerdict("tpot.p50", Status.IMPROVED, 0.02, 0.01, 0.05, -0.5)
+FASTER = MetricVerdict("tpot.p50", Status.IMPROVED, 0.02, 0.01, 0.05, -0.5, clearly_better=True)
 COMMAND = "pytest --vllmperf-update-new tests/test_chat.py::test_chat"
 
 

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from pytest_vllmperf.records.verdict import MetricVerdict, Noise, Outlook, Status
 from pytest_vllmperf.report import verdicts
 from pytest_vllmperf.stats import Direction
-from pytest_vllmperf.verdict import Claim, ClaimOutcome, Comparison, MetricVerdict, Noise, Outlook, Status
+from pytest_vllmperf.verdict import Claim, ClaimOutcome, Comparison
 
 NOISE = Noise(
     session_sd=0.01, engine_sd=0.014, detectable=0.11, testable=True, multimodal=False, sessions=5, engines=15

@@ -23,7 +23,7 @@ def test_chi_square_is_that_of_tables() -> None:
 def test_scipy_waits_for_the_first_quantile() -> None:
     program = """
 import sys
-import pytest_vllmperf.armed
+import pytest_vllmperf.harness.armed
 assert not any(name.partition(".")[0] == "scipy" for name in sys.modules), "armed"
 from pytest_vllmperf.stats.quantiles import t_quantile
 t_quantile(4.0, 0.995)

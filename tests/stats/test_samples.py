@@ -10,14 +10,7 @@ import pytest
 from hypothesis import strategies as st
 
 from pytest_vllmperf.errors import SampleError, VllmPerfError
-from pytest_vllmperf.stats import (
-    Direction,
-    EngineTable,
-    FloatArray,
-    flatten,
-    hodges_lehmann,
-    tabulate,
-)
+from pytest_vllmperf.stats import Direction, EngineTable, FloatArray, flatten, hodges_lehmann, tabulate
 
 finite = st.floats(-100, 100)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_vllmperf.fixture import VllmPerf
+from pytest_vllmperf.harness.fixture import VllmPerf
 
 from .conftest import Study
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_vllmperf.fixture import VllmPerf
+from pytest_vllmperf.harness.fixture import VllmPerf
 
 from .conftest import Study
 

@@ -6,9 +6,9 @@ from collections import Counter
 
 import pytest
 
-from pytest_vllmperf.baseline import load
 from pytest_vllmperf.metrics.table import METRICS
-from pytest_vllmperf.verdict import Status
+from pytest_vllmperf.records.verdict import Status
+from pytest_vllmperf.storage.baselines import load
 from tests.verdict.conftest import ROOT, bench
 
 TRIALS = 300

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pytest_vllmperf.metrics.records import EngineSamples, Environment, Session
 from pytest_vllmperf.metrics.table import METRICS
-from pytest_vllmperf.verdict import Evidence, MetricVerdict, Status, Verdict, VerdictSettings, judge, judge_all
+from pytest_vllmperf.records.samples import EngineSamples, Environment, Session
+from pytest_vllmperf.records.verdict import MetricVerdict, Status, Verdict
+from pytest_vllmperf.verdict import Evidence, VerdictSettings, judge, judge_all
+from pytest_vllmperf.verdict.check import clearly_better
 
 THROUGHPUT, TPOT = "output_throughput", "tpot.p50"
 GATE = (THROUGHPUT, TPOT)
@@ -326,4 +328,4 @@ def test_only_what_lies_within_the_margins_agrees(status: Status, change: float,
     ],
 )
 def test_what_is_clearly_better(metric: str, low: float, high: float, better: bool) -> None:
-    assert MetricVerdict(metric, Status.OK, 1.0, 1.0, 0.05, low=low, high=high).clearly_better is better
+    assert clearly_better(MetricVerdict(metric, Status.OK, 1.0, 1.0, 0.05, low=low, high=high)) is better

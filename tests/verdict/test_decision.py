@@ -12,21 +12,13 @@ import numpy as np
 import pytest
 
 from pytest_vllmperf.errors import SampleError
-from pytest_vllmperf.stats import (
-    Direction,
-    NoiseModel,
-    detectable_change,
-    fit,
-    flatten,
-    predict,
-    tabulate,
-)
+from pytest_vllmperf.records.verdict import Status
+from pytest_vllmperf.stats import Direction, NoiseModel, detectable_change, fit, flatten, predict, tabulate
 from pytest_vllmperf.verdict import (
     CODES,
     STATUSES,
     Case,
     RuleSettings,
-    Status,
     assess,
     judge_case,
     judge_cases,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_vllmperf.records.verdict import Status
 from pytest_vllmperf.stats import Direction
-from pytest_vllmperf.verdict import Status, judge_exact
+from pytest_vllmperf.verdict import judge_exact
 
 HIGHER, LOWER = Direction.HIGHER, Direction.LOWER
 

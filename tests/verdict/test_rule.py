@@ -13,12 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pytest_vllmperf.records.verdict import Status
 from pytest_vllmperf.stats import Direction, EngineTable, NoiseModel, fit
 from pytest_vllmperf.verdict import (
     STATUSES,
     Case,
     RuleSettings,
-    Status,
     family_a_fail,
     judge_case,
     judge_cases,

@@ -1,0 +1,1 @@
+"""Two engines against each other: how they share a device, turns, claims, quality, and scorecards."""

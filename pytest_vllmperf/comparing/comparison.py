@@ -1,0 +1,218 @@
+"""What `compare` returns: two engines measured in rounds, and assertions about them that ask for more when needed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from pytest_vllmperf.checking.failing import fail
+from pytest_vllmperf.comparing import quality
+from pytest_vllmperf.comparing.answers import Rounds, checked_chats, compare_answers
+from pytest_vllmperf.comparing.ratios import ratio
+from pytest_vllmperf.errors import NotMeasuredError, SpecError
+from pytest_vllmperf.metrics.measurement import Measurement
+from pytest_vllmperf.metrics.table import METRICS
+from pytest_vllmperf.records.quality import Quality
+from pytest_vllmperf.records.ratio import Ratio
+from pytest_vllmperf.records.results import ComparisonRecord
+from pytest_vllmperf.report import verdicts
+from pytest_vllmperf.verdict import Claim, ClaimOutcome, Comparison, compare
+from pytest_vllmperf.workload import Message
+
+
+class EngineComparison:
+    """Two engines, measured in turns; each round on a fresh engine of both.
+
+    Args:
+        rounds: measures one.
+        max_rounds: how many an assertion may have.
+        max_time: seconds that an assertion may spend on further rounds.
+        clock: in seconds.
+    """
+
+    def __init__(
+        self, rounds: Rounds, max_rounds: int, max_time: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._rounds = rounds
+        self._max_rounds = max_rounds
+        self._max_time = max_time
+        self._clock = clock
+        self._ratios: dict[str, Ratio] = {}
+        self._quality: Quality | None = None
+        self._excluded: tuple[str, ...] = ()
+        self._a, self._b = self._sound_round()
+
+    @property
+    def a(self) -> Measurement:
+        """The first engine's measurement, all rounds together."""
+        return self._a
+
+    @property
+    def b(self) -> Measurement:
+        """The reference's measurement, all rounds together."""
+        return self._b
+
+    @property
+    def way(self) -> str:
+        """How the two shared the device: both resident, asleep in turns or started in turns; and the memory split."""
+        return self._rounds.sharing.described
+
+    def record(self) -> ComparisonRecord:
+        """What came of it, for the report."""
+        if not self._ratios:
+            with suppress(NotMeasuredError):
+                self.speedup()
+        return ComparisonRecord(
+            a=self._a.spec_label,
+            b=self._b.spec_label,
+            way=self.way,
+            ratios=tuple(self._ratios.values()),
+            quality=self._quality,
+            excluded=self._excluded,
+        )
+
+    def speedup(self, metric: str = "output_throughput") -> Comparison:
+        """How many times better `a` is, with its 99 % interval; above 1 always means that `a` wins.
+
+        Args:
+            metric: which metric; where lower is better, the ratio is turned round.
+
+        Raises:
+            NotMeasuredError: when either engine did not observe the metric, or a sample is zero.
+        """
+        if metric not in METRICS:
+            raise NotMeasuredError(f"no metric is called {metric!r}")
+        sides = [side.samples(metric) for side in (self._a, self._b)]
+        if len(sides[0]) != len(sides[1]) or not sides[0]:
+            raise NotMeasuredError(f"{METRICS[metric].label} was not measured on both engines")
+        if any(value <= 0 for side in sides for engine in side for value in engine):
+            raise NotMeasuredError(f"{METRICS[metric].label} has a sample of zero, which makes no ratio")
+        found = compare(metric, METRICS[metric].better, *sides)
+        self._ratios[metric] = ratio(found)
+        return found
+
+    def assert_speedup(self, ratio: float, metric: str = "output_throughput") -> Comparison:
+        """Fail the test unless `a` is shown to be at least `ratio` times better.
+
+        It fails as REFUTED where the interval lies below, and as INCONCLUSIVE, with the rounds that would decide it,
+        where the interval still holds `ratio` after all rounds.
+
+        Args:
+            ratio: what the lower bound of the 99 % interval has to reach.
+            metric: which metric; where lower is better, the ratio is turned round.
+
+        Raises:
+            NotMeasuredError: when either engine did not observe the metric.
+            SpecError: for a ratio that is not a positive number.
+        """
+        __tracebackhide__ = True
+        return self._assert("assert_speedup", metric, lambda found: found.at_least(ratio))
+
+    def assert_not_slower(self, margin: float = 0.05, metric: str = "output_throughput") -> Comparison:
+        """Fail the test unless `a` is shown to be at most `margin` worse.
+
+        Args:
+            margin: a fraction; the lower bound of the 99 % interval has to reach 1 - margin.
+            metric: which metric; where lower is better, the ratio is turned round.
+
+        Raises:
+            NotMeasuredError: when either engine did not observe the metric.
+            SpecError: for a margin that is not at least 0 and below 1.
+        """
+        __tracebackhide__ = True
+        return self._assert("assert_not_slower", metric, lambda found: found.not_slower(margin))
+
+    def measure_quality(self, prompts: Sequence[str | Sequence[Message]] | None = None, *, tokens: int = 32) -> Quality:
+        """How far `a` says the same as the reference `b`.
+
+        Args:
+            prompts: texts or chats; by default the first 16 requests of the workload.
+            tokens: how many to generate greedily for each.
+
+        Raises:
+            WorkloadError: when a prompt with its continuation does not fit an engine, or makes other tokens on it.
+        """
+        self._quality = compare_answers(self._rounds, prompts, tokens)
+        return self._quality
+
+    def assert_same_quality(
+        self,
+        prompts: Sequence[str | Sequence[Message]] | None = None,
+        *,
+        tokens: int = 32,
+        agreement: float = 0.5,
+        logprob_difference: float = 0.1,
+        top1_agreement: float = 0.9,
+    ) -> Quality:
+        """Fail the test unless `a` says the same as the reference `b`: an engine may be fast and wrong.
+
+        Args:
+            prompts: texts or chats; by default the first 16 requests of the workload.
+            tokens: how many to generate greedily for each.
+            agreement: least mean share of the reference's tokens before the first difference.
+            logprob_difference: greatest mean difference of the log-probabilities of the reference's continuation.
+            top1_agreement: least share of its places where both hold the same token most probable.
+
+        Raises:
+            SpecError: for a share that does not lie between 0 and 1.
+            WorkloadError: when a prompt with its continuation does not fit an engine.
+        """
+        __tracebackhide__ = True
+        for name, share in (("agreement", agreement), ("top1_agreement", top1_agreement)):
+            if not 0 <= share <= 1:
+                raise SpecError(f"assert_same_quality: {name}={share!r} must lie between 0 and 1")
+        found = self.measure_quality(prompts, tokens=tokens)
+        shortfalls = found.shortfalls(agreement, logprob_difference, top1_agreement)
+        if shortfalls:
+            fail(verdicts.quality_lines(self._a.spec_label, self._b.spec_label, found.prompts, shortfalls))
+        return found
+
+    def assert_same_chat_template(self, chats: Sequence[Sequence[Message]]) -> None:
+        """Fail the test unless both engines' tokenizers render these chats into the same token ids.
+
+        Raises:
+            WorkloadError: for a chat that is none, or a tokenizer without chat template.
+        """
+        __tracebackhide__ = True
+        rendered_chats = checked_chats(chats)
+        own = self._rounds.ask(0, lambda engine: engine.render(rendered_chats))
+        reference = self._rounds.ask(1, lambda engine: engine.render(rendered_chats))
+        for number, (rendered, wanted) in enumerate(zip(own, reference, strict=True)):
+            if difference := quality.first_difference(rendered, wanted):
+                fail(verdicts.template_line(self._a.spec_label, self._b.spec_label, number, difference))
+
+    def _assert(self, name: str, metric: str, claim: Callable[[Comparison], Claim]) -> Comparison:
+        __tracebackhide__ = True
+        deadline, longest = self._clock() + self._max_time, 0.0
+        while True:
+            found = self.speedup(metric)
+            try:
+                claimed = claim(found)
+            except ValueError as error:
+                raise SpecError(f"{name}: {error}") from None
+            spent = found.rounds >= self._max_rounds or self._clock() + longest >= deadline
+            if claimed.outcome is not ClaimOutcome.INCONCLUSIVE or spent:
+                break
+            started = self._clock()
+            self._add_round()
+            longest = max(longest, self._clock() - started)
+        if claimed.outcome is not ClaimOutcome.SHOWN:
+            fail(verdicts.claim_line(found, claimed, self._a.value(metric), self._b.value(metric), self.way))
+        return found
+
+    def _add_round(self) -> None:
+        a, b = self._sound_round()
+        self._a, self._b = self._a.with_engines_of(a), self._b.with_engines_of(b)
+
+    def _sound_round(self) -> tuple[Measurement, Measurement]:
+        __tracebackhide__ = True
+        sides = self._rounds.measure_round()
+        void = [side for side in sides if side.problems]
+        if void and not self._excluded and all(side.transient for side in void):
+            self._excluded = tuple(dict.fromkeys(problem for side in void for problem in side.problems))
+            sides = self._rounds.measure_round()
+        for side in sides:
+            if side.problems:
+                fail(f"INVALID  {side.spec_label}: {'; '.join(side.problems)}")
+        return sides

@@ -1,0 +1,102 @@
+"""Two engines measured in turns, in whichever way they can share their device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import TypeVar
+
+from pytest_vllmperf.comparing.sharing import Sharing, Way
+from pytest_vllmperf.engines.base import Engine
+from pytest_vllmperf.lab.driving import measure, measure_in_turns
+from pytest_vllmperf.lab.perf import PerfSession
+from pytest_vllmperf.metrics.measurement import Measurement
+from pytest_vllmperf.records.devices import GpuTrace
+from pytest_vllmperf.records.run import EngineRun, MeasureSettings
+from pytest_vllmperf.workload import Workload
+
+Answer = TypeVar("Answer")
+
+
+class Pair:
+    """Two engines and the work that they are compared on.
+
+    Args:
+        perf: starts engines.
+        sharing: how they share the device.
+        workload: what is sent to both.
+        settings: how often in a round.
+        allowed: validity rules that are turned off.
+    """
+
+    def __init__(
+        self,
+        perf: PerfSession,
+        sharing: Sharing,
+        workload: Workload,
+        settings: MeasureSettings,
+        allowed: Collection[str] = (),
+    ) -> None:
+        self.sharing = sharing
+        self.workload = workload
+        self._perf = perf
+        self._settings = settings
+        self._allowed = allowed
+        self._rounds = 0
+
+    def measure_round(self) -> tuple[Measurement, Measurement]:
+        """Start a fresh engine of both and measure them in turns.
+
+        Raises:
+            EngineError: when an engine does not start, or fails on the way.
+            WorkloadError: when the workload does not fit one of them.
+        """
+        self._perf.retire(self.sharing.targets)
+        self._rounds += 1
+        return self._one_after_the_other() if self.sharing.way is Way.RESTART else self._in_turns()
+
+    def ask(self, side: int, use: Callable[[Engine], Answer]) -> Answer:
+        """Do something with one of the two, started if need be.
+
+        Args:
+            side: 0 for the first engine, 1 for the reference.
+            use: what to do.
+        """
+        targets = self.sharing.targets
+        if self.sharing.way is Way.RESTART:
+            with self._perf.engines([targets[side]]) as (engine,):
+                return use(engine)
+        with self._perf.engines(targets, asleep=self.sharing.way is Way.SLEEP) as engines:
+            self._perf.wake(targets, side)
+            return use(engines[side])
+
+    def _in_turns(self) -> tuple[Measurement, Measurement]:
+        targets, perf = self.sharing.targets, self._perf
+        with perf.engines(targets, asleep=self.sharing.way is Way.SLEEP) as (a, b):
+            with perf.watching(targets) as sampler:
+                runs = measure_in_turns(
+                    (a, b),
+                    self.workload,
+                    self._settings,
+                    perf.iteration_progress(targets[0]),
+                    lambda side: perf.wake(targets, side),
+                )
+            measured = []
+            for side, engine in enumerate((a, b)):
+                perf.wake(targets, side)  # what an engine holds of the device is seen while it is awake
+                measured.append(self._measurement(side, runs[side], engine, sampler.traces()))
+        return measured[0], measured[1]
+
+    def _one_after_the_other(self) -> tuple[Measurement, Measurement]:
+        """Each on its own start; the order changes from round to round, so that drift falls on both alike."""
+        measured: dict[int, Measurement] = {}
+        for side in (0, 1) if self._rounds % 2 else (1, 0):
+            target = self.sharing.targets[side]
+            with self._perf.engines([target]) as (engine,):
+                with self._perf.watching([target]) as sampler:
+                    run = measure(engine, self.workload, self._settings, self._perf.iteration_progress(target))
+                measured[side] = self._measurement(side, run, engine, sampler.traces())
+        return measured[0], measured[1]
+
+    def _measurement(self, side: int, run: EngineRun, engine: Engine, traces: Sequence[GpuTrace]) -> Measurement:
+        target = self.sharing.targets[side]
+        return self._perf.measurement(target, self.workload, run, engine, traces, self._allowed)

@@ -1,0 +1,134 @@
+"""Which collected items are performance tests, in which order they run, what was left out, and whether any ran."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from pytest_vllmperf.errors import SpecError
+from pytest_vllmperf.gpu import GpuRequirement
+from pytest_vllmperf.harness import flags, markers
+from pytest_vllmperf.harness.markers import CardEntry
+from pytest_vllmperf.harness.results import ModuleTests
+from pytest_vllmperf.records.ids import module_of
+from pytest_vllmperf.records.settings import CheckSettings
+from pytest_vllmperf.records.spec import EngineSpec
+
+
+@dataclass(frozen=True)
+class Marked:
+    """What a performance test's markers say.
+
+    Attributes:
+        spec: its engine; None when the test names engines itself.
+        gpu: the GPU it asks for.
+        settings: how it measures.
+        card: the scorecard that it fills a row of.
+    """
+
+    spec: EngineSpec | None
+    gpu: GpuRequirement | None
+    settings: CheckSettings
+    card: CardEntry | None = None
+
+
+def is_performance_test(item: pytest.Item) -> bool:
+    """Whether it uses the fixture."""
+    return flags.FIXTURE in getattr(item, "fixturenames", ())
+
+
+def read_markers(item: pytest.Item) -> Marked:
+    """What the test's markers say.
+
+    Raises:
+        SpecError: naming the test and what is wrong.
+    """
+    return Marked(
+        markers.engine_spec(item), markers.gpu_requirement(item), markers.check_settings(item), markers.card_entry(item)
+    )
+
+
+def ordered(items: Sequence[pytest.Item]) -> list[pytest.Item]:
+    """Ordinary tests first, as they were; then performance tests, those of one engine together.
+
+    Engines come in the order in which they were first asked for, and so do the tests of one engine. A marker that
+    cannot be read does not matter here: its test will say so.
+    """
+    engines: dict[object, int] = {}
+    places = []
+    for item in items:
+        place = -1
+        if is_performance_test(item):
+            place = engines.setdefault(_engine(item), len(engines))
+        places.append(place)
+    return [item for _, item in sorted(zip(places, items, strict=True), key=lambda pair: pair[0])]
+
+
+def _engine(item: pytest.Item) -> object:
+    try:
+        marked = read_markers(item)
+    except SpecError:
+        return None
+    return (marked.spec, marked.gpu)
+
+
+class Collected:
+    """Keeps book of what was collected, and whether modules were collected whole."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._names: dict[str, set[str]] = {}
+        self._partial: set[str] = set()
+        self._everything_partial = _last_failed(config)
+        for argument in config.args:
+            if "::" in argument:
+                self._partial.add(argument.split("::", 1)[0].rsplit("/", 1)[-1])
+
+    def add(self, items: Sequence[pytest.Item]) -> None:
+        """Items before anything was deselected."""
+        for item in items:
+            module, _, name = item.nodeid.partition("::")
+            self._names.setdefault(module, set()).add(name)
+
+    def deselected(self, items: Sequence[pytest.Item]) -> None:
+        """Items that will not run."""
+        self._partial.update(module_of(item.nodeid) for item in items)
+
+    def modules(self) -> dict[str, ModuleTests]:
+        """What was collected, by module."""
+        return {
+            module: ModuleTests(frozenset(names), whole=not self._is_partial(module))
+            for module, names in self._names.items()
+        }
+
+    def _is_partial(self, module: str) -> bool:
+        return self._everything_partial or module in self._partial or module.rsplit("/", 1)[-1] in self._partial
+
+
+class Outcomes:
+    """Keeps count of the performance tests that came to an end, and of those that did more than being skipped."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+        self._ran: set[str] = set()
+
+    def add(self, report: pytest.TestReport) -> None:
+        """A report of a performance test's setup, call or teardown."""
+        self._seen.add(report.nodeid)
+        called = report.when == "call" and not report.skipped
+        if called or report.failed or hasattr(report, "wasxfail"):
+            self._ran.add(report.nodeid)
+
+    def nothing_measured(self) -> str | None:
+        """Why the run measured nothing, in a line: every performance test was skipped; None where that is not so."""
+        if self._ran or not self._seen:
+            return None
+        number = len(self._seen)
+        skipped = "the only performance test was" if number == 1 else f"all {number} performance tests were"
+        return f"ERROR: nothing was measured: {skipped} skipped (-rs tells why); a gate that saw nothing must not pass"
+
+
+def _last_failed(config: pytest.Config) -> bool:
+    """--lf and its kin leave out tests while a module is collected, without a word to other plugins."""
+    return any(config.getoption(name, False) for name in ("lf", "stepwise"))

@@ -1,0 +1,290 @@
+"""What a test calls: the `vllmperf` fixture's methods. Brings session, verdict and baseline together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import pytest
+
+from pytest_vllmperf import models
+from pytest_vllmperf.checking.failing import fail
+from pytest_vllmperf.checking.open_checks import OpenCheck, Take
+from pytest_vllmperf.comparing.answers import checked_chats, first_requests
+from pytest_vllmperf.comparing.comparison import EngineComparison
+from pytest_vllmperf.comparing.pair import Pair
+from pytest_vllmperf.comparing.quality import first_difference
+from pytest_vllmperf.comparing.sharing import Way, share
+from pytest_vllmperf.errors import EngineUnsupportedError, SpecError
+from pytest_vllmperf.harness.context import NamedCheck, TestContext
+from pytest_vllmperf.harness.markers import CardEntry
+from pytest_vllmperf.harness.options import call_settings
+from pytest_vllmperf.harness.outcome import conclude
+from pytest_vllmperf.lab.perf import PerfSession
+from pytest_vllmperf.lab.target import Target
+from pytest_vllmperf.metrics.measurement import Measurement
+from pytest_vllmperf.metrics.table import resolve_gate
+from pytest_vllmperf.records.run import MeasureSettings
+from pytest_vllmperf.records.samples import Session
+from pytest_vllmperf.records.scorecard import Row
+from pytest_vllmperf.records.settings import AUTO, CheckSettings, Update
+from pytest_vllmperf.records.spec import EngineSpec
+from pytest_vllmperf.records.verdict import Verdict
+from pytest_vllmperf.report import verdicts
+from pytest_vllmperf.verdict import VerdictSettings, family_a_fail
+from pytest_vllmperf.verdict.comparability import differences
+from pytest_vllmperf.workload import Message, Workload
+
+_SCORECARD_PROMPTS = 8
+_SCORECARD_TOKENS = 32
+
+
+class VllmPerf:
+    """The `vllmperf` fixture.
+
+    Args:
+        session: measures.
+        test: the running test.
+        gated_in_run: how many metrics the whole run gates, for a profile and a device.
+    """
+
+    def __init__(self, session: PerfSession, test: TestContext, gated_in_run: Callable[[str, str], int]) -> None:
+        self._session = session
+        self._test = test
+        self._gated_in_run = gated_in_run
+        self._takes: list[tuple[Measurement, Take]] = []
+
+    def engine(self, model: str | os.PathLike[str], **kwargs: Any) -> EngineSpec:
+        """An engine for `measure` or `compare`; takes what `@pytest.mark.vllm` takes and starts nothing yet.
+
+        Raises:
+            SpecError: for arguments that cannot be meant.
+        """
+        return EngineSpec.create(model, **kwargs)
+
+    def measure(
+        self,
+        workload: Workload,
+        *,
+        engine: EngineSpec | None = None,
+        iterations: int | None = None,
+        warmup: int | Literal["auto"] | None = None,
+    ) -> Measurement:
+        """Measure a workload on the marker's engine, or on `engine`.
+
+        Args:
+            workload: what to send.
+            engine: which engine instead of the marker's.
+            iterations: counted iterations; default from marker, option or ini.
+            warmup: discarded iterations before them.
+
+        Raises:
+            SpecError: when no engine is named.
+            WorkloadError: when the workload does not fit the engine.
+            EngineError: when the engine does not start, or fails on the way.
+            NoGpuError: when no GPU meets the `gpu` marker.
+        """
+        allowed = self._test.settings.allow or ()
+        take = Take(self._target(engine), workload, self._measure_settings(iterations, warmup), allowed)
+        with self._where_supported():
+            run = self._measured(take)
+            if self._test.card is not None:
+                self._test.rows.append(self._row(self._test.card, take, run))
+        self._takes.append((run, take))
+        return run
+
+    def _measured(self, take: Take) -> Measurement:
+        """A measurement; where it is void for what another engine would not meet, of one more engine, once."""
+        run = self._session.measure(take.target, take.workload, take.settings, take.allowed)
+        if not run.transient:
+            return run
+        self._session.retire([take.target])
+        again = self._session.measure(take.target, take.workload, take.settings, take.allowed)
+        return again.without(run)
+
+    def _row(self, card: CardEntry, take: Take, run: Measurement) -> Row:
+        """A measurement as a row of the scorecard, with what its engine says to the first requests."""
+        made = self._session.ask(
+            take.target,
+            lambda engine: engine.generate(
+                first_requests(engine, take.workload, _SCORECARD_PROMPTS, _SCORECARD_TOKENS)
+            ),
+        )
+        return Row(
+            card=card.name,
+            configuration=card.configuration,
+            baseline=card.baseline,
+            engine=run.spec_label,
+            profile=run.profile,
+            workload=dict(run.workload),
+            engines=run.engines,
+            outputs=made.outputs,
+            problems=run.problems,
+            takes_the_rest=run.device == "cuda" and take.target.spec.backend == "offline",
+            gpus=run.gpus,
+            gpu_hour_price=self._session.settings.gpu_hour_price,
+        )
+
+    @contextmanager
+    def _where_supported(self) -> Iterator[None]:
+        """Skip the test where the build or GPU cannot run an engine, if its marker says so."""
+        try:
+            yield
+        except EngineUnsupportedError as error:
+            if self._test.settings.unsupported != "skip":
+                raise
+            raise pytest.skip.Exception(str(error), _use_item_location=True) from None
+
+    def assert_same_chat_template(
+        self, reference: str | os.PathLike[str], chats: Sequence[Sequence[Message]], *, engine: EngineSpec | None = None
+    ) -> None:
+        """Fail the test unless the engine renders chats into the token ids that a reference model's tokenizer gives.
+
+        Args:
+            reference: path or name of the model whose tokenizer is right.
+            chats: each a list of `{"role": …, "content": …}`.
+            engine: which engine instead of the marker's.
+
+        Raises:
+            WorkloadError: for a chat that is none, or a tokenizer without chat template.
+            EngineError: when the engine does not start.
+            ModelError: for a built-in reference that does not exist.
+        """
+        __tracebackhide__ = True
+        target, model = self._target(engine), models.resolve(os.fspath(reference))
+        rendered = checked_chats(chats)
+        with self._where_supported():
+            own, wanted = self._session.ask(target, lambda e: (e.render(rendered), e.render(rendered, model)))
+        for number, (seen, right) in enumerate(zip(own, wanted, strict=True)):
+            if difference := first_difference(seen, right):
+                fail(verdicts.template_line(target.spec.label, os.fspath(reference), number, difference))
+
+    def check(
+        self,
+        run: Measurement,
+        *,
+        name: str | None = None,
+        margin: float | Mapping[str, float] | None = None,
+        gate: str | Sequence[str] | None = None,
+    ) -> Verdict | None:
+        """Judge a measurement by this hardware's stored baseline, or record it as one.
+
+        A regression, a missing or incomparable baseline and a void measurement fail the test with a line each. Where
+        one engine does not decide it, the same is measured again on fresh engines once the test function has
+        returned, together with all other open checks on the same engine; the test fails then.
+
+        Args:
+            run: what `measure` returned.
+            name: needed in a test with several checks, so that each keeps its baseline.
+            margin: tolerated relative change, one for all or by metric.
+            gate: metrics that decide, or the sets `auto`, `exact`, `clock`, `cpu`.
+
+        Returns:
+            The verdict as it stands, UNDECIDED while more engines are wanted; None when the measurement is recorded.
+
+        Raises:
+            SpecError: for a metric, margin or name that cannot be meant.
+            BaselineError: for a baseline file that cannot be read.
+        """
+        own = call_settings(margin=margin, gate=gate).over(self._test.settings)
+        gated = resolve_gate(own.gate or (), run.device)
+        check_name = self._test.check_name(name)
+        stored = self._session.store.read(run.profile, self._test.module).tests.get(check_name)
+        check = self._open_check(run, stored.sessions if stored else [], gated, own)
+        check.look(last=check.take is None)
+        named = NamedCheck(check_name, check)
+        if check.open:
+            self._test.open.append(named)
+        elif failure := conclude(self._test, named, self._session.settings):
+            fail(failure.text)
+        return check.verdict
+
+    def _open_check(
+        self, run: Measurement, sessions: Sequence[Session], gate: tuple[str, ...], own: CheckSettings
+    ) -> OpenCheck:
+        settings = self._session.settings
+        recording = settings.update is Update.ALL or (settings.update is Update.NEW and not sessions)
+        wanted = settings.engines if recording or settings.append else 1
+        margins = VerdictSettings(
+            gate,
+            own.margin or 0.0,
+            own.margins,
+            a_fail=family_a_fail(max(len(gate), self._gated_in_run(run.profile, run.device))),
+            max_engines=max(settings.max_engines, wanted),
+        )
+        return OpenCheck(
+            take=next((take for measured, take in self._takes if measured is run), None),
+            measurement=run,
+            baseline=sessions,
+            settings=margins,
+            differences=differences(sessions[-1].environment.hard, run.environment.hard) if sessions else [],
+            judged=not recording,
+            wanted=wanted,
+        )
+
+    def compare(
+        self,
+        a: EngineSpec,
+        b: EngineSpec,
+        workload: Workload,
+        *,
+        iterations: int | None = None,
+        warmup: int | Literal["auto"] | None = None,
+        way: Literal["resident", "sleep", "restart"] | None = None,
+    ) -> EngineComparison:
+        """Measure two engines in turns (ABBA), so that drift falls on both alike.
+
+        They may be of any backend and any interpreter. Both run at once where the GPU holds them, on a fixed split of
+        its memory unless they name their own; else one sleeps while the other works, where both are vLLM; else each
+        is started for its turn.
+
+        That is one round. An assertion that it does not decide starts a fresh engine of each and measures another
+        round, up to `--vllmperf-max-engines` rounds.
+
+        Args:
+            a: the engine that is claimed to be better.
+            b: the reference.
+            workload: what to send to both.
+            iterations: counted iterations of each engine in a round; an odd number is raised by one.
+            warmup: discarded iterations before them.
+            way: how they share the GPU; chosen by what fits unless given.
+
+        Raises:
+            SpecError: when both are the same engine, or they cannot share the GPU in that way.
+            WorkloadError: when the workload does not fit one of them.
+            EngineError: when an engine does not start, or fails on the way.
+        """
+        if a == b:
+            raise SpecError("compare() needs two different engines; these are one and the same")
+        targets = (self._target(a), self._target(b))
+        wanted = None if way is None else _way(way)
+        sharing = share(targets, self._session.weight_bytes(targets), wanted)
+        allowed = self._test.settings.allow or ()
+        pair = Pair(self._session, sharing, workload, self._measure_settings(iterations, warmup), allowed)
+        limits = self._session.settings
+        with self._where_supported():
+            compared = EngineComparison(pair, limits.max_engines, limits.max_time)
+        self._test.compared.append(compared.record)
+        return compared
+
+    def _target(self, engine: EngineSpec | None) -> Target:
+        spec = engine or self._test.spec
+        if spec is None:
+            raise SpecError(
+                f"{self._test.nodeid}: no engine; mark the test with @pytest.mark.vllm(model, ...) or pass engine="
+            )
+        return self._session.target(spec, self._test.gpu)
+
+    def _measure_settings(self, iterations: int | None, warmup: int | Literal["auto"] | None) -> MeasureSettings:
+        own = call_settings(iterations=iterations, warmup=warmup).over(self._test.settings)
+        assert own.iterations is not None
+        return MeasureSettings(None if own.warmup == AUTO else own.warmup, own.iterations)
+
+
+def _way(word: str) -> Way:
+    known = {way.name.lower(): way for way in Way}
+    if word not in known:
+        raise SpecError(f"way={word!r} is none of {', '.join(known)}")
+    return known[word]

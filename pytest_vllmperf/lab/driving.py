@@ -1,0 +1,108 @@
+"""Drive workloads through engines: warm-up, then counted iterations. Never sees a baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from pytest_vllmperf.engines.base import Engine
+from pytest_vllmperf.errors import WorkloadError
+from pytest_vllmperf.records.engine import Sampling
+from pytest_vllmperf.records.run import EngineRun, MeasureSettings, RunResult
+from pytest_vllmperf.workload import Request, Workload
+
+OnIteration = Callable[[str], None]
+"""Told before each iteration which one it is, in words."""
+
+
+def measure(engine: Engine, workload: Workload, settings: MeasureSettings, on_iteration: OnIteration) -> EngineRun:
+    """Measure one workload on one engine.
+
+    Raises:
+        WorkloadError: when it does not fit the engine; nothing has been sent then.
+        EngineError: when the engine fails on the way.
+    """
+    driver = _Driver(engine, workload)
+    done: list[RunResult] = []
+    while (warm := settings.discarded(done)) is None or len(done) < warm + settings.iterations:
+        on_iteration(_progress(len(done), warm, settings.iterations))
+        done.append(driver.iterate())
+    return _run(engine, driver, done, warm)
+
+
+def _progress(done: int, warm: int | None, iterations: int) -> str:
+    if warm is None:
+        return f"warm-up {done + 1}"
+    if done < warm:
+        return f"warm-up {done + 1}/{warm}"
+    return f"iteration {done + 1 - warm}/{iterations}"
+
+
+def measure_in_turns(
+    engines: tuple[Engine, Engine],
+    workload: Workload,
+    settings: MeasureSettings,
+    on_iteration: OnIteration,
+    before_turn: Callable[[int], None] = lambda _: None,
+) -> tuple[EngineRun, EngineRun]:
+    """Measure two engines in turns, in the order A B B A A B B A …, so that drift falls on both alike.
+
+    An odd number of counted iterations is raised by one: each turn has its mirror.
+
+    Args:
+        engines: the two.
+        workload: what is sent to both.
+        settings: how often.
+        on_iteration: told before each pair of turns.
+        before_turn: told whose turn it is, 0 or 1, before each.
+
+    Raises:
+        WorkloadError: when it does not fit an engine.
+        EngineError: when an engine fails on the way.
+    """
+    drivers = [_Driver(engine, workload) for engine in engines]
+    done: tuple[list[RunResult], list[RunResult]] = ([], [])
+    wanted = settings.iterations + settings.iterations % 2
+    while (warm := _later(settings, done)) is None or len(done[0]) < warm + wanted:
+        on_iteration(_progress(len(done[0]), warm, wanted))
+        for side in (0, 1) if len(done[0]) % 2 == 0 else (1, 0):
+            before_turn(side)
+            done[side].append(drivers[side].iterate())
+    a, b = (_run(engine, driver, results, warm) for engine, driver, results in zip(engines, drivers, done, strict=True))
+    return a, b
+
+
+def _later(settings: MeasureSettings, done: tuple[list[RunResult], list[RunResult]]) -> int | None:
+    """The warm-up of two engines ends when that of the later one does."""
+    first, second = (settings.discarded(results) for results in done)
+    return None if first is None or second is None else max(first, second)
+
+
+def _run(engine: Engine, driver: _Driver, done: Sequence[RunResult], warm: int) -> EngineRun:
+    return EngineRun(engine.facts, driver.requests, tuple(done[:warm]), tuple(done[warm:]))
+
+
+class _Driver:
+    """One workload, made into requests once, for one engine."""
+
+    def __init__(self, engine: Engine, workload: Workload) -> None:
+        self._engine = engine
+        self.requests = workload.requests(engine.facts.vocab_size, engine.facts.special_token_ids)
+        _check_fit(self.requests, engine.facts.max_model_len, engine.spec.name)
+        self._sampling = Sampling(workload.concurrency, workload.ignore_eos, workload.temperature, workload.seed)
+
+    def iterate(self) -> RunResult:
+        """One iteration, with nothing left in the prefix cache from the one before."""
+        if self._engine.facts.prefix_caching:
+            self._engine.reset_prefix_cache()
+        return self._engine.run(self.requests, self._sampling)
+
+
+def _check_fit(requests: Sequence[Request], max_model_len: int, name: str) -> None:
+    """Lengths that are known here; of text and chats the engine knows them, and says so itself."""
+    for request in requests:
+        prompt = len(request.prompt_token_ids or ())
+        if prompt + request.output_tokens > max_model_len:
+            raise WorkloadError(
+                f"the workload does not fit {name}: request {request.index} takes {prompt} prompt + "
+                f"{request.output_tokens} output tokens, more than max_model_len={max_model_len}"
+            )

@@ -1,0 +1,154 @@
+"""The fingerprint of a measurement: what must match for two to be compared, and what is told when it differs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pytest_vllmperf import __version__
+from pytest_vllmperf.gpu import GpuDevice
+from pytest_vllmperf.records.engine import EngineFacts
+from pytest_vllmperf.records.samples import Environment
+from pytest_vllmperf.records.spec import EngineSpec
+from pytest_vllmperf.storage.names import slug
+from pytest_vllmperf.workload import Workload
+
+# Instruction sets that decide which kernels vLLM's CPU build runs.
+_ISA_FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8", "asimd", "sve", "bf16")
+_COMMIT = re.compile("[0-9a-f]{40}")
+_SECRET = re.compile("TOKEN|KEY|SECRET|PASSWORD|CREDENTIAL|AUTH", re.IGNORECASE)
+
+
+def fingerprint(
+    spec: EngineSpec,
+    workload: Workload,
+    facts: EngineFacts,
+    gpus: Sequence[GpuDevice],
+    model_digest: str,
+) -> Environment:
+    """Hard keys (another machine, another model, other work) and soft keys (versions, engine arguments).
+
+    Engine arguments, vLLM's version and the driver are soft on purpose: changing one of them and seeing what it
+    costs is what a baseline is for.
+
+    Args:
+        spec: the engine.
+        workload: what was sent.
+        facts: what the engine told of itself.
+        gpus: that it ran on.
+        model_digest: of `model_digest`. A hub name gets the commit of its snapshot here, as the engine has fetched it
+            by now.
+    """
+    hard = {
+        "backend": spec.backend,
+        "device": facts.device,
+        "model": _with_commit(spec) if model_digest == spec.model else model_digest,
+        "workload": workload.key,
+        **(_gpu_keys(gpus) if facts.device == "cuda" else _machine_keys(facts)),
+    }
+    soft = {
+        **{f"engine argument {name}": json.dumps(value) for name, value in spec.args.items()},
+        **{f"engine environment {name}": _shown_value(name, value) for name, value in spec.env},
+        "model name": _shown_model(spec.model),
+        "plugin": __version__,
+        "system": f"{platform.system()} {platform.release()}",
+        **{f"version of {name}": version for name, version in facts.versions.items()},
+        **{f"resolved {name}": str(value) for name, value in facts.resolved.items()},
+    }
+    soft |= _gpu_soft_keys(gpus)
+    return Environment(hard=dict(sorted(hard.items())), soft=dict(sorted(soft.items())))
+
+
+def profile(facts: EngineFacts, gpus: Sequence[GpuDevice]) -> str:
+    """The name of this hardware as a folder: the GPU's name, or the CPU's model with its core count."""
+    if facts.device == "simulated":
+        return "simulated"
+    if facts.device == "cuda":
+        name = gpus[0].name if gpus else facts.device_name or "gpu"  # vLLM may call a part of a GPU like the whole
+        return slug(f"{len(gpus)} x {name}" if len(gpus) > 1 else name)
+    return slug(f"{cpu_model()} {os.cpu_count()} cores")
+
+
+def cpu_model() -> str:
+    """The processor's model name, as the kernel gives it."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _with_commit(spec: EngineSpec) -> str:
+    """A hub name with the commit that the engine runs, where the cache of the hub tells it."""
+    args = spec.args
+    commit = str(args.get("revision") or "main")
+    if not _COMMIT.fullmatch(commit):
+        cache = args.get("download_dir") or _hub_cache({**os.environ, **dict(spec.env)})
+        repository = f"models--{spec.model.replace('/', '--')}"
+        try:
+            commit = Path(cache, repository, "refs", commit).expanduser().read_text().strip()
+        except (OSError, ValueError, RuntimeError):  # not there, a name that cannot be a file's, nobody's home
+            return spec.model
+    return f"{spec.model}@{commit}" if _COMMIT.fullmatch(commit) else spec.model
+
+
+def _hub_cache(env: Mapping[str, str]) -> str:
+    """Where huggingface_hub keeps what it fetched."""
+    home = env.get("HF_HOME") or "~/.cache/huggingface"
+    return env.get("HF_HUB_CACHE") or f"{home}/hub"
+
+
+def _gpu_keys(gpus: Sequence[GpuDevice]) -> dict[str, str]:
+    return {
+        "gpu": ", ".join(gpu.name for gpu in gpus),  # their number too, and of a MIG device its profile
+        # Rounded, as an updated driver may keep some MiB more or less for itself on the same card.
+        "gpu memory": ", ".join(f"{gpu.total_bytes / 2**30:.0f} GiB" for gpu in gpus),
+        "gpu compute capability": ", ".join("{}.{}".format(*gpu.compute_capability) for gpu in gpus),
+    }
+
+
+def _gpu_soft_keys(gpus: Sequence[GpuDevice]) -> dict[str, str]:
+    """What may change on one card: a driver is updated, a power limit set."""
+    if not gpus:
+        return {}
+    limits = [gpu.power_limit for gpu in gpus if gpu.power_limit is not None]
+    told = {
+        "driver": gpus[0].driver,
+        "driver's CUDA": gpus[0].cuda,
+        "gpu power limit": ", ".join(f"{limit:g} W" for limit in limits),
+    }
+    return {name: value for name, value in told.items() if value}
+
+
+def _machine_keys(facts: EngineFacts) -> dict[str, str]:
+    if facts.device == "simulated":
+        return {}
+    flags = set((_cpuinfo("flags") or _cpuinfo("Features") or "").split())
+    return {
+        "cpu": cpu_model(),
+        "cpu cores": str(os.cpu_count()),
+        "cpu instructions": " ".join(flag for flag in _ISA_FLAGS if flag in flags),
+    }
+
+
+def _cpuinfo(field: str) -> str | None:
+    """The first processor's line of that name."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return None
+    match = re.search(rf"^{re.escape(field)}\s*:\s*(.*)$", text, re.MULTILINE)
+    return match[1].strip() if match else None
+
+
+def _shown_value(name: str, value: str) -> str:
+    """A variable's value; of a secret only a fingerprint, as baselines are committed."""
+    if _SECRET.search(name):
+        return f"sha256 {hashlib.sha256(value.encode()).hexdigest()[:12]}"
+    return value
+
+
+def _shown_model(model: str) -> str:
+    """A path's last part: a baseline file is shared, a home folder is not."""
+    return Path(model).name if Path(model).is_absolute() else model

@@ -1,0 +1,124 @@
+"""What NVML told of a GPU over time, and what that comes to over a span: memory, energy, clocks. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import pairwise
+from statistics import fmean, median
+
+from pytest_vllmperf.records.devices import GpuReading, GpuTrace, GpuUse, Span
+from pytest_vllmperf.stats.known import Number, sum_of_all
+
+THERMAL = {0x20: "software thermal slowdown", 0x40: "hardware thermal slowdown"}
+POWER_BRAKE = {0x08: "hardware slowdown", 0x80: "power brake"}
+"""Clock event reasons of NVML's that void a measurement; a power cap is how a GPU works at full load."""
+
+
+def use(traces: Sequence[GpuTrace], span: Span) -> GpuUse | None:
+    """What devices did in a span; None where one of them was not read in it.
+
+    Args:
+        traces: one for each device.
+        span: of one iteration, say.
+    """
+    spans = [trace.within(span) for trace in traces]
+    if not spans or not all(spans):
+        return None
+    return GpuUse(
+        peak_bytes=sum_of_all([_highest([one.used_bytes for one in readings]) for readings in spans]),
+        energy=sum_of_all([energy(trace, span) for trace in traces]),
+        power=sum_of_all([_mean([one.power for one in readings]) for readings in spans]),
+        utilization=_mean([_mean([one.utilization for one in readings]) for readings in spans]),
+        sm_clock=_lowest([_median(_working_clocks(readings)) for readings in spans]),
+        temperature=_highest([one.temperature for readings in spans for one in readings]),
+        clock_events=_bits(one for readings in spans for one in readings),
+    )
+
+
+def energy(trace: GpuTrace, span: Span) -> float | None:
+    """Joules that a device took in a span; None where that cannot be told.
+
+    From its counter, read at both ends by going straight from one of its ticks to the next: a counter that goes on
+    every 100 ms would be wrong by a tenth in a second. Without a counter, power over time by the trapezoidal rule.
+    """
+    read = trace.within(span)
+    ticks = _ticks(trace.readings)
+    if read and len(ticks) > 1:
+        return _at(ticks, span[1]) - _at(ticks, span[0])
+    known = [(one.at, one.power) for one in read if one.power is not None]
+    if len(known) < 2:
+        return None
+    measured = sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairwise(known))
+    return measured * (span[1] - span[0]) / (known[-1][0] - known[0][0])  # and beyond both ends
+
+
+def newcomers(trace: GpuTrace, span: Span, belonging: Collection[int] | None = None) -> dict[int, int | None]:
+    """Processes on a device within a span that do not belong there, with the most bytes that each held.
+
+    Args:
+        trace: of the device.
+        span: begin and end.
+        belonging: processes that do; None for those that were there at the first reading.
+    """
+    readings = [one.processes for one in trace.readings if one.at <= span[1] and one.processes is not None]
+    if not readings:
+        return {}
+    found: dict[int, int | None] = {}
+    for processes in (one.processes for one in trace.within(span) if one.processes is not None):
+        for pid, held in processes.items():
+            if pid not in (readings[0] if belonging is None else belonging):
+                found[pid] = _highest([found.get(pid), held])
+    return found
+
+
+def clock_event_names(bits: int, names: Mapping[int, str]) -> list[str]:
+    """Those of `names` that are set."""
+    return [name for bit, name in names.items() if bits & bit]
+
+
+def _ticks(readings: Sequence[GpuReading]) -> list[tuple[float, float]]:
+    """When a counter went on, and to what; it went on at some time since the reading before."""
+    ticks: list[tuple[float, float]] = []
+    before: GpuReading | None = None
+    for one in readings:
+        if one.energy is None:
+            continue
+        if before is not None and before.energy is not None and one.energy != before.energy:
+            ticks.append(((before.at + one.at) / 2, one.energy))
+        before = one
+    return ticks
+
+
+def _at(ticks: Sequence[tuple[float, float]], moment: float) -> float:
+    """The counter at a moment: between two ticks in proportion, beyond them at the pace of the nearest two."""
+    later = next((i for i, (at, _) in enumerate(ticks) if at >= moment), len(ticks) - 1)
+    (x0, y0), (x1, y1) = ticks[max(later, 1) - 1], ticks[max(later, 1)]
+    return y0 + (y1 - y0) * (moment - x0) / (x1 - x0)
+
+
+def _working_clocks(readings: Sequence[GpuReading]) -> list[float]:
+    return [one.sm_clock for one in readings if one.sm_clock and one.utilization != 0]
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return median(values) if values else None
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
+def _highest(values: Sequence[Number | None]) -> Number | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _lowest(values: Sequence[float | None]) -> float | None:
+    return min((value for value in values if value is not None), default=None)
+
+
+def _bits(readings: Iterable[GpuReading]) -> int:
+    found = 0
+    for one in readings:
+        found |= one.clock_events or 0
+    return found

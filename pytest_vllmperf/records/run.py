@@ -1,0 +1,121 @@
+"""The record types that travel from the engine to the report. Times in seconds, sizes in bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pytest_vllmperf import stats
+from pytest_vllmperf.records.engine import EngineFacts
+from pytest_vllmperf.workload import Request
+
+
+@dataclass(frozen=True)
+class RequestRecord:
+    """One finished request, with the engine core's monotonic timestamps.
+
+    Attributes:
+        index: the request's place in the workload.
+        prompt_tokens: length of the prompt as the engine saw it.
+        output_tokens: tokens that came back.
+        cached_tokens: prompt tokens that the prefix cache held.
+        finish_reason: vLLM's own word (`length`, `stop`, `abort`); None for a request that did not finish.
+        queued_ts: the engine core took the request.
+        scheduled_ts: first scheduled.
+        first_token_ts: first token out.
+        last_token_ts: last token out.
+    """
+
+    index: int
+    prompt_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    finish_reason: str | None
+    queued_ts: float
+    scheduled_ts: float
+    first_token_ts: float
+    last_token_ts: float
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What an engine tells of one iteration.
+
+    Attributes:
+        requests: one record per request, in the order of the workload.
+        itl_ns: gaps between tokens in nanoseconds, all requests together.
+        engine_steps: steps of the engine core that emitted tokens.
+        preemptions: how often a request was thrown out of the KV cache; None for an engine that has none to share.
+        prefix_cache_hit_tokens: prompt tokens found in the prefix cache; None for an engine that has none.
+        cpu_seconds: user and system time of the engine's processes; None where it cannot be known.
+        resident_bytes: resident set of the engine's processes afterwards; None where it cannot be known.
+        busy_seconds: how long the engine worked on it, seen from its own process.
+        kernels_compiled: kernels and graphs that were compiled meanwhile; None where that cannot be known.
+        torch_peak_bytes: most device memory that torch had allocated at once since the engine started, without the KV
+            cache, all ranks together; None on a CPU, and where that may have been before there was a KV cache.
+    """
+
+    requests: tuple[RequestRecord, ...]
+    itl_ns: tuple[int, ...]
+    engine_steps: int
+    preemptions: int | None
+    prefix_cache_hit_tokens: int | None
+    cpu_seconds: float | None
+    resident_bytes: int | None
+    busy_seconds: float
+    kernels_compiled: int | None = None
+    torch_peak_bytes: int | None = None
+
+    @property
+    def finished(self) -> list[RequestRecord]:
+        """The requests that came to an end."""
+        return [request for request in self.requests if request.finish_reason is not None]
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """From the first request's queueing to the last token, on the engine's monotonic clock; of finished requests.
+
+        An iteration in which nothing finished spans no time.
+        """
+        done = self.finished
+        if not done:
+            return (0.0, 0.0)
+        return (min(r.queued_ts for r in done), max(r.last_token_ts for r in done))
+
+
+@dataclass(frozen=True)
+class MeasureSettings:
+    """How often.
+
+    Attributes:
+        warmup: iterations discarded first; None to discard by rule (`stats.warmup_length`): at least two, then until
+            three in a row agree, at most eight.
+        iterations: iterations counted.
+    """
+
+    warmup: int | None = None
+    iterations: int = 10
+
+    def discarded(self, done: Sequence[RunResult]) -> int | None:
+        """How many of these iterations of one engine are warm-up; None while that cannot be told."""
+        if self.warmup is not None:
+            return self.warmup
+        window = min(stats.WARMUP_WINDOW, self.iterations)
+        return stats.warmup_length([result.busy_seconds for result in done], window)
+
+
+@dataclass(frozen=True)
+class EngineRun:
+    """What one engine did for one workload.
+
+    Attributes:
+        facts: what the engine is.
+        requests: what each iteration sent.
+        warmup: the discarded iterations.
+        iterations: the counted ones.
+    """
+
+    facts: EngineFacts
+    requests: tuple[Request, ...]
+    warmup: tuple[RunResult, ...]
+    iterations: tuple[RunResult, ...]

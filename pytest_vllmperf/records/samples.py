@@ -1,0 +1,75 @@
+"""What is stored: samples of each engine start, the environment they were taken in, sessions of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class EngineSamples(BaseModel):
+    """One engine start: what was measured on it. Stored as it is.
+
+    Attributes:
+        cold_start: whether it was the first start of this engine in its run, when caches may have been empty.
+        discarded: how many iterations were warm-up.
+        iterations: how many iterations counted.
+        warmup: values of the discarded iterations, for the metrics that a gate looks at by default.
+        samples: values of the counted iterations, by metric, in the order they ran.
+        once: values that an engine has once, such as its load time.
+        ttft_by_request: seconds; for each request of the workload the median TTFT over the iterations.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cold_start: bool = False
+    discarded: int = Field(ge=0)
+    iterations: int = Field(ge=1)
+    warmup: dict[str, list[float]] = Field(default_factory=dict)
+    samples: dict[str, list[float]]
+    once: dict[str, float] = Field(default_factory=dict)
+    ttft_by_request: list[float] = Field(default_factory=list)
+
+    def values(self, metric: str) -> list[float]:
+        """The samples of a metric, one for a metric that an engine has once; empty when not measured."""
+        if metric in self.once:
+            return [self.once[metric]]
+        return list(self.samples.get(metric, ()))
+
+
+class Environment(BaseModel):
+    """Where and what was measured: keys that must match, and keys that are told when they differ."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    hard: dict[str, str]
+    soft: dict[str, str]
+
+
+class Session(BaseModel):
+    """What one run recorded of one check: its engines, the environment they ran in, and why one was left out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recorded: str
+    environment: Environment
+    engines: list[EngineSamples] = Field(min_length=1)
+    excluded: list[str] = Field(default_factory=list)
+
+
+class Entry(BaseModel):
+    """One check of one test: what was sent, to which engine, and the recorded sessions, oldest first.
+
+    Attributes:
+        engine: the engine, for a person.
+        workload: the workload as stored.
+        reason: why it was recorded anew; empty when nobody said.
+        sessions: at least one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    engine: str
+    workload: dict[str, Any]
+    reason: str = ""
+    sessions: list[Session] = Field(min_length=1)

@@ -1,0 +1,95 @@
+"""One run's settings and one test's, frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Literal
+
+
+class Update(Enum):
+    """What a run does with baselines."""
+
+    NONE = "judge"
+    NEW = "record what has none"
+    ALL = "record what ran"
+
+
+AUTO: Literal["auto"] = "auto"
+
+
+@dataclass(frozen=True)
+class CheckSettings:
+    """How one test measures and what decides it; None falls back to the run's setting.
+
+    Attributes:
+        iterations: counted iterations.
+        warmup: discarded iterations; AUTO for as many as the rule finds.
+        margin: tolerated relative change for all metrics that have none of their own.
+        margins: tolerated relative change by metric.
+        gate: words for `metrics.table.resolve_gate`.
+        unsupported: `fail` or `skip` a test whose engine the build or GPU cannot run.
+        allow: names of the validity rules that are turned off.
+    """
+
+    iterations: int | None = None
+    warmup: int | Literal["auto"] | None = None
+    margin: float | None = None
+    margins: Mapping[str, float] = field(default_factory=dict)
+    gate: tuple[str, ...] | None = None
+    unsupported: str | None = None
+    allow: tuple[str, ...] | None = None
+
+    def over(self, other: CheckSettings) -> CheckSettings:
+        """These settings, with what they leave open taken from `other`; a margin for all leaves nothing open."""
+        return CheckSettings(
+            iterations=other.iterations if self.iterations is None else self.iterations,
+            warmup=other.warmup if self.warmup is None else self.warmup,
+            margin=other.margin if self.margin is None else self.margin,
+            margins=self.margins if self.margin is not None else {**other.margins, **self.margins},
+            gate=other.gate if self.gate is None else self.gate,
+            unsupported=other.unsupported if self.unsupported is None else self.unsupported,
+            allow=other.allow if self.allow is None else self.allow,
+        )
+
+
+DEFAULTS = CheckSettings(iterations=10, warmup=AUTO, margin=0.05, gate=("auto",), unsupported="fail", allow=())
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One run's settings.
+
+    Attributes:
+        update: what happens to baselines.
+        baselines: their folder.
+        check: how tests measure and what decides unless their marker says otherwise; nothing in it is None.
+        start_timeout: seconds for an engine to come up.
+        operation_timeout: seconds for one iteration.
+        append: whether what agrees with its baseline is added to it.
+        reason: why baselines are recorded anew; empty when nobody said.
+        engines: fresh engines that a recorded session is measured on.
+        max_engines: fresh engines at most until a verdict is given up.
+        max_time: seconds at most for the fresh engines of one kind.
+        noisy_fails: whether NOISY fails a test.
+        scorecards: folder that scorecards are written to; None for none.
+        require_gpu: whether a test that finds no GPU fails, instead of being skipped.
+        gpu_hour_price: what one GPU costs an hour, in the user's currency; None where nobody said.
+    """
+
+    update: Update
+    baselines: Path
+    check: CheckSettings
+    start_timeout: float
+    operation_timeout: float
+    append: bool = False
+    reason: str = ""
+    engines: int = 3
+    max_engines: int = 6
+    max_time: float = 1800.0
+    noisy_fails: bool = False
+    scorecards: Path | None = None
+    require_gpu: bool = False
+    gpu_hour_price: float | None = None

@@ -1,0 +1,1 @@
+"""Versioned files: baselines and scorecards, each written whole or not at all."""

@@ -1,0 +1,197 @@
+"""What voids a measurement: the engine did other work than was asked for, or its device was not itself."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from pytest_vllmperf.metrics.gpu_use import POWER_BRAKE, THERMAL, clock_event_names, newcomers
+from pytest_vllmperf.records.devices import GpuTrace, GpuUse
+from pytest_vllmperf.records.run import EngineRun, RequestRecord, RunResult
+from pytest_vllmperf.validity import quantization
+
+RULES = (
+    "quantization",
+    "kv-cache",
+    "failed",
+    "length",
+    "preemptions",
+    "prefix-hits",
+    "compilation",
+    "throttling",
+    "clocks",
+    "processes",
+    "lost",
+)
+"""What can void a measurement; each can be allowed by name."""
+
+TRANSIENT = frozenset({"compilation", "throttling", "clocks", "processes"})
+"""What another engine, started a minute later, may well not meet again."""
+
+CLOCK_SPREAD = 0.10
+"""How far the SM clock may lie apart between iterations: (highest - lowest) / median of their medians."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the workload makes of every request.
+
+    Attributes:
+        exact_length: each gives as many tokens as it asked for.
+        fresh_prompts: no two prompts begin alike, so that the prefix cache holds nothing of them.
+    """
+
+    exact_length: bool = False
+    fresh_prompts: bool = False
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What was seen of the devices meanwhile.
+
+    Attributes:
+        traces: one for each device; empty where nobody looked.
+        uses: what they did in each counted iteration.
+        belonging: processes that may be on a device, by its UUID; None, or none by that name, where nobody knows.
+    """
+
+    traces: Sequence[GpuTrace] = ()
+    uses: Sequence[GpuUse | None] = ()
+    belonging: Mapping[str, Collection[int] | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One reason why a measurement is void.
+
+    Attributes:
+        rule: its name in `RULES`.
+        words: the reason, with the evidence.
+    """
+
+    rule: str
+    words: str
+
+    @property
+    def transient(self) -> bool:
+        """Whether another engine may well not meet it."""
+        return self.rule in TRANSIENT
+
+    def __str__(self) -> str:
+        """The reason, and the name to allow it by."""
+        return f"{self.words} [{self.rule}]"
+
+
+def problems(
+    run: EngineRun, expected: Expected, observed: Observed | None = None, allowed: Collection[str] = ()
+) -> tuple[Problem, ...]:
+    """Why the counted iterations cannot be judged: each reason once, with the first evidence for it.
+
+    Args:
+        run: what the engine did.
+        expected: what the workload makes of requests.
+        observed: what was seen of its devices; None where there are none.
+        allowed: names of rules that are turned off.
+
+    Returns:
+        Reasons in the order of `RULES`; empty for a sound measurement.
+    """
+    found: dict[str, Problem] = {}
+    for problem in (
+        *_of_engine(run),
+        *_of_requests(run, expected),
+        *_of_iterations(run, expected),
+        *_of_devices(run, observed or Observed()),
+    ):
+        if problem.rule not in allowed:
+            found.setdefault(problem.rule, problem)
+    return tuple(sorted(found.values(), key=lambda problem: RULES.index(problem.rule)))
+
+
+def _of_engine(run: EngineRun) -> Iterator[Problem]:
+    if run.facts.weights is not None and (reason := quantization.mismatch(run.facts.weights)):
+        yield Problem("quantization", reason)
+    held, wanted = run.facts.kv_bytes_per_token, run.facts.expected_kv_bytes_per_token
+    if held is not None and wanted is not None and round(held) != wanted:
+        yield Problem(
+            "kv-cache", f"a token takes {held:,.0f} bytes of the KV cache where the configuration means {wanted:,}"
+        )
+
+
+def _of_requests(run: EngineRun, expected: Expected) -> Iterator[Problem]:
+    wanted = {request.index: request.output_tokens for request in run.requests}
+    for number, result in enumerate(run.iterations, start=1):
+        for request in result.requests:
+            rule, words = _ending(request, wanted[request.index] if expected.exact_length else None)
+            if words:
+                yield Problem(rule, f"{words} (request {request.index} of iteration {number})")
+
+
+def _ending(request: RequestRecord, wanted: int | None) -> tuple[str, str]:
+    """The rule that a request breaks, and how; no words for a sound one."""
+    if request.finish_reason is None:
+        return "failed", "a request did not finish"
+    if request.finish_reason not in ("length", "stop"):
+        return "failed", f"a request ended with {request.finish_reason!r}"
+    if wanted is not None and request.output_tokens != wanted:
+        return "length", f"a request gave {request.output_tokens} output tokens where {wanted} were asked for"
+    return "", ""
+
+
+def _of_iterations(run: EngineRun, expected: Expected) -> Iterator[Problem]:
+    for number, result in enumerate(run.iterations, start=1):
+        yield from _of_iteration(number, result, expected)
+
+
+def _of_iteration(number: int, result: RunResult, expected: Expected) -> Iterator[Problem]:
+    where = f"in iteration {number}"
+    if result.preemptions:
+        yield Problem(
+            "preemptions",
+            f"{_many(result.preemptions, 'preemption')} {where}: the KV cache is too small for this workload",
+        )
+    if expected.fresh_prompts and result.prefix_cache_hit_tokens:
+        yield Problem(
+            "prefix-hits",
+            f"the prefix cache gave {_many(result.prefix_cache_hit_tokens, 'prompt token')} {where}, where no two "
+            "prompts begin alike",
+        )
+    if result.kernels_compiled:
+        yield Problem("compilation", f"the engine compiled {_many(result.kernels_compiled, 'kernel')} {where}")
+
+
+def _many(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _of_devices(run: EngineRun, observed: Observed) -> Iterator[Problem]:
+    for trace in observed.traces:
+        if trace.lost is not None:
+            yield Problem("lost", trace.lost)
+    for number, use in enumerate(observed.uses, start=1):
+        names = clock_event_names(use.clock_events, {**THERMAL, **POWER_BRAKE}) if use is not None else []
+        if use is not None and names:
+            warm = "" if use.temperature is None else f" at {use.temperature:.0f} °C"
+            yield Problem("throttling", f"the GPU slowed its clocks in iteration {number}: {', '.join(names)}{warm}")
+    yield from _of_clocks([use.sm_clock for use in observed.uses if use is not None and use.sm_clock is not None])
+    yield from _of_processes(run, observed)
+
+
+def _of_clocks(clocks: Sequence[float]) -> Iterator[Problem]:
+    if not clocks:
+        return
+    low, high = min(clocks), max(clocks)
+    if (high - low) / median(clocks) > CLOCK_SPREAD:
+        yield Problem("clocks", f"the SM clock went from {low / 1e6:.0f} to {high / 1e6:.0f} MHz between iterations")
+
+
+def _of_processes(run: EngineRun, observed: Observed) -> Iterator[Problem]:
+    spans = [span for result in run.iterations if (span := result.span)[1] > span[0]]
+    if not spans:
+        return
+    whole = (min(begin for begin, _ in spans), max(end for _, end in spans))
+    for trace in observed.traces:
+        for pid, held in newcomers(trace, whole, observed.belonging.get(trace.uuid)).items():
+            size = "" if held is None else f" with {held / 2**20:,.0f} MiB"
+            yield Problem("processes", f"process {pid} has appeared on the GPU{size} since this run began")

@@ -1,0 +1,252 @@
+"""Fresh engines for open checks, with a fake session and a fake clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from pytest_vllmperf.checking.open_checks import OpenCheck, Take, settle
+from pytest_vllmperf.errors import EngineDiedError
+from pytest_vllmperf.lab.perf import PerfSession, Target
+from pytest_vllmperf.metrics.measurement import Measurement
+from pytest_vllmperf.records.run import MeasureSettings
+from pytest_vllmperf.records.samples import EngineSamples, Environment, Session
+from pytest_vllmperf.records.spec import EngineSpec
+from pytest_vllmperf.records.verdict import Status
+from pytest_vllmperf.verdict import VerdictSettings
+from pytest_vllmperf.workload import Workload
+
+METRIC = "output_throughput"
+ENVIRONMENT = Environment(hard={}, soft={})
+WORK = Workload.synthetic(requests=1, input_tokens=8, output_tokens=4)
+
+
+HOT = ("the GPU ran hot [throttling]", "its clock went down [clocks]")
+
+
+def samples(level: float, seed: int = 0) -> EngineSamples:
+    noise = np.exp(np.random.default_rng(seed).normal(0, 0.01, 10))
+    return EngineSamples(discarded=2, iterations=10, samples={METRIC: (level * noise).tolist()})
+
+
+BASELINE = [
+    Session(recorded="", environment=ENVIRONMENT, engines=[samples(100.0, 3 * day + n) for n in range(3)])
+    for day in range(5)
+]
+
+
+def measurement(level: float, seed: int = 0, problems: tuple[str, ...] = ()) -> Measurement:
+    return Measurement("m", "cuda", "h200", {}, ENVIRONMENT, (samples(level, seed),), problems)
+
+
+class FakeSession:
+    """Measures what it is told to, and writes down what was asked of it; `hot` says which measurements are void."""
+
+    def __init__(self, levels: dict[str, float], seconds: float = 1.0) -> None:
+        self.levels = levels
+        self.seconds = seconds
+        self.now = 0.0
+        self.asked: list[str] = []
+        self.allowed: list[Sequence[str]] = []
+        self.fails: set[str] = set()
+        self.hot: list[bool] = []
+
+    def retire(self, targets: Sequence[Target]) -> None:
+        self.asked.append("fresh " + targets[0].spec.model)
+
+    def measure(
+        self, target: Target, workload: Workload, settings: MeasureSettings, allowed: Sequence[str]
+    ) -> Measurement:
+        self.asked.append(target.spec.model)
+        self.allowed.append(allowed)
+        self.now += self.seconds
+        if target.spec.model in self.fails:
+            raise EngineDiedError("it died")
+        made = measurement(self.levels[target.spec.model], seed=len(self.asked))
+        hot = self.hot.pop(0) if self.hot else False
+        return replace(made, problems=HOT, transient=True) if hot else made
+
+
+def check(model: str = "a", level: float = 100.0, *, judged: bool = True, **more: Any) -> OpenCheck:
+    take = Take(Target(EngineSpec.create(model, backend="simulated")), WORK, MeasureSettings())
+    made = OpenCheck(take, measurement(level), BASELINE, VerdictSettings((METRIC,)), (), judged, **more)
+    made.look()
+    return made
+
+
+def run(session: FakeSession, checks: Sequence[OpenCheck], max_time: float = 1000.0) -> None:
+    settle(cast(PerfSession, session), checks, max_time, lambda: session.now)
+
+
+def test_what_the_first_engine_decided_is_left_alone() -> None:
+    session, done = FakeSession({"a": 100.0}), check()
+    assert (done.open, done.verdict and done.verdict.status) == (False, Status.OK)
+    run(session, [done])
+    assert session.asked == []
+
+
+def test_an_open_check_gets_engines_until_it_is_decided() -> None:
+    session, slow = FakeSession({"a": 80.0}), check(level=80.0)
+    assert slow.open
+    run(session, [slow])
+    assert session.asked == ["fresh a", "a"] * 2
+    assert slow.verdict is not None
+    assert (slow.verdict.status, len(slow.measurement.engines)) == (Status.REGRESSED, 3)
+
+
+def test_checks_of_one_kind_share_each_engine() -> None:
+    session = FakeSession({"a": 80.0, "b": 80.0})
+    first, second, other, done = check("a", 80.0), check("a", 80.0), check("b", 80.0), check("a")
+    run(session, [first, second, other, done])
+    assert session.asked == ["fresh a", "a", "a"] * 2 + ["fresh b", "b"] * 2
+    assert len(done.measurement.engines) == 1
+
+
+def test_a_recording_goes_on_to_the_number_it_wants() -> None:
+    session, recorded = FakeSession({"a": 100.0}), check(judged=False, wanted=4)
+    assert recorded.open
+    run(session, [recorded])
+    assert (len(recorded.measurement.engines), recorded.verdict, recorded.open) == (4, None, False)
+
+
+def test_an_appended_session_is_judged_once_it_is_whole() -> None:
+    session, appended = FakeSession({"a": 100.0}), check(wanted=3)
+    assert (appended.open, appended.verdict) == (True, None)
+    run(session, [appended])
+    assert appended.verdict is not None
+    assert (appended.verdict.status, appended.verdict.metrics[0].engines) == (Status.OK, 3)
+
+
+def test_after_the_last_engine_it_is_noisy() -> None:
+    session, unclear = FakeSession({"a": 95.7}), check(level=95.7)
+    run(session, [unclear])
+    assert unclear.verdict is not None
+    assert (unclear.verdict.status, len(unclear.measurement.engines)) == (Status.NOISY, 6)
+
+
+@pytest.mark.parametrize(("max_time", "engines"), [(0.0, 1), (1.0, 2), (19.9, 2), (20.0, 2), (20.1, 3), (30.1, 4)])
+def test_no_engine_is_started_that_would_go_beyond_the_time(max_time: float, engines: int) -> None:
+    session, unclear = FakeSession({"a": 95.7}, seconds=10.0), check(level=95.7)
+    run(session, [unclear], max_time)
+    assert len(unclear.measurement.engines) == engines
+    assert unclear.verdict is not None
+    assert unclear.verdict.status is Status.NOISY
+    assert unclear.spent == 10.0 * (engines - 1)
+
+
+def test_each_kind_of_engine_has_the_time_for_itself() -> None:
+    session = FakeSession({"a": 95.7, "b": 95.7}, seconds=10.0)
+    checks = [check("a", 95.7), check("b", 95.7)]
+    run(session, checks, 20.1)
+    assert [len(one.measurement.engines) for one in checks] == [3, 3]
+
+
+def test_a_recording_that_ran_out_of_time_is_closed() -> None:
+    session, recorded = FakeSession({"a": 100.0}), check(judged=False, wanted=3)
+    run(session, [recorded], 0.0)
+    assert (recorded.open, recorded.closed, len(recorded.measurement.engines)) == (False, True, 1)
+
+
+def test_an_engine_that_dies_ends_its_check_and_no_other() -> None:
+    session = FakeSession({"a": 80.0, "b": 80.0})
+    session.fails = {"b"}
+    dying, going_on = check("b", 80.0), check("a", 80.0)
+    run(session, [dying, going_on])
+    assert str(dying.error) == "it died"
+    assert not dying.open
+    assert going_on.verdict is not None
+    assert (going_on.error, going_on.verdict.status) == (None, Status.REGRESSED)
+
+
+def test_one_engine_that_met_what_another_does_not_is_left_out_and_told() -> None:
+    session, slow = FakeSession({"a": 80.0}), check(level=80.0)
+    session.hot = [True]
+    run(session, [slow])
+    assert session.asked == ["fresh a", "a"] * 3
+    assert slow.measurement.excluded == HOT
+    assert slow.measurement.problems == ()
+    assert slow.verdict is not None
+    assert (slow.verdict.status, len(slow.measurement.engines)) == (Status.REGRESSED, 3)
+
+
+def test_a_second_one_voids_the_measurement() -> None:
+    session, slow = FakeSession({"a": 80.0}), check(level=80.0)
+    session.hot = [True, True]
+    run(session, [slow])
+    assert session.asked == ["fresh a", "a"] * 2
+    assert slow.verdict is not None
+    assert (slow.verdict.status, slow.verdict.reasons) == (Status.INVALID, HOT)
+
+
+def test_where_the_first_engine_was_replaced_already_no_other_is_left_out() -> None:
+    slow = check(level=80.0)
+    slow.measurement = replace(slow.measurement, excluded=("it was busy [processes]",))
+    session = FakeSession({"a": 80.0})
+    session.hot = [True]
+    run(session, [slow])
+    assert slow.measurement.excluded == ("it was busy [processes]",)
+    assert slow.verdict is not None
+    assert slow.verdict.status is Status.INVALID
+
+
+def test_an_engine_is_left_out_of_the_check_that_it_spoiled_alone() -> None:
+    session, first, second = FakeSession({"a": 80.0}), check(level=80.0), check(level=80.0)
+    session.hot = [True, False, False, False]
+    run(session, [first, second])
+    assert [one.measurement.excluded for one in (first, second)] == [HOT, ()]
+    assert [len(one.measurement.engines) for one in (first, second)] == [3, 3]
+    assert session.asked == ["fresh a", "a", "a", "fresh a", "a", "a", "fresh a", "a"]
+
+
+def test_what_would_be_met_again_is_not_left_out() -> None:
+    slow = check(level=80.0)
+    slow.add(measurement(80.0, problems=("cut short [length]",)))
+    assert slow.measurement.excluded == ()
+    assert slow.verdict is not None
+    assert slow.verdict.status is Status.INVALID
+
+
+def test_an_engine_left_out_takes_its_time_all_the_same() -> None:
+    session, recorded = FakeSession({"a": 100.0}, seconds=10.0), check(judged=False, wanted=3)
+    session.hot = [True]
+    run(session, [recorded], 20.1)
+    assert (len(recorded.measurement.engines), recorded.spent, recorded.closed) == (2, 20.0, True)
+
+
+def test_rules_that_are_turned_off_stay_so_on_every_engine() -> None:
+    session, slow = FakeSession({"a": 80.0}), check(level=80.0)
+    assert slow.take is not None
+    slow.take = replace(slow.take, allowed=("preemptions",))
+    run(session, [slow])
+    assert session.allowed == [("preemptions",)] * 2
+
+
+def test_a_void_measurement_is_judged_at_once() -> None:
+    take = check().take
+    void = OpenCheck(
+        take, measurement(100.0, problems=("cut short",)), BASELINE, VerdictSettings((METRIC,)), (), False, 3
+    )
+    void.look()
+    assert void.verdict is not None
+    assert (void.verdict.status, void.open) == (Status.INVALID, False)
+
+
+@pytest.mark.parametrize(("baseline", "differences"), [([], ()), (BASELINE, ("gpu: A -> B",))])
+def test_what_cannot_be_judged_needs_no_more_engines(baseline: list[Session], differences: tuple[str, ...]) -> None:
+    take = check().take
+    without = OpenCheck(take, measurement(100.0), baseline, VerdictSettings((METRIC,)), differences, True, 3)
+    without.look()
+    assert without.verdict is not None
+    assert without.verdict.status in (Status.NO_BASELINE, Status.NOT_COMPARABLE)
+    assert not without.open
+
+
+def test_a_measurement_that_cannot_be_made_again_is_judged_as_it_is() -> None:
+    alone = OpenCheck(None, measurement(80.0), BASELINE, VerdictSettings((METRIC,)), (), True)
+    alone.look(last=True)
+    assert alone.verdict is not None
+    assert (alone.verdict.status, alone.open) == (Status.NOISY, False)

@@ -1,0 +1,201 @@
+"""The controller's books: what is recorded, what is stale, what is pruned."""
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_vllmperf.errors import BaselineError
+from pytest_vllmperf.harness.results import ModuleTests, Results
+from pytest_vllmperf.records.ledger import DeviceMemory, VramLedger
+from pytest_vllmperf.records.results import CheckRecord, TestResults
+from pytest_vllmperf.records.samples import EngineSamples, Entry, Environment, Session
+from pytest_vllmperf.records.verdict import MetricVerdict, Status, Verdict
+from pytest_vllmperf.storage.baselines import BaselineStore, Changes
+
+MODULE = "tests/test_chat.py"
+SESSION = Session(
+    recorded="now",
+    environment=Environment(hard={"gpu": "H200"}, soft={}),
+    engines=[EngineSamples(discarded=0, iterations=1, samples={"ttft.p50": [0.25]})],
+)
+ENTRY = Entry(engine="llama", workload={"count": 1}, sessions=[SESSION])
+JUDGED = Verdict(Status.OK, (MetricVerdict("ttft.p50", Status.OK, None, 0.25, 0.05),), (), ("a reason",))
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BaselineStore:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return BaselineStore(tmp_path / "baselines")
+
+
+def check(name: str = "test_a", *, verdict: Verdict | None = None, **changed: Any) -> CheckRecord:
+    return CheckRecord(
+        **{
+            "module": MODULE,
+            "name": name,
+            "profile": "h200",
+            "engine": "llama",
+            "workload": {"count": 1},
+            "session": SESSION,
+            "verdict": verdict,
+            "kept": verdict is None,
+            "values": {"ttft.p50": 0.25},
+            **changed,
+        }
+    )
+
+
+def collected(*names: str, whole: bool = True) -> dict[str, ModuleTests]:
+    return {MODULE: ModuleTests(frozenset(names), whole)}
+
+
+def stored(store: BaselineStore, profile: str = "h200", module: str = MODULE) -> set[str]:
+    return set(store.read(profile, module).tests)
+
+
+LEDGER = VramLedger(1, None, 3, 4, 5, 6, 7, 8.5, DeviceMemory(9, 8, None, 1))
+
+
+@pytest.mark.parametrize("verdict", [None, JUDGED, Verdict(Status.NO_BASELINE)])
+@pytest.mark.parametrize("ledger", [None, LEDGER, replace(LEDGER, device=None)])
+def test_a_check_travels_whole_between_processes(verdict: Verdict | None, ledger: VramLedger | None) -> None:
+    sent = check(verdict=verdict, ledger=ledger, session=SESSION.model_copy(update={"excluded": ["it ran hot"]}))
+    assert CheckRecord.model_validate_json(sent.model_dump_json()) == sent
+
+
+def test_what_is_ok_and_kept_is_appended(store: BaselineStore) -> None:
+    store.write("h200", MODULE, Changes({"test_a": ENTRY, "test_b": ENTRY}))
+    results = Results()
+    results.add(
+        TestResults(
+            checks=(
+                check("test_a", verdict=JUDGED, kept=True),
+                check("test_b", verdict=JUDGED),
+            )
+        ),
+        passed=True,
+    )
+    results.write(store, prune=False)
+    assert {name: len(e.sessions) for name, e in store.read("h200", MODULE).tests.items()} == {"test_a": 2, "test_b": 1}
+
+
+def test_only_what_passed_and_was_not_judged_is_recorded(store: BaselineStore) -> None:
+    results = Results()
+    results.add(
+        TestResults(
+            checks=(
+                check("test_new"),
+                check("test_judged", verdict=JUDGED),
+            )
+        ),
+        passed=True,
+    )
+    results.add(TestResults(checks=(check("test_failed"),)), passed=False)
+    results.write(store, prune=False)
+    assert stored(store) == {"test_new"}
+    assert store.read("h200", MODULE).tests["test_new"] == ENTRY
+    assert [c.name for c in results.checks] == ["test_new", "test_judged", "test_failed"]
+    assert results.written == [store.path("h200", MODULE)]
+
+
+def test_nothing_to_record_writes_nothing(store: BaselineStore) -> None:
+    results = Results()
+    results.add(TestResults(checks=(check(verdict=JUDGED),)), passed=True)
+    results.write(store, prune=True)
+    assert results.written == []
+    assert not store.root.exists()
+
+
+def test_each_profile_and_module_has_its_file(store: BaselineStore) -> None:
+    results = Results()
+    results.add(
+        TestResults(
+            checks=(
+                check(),
+                check("test_b"),
+                check(profile="cpu"),
+                check(module="test_top.py"),
+            )
+        ),
+        passed=True,
+    )
+    results.write(store, prune=False)
+    assert results.written == [
+        store.path("h200", MODULE),
+        store.path("cpu", MODULE),
+        store.path("h200", "test_top.py"),
+    ]
+    assert stored(store) == {"test_a", "test_b"}
+    assert stored(store, "cpu") == stored(store, module="test_top.py") == {"test_a"}
+
+
+def test_what_is_stale(store: BaselineStore) -> None:
+    names = ("test_a", "test_a # long", "test_gone", "test_gone # 2", "TestX::test_b[4-awq]")
+    for profile in ("h200", "rtx-4090"):
+        store.write(profile, MODULE, Changes(dict.fromkeys(names, ENTRY)))
+    store.write("h200", "tests/test_other.py", Changes({"test_gone": ENTRY}))
+    results = Results(modules=collected("test_a", "TestX::test_b[4-awq]", "test_new"))
+    assert results.stale(store) == {
+        ("h200", MODULE): ["test_gone", "test_gone # 2"],
+        ("rtx-4090", MODULE): ["test_gone", "test_gone # 2"],
+    }
+    assert results.stale(store, "rtx-4090") == {("rtx-4090", MODULE): ["test_gone", "test_gone # 2"]}
+
+
+def test_a_module_that_was_not_collected_whole_has_nothing_stale(store: BaselineStore) -> None:
+    store.write("h200", MODULE, Changes({"test_gone": ENTRY}))
+    assert Results(modules=collected("test_a", whole=False)).stale(store) == {}
+    assert Results().stale(store) == {}
+
+
+def test_a_separator_in_a_parameter_makes_nothing_stale(store: BaselineStore) -> None:
+    store.write("h200", MODULE, Changes({"test_a[x # y]": ENTRY, "test_a[x # y] # long": ENTRY}))
+    assert Results(modules=collected("test_a[x # y]")).stale(store) == {}
+
+
+def test_an_update_takes_stale_entries_out(store: BaselineStore) -> None:
+    for profile in ("h200", "rtx-4090"):
+        store.write(profile, MODULE, Changes({"test_a": ENTRY, "test_gone": ENTRY, "test_skipped": ENTRY}))
+    results = Results(modules=collected("test_a", "test_skipped"))
+    results.add(TestResults(checks=(check("test_a"),)), passed=True)
+    results.write(store, prune=True)
+    assert stored(store) == {"test_a", "test_skipped"}
+    assert results.pruned == ["test_gone"]
+    assert stored(store, "rtx-4090") == {"test_a", "test_gone", "test_skipped"}  # not measured on this hardware
+
+
+@pytest.mark.parametrize("reason", ["not asked to prune", "a failure in the module", "not whole"])
+def test_stale_entries_stay(store: BaselineStore, reason: str) -> None:
+    store.write("h200", MODULE, Changes({"test_gone": ENTRY}))
+    results = Results(modules=collected("test_a", whole=reason != "not whole"))
+    if reason == "a failure in the module":
+        results.failed_modules.add(MODULE)
+    results.add(TestResults(checks=(check("test_a"),)), passed=True)
+    results.write(store, prune=reason != "not asked to prune")
+    assert stored(store) == {"test_a", "test_gone"}
+    assert results.pruned == []
+
+
+def test_a_file_that_cannot_be_written_ends_it_and_earlier_ones_are_whole(store: BaselineStore) -> None:
+    broken = store.path("h200", "test_b.py")
+    broken.parent.mkdir(parents=True)
+    broken.write_text("{")
+    results = Results()
+    results.add(
+        TestResults(
+            checks=(
+                check(module="test_a.py"),
+                check(module="test_b.py"),
+                check(module="test_c.py"),
+            )
+        ),
+        passed=True,
+    )
+    with pytest.raises(BaselineError, match=r"test_b\.json"):
+        results.write(store, prune=False)
+    assert results.written == [store.path("h200", "test_a.py")]
+    assert stored(store, module="test_a.py") == {"test_a"}
+    assert broken.read_text() == "{"

@@ -1,0 +1,313 @@
+"""The fingerprint: what must match, what is told, and what is kept out of a shared file."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pytest_vllmperf.gpu import GpuDevice
+from pytest_vllmperf.lab import environment
+from pytest_vllmperf.models.checkpoint import model_digest
+from pytest_vllmperf.records.engine import EngineFacts
+from pytest_vllmperf.records.spec import EngineSpec
+from pytest_vllmperf.storage.names import slug
+from pytest_vllmperf.verdict.comparability import differences
+from pytest_vllmperf.workload import Workload
+
+relaxed = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+
+CUDA = EngineFacts(
+    device="cuda",
+    device_name="NVIDIA H200",
+    max_model_len=4096,
+    vocab_size=32000,
+    special_token_ids=(0,),
+    prefix_caching=True,
+    load_time={"total": 10.0},
+    kv_cache_tokens=1000,
+    kv_cache_bytes=1024,
+    versions={"vllm": "0.32.0", "torch": "2.13.0"},
+    resolved={"dtype": "bfloat16", "max_num_seqs": 256},
+)
+CPU = replace(CUDA, device="cpu", device_name=None)
+GPU = GpuDevice("GPU-1", "NVIDIA H200", 139 * 2**30, (9, 0), "565.57.01", cuda="12.7", power_limit=700.0)
+SPEC = EngineSpec.create("org/model", max_model_len=4096)
+WORKLOAD = Workload.synthetic(requests=2, input_tokens=4, output_tokens=2)
+
+
+def hard(spec: EngineSpec = SPEC, workload: Workload = WORKLOAD, facts: EngineFacts = CUDA, gpus: Any = (GPU,),
+         digest: str = "d") -> dict[str, str]:  # fmt: skip
+    return environment.fingerprint(spec, workload, facts, gpus, digest).hard
+
+
+def soft(spec: EngineSpec = SPEC, workload: Workload = WORKLOAD, facts: EngineFacts = CUDA, gpus: Any = (GPU,),
+         digest: str = "d") -> dict[str, str]:  # fmt: skip
+    return environment.fingerprint(spec, workload, facts, gpus, digest).soft
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"workload": Workload.synthetic(requests=3, input_tokens=4, output_tokens=2)},
+        {"digest": "other"},
+        {"facts": CPU},
+        {"gpus": (replace(GPU, name="NVIDIA A100"),)},
+        {"gpus": (replace(GPU, total_bytes=80 * 2**30),)},
+        {"gpus": (replace(GPU, compute_capability=(8, 0)),)},
+        {"gpus": (GPU, GPU)},
+        {"spec": EngineSpec.create("org/model", backend="simulated", max_model_len=4096)},
+    ],
+)
+def test_other_hardware_another_model_and_other_work_cannot_be_compared(changed: dict[str, Any]) -> None:
+    assert differences(hard(), hard(**changed))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"spec": SPEC.with_args(max_model_len=2048)},
+        {"spec": SPEC.with_args(quantization="awq")},
+        {"spec": SPEC.with_env(VLLM_USE_V1="1")},
+        {"facts": replace(CUDA, versions={"vllm": "0.33.0", "torch": "2.13.0"})},
+        {"facts": replace(CUDA, resolved={"dtype": "float16"})},
+        {"gpus": (replace(GPU, driver="570.1"),)},
+        {"gpus": (replace(GPU, cuda="12.8"),)},
+        {"gpus": (replace(GPU, power_limit=400.0),)},
+    ],
+)
+def test_versions_arguments_and_driver_are_told_and_compared_all_the_same(changed: dict[str, Any]) -> None:
+    assert hard(**changed) == hard()
+    assert differences(soft(), soft(**changed))
+
+
+@pytest.mark.parametrize(
+    ("gpus", "told"),
+    [
+        ((), {}),
+        ((GPU,), {"driver": "565.57.01", "driver's CUDA": "12.7", "gpu power limit": "700 W"}),
+        ((replace(GPU, cuda="", power_limit=None),), {"driver": "565.57.01"}),
+        (
+            (GPU, replace(GPU, power_limit=None), replace(GPU, power_limit=412.5)),
+            {"driver": "565.57.01", "driver's CUDA": "12.7", "gpu power limit": "700 W, 412.5 W"},
+        ),
+    ],
+)
+def test_what_may_change_on_one_card_is_told_where_it_is_known(
+    gpus: tuple[GpuDevice, ...], told: dict[str, str]
+) -> None:
+    found = soft(gpus=gpus)
+    assert {name: value for name, value in found.items() if name.startswith(("driver", "gpu"))} == told
+
+
+def test_a_part_of_a_gpu_is_another_device() -> None:
+    part = replace(GPU, name="NVIDIA H200 MIG 1g.18gb", total_bytes=16 * 2**30, mig=True)
+    assert differences(hard(), hard(gpus=(part,)))
+    assert environment.profile(CUDA, (part,)) == "nvidia-h200-mig-1g.18gb"  # though vLLM calls it NVIDIA H200
+
+
+@pytest.mark.parametrize(
+    ("mebibytes", "told"), [(143771, "140 GiB"), (143171, "140 GiB"), (24564, "24 GiB"), (16384, "16 GiB")]
+)
+def test_memory_is_told_in_whole_gibibytes(mebibytes: int, told: str) -> None:
+    card = replace(GPU, total_bytes=mebibytes * 2**20)
+    assert hard(gpus=(card,))["gpu memory"] == told
+    assert hard(gpus=(card, card))["gpu memory"] == f"{told}, {told}"
+
+
+def test_the_same_card_at_another_place_is_the_same() -> None:
+    assert hard(gpus=(replace(GPU, uuid="GPU-2"),)) == hard()
+    assert soft(gpus=(replace(GPU, uuid="GPU-2"),)) == soft()
+
+
+def test_a_cpu_is_told_by_model_cores_and_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = "processor\t: 0\nmodel name\t: AMD EPYC 9654\nflags\t\t: fpu avx2 avx512f amx_int8\n\nmodel name\t: other\n"
+    monkeypatch.setattr(Path, "read_text", lambda self: told)
+    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    found = hard(facts=CPU, gpus=())
+    assert found["cpu"] == "AMD EPYC 9654"
+    assert found["cpu cores"] == "16"
+    assert found["cpu instructions"] == "avx2 avx512f amx_int8"
+    assert not any(key.startswith("gpu") for key in found)
+    assert environment.profile(CPU, ()) == "amd-epyc-9654-16-cores"
+
+
+def test_a_machine_without_cpuinfo_has_a_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(self: Path) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", missing)
+    monkeypatch.setattr("platform.processor", lambda: "")
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    assert environment.profile(CPU, ()) == "riscv64-4-cores"
+    assert hard(facts=CPU, gpus=())["cpu instructions"] == ""
+
+
+@pytest.mark.parametrize(
+    ("facts", "gpus", "name"),
+    [
+        (CUDA, (GPU,), "nvidia-h200"),
+        (CUDA, (GPU, GPU), "2-x-nvidia-h200"),
+        (replace(CUDA, device_name=None), (GPU,), "nvidia-h200"),
+        (CUDA, (), "nvidia-h200"),
+        (replace(CUDA, device_name=None), (), "gpu"),
+        (replace(CPU, device="simulated"), (), "simulated"),
+    ],
+)
+def test_profile_is_the_folder_of_this_hardware(facts: EngineFacts, gpus: Any, name: str) -> None:
+    assert environment.profile(facts, gpus) == name
+
+
+@relaxed
+@given(st.text(max_size=40))
+def test_a_slug_is_a_safe_folder_name(name: str) -> None:
+    made = slug(name)
+    assert made
+    assert set(made) <= set("abcdefghijklmnopqrstuvwxyz0123456789.-")
+    assert made[0] not in ".-"
+    assert slug(made) == made
+
+
+def test_differences_are_in_words_and_sorted() -> None:
+    then, now = {"b": "1", "a": "1", "same": "x"}, {"a": "2", "same": "x", "c": "3"}
+    assert differences(then, now) == ["a: 1 -> 2", "b: 1 -> none", "c: none -> 3"]
+
+
+@relaxed
+@given(st.dictionaries(st.text(max_size=3), st.text(max_size=3)), st.dictionaries(st.text(max_size=3), st.text()))
+def test_there_are_differences_exactly_when_two_differ(then: dict[str, str], now: dict[str, str]) -> None:
+    assert bool(differences(then, now)) == (then != now)
+    assert differences(then, then) == []
+
+
+def test_keys_are_sorted_so_that_files_do_not_change_without_need() -> None:
+    found = environment.fingerprint(SPEC.with_args(a=1, z=2), WORKLOAD, CUDA, (GPU,), "d")
+    assert list(found.hard) == sorted(found.hard)
+    assert list(found.soft) == sorted(found.soft)
+
+
+@pytest.mark.parametrize(("model", "shown"), [("/home/me/models/llama", "llama"), ("org/model", "org/model")])
+def test_no_home_folder_in_the_models_name(model: str, shown: str) -> None:
+    assert soft(spec=EngineSpec.create(model))["model name"] == shown
+
+
+def test_no_secret_of_the_engines_environment_in_a_shared_file() -> None:
+    spec = SPEC.with_env(HF_TOKEN="hf_AbCdEf", VLLM_API_KEY="sk-secret", VLLM_USE_V1="1")
+    told = str(environment.fingerprint(spec, WORKLOAD, CUDA, (GPU,), "d"))
+    assert "hf_AbCdEf" not in told
+    assert "sk-secret" not in told
+
+
+def checkpoint(folder: Path, *, config: str = "{}", weights: bytes = b"1234") -> Path:
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(config)
+    (folder / "model.safetensors").write_bytes(weights)
+    (folder / "README.md").write_text(folder.name)
+    return folder
+
+
+def test_a_models_digest_is_of_its_content_not_its_place(tmp_path: Path) -> None:
+    one, other = checkpoint(tmp_path / "a"), checkpoint(tmp_path / "b" / "c")
+    digest = model_digest(str(one))
+    assert digest == model_digest(str(other))
+    assert digest not in (str(one), str(other))
+
+
+@pytest.mark.parametrize("changed", [{"config": '{"layers": 2}'}, {"weights": b"12345"}])
+def test_another_checkpoint_has_another_digest(tmp_path: Path, changed: dict[str, Any]) -> None:
+    one, other = checkpoint(tmp_path / "a"), checkpoint(tmp_path / "b", **changed)
+    assert model_digest(str(one)) != model_digest(str(other))
+
+
+def test_another_file_of_weights_makes_another_model(tmp_path: Path) -> None:
+    one, other = checkpoint(tmp_path / "a"), checkpoint(tmp_path / "b")
+    (other / "model-2.safetensors").write_bytes(b"")
+    assert model_digest(str(one)) != model_digest(str(other))
+
+
+def test_a_hub_name_stands_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert model_digest("org/model") == "org/model"
+
+
+ONE, OTHER = "0123456789abcdef" * 2 + "01234567", "f" * 40
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home without a cache of the hub."""
+    for variable in ("HF_HUB_CACHE", "HF_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path / ".cache" / "huggingface" / "hub"
+
+
+def fetched(cache: Path, revision: str = "main", commit: str = ONE) -> None:
+    ref = cache / "models--org--model" / "refs" / revision
+    ref.parent.mkdir(parents=True, exist_ok=True)
+    ref.write_text(commit)
+
+
+def model_key(spec: EngineSpec = SPEC) -> str:
+    return hard(spec, digest=model_digest(spec.model))["model"]
+
+
+def test_a_hub_model_is_told_by_the_commit_that_was_fetched(hub: Path) -> None:
+    assert model_key() == "org/model"
+    fetched(hub)
+    assert model_key() == f"org/model@{ONE}"
+    fetched(hub, commit=OTHER)
+    assert model_key() == f"org/model@{OTHER}"
+    assert hard(digest="d")["model"] == "d"  # a folder's content
+    assert model_digest("org/model") == "org/model"  # the same before and after it is fetched
+
+
+def test_the_revision_that_was_asked_for_counts(hub: Path) -> None:
+    fetched(hub)
+    for revision in ("v1.0", "refs/pr/7"):
+        assert model_key(SPEC.with_args(revision=revision)) == "org/model"
+        fetched(hub, revision, OTHER)
+        assert model_key(SPEC.with_args(revision=revision)) == f"org/model@{OTHER}"
+    assert model_key(SPEC.with_args(revision=None)) == f"org/model@{ONE}"
+    assert model_key(SPEC.with_args(revision="a" * 40)) == f"org/model@{'a' * 40}"  # a commit needs no cache
+
+
+@pytest.mark.parametrize("engines_own", [True, False])
+def test_where_the_cache_lies(hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engines_own: bool) -> None:
+    fetched(hub)
+    spec = SPEC
+    for number, (variable, folder) in enumerate([("HF_HOME", "home/hub"), ("HF_HUB_CACHE", "cache")]):
+        commit = str(number) * 40
+        fetched(tmp_path / folder, commit=commit)
+        value = str(tmp_path / folder.removesuffix("/hub"))
+        if engines_own:
+            spec = spec.with_env(**{variable: value})
+        else:
+            monkeypatch.setenv(variable, value)
+        assert model_key(spec) == f"org/model@{commit}"
+    fetched(tmp_path / "download", commit=OTHER)
+    assert model_key(spec.with_args(download_dir=str(tmp_path / "download"))) == f"org/model@{OTHER}"
+
+
+@pytest.mark.parametrize("revision", ["/etc/hostname", "..", "\0", "x" * 5000])
+def test_a_revision_that_tells_no_commit(hub: Path, revision: str) -> None:
+    fetched(hub)
+    assert model_key(SPEC.with_args(revision=revision)) == "org/model"
+
+
+def test_a_reference_that_was_cut_short_is_no_commit(hub: Path) -> None:
+    fetched(hub, commit=ONE[:20])
+    assert model_key() == "org/model"
+
+
+def test_a_model_in_one_file_is_told_by_its_content_too(tmp_path: Path) -> None:
+    files = [tmp_path / place / "model.gguf" for place in ("a", "b", "c")]
+    for file, content in zip(files, (b"12", b"12", b"123"), strict=True):
+        file.parent.mkdir()
+        file.write_bytes(content)
+    one, same, other = (model_digest(str(file)) for file in files)
+    assert one == same
+    assert one != other

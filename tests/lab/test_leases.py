@@ -1,0 +1,428 @@
+"""Leases on devices: what one run holds, no other run has."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NoReturn
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pytest_vllmperf.errors import EngineError
+from pytest_vllmperf.lab import leases
+from pytest_vllmperf.lab.leases import Leases
+from pytest_vllmperf.records.engine import Progress
+
+LONG = 60.0
+"""Seconds that nothing here takes."""
+
+ONE, TWO, THREE = DEVICES = ["GPU-1", "GPU-2", "GPU-3"]
+
+
+def never(doing: str, waited: float) -> None:
+    raise AssertionError(f"waited: {doing}")
+
+
+class GivenUpError(Exception):
+    pass
+
+
+def give_up(doing: str, waited: float) -> None:
+    raise GivenUpError(doing)
+
+
+@pytest.fixture
+def lease(tmp_path: Path) -> Iterator[Callable[[], Leases]]:
+    """Makes the leases of one more run."""
+    made: list[Leases] = []
+
+    def another() -> Leases:
+        made.append(Leases(tmp_path, pause=0.001))
+        return made[-1]
+
+    yield another
+    for one in made:
+        one.release()
+
+
+class Clock:
+    """Time that passes by sleeping alone."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        monkeypatch.setattr(leases, "time", SimpleNamespace(monotonic=lambda: self.now, sleep=self.sleep))
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    Clock(monkeypatch)
+
+
+Make = Callable[[], Leases]
+
+
+def test_the_first_that_is_free_is_taken(lease: Make) -> None:
+    first, second, third = lease(), lease(), lease()
+    assert first.choose(DEVICES, 1, never) == (ONE,)
+    assert second.choose(DEVICES, 1, never) == (TWO,)
+    assert third.choose([THREE, ONE], 1, never) == (THREE,)
+    assert [one.held for one in (first, second, third)] == [(ONE,), (TWO,), (THREE,)]
+
+
+def test_no_more_are_taken_than_are_asked_for(lease: Make) -> None:
+    assert lease().choose(DEVICES, 2, never) == (ONE, TWO)
+    assert lease().choose(DEVICES, 1, never) == (THREE,)
+
+
+def test_what_is_held_already_comes_first(lease: Make) -> None:
+    mine = lease()
+    mine.choose([TWO], 1, never)
+    assert mine.choose(DEVICES, 1, never) == (TWO,)
+    assert mine.held == (TWO,)
+    assert mine.choose(DEVICES, 2, never) == (ONE, TWO)  # in their order, not in that of the taking
+    assert mine.choose(DEVICES, 1, never) == (ONE,)
+    assert lease().choose(DEVICES, 1, never) == (THREE,)
+
+
+def test_what_is_held_and_does_not_fit_stays_held_where_nobody_waits(lease: Make) -> None:
+    mine = lease()
+    mine.choose(["cpu"], 1, never)
+    mine.choose([ONE], 1, never)
+    assert mine.held == ("cpu", ONE)
+
+
+@pytest.mark.usefixtures("_clock")
+def test_who_finds_nothing_free_waits_until_it_is_given_back(lease: Make, tmp_path: Path) -> None:
+    first, second = lease(), Leases(tmp_path, pause=1.5)
+    first.choose([ONE], 1, never)
+    told: list[tuple[str, float]] = []
+
+    def give_it_back(doing: str, waited: float) -> None:
+        told.append((doing, waited))
+        if len(told) == 4:
+            first.release()
+
+    assert second.choose([ONE], 1, give_it_back) == (ONE,)
+    words = "waiting for GPU-1, which another run is measuring on"
+    assert told == [(words, 0.0), (words, 0.0), (words, 1.5), (words, 3.0)]
+    with pytest.raises(GivenUpError):
+        first.choose([ONE], 1, give_up)
+    second.release()
+
+
+def test_it_is_told_how_many_are_waited_for(lease: Make) -> None:
+    lease().choose([TWO, THREE], 2, never)
+    with pytest.raises(GivenUpError, match=r"^waiting for 2 of 3 GPUs, which other runs are measuring on$"):
+        lease().choose(DEVICES, 2, give_up)
+    with pytest.raises(GivenUpError, match=r"^waiting for 1 of 2 GPUs, which other runs are measuring on$"):
+        lease().choose([TWO, THREE], 1, give_up)
+
+
+def test_all_are_taken_together_or_none(lease: Make) -> None:
+    holder, mine, other = lease(), lease(), lease()
+    holder.choose([TWO], 1, never)
+    with pytest.raises(GivenUpError):
+        mine.choose([ONE, TWO], 2, give_up)
+    assert mine.held == ()
+    assert other.choose([ONE], 1, never) == (ONE,)
+
+
+def test_everything_is_given_back_before_the_wait(lease: Make) -> None:
+    """Else two runs that each hold what the other waits for would wait for ever."""
+    holder, mine = lease(), lease()
+    mine.choose(["cpu"], 1, never)
+    mine.choose([ONE], 1, never)
+    holder.choose([TWO], 1, never)
+
+    def look(doing: str, waited: float) -> None:
+        assert mine.held == ()
+        assert holder.choose(["cpu", ONE], 2, never) == ("cpu", ONE)
+        raise GivenUpError
+
+    with pytest.raises(GivenUpError):
+        mine.choose([ONE, TWO], 2, look)
+
+
+def test_room_is_made_once_while_the_devices_are_still_held(lease: Make) -> None:
+    holder, mine = lease(), lease()
+    mine.choose([ONE], 1, never)
+    holder.choose([TWO], 1, never)
+    made: list[tuple[str, ...]] = []
+    looks: list[str] = []
+
+    def give_it_back(doing: str, waited: float) -> None:
+        looks.append(doing)
+        if len(looks) == 3:
+            holder.release()
+
+    assert mine.choose([ONE, TWO], 2, give_it_back, lambda: made.append(mine.held)) == (ONE, TWO)
+    assert (made, len(looks)) == ([(ONE,)], 3)
+
+
+def test_no_room_is_made_where_it_helps_nobody(lease: Make) -> None:
+    def broken() -> None:
+        raise AssertionError("nothing is given back")
+
+    holder, mine = lease(), lease()
+    mine.choose([ONE], 1, never)
+    assert mine.choose([ONE, THREE], 2, never, broken) == (ONE, THREE)
+    mine.release()
+    holder.choose([TWO], 1, never)
+    with pytest.raises(GivenUpError):
+        mine.choose([TWO], 1, give_up, broken)
+
+
+def test_room_that_cannot_be_made_keeps_the_devices(lease: Make) -> None:
+    """What runs on them still does."""
+
+    def broken() -> None:
+        raise RuntimeError("it does not stop")
+
+    holder, mine = lease(), lease()
+    mine.choose([ONE], 1, never)
+    holder.choose([TWO], 1, never)
+    with pytest.raises(RuntimeError):
+        mine.choose([ONE, TWO], 2, never, broken)
+    assert mine.held == (ONE,)
+
+
+def test_devices_are_given_back_by_name_or_all(lease: Make) -> None:
+    mine, other = lease(), lease()
+    mine.choose(DEVICES, 3, never)
+    mine.release([TWO])
+    assert mine.held == (ONE, THREE)
+    assert other.choose(DEVICES, 1, never) == (TWO,)
+    mine.release()
+    assert mine.held == ()
+    assert other.choose(DEVICES, 3, never) == (ONE, TWO, THREE)
+
+
+@pytest.fixture
+def umask() -> Iterator[None]:
+    """One that keeps everything from others."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture
+def unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody names a folder."""
+    monkeypatch.delenv(leases.VARIABLE)
+
+
+@pytest.mark.usefixtures("umask")
+def test_every_user_can_open_what_one_has_made(tmp_path: Path) -> None:
+    folder = tmp_path / "locks"
+    for _ in range(2):  # a file is left behind, and taken again
+        mine = Leases(folder)
+        mine.choose([ONE], 1, never)
+        (file,) = folder.iterdir()
+        assert file.name == "vllmperf-device-GPU-1.lock"
+        assert [stat.S_IMODE(made.stat().st_mode) for made in (folder, file)] == [0o777, 0o666]
+        mine.release()
+
+
+def test_a_folder_that_exists_is_used_as_it_is(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1770)
+    mine = Leases(tmp_path)
+    mine.choose([ONE], 1, never)
+    mine.release()
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o1770
+
+
+def test_a_variable_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lease: Make) -> None:
+    monkeypatch.setenv("VLLMPERF_LOCKS", str(tmp_path))
+    mine = Leases()
+    mine.choose([ONE], 1, never)
+    with pytest.raises(GivenUpError):
+        lease().choose([ONE], 1, give_up)
+    mine.release()
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_else_it_is_the_same_for_everybody(
+    value: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lease: Make
+) -> None:
+    assert Path("/tmp/vllmperf-locks") == leases.FOLDER
+    monkeypatch.delenv("VLLMPERF_LOCKS") if value is None else monkeypatch.setenv("VLLMPERF_LOCKS", value)
+    monkeypatch.setattr(leases, "FOLDER", tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "elsewhere"))
+    monkeypatch.setattr("os.getuid", lambda: 12345)
+    mine = Leases()
+    mine.choose([ONE], 1, never)
+    with pytest.raises(GivenUpError):
+        lease().choose([ONE], 1, give_up)
+    mine.release()
+
+
+REMEDY = "set VLLMPERF_LOCKS to a folder that every user of this machine can write to"
+
+
+def failure(folder: Path) -> str:
+    """In what words a device cannot be taken, which is then not held."""
+    mine = Leases(folder)
+    with pytest.raises(EngineError) as failed:
+        mine.choose([ONE], 1, never)
+    assert mine.held == ()
+    words = str(failed.value)
+    beginning, end = f"GPU-1 cannot be locked by {folder}/vllmperf-device-GPU-1.lock: ", f"; {REMEDY}"
+    assert words.startswith(beginning)
+    assert words.endswith(end)
+    return words.removeprefix(beginning).removesuffix(end)
+
+
+def test_what_is_no_folder_is_told_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert failure(tmp_path / "file") == "Not a directory"
+    assert failure(tmp_path / "missing" / "locks") == "No such file or directory"
+    (tmp_path / "vllmperf-device-GPU-1.lock").mkdir()
+    assert failure(tmp_path) == "Is a directory"
+
+
+def test_nothing_is_added_where_one_of_them_cannot_be_locked(tmp_path: Path, lease: Make) -> None:
+    (tmp_path / "vllmperf-device-GPU-3.lock").mkdir()
+    mine = lease()
+    mine.choose([ONE], 1, never)
+    with pytest.raises(EngineError, match="GPU-3 cannot be locked"):
+        mine.choose(DEVICES, 3, never)
+    assert mine.held == (ONE,)
+    assert lease().choose([TWO], 1, never) == (TWO,)
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.ENOSPC])
+@pytest.mark.parametrize("call", ["mkdir", "chmod", "open"])
+def test_what_cannot_be_written_is_told_in_a_line(
+    call: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By functions that fail, as the superuser may write everywhere."""
+
+    def failing(*_: object, **__: object) -> NoReturn:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"os.{call}", failing)
+        told = failure(tmp_path / "locks")
+    assert told == os.strerror(code)
+
+
+HOLDER = """
+import sys, pathlib
+from pytest_vllmperf.errors import EngineError
+from pytest_vllmperf.lab import leases
+
+def waiting(doing, waited):
+    print("waits", flush=True)
+    sys.exit()
+
+leases.FOLDER = pathlib.Path(sys.argv[1])
+mine = leases.Leases()
+print(*mine.choose(sys.argv[2:], 1, waiting), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.usefixtures("unset")
+def test_another_process_is_another_run_and_its_leases_end_with_it(tmp_path: Path, lease: Make) -> None:
+    """Whatever folder for temporary files either has."""
+    lease().choose([ONE], 1, never)
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    envs = [{**os.environ, "TMPDIR": str(tmp_path / name)} for name in ("a", "b")]
+    for env in envs:
+        Path(env["TMPDIR"]).mkdir()
+
+    def look(*devices: str) -> str:
+        run = [*command, *devices]
+        return subprocess.run(
+            run, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LONG, check=True, env=envs[0]
+        ).stdout
+
+    assert look(ONE) == "waits\n"
+    with subprocess.Popen(
+        [*command, ONE, TWO], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=envs[1]
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "GPU-2\n"
+        assert look(ONE, TWO) == "waits\n"
+        with pytest.raises(GivenUpError):
+            lease().choose([TWO], 1, give_up)
+        other.kill()
+        other.wait(LONG)
+    assert lease().choose([TWO], 1, never) == (TWO,)
+
+
+def test_two_runs_that_both_want_both_get_them_one_after_the_other(lease: Make) -> None:
+    counts = dict.fromkeys((ONE, TWO), 0)
+    clashes: list[str] = []
+    start = threading.Barrier(2)
+
+    def measure(fitting: list[str], mine: Leases) -> None:
+        mine.choose(fitting[:1], 1, lambda *_: None)
+        start.wait(LONG)  # now each holds what the other lacks
+        for _ in range(20):
+            for device in mine.choose(fitting, 2, lambda *_: None):
+                counts[device] += 1
+                clashes.extend([device] * (counts[device] != 1))
+            for device in fitting:
+                counts[device] -= 1
+            mine.release(fitting[1:])
+        mine.release()
+
+    runs = [threading.Thread(target=measure, args=(way, lease()), daemon=True) for way in ([ONE, TWO], [TWO, ONE])]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join(LONG)
+    assert not any(run.is_alive() for run in runs)
+    assert clashes == []
+
+
+relaxed = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+moves = st.lists(
+    st.tuples(st.integers(0, 2), st.lists(st.sampled_from(DEVICES), max_size=3, unique=True), st.integers(1, 3)),
+    max_size=12,
+)
+
+
+def attempt(mine: Leases, fitting: list[str], count: int, progress: Progress) -> tuple[str, ...]:
+    try:
+        return mine.choose(fitting, count, progress)
+    except GivenUpError:
+        assert mine.held == ()
+        return ()
+
+
+@relaxed
+@given(moves)
+def test_no_two_runs_ever_hold_the_same_device(done: list[tuple[int, list[str], int]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        runs = [Leases(Path(folder)) for _ in range(3)]
+        for who, fitting, count in done:
+            if count > len(fitting):
+                runs[who].release()
+                continue
+            before = runs[who].held
+            chosen = attempt(runs[who], fitting, count, give_up)
+            assert chosen == () or len(chosen) == count
+            assert list(chosen) == [device for device in fitting if device in chosen]
+            assert set(chosen) <= set(runs[who].held)
+            if chosen:
+                kept = [device for device in fitting if device in before]
+                assert len(set(kept) & set(chosen)) == min(len(kept), count)
+            held = [device for one in runs for device in one.held]
+            assert len(held) == len(set(held))
+        for one in runs:
+            one.release()

@@ -1,0 +1,206 @@
+"""Measuring on behalf of tests, with simulated engines."""
+
+from typing import Any
+
+import pytest
+
+from pytest_vllmperf import gpu
+from pytest_vllmperf.comparing.pair import Pair
+from pytest_vllmperf.comparing.sharing import Sharing, Way
+from pytest_vllmperf.errors import EngineDiedError, EngineStartError, NoGpuError, WorkloadError
+from pytest_vllmperf.gpu import GpuDevice, GpuRequirement
+from pytest_vllmperf.lab.perf import PerfSession
+from pytest_vllmperf.lab.target import Target
+from pytest_vllmperf.records.run import MeasureSettings
+from pytest_vllmperf.records.spec import EngineSpec
+from pytest_vllmperf.validity import rules as validity
+from pytest_vllmperf.validity.rules import Expected
+from pytest_vllmperf.workload import Workload
+from tests.lab.conftest import A6000, H200, SECOND, Told
+
+WORKLOAD = Workload.synthetic(requests=4, input_tokens=8, output_tokens=5, concurrency=2)
+ONCE = MeasureSettings(warmup=1, iterations=2)
+
+
+def simulated(model: str = "m", **script: Any) -> Target:
+    return Target(EngineSpec.create(model, backend="simulated", **script))
+
+
+def pair(session: PerfSession, a: Target, b: Target, way: Way = Way.RESIDENT) -> Pair:
+    return Pair(session, Sharing(way, (a, b)), WORKLOAD, ONCE)
+
+
+def test_a_measurement_is_complete(session: PerfSession) -> None:
+    run = session.measure(simulated(step_seconds=0.5, prefill_seconds_per_token=0), WORKLOAD, ONCE)
+    assert (run.profile, run.device, run.problems) == ("simulated", "simulated", ())
+    assert run.spec_label == "m prefill_seconds_per_token=0 step_seconds=0.5"
+    assert run.workload == WORKLOAD.describe()
+    assert run.environment.hard["workload"] == WORKLOAD.key
+    assert run.environment.hard["model"] == "m"
+    assert [len(values) for values in run.samples("tpot.p50")] == [2]
+    assert run.tpot.p50 == pytest.approx(0.5)
+    assert run.engines[0].warmup["tpot.p50"] == pytest.approx([0.5])
+    assert run.engine_steps == 10  # four requests, two at a time, five tokens each
+
+
+def test_only_the_first_start_of_an_engine_is_cold(session: PerfSession) -> None:
+    target = simulated(load_seconds=3.0)
+    runs = []
+    for _ in range(2):
+        runs.append(session.measure(target, WORKLOAD, ONCE).engines[0])
+        session.retire([target])
+    assert [run.cold_start for run in runs] == [True, False]
+    assert ["load_time.cold" in run.once for run in runs] == [True, False]
+
+
+def test_one_engine_serves_many_measurements(session: PerfSession) -> None:
+    for _ in range(3):
+        session.measure(simulated(), WORKLOAD, ONCE)
+    assert session.pool.started == 1
+    session.measure(simulated(step_seconds=0.5), WORKLOAD, ONCE)
+    assert session.pool.started == 2
+
+
+def test_the_person_is_told_what_is_going_on(session: PerfSession, told: Told) -> None:
+    session.measure(simulated("org/llama"), WORKLOAD, ONCE)
+    assert told == ["llama: warm-up 1/1", "llama: iteration 1/2", "llama: iteration 2/2"]
+
+
+def test_output_of_another_length_is_a_problem_unless_the_end_token_counts(session: PerfSession) -> None:
+    short = simulated(fail="short")
+    assert "4 output tokens where 5" in session.measure(short, WORKLOAD, ONCE).problems[0]
+    free = Workload.prompts(["hello world"], output_tokens=5, ignore_eos=False)
+    assert session.measure(short, free, ONCE).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("workload", "expected"),
+    [
+        (WORKLOAD, Expected(exact_length=True, fresh_prompts=True)),
+        (Workload.prompts(["one two"], output_tokens=2), Expected(exact_length=True)),
+        (Workload.prompts(["one two"], output_tokens=2, ignore_eos=False), Expected()),
+        (
+            Workload.synthetic(requests=1, input_tokens=8, output_tokens=2, shared_prefix_tokens=4),
+            Expected(exact_length=True),
+        ),
+    ],
+)
+def test_what_is_expected_of_requests_follows_from_the_workload(
+    session: PerfSession, monkeypatch: pytest.MonkeyPatch, workload: Workload, expected: Expected
+) -> None:
+    asked: list[Expected] = []
+    monkeypatch.setattr(validity, "problems", lambda run, wanted, observed, allowed: asked.append(wanted) or ())
+    session.measure(simulated(), workload, ONCE)
+    assert asked == [expected]
+
+
+def test_an_engine_that_died_is_replaced(session: PerfSession) -> None:
+    for started in (1, 2):
+        with pytest.raises(EngineDiedError):
+            session.measure(simulated(fail="run"), WORKLOAD, ONCE)
+        assert session.pool.started == started
+
+
+def test_a_workload_that_does_not_fit_costs_no_engine(session: PerfSession) -> None:
+    target = simulated(max_model_len=13)
+    session.measure(target, WORKLOAD, ONCE)
+    with pytest.raises(WorkloadError, match="does not fit m"):
+        session.measure(target, Workload.synthetic(requests=1, input_tokens=9, output_tokens=5), ONCE)
+    session.measure(target, WORKLOAD, ONCE)
+    assert session.pool.started == 1
+
+
+def test_an_engine_that_does_not_start_leaves_the_session_usable(session: PerfSession) -> None:
+    with pytest.raises(EngineStartError):
+        session.measure(simulated(fail="load"), WORKLOAD, ONCE)
+    assert session.measure(simulated(), WORKLOAD, ONCE).problems == ()
+
+
+def test_two_engines_are_measured_in_turns(session: PerfSession) -> None:
+    slow, fast = simulated(step_seconds=0.2), simulated(step_seconds=0.1)
+    a, b = pair(session, slow, fast).measure_round()
+    assert session.pool.started == 2
+    assert a.tpot.p50 == pytest.approx(2 * b.tpot.p50)
+    assert [len(side.samples("tpot.p50")[0]) for side in (a, b)] == [2, 2]
+
+
+def test_when_one_of_two_dies_both_are_replaced(session: PerfSession) -> None:
+    good, bad = simulated(), simulated(fail="run")
+    with pytest.raises(EngineDiedError):
+        pair(session, good, bad).measure_round()
+    session.measure(good, WORKLOAD, ONCE)
+    assert session.pool.started == 3
+
+
+@pytest.mark.parametrize(
+    ("requirement", "chosen"),
+    [(None, H200), (GpuRequirement.create("A6000"), A6000), (GpuRequirement.create(min_compute="9.0"), H200)],
+)
+def test_the_gpu_of_a_target(session: PerfSession, requirement: GpuRequirement | None, chosen: GpuDevice) -> None:
+    spec = EngineSpec.create("m")
+    target = session.target(spec, requirement)
+    assert target == Target(spec, (chosen,))
+    assert target.key == (spec, (chosen.uuid,))
+
+
+@pytest.mark.parametrize(
+    ("engine", "asked", "args", "gpus"),
+    [
+        ({}, 2, {"tensor_parallel_size": 2}, (H200, A6000)),
+        ({"seed": 7}, 2, {"seed": 7, "tensor_parallel_size": 2}, (H200, A6000)),
+        ({"tensor_parallel_size": None}, 2, {"tensor_parallel_size": 2}, (H200, A6000)),
+        ({"tensor_parallel_size": 1}, 2, {"tensor_parallel_size": 1}, (H200,)),  # the other one would be idle
+        ({"tensor_parallel_size": 2}, 1, {"tensor_parallel_size": 2}, (H200, A6000)),
+        ({"pipeline_parallel_size": 2}, 2, {"pipeline_parallel_size": 2}, (H200, A6000)),
+        ({"data_parallel_size": 2}, 1, {"data_parallel_size": 2}, (H200, A6000)),
+        ({"tensor_parallel_size": "two"}, 1, {"tensor_parallel_size": "two"}, (H200,)),  # vLLM's to refuse
+        ({"backend": "transformers"}, 2, {}, (H200,)),
+        ({"per_gpu": {"H200": {"tensor_parallel_size": 2}}}, 1, {"tensor_parallel_size": 2}, (H200, A6000)),
+    ],
+)
+def test_several_gpus_mean_tensor_parallelism_unless_it_is_said_how_they_are_used(
+    session: PerfSession, engine: dict[str, Any], asked: int, args: dict[str, Any], gpus: tuple[GpuDevice, ...]
+) -> None:
+    target = session.target(EngineSpec.create("m", **engine), GpuRequirement.create(count=asked))
+    assert target.gpus == gpus
+    assert target.spec.args == args
+
+
+def test_an_engine_that_is_spread_over_more_gpus_than_there_are(session: PerfSession) -> None:
+    spec = EngineSpec.create("m", tensor_parallel_size=2, pipeline_parallel_size=2)
+    with pytest.raises(NoGpuError, match=r"^needs 4 x GPU, found NVIDIA H200, "):
+        session.target(spec, None)
+
+
+def test_the_engine_is_that_of_the_gpu_that_was_chosen(session: PerfSession) -> None:
+    spec = EngineSpec.create("m", seed=1, per_gpu={"A6000": {"quantization": "awq"}, "H200": {"seed": 2}})
+    found = [session.target(spec, GpuRequirement.create(name)).spec for name in ("A6000", "H200")]
+    assert found == [EngineSpec.create("m", seed=1, quantization="awq"), EngineSpec.create("m", seed=2)]
+    scripted = EngineSpec.create("m", backend="simulated", per_gpu={"H200": {"seed": 2}})
+    assert session.target(scripted, None).spec == EngineSpec.create("m", backend="simulated")
+
+
+def test_which_gpu_is_free_does_not_decide_what_is_measured(
+    session: PerfSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only GPUs that are called like the first that fits take its place."""
+    monkeypatch.setattr(gpu, "devices", lambda: (H200, A6000, SECOND))
+    assert session.target(EngineSpec.create("m"), GpuRequirement.create(count=2)).gpus == (H200, SECOND)
+    assert session.target(EngineSpec.create("m"), GpuRequirement.create(count=3)).gpus == (H200, A6000, SECOND)
+
+
+def test_a_simulated_engine_needs_no_gpu(session: PerfSession) -> None:
+    spec = EngineSpec.create("m", backend="simulated")
+    assert session.target(spec, GpuRequirement.create("H100")) == Target(spec)
+
+
+def test_without_the_gpu_it_asks_for_a_target_is_refused(session: PerfSession) -> None:
+    with pytest.raises(NoGpuError, match=r"needs H100, found NVIDIA H200, NVIDIA RTX A6000"):
+        session.target(EngineSpec.create("m"), GpuRequirement.create("H100"))
+
+
+def test_without_any_gpu_the_choice_is_vllms(session: PerfSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "devices", lambda: ())
+    assert session.target(EngineSpec.create("m"), None) == Target(EngineSpec.create("m"))
+    with pytest.raises(NoGpuError, match="found no GPU"):
+        session.target(EngineSpec.create("m"), GpuRequirement.create())

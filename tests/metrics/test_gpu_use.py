@@ -1,0 +1,401 @@
+"""Readings of GPUs over time, against sums done by hand and counters that tick as NVML's do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from itertools import accumulate, pairwise
+from typing import Any, TypeVar
+
+import pynvml
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pytest_vllmperf.metrics.gpu_use import POWER_BRAKE, THERMAL, clock_event_names, energy, newcomers, use
+from pytest_vllmperf.records.devices import GpuReading, GpuTrace, GpuUse
+
+relaxed = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+
+WHOLE = (0.0, 10.0)
+TICK_MS = 100
+
+
+def trace(*readings: GpuReading, uuid: str = "a") -> GpuTrace:
+    return GpuTrace(uuid, readings)
+
+
+def series(**values: Sequence[Any]) -> GpuTrace:
+    """A reading a second from zero on, of one value of each list."""
+    told = [dict(zip(values, one, strict=True)) for one in zip(*values.values(), strict=True)]
+    return trace(*(GpuReading(at=float(second), **one) for second, one in enumerate(told)))
+
+
+def used(*traces: GpuTrace, span: tuple[float, float] = WHOLE) -> GpuUse:
+    found = use(traces, span)
+    assert found is not None
+    return found
+
+
+def close(told: GpuUse) -> dict[str, Any]:
+    """What another use must equal, but for rounding."""
+    return {name: None if value is None else pytest.approx(value) for name, value in vars(told).items()}
+
+
+ONE = series(
+    used_bytes=[10, 40, 20],
+    utilization=[0.5, 1.0, 0.9],
+    power=[100.0, 300.0, 200.0],
+    energy=[1000.0, 1200.0, 1450.0],
+    sm_clock=[1.5e9, 1.8e9, 1.2e9],
+    temperature=[50, 70, 60],
+    clock_events=[1, 4, 0x20],
+)
+OTHER = series(
+    used_bytes=[5, 5, 6],
+    utilization=[0.0, 0.4, 0.2],
+    power=[10.0, 20.0, 30.0],
+    energy=[0.0, 10.0, 30.0],
+    sm_clock=[0.3e9, 2.0e9, 1.9e9],
+    temperature=[80, 30, 30],
+    clock_events=[4, 0, 0x80],
+)
+
+
+def test_one_device_by_hand() -> None:
+    expected = GpuUse(
+        peak_bytes=40,
+        energy=500.0,  # 250 J a second between the ticks at 0.5 and 1.5 s, and beyond them
+        power=200.0,
+        utilization=0.8,
+        sm_clock=1.5e9,
+        temperature=70,
+        clock_events=0x25,
+    )
+    assert vars(used(ONE, span=(0.0, 2.0))) == close(expected)
+
+
+def test_two_devices_by_hand() -> None:
+    expected = GpuUse(
+        peak_bytes=46,
+        energy=540.0,
+        power=220.0,
+        utilization=0.5,
+        sm_clock=1.5e9,  # the other worked at 1.95 GHz
+        temperature=80,
+        clock_events=0xA5,
+    )
+    assert vars(used(ONE, OTHER, span=(0.0, 2.0))) == close(expected)
+
+
+def test_only_the_readings_of_the_span_count() -> None:
+    found = used(ONE, span=(1.0, 1.5))
+    assert (found.peak_bytes, found.power, found.temperature, found.clock_events) == (40, 300.0, 70, 4)
+    assert (found.sm_clock, found.utilization) == (1.8e9, 1.0)
+    assert found.energy == pytest.approx(125.0)
+
+
+def test_both_ends_belong_to_a_span() -> None:
+    assert [one.at for one in ONE.within((0.0, 1.0))] == [0.0, 1.0]
+    assert [one.at for one in ONE.within((0.1, 1.9))] == [1.0]
+
+
+@pytest.mark.parametrize(
+    "traces",
+    [
+        (),
+        (trace(),),
+        (series(power=[1.0, 2.0, 3.0]),),  # over by the time of the span
+        (trace(GpuReading(at=60.0)),),  # not yet begun
+        (trace(GpuReading(at=25.0, power=1.0)), trace(uuid="b")),  # one of two was not read
+    ],
+)
+def test_a_span_without_readings(traces: tuple[GpuTrace, ...]) -> None:
+    assert use(traces, (20.0, 30.0)) is None
+    assert use(traces[::-1], (20.0, 30.0)) is None
+
+
+SOURCES = {
+    "used_bytes": {"peak_bytes"},
+    "utilization": {"utilization"},
+    "power": {"power"},
+    "energy": set[str](),  # there is power
+    "sm_clock": {"sm_clock"},
+    "temperature": {"temperature"},
+}
+
+
+def without(full: GpuTrace, name: str) -> GpuTrace:
+    silence: dict[str, Any] = {name: None}
+    return replace(full, readings=tuple(replace(one, **silence) for one in full.readings))
+
+
+@pytest.mark.parametrize(("name", "missing"), SOURCES.items())
+def test_what_is_not_told_is_none_and_nothing_else(name: str, missing: set[str]) -> None:
+    found = used(without(ONE, name))
+    assert {field.name for field in fields(GpuUse) if getattr(found, field.name) is None} == missing
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("used_bytes", {"peak_bytes": None}),  # a sum without one of its parts would be wrong
+        ("power", {"power": None}),
+        ("utilization", {"utilization": 0.2}),
+        ("sm_clock", {"sm_clock": 1.95e9}),
+        ("temperature", {"temperature": 80}),
+        ("clock_events", {"clock_events": 0x84}),
+    ],
+)
+def test_what_one_of_two_devices_does_not_tell(name: str, changed: dict[str, Any]) -> None:
+    expected = GpuUse(**{**vars(used(ONE, OTHER)), **changed})
+    assert vars(used(without(ONE, name), OTHER)) == close(expected)
+
+
+def test_energy_of_two_devices_needs_both() -> None:
+    silent = without(without(ONE, "energy"), "power")
+    assert used(silent, OTHER).energy is None
+
+
+def test_gaps_are_left_out() -> None:
+    found = used(series(power=[100.0, None, 200.0], utilization=[None, 0.4, None], used_bytes=[None, 7, 3]))
+    assert (found.power, found.utilization, found.peak_bytes) == (150.0, 0.4, 7)
+
+
+@pytest.mark.parametrize(
+    ("utilization", "clocks", "median"),
+    [
+        ([1.0, 0.9, 1.0], [1.8e9, 1.4e9, 1.9e9], 1.8e9),
+        ([0.0, 0.9, 0.0], [0.3e9, 1.7e9, 0.3e9], 1.7e9),  # an idle GPU clocks down
+        ([0.0, 0.0, 0.0], [0.3e9, 0.4e9, 0.3e9], None),
+        ([None, None, None], [0.9e9, 1.0e9, 1.1e9], 1.0e9),  # as far as anyone knows it works
+        ([1.0, 1.0, None], [0, 1.0e9, None], 1.0e9),  # asleep
+    ],
+)
+def test_clocks_of_a_working_gpu(
+    utilization: list[float | None], clocks: list[float | None], median: float | None
+) -> None:
+    assert used(series(utilization=utilization, sm_clock=clocks)).sm_clock == median
+
+
+def test_of_several_devices_the_slowest_clock_is_told() -> None:
+    steady, wild = series(sm_clock=[1.0e9, 1.0e9, 1.0e9]), series(sm_clock=[1.0e9, 2.0e9, 3.0e9])
+    assert used(wild, steady).sm_clock == 1.0e9
+
+
+values = st.none() | st.integers(1, 1000)
+readings: st.SearchStrategy[dict[str, Any]] = st.builds(
+    dict,
+    used_bytes=values,
+    utilization=st.none() | st.sampled_from([0.0, 0.25, 1.0]),
+    power=values,
+    energy=values,
+    sm_clock=values,
+    temperature=values,
+    clock_events=st.none() | st.integers(0, 255),
+)
+many = st.lists(readings, min_size=2, max_size=6).map(
+    lambda told: trace(*(GpuReading(at=float(second), **one) for second, one in enumerate(told)))
+)
+
+
+@relaxed
+@given(st.lists(many, min_size=1, max_size=4), st.randoms())
+def test_the_order_of_devices_does_not_matter(traces: list[GpuTrace], random: Any) -> None:
+    shuffled = random.sample(traces, len(traces))
+    assert vars(used(*shuffled)) == close(used(*traces))
+
+
+Told = TypeVar("Told", GpuReading, GpuUse)
+
+
+def times(told: Told, factor: int, *names: str) -> Told:
+    """The same, with some numbers a multiple of what they were."""
+    numbers = {name: getattr(told, name) for name in names}
+    changed: Any = {name: None if number is None else number * factor for name, number in numbers.items()}
+    return replace(told, **changed)
+
+
+@relaxed
+@given(many, st.sampled_from([2, 3, 10]))
+def test_sums_follow_what_is_read(one: GpuTrace, factor: int) -> None:
+    scaled = [times(reading, factor, "used_bytes", "power", "energy", "sm_clock") for reading in one.readings]
+    expected = times(used(one), factor, "peak_bytes", "power", "energy", "sm_clock")
+    assert vars(used(trace(*scaled))) == close(expected)
+
+
+@relaxed
+@given(many, st.integers(-100, 100))
+def test_the_clock_may_begin_anywhere(one: GpuTrace, by: int) -> None:
+    later = replace(one, readings=tuple(replace(reading, at=reading.at + by) for reading in one.readings))
+    assert vars(used(later, span=(WHOLE[0] + by, WHOLE[1] + by))) == close(used(one))
+
+
+@relaxed
+@given(many)
+def test_devices_alike_add_up(one: GpuTrace) -> None:
+    assert vars(used(one, replace(one, uuid="b"))) == close(times(used(one), 2, "peak_bytes", "power", "energy"))
+
+
+def counted(moments_ms: Sequence[int], watts: int, phase_ms: int, base: float = 5e6) -> GpuTrace:
+    """Readings of a counter that goes on every 100 ms, while the power stays the same."""
+    ticks = [(moment + phase_ms) // TICK_MS for moment in moments_ms]
+    return trace(
+        *(
+            GpuReading(at=1000 + moment / 1e3, energy=base + round(tick * watts * TICK_MS / 1e3, 3))
+            for moment, tick in zip(moments_ms, ticks, strict=True)
+        )
+    )
+
+
+@relaxed
+@given(
+    watts=st.integers(60, 700),
+    phase_ms=st.integers(0, TICK_MS - 1),
+    begin_ms=st.integers(0, 2000),
+    length_ms=st.integers(700, 3000),
+    after_ms=st.integers(0, 2000),
+)
+def test_energy_at_constant_power(watts: int, phase_ms: int, begin_ms: int, length_ms: int, after_ms: int) -> None:
+    end_ms = begin_ms + length_ms
+    told = energy(
+        counted(range(0, end_ms + after_ms + 1, 50), watts, phase_ms), (1000 + begin_ms / 1e3, 1000 + end_ms / 1e3)
+    )
+    assert told == pytest.approx(watts * length_ms / 1e3, rel=0.02)
+
+
+@relaxed
+@given(
+    st.integers(60, 700),
+    st.integers(0, TICK_MS - 1),
+    st.lists(st.integers(35, 65), min_size=60, max_size=60),
+    st.integers(200, 400),
+    st.integers(700, 1200),
+)
+def test_uneven_readings_tell_energy_to_one_of_their_gaps(
+    watts: int, phase_ms: int, gaps_ms: list[int], begin_ms: int, length_ms: int
+) -> None:
+    moments = list(accumulate(gaps_ms, initial=0))
+    span = (1000 + begin_ms / 1e3, 1000 + (begin_ms + length_ms) / 1e3)
+    told = energy(counted(moments, watts, phase_ms), span)
+    gap = max(b - a for a, b in pairwise(moments)) / 1e3
+    assert told == pytest.approx(watts * length_ms / 1e3, abs=watts * gap * 1.001)
+
+
+STEPS = [100, 100, 110, 110, 130, 130, 140, 140]
+"""A counter, every 50 ms: it goes on at 75, 175 and 275 ms, as well as anybody can tell."""
+
+
+@pytest.mark.parametrize(
+    ("span", "joules"),
+    [
+        ((0.075, 0.175), 20),
+        ((0.175, 0.275), 10),
+        ((0.075, 0.275), 30),
+        ((0.125, 0.225), 15),  # half of one and half of the next
+        ((0.275, 0.325), 5),  # beyond the last at the pace of the last two
+        ((0.025, 0.075), 10),  # before the first at the pace of the first two
+        ((0.0, 0.35), 52.5),
+        ((0.1, 0.1), 0),
+    ],
+)
+def test_energy_goes_straight_from_tick_to_tick(span: tuple[float, float], joules: float) -> None:
+    told = trace(*(GpuReading(at=number * 0.05, energy=step, power=1.0) for number, step in enumerate(STEPS)))
+    assert energy(told, span) == pytest.approx(joules)
+
+
+def test_readings_without_the_counter_are_passed_over() -> None:
+    told = [GpuReading(at=number * 0.05, energy=step) for number, step in enumerate(STEPS)]
+    told[3:3] = [GpuReading(at=0.12), GpuReading(at=0.13)]
+    told.insert(0, GpuReading(at=-0.01))
+    assert energy(trace(*told), (0.125, 0.225)) == pytest.approx(15)
+
+
+@pytest.mark.parametrize(
+    ("power", "span", "joules"),
+    [
+        ([100.0, 300.0, 200.0], (0.0, 2.0), 450.0),
+        ([100.0, 300.0, 200.0], (0.0, 1.0), 200.0),
+        ([100.0, None, 200.0], (0.0, 2.0), 300.0),
+        ([100.0, 100.0, 100.0], (-0.5, 2.5), 300.0),  # begun before the first reading, and ended after the last
+        ([100.0, 300.0, 900.0], (0.0, 1.5), 300.0),
+        ([100.0, 300.0, 200.0], (0.5, 1.5), None),  # of one reading
+        ([None, 300.0, None], (0.0, 2.0), None),
+        ([None, None, None], (0.0, 2.0), None),
+        ([100.0, 300.0, 200.0], (5.0, 7.0), None),
+    ],
+)
+def test_energy_without_a_counter(power: list[float | None], span: tuple[float, float], joules: float | None) -> None:
+    assert energy(series(power=power), span) == (None if joules is None else pytest.approx(joules))
+
+
+@pytest.mark.parametrize("counter", [[5.0, 5.0, 5.0], [5.0, 6.0, 6.0], [None, 5.0, None]])
+def test_a_counter_that_hardly_goes_on_tells_less_than_power(counter: list[float | None]) -> None:
+    assert energy(series(power=[100.0, 300.0, 200.0], energy=counter), (0.0, 2.0)) == pytest.approx(450.0)
+
+
+@pytest.mark.parametrize("span", [(3.0, 4.0), (-2.0, -1.0), (0.2, 0.8)])
+def test_energy_is_not_made_up_where_nothing_was_read(span: tuple[float, float]) -> None:
+    assert energy(series(energy=[0.0, 10.0, 20.0]), span) is None
+
+
+def test_energy_of_nothing() -> None:
+    assert energy(trace(), WHOLE) is None
+
+
+PROCESSES = series(
+    processes=[None, {1: 10}, {1: 10, 2: 5}, {1: 10, 2: 9, 3: None}, {1: 99, 2: 7, 3: None, 4: None}, {1: 10, 4: 6}]
+)
+
+
+@pytest.mark.parametrize(
+    ("span", "found"),
+    [
+        ((0.0, 1.0), {}),  # what was there at first belongs
+        ((0.0, 2.0), {2: 5}),
+        ((0.0, 3.0), {2: 9, 3: None}),
+        ((0.0, 9.0), {2: 9, 3: None, 4: 6}),  # the most that each held
+        ((4.0, 4.0), {2: 7, 3: None, 4: None}),  # there since before the span, and still in the way
+        ((5.0, 9.0), {4: 6}),  # gone by then
+        ((0.0, 0.5), {}),
+        ((7.0, 9.0), {}),
+    ],
+)
+def test_newcomers(span: tuple[float, float], found: dict[int, int | None]) -> None:
+    assert newcomers(PROCESSES, span) == found
+
+
+def test_newcomers_where_nothing_is_told() -> None:
+    assert newcomers(trace(), WHOLE) == {}
+    assert newcomers(series(processes=[None, None]), WHOLE) == {}
+
+
+def test_a_device_that_was_empty_at_first() -> None:
+    assert newcomers(series(processes=[{}, {8: 1}]), WHOLE) == {8: 1}
+
+
+def test_clock_events_are_nvmls() -> None:
+    assert set(THERMAL) == {
+        pynvml.nvmlClocksEventReasonSwThermalSlowdown,
+        pynvml.nvmlClocksThrottleReasonHwThermalSlowdown,
+    }
+    assert set(POWER_BRAKE) == {
+        pynvml.nvmlClocksThrottleReasonHwSlowdown,
+        pynvml.nvmlClocksThrottleReasonHwPowerBrakeSlowdown,
+    }
+
+
+@pytest.mark.parametrize(
+    ("bits", "thermal", "brake"),
+    [
+        (0, [], []),
+        (0x01 | 0x04 | 0x02, [], []),  # idle, power cap, clocks that someone set
+        (0x20, ["software thermal slowdown"], []),
+        (0x64, ["software thermal slowdown", "hardware thermal slowdown"], []),
+        (0x88, [], ["hardware slowdown", "power brake"]),
+        (0xC8, ["hardware thermal slowdown"], ["hardware slowdown", "power brake"]),
+    ],
+)
+def test_names_of_clock_events(bits: int, thermal: list[str], brake: list[str]) -> None:
+    assert clock_event_names(bits, THERMAL) == thermal
+    assert clock_event_names(bits, POWER_BRAKE) == brake
