@@ -42,6 +42,12 @@ def wrapped(parts: Sequence[str], indent: str = _INDENT, width: int = WIDTH) -> 
     return lines
 
 
+def beyond_margin(judged: MetricVerdict) -> str:
+    """Why a metric keeps its session out of the baseline: `output throughput +18.0 % is beyond the margin of 5 %`."""
+    label, margin = METRICS[judged.metric].label, units.margin(judged.margin)
+    return f"{label} {units.percent(judged.change)} is beyond the margin of {margin}"
+
+
 def shorten(name: str, width: int) -> str:
     """A name of at most so many characters; the end tells tests of one module apart, so the middle goes."""
     if len(name) <= width:
