@@ -110,9 +110,7 @@ def test_chat(vllmperf, model):
     assert len(files) == 6
 
 
-def test_a_neighbour_that_is_skipped_in_setup_does_not_hold_the_others_up(
-    project: Project, starts: list[str]
-) -> None:
+def test_a_neighbour_that_is_skipped_in_setup_does_not_hold_the_others_up(project: Project, starts: list[str]) -> None:
     project.module("""
 @pytest.fixture(scope="module")
 def server():
