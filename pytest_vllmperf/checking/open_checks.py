@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pytest_vllmperf.errors import VllmPerfError
-from pytest_vllmperf.lab.perf import PerfSession
-from pytest_vllmperf.lab.pool import Key
+from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.records.run import MeasureSettings
@@ -100,7 +99,7 @@ class OpenCheck:
 
 
 def settle(
-    perf: PerfSession, checks: Sequence[OpenCheck], max_time: float, clock: Callable[[], float] = time.monotonic
+    perf: Lab, checks: Sequence[OpenCheck], max_time: float, clock: Callable[[], float] = time.monotonic
 ) -> None:
     """Start fresh engines until every check is decided, or may have no more of them.
 
@@ -113,10 +112,10 @@ def settle(
             one before took.
         clock: in seconds.
     """
-    kinds: dict[Key, list[OpenCheck]] = {}
+    kinds: dict[Target, list[OpenCheck]] = {}
     for check in checks:
         if check.take is not None:
-            kinds.setdefault(check.take.target.key, []).append(check)
+            kinds.setdefault(check.take.target, []).append(check)
     for kind in kinds.values():
         deadline, longest = clock() + max_time, 0.0
         while (waiting := [check for check in kind if check.open]) and clock() + longest < deadline:
@@ -128,7 +127,7 @@ def settle(
             check.look(last=True)
 
 
-def _measure_again(perf: PerfSession, checks: Sequence[OpenCheck], clock: Callable[[], float]) -> None:
+def _measure_again(perf: Lab, checks: Sequence[OpenCheck], clock: Callable[[], float]) -> None:
     takes = [(check, check.take) for check in checks if check.take is not None]
     perf.retire([takes[0][1].target])
     for check, take in takes:

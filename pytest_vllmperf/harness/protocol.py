@@ -14,7 +14,7 @@ from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.harness import collection
 from pytest_vllmperf.harness.context import TestContext
 from pytest_vllmperf.harness.outcome import Failure, conclude
-from pytest_vllmperf.lab.perf import PerfSession
+from pytest_vllmperf.lab.lab import Lab
 
 CONTEXT = pytest.StashKey[TestContext]()
 """Where a test's context lies once its fixture was asked for."""
@@ -39,7 +39,7 @@ class Protocol:
         before_report: called before anything is reported.
     """
 
-    def __init__(self, perf: PerfSession, *, shared: bool, before_report: Callable[[], None]) -> None:
+    def __init__(self, perf: Lab, *, shared: bool, before_report: Callable[[], None]) -> None:
         self._perf = perf
         self._shared = shared
         self._before_report = before_report

@@ -11,7 +11,8 @@ import pytest
 
 from pytest_vllmperf.checking.open_checks import OpenCheck, Take, settle
 from pytest_vllmperf.errors import EngineDiedError
-from pytest_vllmperf.lab.perf import PerfSession, Target
+from pytest_vllmperf.lab.lab import Lab
+from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.records.run import MeasureSettings
 from pytest_vllmperf.records.samples import EngineSamples, Environment, Session
@@ -79,7 +80,7 @@ def check(model: str = "a", level: float = 100.0, *, judged: bool = True, **more
 
 
 def run(session: FakeSession, checks: Sequence[OpenCheck], max_time: float = 1000.0) -> None:
-    settle(cast(PerfSession, session), checks, max_time, lambda: session.now)
+    settle(cast(Lab, session), checks, max_time, lambda: session.now)
 
 
 def test_what_the_first_engine_decided_is_left_alone() -> None:

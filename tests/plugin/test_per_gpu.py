@@ -18,9 +18,9 @@ RTX = GpuDevice("GPU-1", "NVIDIA GeForce RTX 4060", 8 * 2**30, (8, 9), "570.1")
 # The simulated engine never runs on a GPU, so it stands in for vLLM's here.
 WORKERS = """
 if os.environ.get("PYTEST_XDIST_WORKER"):
-    from pytest_vllmperf.engines import launcher
+    from pytest_vllmperf.engines import launcher, simulated
 
-    launcher.Launcher.start = lambda self, spec, env, progress: launcher.SimulatedEngine(spec)
+    launcher.Launcher.start = lambda self, spec, env, progress: simulated.SimulatedEngine(spec)
 """
 BY_GPU = 'per_gpu={"RTX": {"max_num_seqs": 2, "step_seconds": 0.04}, "rtx 40[67]0": {"step_seconds": 0.02}, "H200": {}}'
 
