@@ -10,6 +10,7 @@ from pytest_vllmperf.checking.failing import fail
 from pytest_vllmperf.comparing import quality
 from pytest_vllmperf.comparing.answers import Rounds, checked_chats, compare_answers
 from pytest_vllmperf.comparing.ratios import ratio
+from pytest_vllmperf.engines.base import Renders, able
 from pytest_vllmperf.errors import NotMeasuredError, SpecError
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.metrics.table import METRICS
@@ -172,12 +173,13 @@ class EngineComparison:
         """Fail the test unless both engines' tokenizers render these chats into the same token ids.
 
         Raises:
+            SpecError: when an engine cannot render chats.
             WorkloadError: for a chat that is none, or a tokenizer without chat template.
         """
         __tracebackhide__ = True
         rendered_chats = checked_chats(chats)
-        own = self._rounds.ask(0, lambda engine: engine.render(rendered_chats))
-        reference = self._rounds.ask(1, lambda engine: engine.render(rendered_chats))
+        own = self._rounds.ask(0, lambda engine: able(engine, Renders).render(rendered_chats))
+        reference = self._rounds.ask(1, lambda engine: able(engine, Renders).render(rendered_chats))
         for number, (rendered, wanted) in enumerate(zip(own, reference, strict=True)):
             if difference := quality.first_difference(rendered, wanted):
                 fail(verdicts.template_line(self._a.spec_label, self._b.spec_label, number, difference))
