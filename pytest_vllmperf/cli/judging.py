@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.harness import options
-from pytest_vllmperf.metrics.table import METRICS, MetricClass, resolve_gate
+from pytest_vllmperf.metrics.table import METRICS, resolve_gate
 from pytest_vllmperf.records.samples import Entry
 from pytest_vllmperf.records.settings import DEFAULTS
 from pytest_vllmperf.storage.baselines import BaselineFile, load
@@ -39,7 +39,7 @@ def settings(entries: Sequence[Entry], gate: str, margin: str) -> list[VerdictSe
     words = options.gate_words("--gate", gate)
     general, margins = options.margins("--margin", margin)
     gates = [resolve_gate(words, entry.sessions[-1].environment.hard.get("device", "")) for entry in entries]
-    gated = sum(METRICS[name].kind is not MetricClass.EXACT for names in gates for name in names)
+    gated = sum(METRICS[name].noisy for names in gates for name in names)
     common = DEFAULTS.margin if general is None else general
     assert common is not None
     return [VerdictSettings(names, common, margins, a_fail=family_a_fail(max(1, gated))) for names in gates]
