@@ -79,6 +79,7 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
     session.run("mypy")
+    session.run("mypy", "tests/metrics/typed_measurement.py")
     scripts = [file.name for file in (ROOT / "pytest_vllmperf/engines/child").glob("*.py")]
     with session.chdir("pytest_vllmperf/engines/child"):
         session.run(

@@ -13,7 +13,7 @@ from pytest_vllmperf.comparing.ratios import ratio
 from pytest_vllmperf.engines.base import Renders, able
 from pytest_vllmperf.errors import NotMeasuredError, SpecError
 from pytest_vllmperf.metrics.measurement import Measurement
-from pytest_vllmperf.metrics.table import METRICS
+from pytest_vllmperf.metrics.table import METRICS, unknown
 from pytest_vllmperf.records.quality import Quality
 from pytest_vllmperf.records.ratio import Ratio
 from pytest_vllmperf.records.results import ComparisonRecord
@@ -83,7 +83,7 @@ class EngineComparison:
             NotMeasuredError: when either engine did not observe the metric, or a sample is zero.
         """
         if metric not in METRICS:
-            raise NotMeasuredError(f"no metric is called {metric!r}")
+            raise NotMeasuredError(unknown(metric))
         sides = [side.samples(metric) for side in (self._a, self._b)]
         if len(sides[0]) != len(sides[1]) or not sides[0]:
             raise NotMeasuredError(f"{METRICS[metric].label} was not measured on both engines")
