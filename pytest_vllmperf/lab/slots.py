@@ -28,7 +28,7 @@ class Slot:
     Attributes:
         target: an engine and where it runs.
         engine: while one runs.
-        starts: how often one was started, or should have been.
+        starts: how often one was started; a start that failed counts.
         asleep: whether the engine has given its device's memory back.
     """
 
@@ -137,7 +137,7 @@ class Slots:
         slots = [self._slot(target) for target in targets]
         try:
             yield self._occupied(slots, asleep=asleep)
-        except (SpecError, WorkloadError):  # nothing was sent
+        except (SpecError, WorkloadError):  # refused before anything was sent
             raise
         except BaseException:
             self.discard(targets)
