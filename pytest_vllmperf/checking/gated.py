@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_vllmperf.metrics.table import METRICS, MetricClass, resolve_gate
-from pytest_vllmperf.records.ids import split_name
+from pytest_vllmperf.records.ids import CheckId
 from pytest_vllmperf.storage.baselines import BaselineStore
 
 
@@ -43,6 +43,6 @@ def gated_metrics(tests: Sequence[GatedTest], store: BaselineStore, profile: str
     for module in sorted({test.module for test in tests}):
         gates = {test.name: test.gate for test in tests if test.module == module}
         for name in store.read(profile, module).tests:
-            gate = resolve_gate(gates.get(split_name(name)[0], ()), device)
+            gate = resolve_gate(gates.get(CheckId.parse(module, name).test.name, ()), device)
             total += sum(METRICS[metric].kind is not MetricClass.EXACT for metric in gate)
     return total

@@ -19,7 +19,7 @@ from pytest_vllmperf.harness.fixture import VllmPerf
 from pytest_vllmperf.harness.protocol import CONTEXT, Protocol
 from pytest_vllmperf.harness.results import ModuleTests, Results
 from pytest_vllmperf.lab.perf import PerfSession
-from pytest_vllmperf.records.ids import module_of
+from pytest_vllmperf.records.ids import TestId
 from pytest_vllmperf.records.results import TestResults
 from pytest_vllmperf.records.settings import Settings, Update
 from pytest_vllmperf.report import scorecards as report_scorecards
@@ -149,7 +149,8 @@ class ArmedPlugin:
                     continue
                 raise pytest.UsageError(str(error)) from None
             gate = marked.settings.over(self._settings.check).gate or ()
-            self._tests.append(GatedTest(module_of(item.nodeid), item.nodeid.partition("::")[2], gate))
+            test = TestId.parse(item.nodeid)
+            self._tests.append(GatedTest(test.module, test.name, gate))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
@@ -262,11 +263,13 @@ class ArmedPlugin:
         except BaselineError as error:
             stale, orphans, self._notes = {}, [], [*self._notes, f"ERROR: {error}"]
         cards = scorecards(results.rows)
-        lines = terminal.summary(results.checks) + terminal.comparisons(results.comparisons)
+        columns = self._config.get_terminal_writer().fullwidth
+        names = terminal.names(results.checks, results.comparisons, columns)
+        lines = terminal.summary(results.checks, names) + terminal.comparisons(results.comparisons, names)
         if self._config.get_verbosity() > 0:
             lines += terminal.ledgers(results.checks)
         if results.written:
-            lines += terminal.outlooks(results.recorded)
+            lines += terminal.outlooks(results.recorded, names)
         lines += terminal.books(results.written, results.pruned, stale, orphans, rootdir=self._config.rootpath)
         try:
             lines += terminal.written_lines(

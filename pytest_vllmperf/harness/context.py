@@ -12,7 +12,7 @@ from pytest_vllmperf.checking.open_checks import OpenCheck
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.gpu import GpuRequirement
 from pytest_vllmperf.harness.markers import CardEntry
-from pytest_vllmperf.records.ids import CHECK_SEPARATOR, module_of
+from pytest_vllmperf.records.ids import CHECK_SEPARATOR, CheckId, TestId
 from pytest_vllmperf.records.results import CheckRecord, ComparisonRecord, TestResults
 from pytest_vllmperf.records.samples import EngineSamples
 from pytest_vllmperf.records.scorecard import Row
@@ -70,8 +70,7 @@ class TestContext:
     def results(self) -> TestResults:
         """All that the test came to; of a row whose measurement was checked, with the engines of the check."""
         rows = [row.model_copy(update={"engines": self._engines(row)}) for row in self.rows]
-        name = self.nodeid.partition("::")[2]
-        compared = tuple((name, record()) for record in self.compared)
+        compared = tuple((self.nodeid, record()) for record in self.compared)
         return TestResults(checks=tuple(self.checks), comparisons=compared, rows=tuple(rows))
 
     def _engines(self, row: Row) -> tuple[EngineSamples, ...]:
@@ -81,7 +80,7 @@ class TestContext:
     @property
     def module(self) -> str:
         """The test module's path, as in the node id."""
-        return module_of(self.nodeid)
+        return TestId.parse(self.nodeid).module
 
     def check_name(self, name: str | None) -> str:
         """The name of the next check in the baseline file: the test's, and the check's own behind it.
@@ -91,10 +90,9 @@ class TestContext:
         """
         if name is not None and (not name or "]" in name or CHECK_SEPARATOR in name):
             raise SpecError(f"{self.nodeid}: a check cannot be called {name!r}; leave ']' and '{CHECK_SEPARATOR}' out")
-        test = self.nodeid.split("::", 1)[1] if "::" in self.nodeid else self.nodeid
         if name is None and self._names:
             name = str(len(self._names) + 1)
-        full = test if name is None else f"{test}{CHECK_SEPARATOR}{name}"
+        full = CheckId(TestId.parse(self.nodeid), name or "").name
         if full in self._names:
             raise SpecError(f"{self.nodeid}: two checks are called {name!r}; give each a name of its own")
         self._names.append(full)
@@ -102,6 +100,6 @@ class TestContext:
 
     def record_command(self) -> str:
         """The command that records this test's baseline, from where pytest was started."""
-        path, _, test = self.nodeid.partition("::")
-        shown = os.path.relpath(self.rootdir / path, self.started_in)
-        return shlex.join(["pytest", "--vllmperf-update-new", *self.arguments, f"{shown}::{test}"])
+        test = TestId.parse(self.nodeid)
+        here = TestId(os.path.relpath(self.rootdir / test.module, self.started_in), test.name)
+        return shlex.join(["pytest", "--vllmperf-update-new", *self.arguments, str(here)])
