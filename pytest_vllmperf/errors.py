@@ -70,6 +70,20 @@ class GpuLostError(NoGpuError):
     """A GPU went away while it was in use."""
 
 
+class CheckFailed(VllmPerfError, AssertionError):  # noqa: N818 - as pytest's own outcomes are called
+    """A check or an assertion of this package that does not hold.
+
+    Attributes:
+        line: the user's file and line; None where the traceback leads there.
+        log_tail: the end of the engine's log, where an engine failed.
+    """
+
+    def __init__(self, text: str, line: tuple[str, int] | None = None, log_tail: str = "") -> None:
+        super().__init__(text)
+        self.line = line
+        self.log_tail = log_tail
+
+
 class BaselineError(VllmPerfError):
     """A baseline file that cannot be read or written; the file is left as it was."""
 

@@ -9,6 +9,8 @@ import pytest
 from pytest_vllmperf.harness import flags, machine
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pytest_vllmperf.harness.fixture import VllmPerf
 
 
@@ -58,10 +60,10 @@ def pytest_benchmark_update_machine_info(machine_info: dict[str, object]) -> Non
 
 
 @pytest.fixture
-def vllmperf(request: pytest.FixtureRequest) -> VllmPerf:
+def vllmperf(request: pytest.FixtureRequest) -> Iterator[VllmPerf]:
     """Measure vLLM engines, check them against the stored baseline, compare two of them."""
     if not flags.armed(request.config):  # asked for while the test ran
         pytest.skip(flags.NOT_ARMED)
     from pytest_vllmperf.harness import armed
 
-    return armed.fixture(request.config, request.node)
+    yield from armed.fixture(request.config, request.node)

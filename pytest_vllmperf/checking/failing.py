@@ -1,13 +1,22 @@
-"""How a check fails its test."""
+"""How a check or an assertion fails its test."""
 
 from __future__ import annotations
 
 from typing import NoReturn
 
-import pytest
+from pytest_vllmperf.errors import CheckFailed
 
 
-def fail(text: str) -> NoReturn:
-    """Fail the running test with this text and no traceback."""
+def fail(text: str, line: tuple[str, int] | None = None, log_tail: str = "") -> NoReturn:
+    """Fail the running test with this text and no traceback.
+
+    Args:
+        text: one or more lines for the report.
+        line: the user's file and line; None where the traceback leads there.
+        log_tail: the end of the engine's log, where an engine failed.
+
+    Raises:
+        CheckFailed: always.
+    """
     __tracebackhide__ = True
-    pytest.fail(text, pytrace=False)
+    raise CheckFailed(text, line, log_tail)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_vllmperf.metrics.table import METRICS, MetricClass, resolve_gate
+from pytest_vllmperf.checking import policy
+from pytest_vllmperf.metrics.table import resolve_gate
 from pytest_vllmperf.records.ids import CheckId
 from pytest_vllmperf.storage.baselines import BaselineStore
 
@@ -44,5 +45,5 @@ def gated_metrics(tests: Sequence[GatedTest], store: BaselineStore, profile: str
         gates = {test.name: test.gate for test in tests if test.module == module}
         for name in store.read(profile, module).tests:
             gate = resolve_gate(gates.get(CheckId.parse(module, name).test.name, ()), device)
-            total += sum(METRICS[metric].kind is not MetricClass.EXACT for metric in gate)
+            total += policy.gated_metrics([gate])
     return total

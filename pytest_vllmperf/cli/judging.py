@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from pytest_vllmperf.checking import policy
 from pytest_vllmperf.errors import BaselineError
-from pytest_vllmperf.metrics.table import METRICS, MetricClass, resolve_gate
+from pytest_vllmperf.metrics.table import resolve_gate
 from pytest_vllmperf.records.samples import Entry
 from pytest_vllmperf.records.settings import DEFAULTS
 from pytest_vllmperf.storage.baselines import BaselineFile, load
-from pytest_vllmperf.verdict import VerdictSettings, family_a_fail
+from pytest_vllmperf.verdict import VerdictSettings
 from pytest_vllmperf.verdict.words import gate_words, margins
 
 
@@ -39,7 +40,7 @@ def settings(entries: Sequence[Entry], gate: str, margin: str) -> list[VerdictSe
     words = gate_words("--gate", gate)
     general, by_metric = margins("--margin", margin)
     gates = [resolve_gate(words, entry.sessions[-1].environment.hard.get("device", "")) for entry in entries]
-    gated = sum(METRICS[name].kind is not MetricClass.EXACT for names in gates for name in names)
+    a_fail = policy.a_fail(policy.gated_metrics(gates))
     common = DEFAULTS.margin if general is None else general
     assert common is not None
-    return [VerdictSettings(names, common, by_metric, a_fail=family_a_fail(max(1, gated))) for names in gates]
+    return [VerdictSettings(names, common, by_metric, a_fail=a_fail) for names in gates]

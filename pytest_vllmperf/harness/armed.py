@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import os
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from pytest_vllmperf.checking.gated import GatedTest, gated_metrics
-from pytest_vllmperf.comparing.scorecards import scorecards
+from pytest_vllmperf.checking.plan import check_recording
 from pytest_vllmperf.errors import BaselineError, EngineError, NoGpuError, SpecError, VllmPerfError
 from pytest_vllmperf.gpu import GpuRequirement
-from pytest_vllmperf.harness import collection, options
-from pytest_vllmperf.harness.collection import Collected, Outcomes, is_performance_test
+from pytest_vllmperf.harness import collection, ending, failures, options
+from pytest_vllmperf.harness.collection import Collected, is_performance_test
 from pytest_vllmperf.harness.console import Console
-from pytest_vllmperf.harness.context import TestContext
+from pytest_vllmperf.harness.context import CONTEXT, TestContext
+from pytest_vllmperf.harness.ending import Ending
 from pytest_vllmperf.harness.fixture import VllmPerf
-from pytest_vllmperf.harness.protocol import CONTEXT, Protocol
+from pytest_vllmperf.harness.outcomes import Outcomes
+from pytest_vllmperf.harness.protocol import Protocol, attach
 from pytest_vllmperf.harness.results import ModuleTests, Results
 from pytest_vllmperf.lab.perf import PerfSession
 from pytest_vllmperf.records.ids import TestId
@@ -26,13 +29,11 @@ from pytest_vllmperf.report import scorecards as report_scorecards
 from pytest_vllmperf.report import terminal
 from pytest_vllmperf.report.verdicts import folded
 from pytest_vllmperf.storage.baselines import BaselineStore
-from pytest_vllmperf.storage.scorecards import check_folder, write_scorecards
+from pytest_vllmperf.storage.scorecards import check_folder
 
 _NAME = "vllmperf-armed"
-_ASKED = pytest.StashKey[bool]()
 _OUTPUT = "vllmperf_modules"
 _PERFORMANCE_TEST = "vllmperf_test"
-_CUT_SHORT = (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR)
 
 
 def register(config: pytest.Config) -> None:
@@ -44,6 +45,7 @@ def register(config: pytest.Config) -> None:
     """
     try:
         settings = options.settings(config)
+        check_recording(settings)
         if not is_worker(config):
             store = BaselineStore(settings.baselines)
             store.validate()
@@ -55,16 +57,22 @@ def register(config: pytest.Config) -> None:
     config.pluginmanager.register(ArmedPlugin(config, settings), _NAME)
 
 
-def fixture(config: pytest.Config, item: pytest.Item) -> VllmPerf:
-    """The fixture's value for one test."""
+def fixture(config: pytest.Config, item: pytest.Item) -> Iterator[VllmPerf]:
+    """The fixture's value for one test, and its end."""
     plugin: ArmedPlugin = config.pluginmanager.get_plugin(_NAME)  # type: ignore[assignment]
-    return plugin.fixture(item)
+    yield plugin.fixture(item)
+    plugin.end_of_fixture(item)
 
 
 def _section(terminalreporter: Any, title: str, lines: Sequence[str]) -> None:
     terminalreporter.section(title)
     for line in lines:
         terminalreporter.line(line)
+
+
+def _only_looks(config: pytest.Config) -> bool:
+    """Whether no test function runs: `--collect-only`, `--setup-plan`, `--setup-only`."""
+    return any(config.getoption(name, False) for name in ("collectonly", "setupplan", "setuponly"))
 
 
 def is_worker(config: pytest.Config) -> bool:
@@ -81,16 +89,14 @@ class ArmedPlugin:
         self._console: Console | None = None
         self._collected = Collected(config)
         self._outcomes = Outcomes()
+        self._ending = Ending()
         self._results = Results()
         self._perf = PerfSession(settings, self._progress)
         shared = not is_worker(config) and not config.getoption("maxfail")
         self._protocol = Protocol(self._perf, shared=shared, before_report=self._clear)
         self._tests: list[GatedTest] = []
         self._gated: dict[tuple[str, str], int] = {}
-        self._notes: list[str] = []
         self._leaks: list[str] = []
-        self._failed: set[str] = set()
-        self._ended: set[str] = set()
 
     def fixture(self, item: pytest.Item) -> VllmPerf:
         """A test's fixture, once its GPU is known to exist.
@@ -99,7 +105,6 @@ class ArmedPlugin:
             SpecError: for a marker that cannot be meant.
             NoGpuError: when there is no GPU, or none that its marker asks for, and the run requires one.
         """
-        item.stash[_ASKED] = True
         marked = collection.read_markers(item)
         self._check_gpu(marked.gpu)
         context = TestContext(
@@ -110,11 +115,21 @@ class ArmedPlugin:
             spec=marked.spec,
             gpu=marked.gpu,
             settings=marked.settings.over(self._settings.check),
+            run_settings=self._settings,
             properties=item.user_properties,
             card=marked.card,
         )
         item.stash[CONTEXT] = context
         return VllmPerf(self._perf, context, self._gated_in_run)
+
+    def end_of_fixture(self, item: pytest.Item) -> None:
+        """No check of a test is left unsettled.
+
+        Raises:
+            CheckFailed: where one fails its test, and nothing has so far.
+        """
+        __tracebackhide__ = True
+        self._protocol.end_of_fixture(item.stash[CONTEXT])
 
     def _check_gpu(self, wanted: GpuRequirement | None) -> None:
         """Skip a test that no GPU of this machine fits, or fail it; a driver that fails is an error either way."""
@@ -147,20 +162,48 @@ class ArmedPlugin:
             except SpecError as error:
                 if is_worker(self._config):  # a worker's tests tell it themselves, each its own
                     continue
-                raise pytest.UsageError(str(error)) from None
+                path, line = failures.item_line(item)
+                shown = f"{os.path.relpath(path, self._config.invocation_params.dir)}:{line}"
+                raise pytest.UsageError(f"{shown}: {error}") from None
             gate = marked.settings.over(self._settings.check).gate or ()
             test = TestId.parse(item.nodeid)
             self._tests.append(GatedTest(test.module, test.name, gate))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-        """A performance test is reported once its checks are settled; engines end with the last of them."""
+        """A performance test is reported once its checks are settled."""
         if not is_performance_test(item):
             return None
         self._protocol.run(item, nextitem)
-        if nextitem is None or not is_performance_test(nextitem):
-            self._release()
         return True
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Settle a test's checks while its fixtures live."""
+        __tracebackhide__ = True
+        try:
+            result = yield
+        except (KeyboardInterrupt, pytest.exit.Exception):
+            self._protocol.cut_short()
+            raise
+        except BaseException:
+            self._protocol.end_of_call(item, failed=True)
+            raise
+        self._protocol.end_of_call(item, failed=False)
+        return result
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> Generator[None, object, object]:
+        """Settle what waits for this test, which may not have run; engines end with the last performance test."""
+        self._protocol.before_teardown(item)
+        try:
+            return (yield)
+        finally:
+            measured = is_performance_test(item) or CONTEXT in item.stash
+            if measured and (nextitem is None or not is_performance_test(nextitem)):
+                self._release()
 
     def _release(self) -> None:
         """End the engines; memory that does not come back fails the run, which says who holds it."""
@@ -178,91 +221,78 @@ class ArmedPlugin:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Note whose report it is and that something was raised, and show an error of ours in one line."""
+        """Note whose report it is and that something was raised, and show an error of ours with the user's line."""
         report = yield
         self._clear()
-        if is_performance_test(item) or _ASKED in item.stash:
-            setattr(report, _PERFORMANCE_TEST, True)  # for the process that counts, which has no items under xdist
         context = item.stash.get(CONTEXT, None)
+        if is_performance_test(item) or context is not None:
+            setattr(report, _PERFORMANCE_TEST, True)  # for the process that counts, which has no items under xdist
         if context is not None and call.excinfo is not None:
             context.raised = True
+        if context is not None and report.when == "teardown":
+            attach(report, context)
         error = call.excinfo.value if call.excinfo is not None else None
-        if isinstance(error, VllmPerfError) and call.excinfo is not None:
-            report.longrepr = call.excinfo.getrepr(style="value")
-            if isinstance(error, EngineError) and error.log_tail:
-                report.sections.append(("end of the engine's log", error.log_tail))
+        if isinstance(error, VllmPerfError) and call.excinfo is not None and report.outcome == "failed":
+            if not item.config.getoption("fulltrace", False):
+                report.longrepr = failures.shown(item, error, call.excinfo)
+            if log_tail := getattr(error, "log_tail", ""):
+                report.sections.append(("end of the engine's log", log_tail))
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take in a test that has come to its end, here or from a worker."""
-        if hasattr(report, _PERFORMANCE_TEST):
-            self._outcomes.add(report)
-        if report.failed:
-            self._failed.add(report.nodeid)
-        if report.when == "teardown":
-            self._ended.add(report.nodeid)
+        performance_test = hasattr(report, _PERFORMANCE_TEST)
+        self._outcomes.add(report, performance_test=performance_test)
+        if report.when == "teardown" and performance_test:
             test = TestResults.model_validate(getattr(report, "vllmperf", {}))
-            self._results.add(test, passed=report.nodeid not in self._failed)
+            self._outcomes.add_results(test)
+            self._results.add(test, passed=report.nodeid not in self._outcomes.failed)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """An xdist worker has ended: only workers collect, so what there is comes from them."""
-        told = getattr(node, "workeroutput", {}).get(_OUTPUT, {"modules": {}, "leaks": []})
-        for module, (names, whole) in told["modules"].items():
+        """An xdist worker has ended: only workers collect, so what is known of modules comes from them."""
+        handed = getattr(node, "workeroutput", {}).get(_OUTPUT, {"modules": {}, "leaks": []})
+        for module, (names, whole) in handed["modules"].items():
             self._results.modules[module] = ModuleTests(frozenset(names), whole)
-        self._leaks += told["leaks"]
+        self._leaks += handed["leaks"]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Write what was recorded; in a worker, hand on what was collected."""
+        """Write what was recorded and decide the exit status; in a worker, hand on what was collected."""
         modules = self._collected.modules()
         if is_worker(self._config):
-            told = {module: (sorted(tests.names), tests.whole) for module, tests in modules.items()}
-            handed = {"modules": told, "leaks": self._leaks}
+            named = {module: (sorted(tests.names), tests.whole) for module, tests in modules.items()}
+            handed = {"modules": named, "leaks": self._leaks}
             self._config.workeroutput[_OUTPUT] = handed  # type: ignore[attr-defined]
             return
         self._results.modules.update(modules)
-        self._results.failed_modules |= {
+        if _only_looks(self._config):
+            return
+        self._results.failed_modules |= self._unsound_modules()
+        whole = exitstatus not in ending.CUT_SHORT
+        self._ending.write(self._results, self._perf.store, self._settings, self._config.rootpath, whole=whole)
+        nothing = self._outcomes.nothing_judged() if whole else None
+        reasons = [*self._outcomes.unchecked, *([nothing] if nothing else []), *self._leaks]
+        self._ending.notes += [line for reason in reasons for line in folded(reason)]
+        session.exitstatus = ending.exit_status(
+            exitstatus,
+            write_failed=self._ending.write_failed,
+            nothing_judged=nothing is not None,
+            leaked=bool(self._leaks),
+        )
+
+    def _unsound_modules(self) -> set[str]:
+        """Modules of which a test failed, or did not come to its end."""
+        sound = self._outcomes.ended - self._outcomes.failed
+        return {
             module
             for module, tests in self._results.modules.items()
-            if any(
-                f"{module}::{name}" in self._failed or f"{module}::{name}" not in self._ended for name in tests.names
-            )
+            if any(f"{module}::{name}" not in sound for name in tests.names)
         }
-        try:
-            self._write(exitstatus)
-        except BaselineError as error:
-            self._notes.append(f"ERROR: {error}")
-            session.exitstatus = pytest.ExitCode.USAGE_ERROR
-        self._fail_if_nothing_measured(session)
-        self._notes += [line for leak in self._leaks for line in folded(leak)]
-        if self._leaks:
-            session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
-
-    def _fail_if_nothing_measured(self, session: pytest.Session) -> None:
-        reason = self._outcomes.nothing_measured()
-        if reason is None or session.exitstatus in _CUT_SHORT:
-            return
-        self._notes += folded(reason)
-        session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
-
-    def _write(self, exitstatus: int) -> None:
-        if self._settings.update is Update.NONE and not self._settings.append:
-            return
-        if exitstatus in _CUT_SHORT:
-            self._notes.append("nothing was recorded: the run did not come to its end")
-            return
-        self._results.write(self._perf.store, prune=self._settings.update is Update.ALL)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """The table of checks, and what became of the baselines."""
-        results = self._results
-        try:
-            stale = results.stale(self._perf.store)
-            orphans = results.orphans(self._perf.store, self._config.rootpath)
-        except BaselineError as error:
-            stale, orphans, self._notes = {}, [], [*self._notes, f"ERROR: {error}"]
-        cards = scorecards(results.rows)
+        results, end = self._results, self._ending
         columns = self._config.get_terminal_writer().fullwidth
         names = terminal.names(results.checks, results.comparisons, columns)
         lines = terminal.summary(results.checks, names) + terminal.comparisons(results.comparisons, names)
@@ -270,18 +300,15 @@ class ArmedPlugin:
             lines += terminal.ledgers(results.checks)
         if results.written:
             lines += terminal.outlooks(results.recorded, names)
-        lines += terminal.books(results.written, results.pruned, stale, orphans, rootdir=self._config.rootpath)
-        try:
-            lines += terminal.written_lines(
-                write_scorecards(cards, self._settings.scorecards, report_scorecards.markdown), self._config.rootpath
-            )
-        except BaselineError as error:
-            lines.append(f"ERROR: {error}")
-        lines += self._notes
+        rootdir = self._config.rootpath
+        lines += terminal.books(results.written, results.pruned, end.stale, end.orphans, rootdir=rootdir)
+        if self._settings.append:
+            lines += terminal.appended(results.checks, results.recorded, names)
+        lines += terminal.written_lines(end.card_files, rootdir) + end.notes
         if lines:
             profiles = sorted({check.profile for check in results.checks})
             _section(terminalreporter, terminal.summary_title(profiles), lines)
-        for card in cards:
+        for card in end.cards:
             _section(terminalreporter, f"vllmperf: {card.profile}", report_scorecards.terminal(card))
 
     def pytest_unconfigure(self) -> None:

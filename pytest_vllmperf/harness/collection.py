@@ -106,29 +106,6 @@ class Collected:
         return self._everything_partial or module in self._partial or module.rsplit("/", 1)[-1] in self._partial
 
 
-class Outcomes:
-    """Keeps count of the performance tests that came to an end, and of those that did more than being skipped."""
-
-    def __init__(self) -> None:
-        self._seen: set[str] = set()
-        self._ran: set[str] = set()
-
-    def add(self, report: pytest.TestReport) -> None:
-        """A report of a performance test's setup, call or teardown."""
-        self._seen.add(report.nodeid)
-        called = report.when == "call" and not report.skipped
-        if called or report.failed or hasattr(report, "wasxfail"):
-            self._ran.add(report.nodeid)
-
-    def nothing_measured(self) -> str | None:
-        """Why the run measured nothing, in a line: every performance test was skipped; None where that is not so."""
-        if self._ran or not self._seen:
-            return None
-        number = len(self._seen)
-        skipped = "the only performance test was" if number == 1 else f"all {number} performance tests were"
-        return f"ERROR: nothing was measured: {skipped} skipped (-rs tells why); a gate that saw nothing must not pass"
-
-
 def _last_failed(config: pytest.Config) -> bool:
     """--lf and its kin leave out tests while a module is collected, without a word to other plugins."""
     return any(config.getoption(name, False) for name in ("lf", "stepwise"))

@@ -8,29 +8,27 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pytest_vllmperf.checking.open_checks import OpenCheck
+import pytest
+
+from pytest_vllmperf.checking.check import Check
+from pytest_vllmperf.checking.outcome import Failure, conclude
+from pytest_vllmperf.checking.plan import Site
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.gpu import GpuRequirement
 from pytest_vllmperf.harness.markers import CardEntry
+from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.records.ids import CHECK_SEPARATOR, CheckId, TestId
 from pytest_vllmperf.records.results import CheckRecord, ComparisonRecord, TestResults
 from pytest_vllmperf.records.samples import EngineSamples
 from pytest_vllmperf.records.scorecard import Row
-from pytest_vllmperf.records.settings import CheckSettings
+from pytest_vllmperf.records.settings import CheckSettings, Settings
 from pytest_vllmperf.records.spec import EngineSpec
-
-
-@dataclass(frozen=True)
-class NamedCheck:
-    """A check that wants more engines, and its name in the baseline file."""
-
-    name: str
-    check: OpenCheck
+from pytest_vllmperf.report import terminal
 
 
 @dataclass
 class TestContext:
-    """What is known of the running test.
+    """What is known of a running test.
 
     Attributes:
         nodeid: its node id.
@@ -40,12 +38,17 @@ class TestContext:
         spec: what its `vllm` marker names.
         gpu: what its `gpu` marker asks for.
         settings: what its `vllmperf` marker says, over the run's settings.
+        run_settings: the run's settings.
         raised: whether setup, call or teardown raised anything.
-        checks: those that have come to their end.
-        open: those that want more engines.
+        waiting: whether it is held back until the tests on its engine have run.
+        pending: checks that are not concluded, in the order of their calls.
+        records: checks that are.
         properties: the test's properties for JUnit, filled as checks end.
         card: the scorecard that its measurements are rows of.
-        compared: what tells of each comparison.
+        measured: every measurement that it made.
+        compared: makes the record of each comparison.
+        claims: how many assertions on engines were made besides checks.
+        failures: why concluded checks fail the test.
         rows: rows of the scorecard.
     """
 
@@ -58,36 +61,83 @@ class TestContext:
     spec: EngineSpec | None
     gpu: GpuRequirement | None
     settings: CheckSettings
-    raised: bool = False
-    checks: list[CheckRecord] = field(default_factory=list)
-    open: list[NamedCheck] = field(default_factory=list)
-    _names: list[str] = field(default_factory=list)
-    properties: list[tuple[str, object]] = field(default_factory=list)
+    run_settings: Settings
+    properties: list[tuple[str, object]]
     card: CardEntry | None = None
+    raised: bool = False
+    waiting: bool = False
+    pending: list[Check] = field(default_factory=list)
+    records: list[CheckRecord] = field(default_factory=list)
+    measured: list[Measurement] = field(default_factory=list)
     compared: list[Callable[[], ComparisonRecord]] = field(default_factory=list)
+    claims: int = 0
+    failures: list[Failure] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
+    _names: list[str] = field(default_factory=list)
+    _checked: list[Measurement] = field(default_factory=list)
 
-    def results(self) -> TestResults:
-        """All that the test came to; of a row whose measurement was checked, with the engines of the check."""
-        rows = [row.model_copy(update={"engines": self._engines(row)}) for row in self.rows]
-        compared = tuple((self.nodeid, record()) for record in self.compared)
-        return TestResults(checks=tuple(self.checks), comparisons=compared, rows=tuple(rows))
-
-    def _engines(self, row: Row) -> tuple[EngineSamples, ...]:
-        checked = [check.session.engines for check in self.checks if check.session.engines[0] == row.engines[0]]
-        return max([row.engines, *map(tuple, checked)], key=len)
-
-    @property
-    def module(self) -> str:
-        """The test module's path, as in the node id."""
-        return TestId.parse(self.nodeid).module
-
-    def check_name(self, name: str | None) -> str:
-        """The name of the next check in the baseline file: the test's, and the check's own behind it.
+    def site(self, name: str | None, line: tuple[str, int]) -> Site:
+        """Where the next check stands.
 
         Raises:
             SpecError: for a name that this test has used already, or that could be mistaken for a test's.
         """
+        return Site(TestId.parse(self.nodeid).module, self._check_name(name), self.record_command(), line)
+
+    def add(self, check: Check, run: Measurement) -> None:
+        """Take in a check of a measurement."""
+        self._checked.append(run)
+        self.pending.append(check)
+
+    def conclude(self, check: Check) -> Failure | None:
+        """Book a check that will see no further engine; why it fails the test, if it does."""
+        self.pending.remove(check)
+        record, failure = conclude(check, self.run_settings)
+        self.records.append(record)
+        self.properties += terminal.properties(record)
+        if failure is not None:
+            self.failures.append(failure)
+        return failure
+
+    def conclude_all(self) -> list[Failure]:
+        """Book every check that is left; why checks fail the test, those included that the test caught itself."""
+        for check in list(self.pending):
+            self.conclude(check)
+        return self.failures
+
+    def results(self) -> TestResults:
+        """All that the test came to; of a row whose measurement was checked, with the engines of the check."""
+        rows = [row.model_copy(update={"engines": self._engines(row)}) for row in self.rows]
+        return TestResults(
+            checks=tuple(self.records),
+            comparisons=tuple((self.nodeid, record()) for record in self.compared),
+            rows=tuple(rows),
+            asserted=bool(self.records or self.compared or self.rows or self.claims or self._looked_at()),
+            unchecked=self._unchecked(),
+        )
+
+    def _looked_at(self) -> list[Measurement]:
+        return [run for run in self.measured if run.looked_at]
+
+    def _unchecked(self) -> tuple[str, ...]:
+        """What a test measured and nobody looked at; a test that failed says enough."""
+        if self.raised:
+            return ()
+        if not (self.measured or self.compared or self.claims):
+            return (f"{self.nodeid}: the vllmperf fixture measured nothing",)
+        used = [*self._checked, *self._looked_at()]
+        forgotten = [run for run in self.measured if not any(run is one for one in used)]
+        if not forgotten or self.card is not None:
+            return ()
+        number = "a measurement was" if len(forgotten) == 1 else f"{len(forgotten)} measurements were"
+        return (f"{self.nodeid}: {number} never checked; call vllmperf.check(run)",)
+
+    def _engines(self, row: Row) -> tuple[EngineSamples, ...]:
+        checked = [check.session.engines for check in self.records if check.session.engines[0] == row.engines[0]]
+        return max([row.engines, *map(tuple, checked)], key=len)
+
+    def _check_name(self, name: str | None) -> str:
+        """The name of the next check in the baseline file: the test's, and the check's own behind it."""
         if name is not None and (not name or "]" in name or CHECK_SEPARATOR in name):
             raise SpecError(f"{self.nodeid}: a check cannot be called {name!r}; leave ']' and '{CHECK_SEPARATOR}' out")
         if name is None and self._names:
@@ -103,3 +153,7 @@ class TestContext:
         test = TestId.parse(self.nodeid)
         here = TestId(os.path.relpath(self.rootdir / test.module, self.started_in), test.name)
         return shlex.join(["pytest", "--vllmperf-update-new", *self.arguments, str(here)])
+
+
+CONTEXT = pytest.StashKey[TestContext]()
+"""Where a test's context lies once its fixture was asked for."""

@@ -2,43 +2,44 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from types import FrameType
 from typing import Any, Literal
 
 import pytest
 
 from pytest_vllmperf import models
+from pytest_vllmperf.checking.check import Check
 from pytest_vllmperf.checking.failing import fail
-from pytest_vllmperf.checking.open_checks import OpenCheck, Take
+from pytest_vllmperf.checking.plan import plan
 from pytest_vllmperf.comparing.answers import checked_chats, first_requests
 from pytest_vllmperf.comparing.comparison import EngineComparison
 from pytest_vllmperf.comparing.pair import Pair
 from pytest_vllmperf.comparing.quality import first_difference
 from pytest_vllmperf.comparing.sharing import Way, share
 from pytest_vllmperf.errors import EngineUnsupportedError, SpecError
-from pytest_vllmperf.harness.context import NamedCheck, TestContext
+from pytest_vllmperf.harness.context import TestContext
 from pytest_vllmperf.harness.markers import CardEntry
 from pytest_vllmperf.harness.options import call_settings
-from pytest_vllmperf.harness.outcome import conclude
 from pytest_vllmperf.lab.perf import PerfSession
+from pytest_vllmperf.lab.take import Take
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.metrics.measurement import Measurement
-from pytest_vllmperf.metrics.table import resolve_gate
 from pytest_vllmperf.records.run import MeasureSettings
-from pytest_vllmperf.records.samples import Session
 from pytest_vllmperf.records.scorecard import Row
-from pytest_vllmperf.records.settings import AUTO, CheckSettings, Update
+from pytest_vllmperf.records.settings import AUTO
 from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.records.verdict import Verdict
 from pytest_vllmperf.report import verdicts
-from pytest_vllmperf.verdict import VerdictSettings, family_a_fail
-from pytest_vllmperf.verdict.comparability import differences
 from pytest_vllmperf.workload import Message, Workload
 
 _SCORECARD_PROMPTS = 8
 _SCORECARD_TOKENS = 32
+_SHOWN = 60
 
 
 class VllmPerf:
@@ -54,7 +55,6 @@ class VllmPerf:
         self._session = session
         self._test = test
         self._gated_in_run = gated_in_run
-        self._takes: list[tuple[Measurement, Take]] = []
 
     def engine(self, model: str | os.PathLike[str], **kwargs: Any) -> EngineSpec:
         """An engine for `measure` or `compare`; takes what `@pytest.mark.vllm` takes and starts nothing yet.
@@ -86,13 +86,15 @@ class VllmPerf:
             EngineError: when the engine does not start, or fails on the way.
             NoGpuError: when no GPU meets the `gpu` marker.
         """
+        _check_workload("measure", workload)
+        _check_engine("measure", engine)
         allowed = self._test.settings.allow or ()
         take = Take(self._target(engine), workload, self._measure_settings(iterations, warmup), allowed)
         with self._where_supported():
-            run = self._measured(take)
+            run = replace(self._measured(take), made_with=take)
             if self._test.card is not None:
                 self._test.rows.append(self._row(self._test.card, take, run))
-        self._takes.append((run, take))
+        self._test.measured.append(run)
         return run
 
     def _measured(self, take: Take) -> Measurement:
@@ -153,6 +155,7 @@ class VllmPerf:
             ModelError: for a built-in reference that does not exist.
         """
         __tracebackhide__ = True
+        self._test.claims += 1
         target, model = self._target(engine), models.resolve(os.fspath(reference))
         rendered = checked_chats(chats)
         with self._where_supported():
@@ -168,7 +171,7 @@ class VllmPerf:
         name: str | None = None,
         margin: float | Mapping[str, float] | None = None,
         gate: str | Sequence[str] | None = None,
-    ) -> Verdict | None:
+    ) -> Verdict:
         """Judge a measurement by this hardware's stored baseline, or record it as one.
 
         A regression, a missing or incomparable baseline and a void measurement fail the test with a line each. Where
@@ -182,47 +185,26 @@ class VllmPerf:
             gate: metrics that decide, or the sets `auto`, `exact`, `clock`, `cpu`.
 
         Returns:
-            The verdict as it stands, UNDECIDED while more engines are wanted; None when the measurement is recorded.
+            The verdict as it stands: UNDECIDED while more engines are wanted, RECORDED for one that is recorded.
 
         Raises:
-            SpecError: for a metric, margin or name that cannot be meant.
+            SpecError: for something that is no measurement, a metric, margin or name that is not valid, or a gate that
+                can never be judged.
             BaselineError: for a baseline file that cannot be read.
+            CheckFailed: where it is decided that the check does not hold.
         """
+        __tracebackhide__ = True
+        if not isinstance(run, Measurement):
+            raise SpecError(f"check() takes what measure() returned, not {_shown(run)}")
         own = call_settings(margin=margin, gate=gate).over(self._test.settings)
-        gated = resolve_gate(own.gate or (), run.device)
-        check_name = self._test.check_name(name)
-        stored = self._session.store.read(run.profile, self._test.module).tests.get(check_name)
-        check = self._open_check(run, stored.sessions if stored else [], gated, own)
-        check.look(last=check.take is None)
-        named = NamedCheck(check_name, check)
-        if check.open:
-            self._test.open.append(named)
-        elif failure := conclude(self._test, named, self._session.settings):
-            fail(failure.text)
+        caller = inspect.currentframe()
+        site = self._test.site(name, _line_above(caller))
+        stored = self._session.store.read(run.profile, site.module).tests.get(site.name)
+        check = Check(plan(site, run, stored, own, self._session.settings, self._gated_in_run), run)
+        self._test.add(check, run)
+        if not check.open and (failure := self._test.conclude(check)):
+            fail(failure.text, failure.line, failure.log_tail)
         return check.verdict
-
-    def _open_check(
-        self, run: Measurement, sessions: Sequence[Session], gate: tuple[str, ...], own: CheckSettings
-    ) -> OpenCheck:
-        settings = self._session.settings
-        recording = settings.update is Update.ALL or (settings.update is Update.NEW and not sessions)
-        wanted = settings.engines if recording or settings.append else 1
-        margins = VerdictSettings(
-            gate,
-            own.margin or 0.0,
-            own.margins,
-            a_fail=family_a_fail(max(len(gate), self._gated_in_run(run.profile, run.device))),
-            max_engines=max(settings.max_engines, wanted),
-        )
-        return OpenCheck(
-            take=next((take for measured, take in self._takes if measured is run), None),
-            measurement=run,
-            baseline=sessions,
-            settings=margins,
-            differences=differences(sessions[-1].environment.hard, run.environment.hard) if sessions else [],
-            judged=not recording,
-            wanted=wanted,
-        )
 
     def compare(
         self,
@@ -256,6 +238,9 @@ class VllmPerf:
             WorkloadError: when the workload does not fit one of them.
             EngineError: when an engine does not start, or fails on the way.
         """
+        _check_workload("compare", workload)
+        for one in (a, b):
+            _check_engine("compare", one)
         if a == b:
             raise SpecError("compare() needs two different engines; these are one and the same")
         targets = (self._target(a), self._target(b))
@@ -281,6 +266,27 @@ class VllmPerf:
         own = call_settings(iterations=iterations, warmup=warmup).over(self._test.settings)
         assert own.iterations is not None
         return MeasureSettings(None if own.warmup == AUTO else own.warmup, own.iterations)
+
+
+def _line_above(frame: FrameType | None) -> tuple[str, int]:
+    """The file and line that called the function of this frame."""
+    caller = frame.f_back if frame is not None else None
+    return (caller.f_code.co_filename, caller.f_lineno) if caller is not None else ("", 0)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _check_workload(call: str, workload: object) -> None:
+    if not isinstance(workload, Workload):
+        raise SpecError(f"{call}() takes a Workload, not {_shown(workload)}; make one with Workload.synthetic(...)")
+
+
+def _check_engine(call: str, engine: object) -> None:
+    if engine is not None and not isinstance(engine, EngineSpec):
+        raise SpecError(f"{call}() takes engines made by vllmperf.engine(...), not {_shown(engine)}")
 
 
 def _way(word: str) -> Way:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_vllmperf.records.ids import CheckId, TestId
-from pytest_vllmperf.records.results import CheckRecord, ComparisonRecord, TestResults
+from pytest_vllmperf.records.results import CheckRecord, ComparisonRecord, Keeping, TestResults
 from pytest_vllmperf.records.scorecard import Row
 from pytest_vllmperf.storage.baselines import BaselineStore, Changes
 
@@ -44,7 +44,7 @@ class Results:
         self.rows += test.rows
         for check in test.checks:
             self.checks.append(check)
-            if passed and check.kept:
+            if passed and check.keeping is not Keeping.NOTHING:
                 self.recorded.append(check)
 
     def stale(self, store: BaselineStore, profile: str | None = None) -> dict[tuple[str, str], list[str]]:
@@ -85,8 +85,8 @@ class Results:
             names = gone.get((profile, module), [])
             records = files.get((profile, module), [])
             changes = Changes(
-                entries={record.name: record.entry() for record in records if record.verdict is None},
-                appended={record.name: record.session for record in records if record.verdict is not None},
+                entries={record.name: record.entry() for record in records if record.keeping is Keeping.NEW},
+                appended={record.name: record.session for record in records if record.keeping is Keeping.APPENDED},
                 removed=names,
             )
             self.written.append(store.write(profile, module, changes))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pytest_vllmperf import stats
@@ -57,6 +57,7 @@ class Measurement:
         gpus: how many GPUs an engine ran on.
         vram: where their memory went, on the last engine.
         traces: what NVML told of them while the last engine was measured; empty on a CPU.
+        made_with: how it was made, so that it can be made again; None where it cannot.
     """
 
     spec_label: str
@@ -71,6 +72,8 @@ class Measurement:
     gpus: int = 0
     vram: VramLedger | None = None
     traces: tuple[GpuTrace, ...] = ()
+    made_with: object = field(default=None, repr=False, compare=False)
+    _read: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def cost_per_million_tokens(self, gpu_hour_price: float, metric: str = "output_throughput") -> float:
         """What a million tokens cost, in the currency of the price.
@@ -101,6 +104,11 @@ class Measurement:
             environment=self.environment,
         )
 
+    @property
+    def looked_at(self) -> bool:
+        """Whether a test has read any value of it."""
+        return bool(self._read)
+
     def samples(self, metric: str) -> Sequence[Sequence[float]]:
         """The values of a metric, for each engine one per iteration; empty when not measured."""
         return [values for engine in self.engines if (values := engine.values(metric))]
@@ -116,6 +124,7 @@ class Measurement:
         engines = self.samples(metric)
         if not engines:
             raise NotMeasuredError(f"{METRICS[metric].label} was not measured on {self.spec_label}")
+        self._read.add(metric)
         return stats.center(engines)
 
     def __getattr__(self, name: str) -> Any:

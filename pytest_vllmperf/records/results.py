@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -37,6 +38,14 @@ class ComparisonRecord(BaseModel):
     excluded: tuple[str, ...] = ()
 
 
+class Keeping(str, Enum):
+    """What becomes of a checked session in the baseline file."""
+
+    NOTHING = "nothing"
+    NEW = "starts the baseline anew"
+    APPENDED = "joins the baseline"
+
+
 class CheckRecord(BaseModel):
     """What was measured, and what the verdict was.
 
@@ -47,8 +56,9 @@ class CheckRecord(BaseModel):
         engine: the engine, for a person.
         workload: the workload as stored.
         session: what was measured.
-        verdict: None when it was recorded instead of judged.
-        kept: whether its session goes into the baseline: as a new one without a verdict, beside the others with one.
+        verdict: RECORDED, or what was decided.
+        keeping: what becomes of its session in the baseline file.
+        left_out: why it did not join its baseline, where it might have; empty otherwise.
         reason: why a baseline is recorded anew; empty when nobody said.
         outlook: what the baseline will be able to tell, where one is kept.
         ledger: where the device's memory went; None where nobody knows.
@@ -63,8 +73,9 @@ class CheckRecord(BaseModel):
     engine: str
     workload: dict[str, Any]
     session: Session
-    verdict: Verdict | None
-    kept: bool = False
+    verdict: Verdict
+    keeping: Keeping = Keeping.NOTHING
+    left_out: str = ""
     reason: str = ""
     outlook: tuple[Outlook, ...] = ()
     ledger: VramLedger | None = None
@@ -87,6 +98,8 @@ class TestResults(BaseModel):
         checks: its checks, in order.
         comparisons: the test's node id and what each `compare` came to.
         rows: its rows of scorecards.
+        asserted: whether anything was judged, recorded or looked at: a check, a comparison, a row, a value.
+        unchecked: what was measured and not looked at, or that nothing was measured, in words.
     """
 
     __test__ = False
@@ -95,3 +108,5 @@ class TestResults(BaseModel):
     checks: tuple[CheckRecord, ...] = ()
     comparisons: tuple[tuple[str, ComparisonRecord], ...] = ()
     rows: tuple[Row, ...] = ()
+    asserted: bool = False
+    unchecked: tuple[str, ...] = ()

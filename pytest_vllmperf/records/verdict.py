@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from enum import Enum
 
 
-class Status(Enum):
-    """One word about a metric or a check; the order is from good to bad, and the worst metric speaks for a check."""
+class Status(str, Enum):
+    """One word about a metric or a check; the order is from good to bad, and the worst metric speaks for a check.
+
+    Each is a string, so that `verdict.status == "OK"` holds.
+    """
 
     OK = "OK"
+    RECORDED = "RECORDED"
     IMPROVED = "IMPROVED"
     NOISY = "NOISY"
     UNDECIDED = "UNDECIDED"
@@ -17,6 +21,8 @@ class Status(Enum):
     NOT_COMPARABLE = "NOT_COMPARABLE"
     INVALID = "INVALID"
     REGRESSED = "REGRESSED"
+
+    __str__ = str.__str__
 
     @property
     def final(self) -> bool:

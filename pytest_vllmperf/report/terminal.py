@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.ids import CheckId, TestId
-from pytest_vllmperf.records.results import CheckRecord, ComparisonRecord
+from pytest_vllmperf.records.results import CheckRecord, ComparisonRecord, Keeping
 from pytest_vllmperf.records.verdict import Status
 from pytest_vllmperf.report import units
 from pytest_vllmperf.report.ledger import ledger_lines
@@ -37,12 +37,9 @@ def failure_lines(record: CheckRecord, changed: Sequence[str], command: str) -> 
         command: what records this test's baseline.
     """
     verdict = record.verdict
-    assert verdict is not None
     if verdict.status is Status.NO_BASELINE:
-        return [
-            f"NO_BASELINE  {record.name} has none for {record.profile}; record it with:",
-            f"    {command}",
-        ]
+        why = "; ".join(verdict.reasons) or f"has none for {record.profile}"
+        return [f"NO_BASELINE  {record.name}{': ' if verdict.reasons else ' '}{why}; record it with:", f"    {command}"]
     if verdict.status is Status.NOT_COMPARABLE:
         advice = f"record it anew with:\n    {command.replace('--vllmperf-update-new', '--vllmperf-update')}"
         return [f"NOT_COMPARABLE  {record.name}: {'; '.join(verdict.reasons)}", advice]
@@ -64,7 +61,7 @@ def failure_lines(record: CheckRecord, changed: Sequence[str], command: str) -> 
 def properties(record: CheckRecord) -> list[tuple[str, object]]:
     """A check as JUnit properties: its status, and every metric in the unit of the table, without rounding."""
     prefix = f"vllmperf.{record.id.own}".rstrip(".")
-    status = "recorded" if record.verdict is None else record.verdict.status.value
+    status = record.verdict.status.value
     values = [(f"{prefix}.{metric}", _exact(value)) for metric, value in record.values.items()]
     return [(f"{prefix}.status", status), (f"{prefix}.profile", record.profile), *values]
 
@@ -128,8 +125,7 @@ def ledgers(checks: Sequence[CheckRecord]) -> list[str]:
 
 
 def _row(check: CheckRecord) -> list[str]:
-    status = "recorded" if check.verdict is None else check.verdict.status.value
-    return [status, *(_cell(metric, check.values) for metric, _ in _COLUMNS)]
+    return [check.verdict.status.value, *(_cell(metric, check.values) for metric, _ in _COLUMNS)]
 
 
 def _cell(metric: str, values: Mapping[str, float]) -> str:
@@ -142,8 +138,7 @@ def _remarks(checks: Sequence[CheckRecord], names: Names) -> list[str]:
     """Metrics of passed checks that deserve a line: improved, or not to be told from noise."""
     lines: list[str] = []
     for check in checks:
-        passed = check.verdict is not None and check.verdict.status is not Status.REGRESSED
-        metrics = check.verdict.metrics if check.verdict is not None and passed else ()
+        metrics = check.verdict.metrics if check.verdict.status is not Status.REGRESSED else ()
         requests = len(check.session.engines[0].ttft_by_request)
         told = [one for one in metrics if one.status in _REMARKABLE or one.clearly_better]
         if told:
@@ -212,6 +207,26 @@ def books(
         lines.append("  an update of all of the module's tests on that hardware, without a failure, removes them")
     lines += [f"stale: {path.name}: its test module no longer exists; delete {_relative(path, rootdir)}"
               for path in orphans]  # fmt: skip
+    return lines
+
+
+def appended(checks: Sequence[CheckRecord], recorded: Sequence[CheckRecord], names: Names) -> list[str]:
+    """How many sessions joined their baselines, and why others did not.
+
+    Args:
+        checks: all checks of the run.
+        recorded: those whose session was kept.
+        names: of all checks of the run.
+    """
+    joined = sum(check.keeping is Keeping.APPENDED for check in recorded)
+    out = [check for check in checks if check.left_out]
+    if not joined and not out:
+        return []
+    lines = [f"appended {joined}, left out {len(out)}{':' if out else ''}"]
+    for check in out:
+        lines += [f"  {line}" for line in folded(f"{names[check.id]}: {check.left_out}", names.width - 2)]
+    if out:
+        lines += folded("  to accept a new level: --vllmperf-update, with --vllmperf-reason saying why")
     return lines
 
 

@@ -42,6 +42,12 @@ def wrapped(parts: Sequence[str], indent: str = _INDENT, width: int = WIDTH) -> 
     return lines
 
 
+def beyond_margin(judged: MetricVerdict) -> str:
+    """Why a metric keeps its session out of the baseline: `output throughput +18.0 % is beyond the margin of 5 %`."""
+    label, margin = METRICS[judged.metric].label, units.margin(judged.margin)
+    return f"{label} {units.percent(judged.change)} is beyond the margin of {margin}"
+
+
 def folded(text: str, width: int = WIDTH) -> list[str]:
     """A line broken at spaces where it is wider than `width`; what has no spaces stays whole."""
     return textwrap.wrap(text, width, subsequent_indent=_INDENT, break_long_words=False, break_on_hyphens=False)

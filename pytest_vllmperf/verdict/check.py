@@ -12,6 +12,7 @@ from pytest_vllmperf.records.verdict import MetricVerdict, Status, Verdict, wors
 from pytest_vllmperf.stats import Direction
 from pytest_vllmperf.verdict.decision import Case, Decision, judge_cases, judge_paired
 from pytest_vllmperf.verdict.exact import judge_exact
+from pytest_vllmperf.verdict.rule import MIN_ENGINES
 from pytest_vllmperf.verdict.samples import COLD, PAIRED, MetricSamples, metric_samples, paired_samples
 from pytest_vllmperf.verdict.settings import GATED_FROM, VerdictSettings
 
@@ -64,9 +65,42 @@ def _nothing_to_judge(check: Evidence) -> Verdict | None:
         return Verdict(Status.INVALID, reasons=tuple(check.problems))
     if not check.sessions:
         return Verdict(Status.NO_BASELINE)
+    if is_thin(check.sessions):
+        return Verdict(Status.NO_BASELINE, reasons=(thin_reason(check.sessions),))
     if check.differences:
         return Verdict(Status.NOT_COMPARABLE, reasons=tuple(check.differences))
     return None
+
+
+def is_thin(sessions: Sequence[Session]) -> bool:
+    """Whether these sessions hold too few engine starts to be a baseline."""
+    return _starts(sessions) < MIN_ENGINES
+
+
+def thin_reason(sessions: Sequence[Session]) -> str:
+    """Why sessions are no baseline, in words."""
+    starts = _starts(sessions)
+    return f"the baseline holds {starts} engine start{'' if starts == 1 else 's'}; at least {MIN_ENGINES} are needed"
+
+
+def _starts(sessions: Sequence[Session]) -> int:
+    return sum(len(session.engines) for session in sessions)
+
+
+def too_few_observations(metric: Metric, engines: Sequence[EngineSamples]) -> str:
+    """Why a percentile does not decide; empty where there are enough observations, or none are needed."""
+    needed = GATED_FROM.get(metric.name.rpartition(".")[2], 0)
+    if metric.name.startswith("itl."):
+        counts, noun = [min(engine.values("output_tokens"), default=0) for engine in engines], "tokens"
+    else:
+        counts, noun = [len(engine.ttft_by_request) for engine in engines], "requests"
+    if min(counts) >= needed:
+        return ""
+    typical = f"{metric.name.rpartition('.')[0]}.p50"
+    return (
+        f"{metric.label} needs at least {needed:,} {noun} to be gated; this workload has {min(counts):,.0f}. "
+        f"Gate {typical}, or send more requests"
+    )
 
 
 @dataclass
@@ -77,14 +111,15 @@ class _Plan:
     cases: dict[str, Case] = field(default_factory=dict)
     _done: dict[str, MetricVerdict] = field(default_factory=dict)
     _informational: dict[str, str] = field(default_factory=dict)
+    _kept: dict[str, MetricVerdict] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         decided = _decided(self.check.previous)
         gate = [name for name in self.check.settings.gate if name != COLD]
         for name in gate:
             if name in decided:
-                self._done[name] = decided[name]
-            else:
+                self._done[name] = self._kept[name] = decided[name]
+            if name not in decided or decided[name].status is Status.OK:
                 self._plan(METRICS[name])
         loads = any(METRICS[name].kind is MetricClass.LOAD for name in self.check.settings.gate)
         for name in [*CLOCK_METRICS, *([COLD] if loads else [])]:
@@ -96,7 +131,7 @@ class _Plan:
         """Put what was decided together; takes as many decisions as there are cases here."""
         for (name, case), decision in zip(self.cases.items(), decisions, strict=False):
             self._done[name] = _judged(case, decision)
-        ordered = [self._final(self._done[name]) for name in METRICS if name in self._done]
+        ordered = [self._standing(name) for name in METRICS if name in self._done]
         gated = tuple(one for one in ordered if one.metric not in self._informational)
         information = tuple(one for one in ordered if one.metric in self._informational)
         if not gated:
@@ -116,7 +151,7 @@ class _Plan:
         if not samples.stored or not samples.new:
             self._done[metric.name] = self._one_sided(metric, samples, margin)
             return
-        if (too_few := self._too_few(metric)) and metric.name not in self._informational:
+        if (too_few := too_few_observations(metric, self.check.engines)) and metric.name not in self._informational:
             self._informational[metric.name] = too_few
         if metric.kind is MetricClass.EXACT:
             self._done[metric.name] = _exact(metric, samples, margin)
@@ -142,23 +177,34 @@ class _Plan:
             return MetricVerdict(metric.name, Status.UNDECIDED, before, now, margin, reason="not started warm yet")
         return MetricVerdict(metric.name, Status.INVALID, before, now, margin, reason="only one side has measured it")
 
-    def _too_few(self, metric: Metric) -> str:
-        """Why a percentile does not decide; empty where there are enough observations."""
-        needed = GATED_FROM.get(metric.name.rpartition(".")[2], 0)
-        if metric.name.startswith("itl."):
-            counts = [min(engine.values("output_tokens"), default=0) for engine in self.check.engines]
-        else:
-            counts = [len(engine.ttft_by_request) for engine in self.check.engines]
-        if min(counts) >= needed:
-            return ""
-        return f"{metric.label} decides from {needed:,} observations on; there are {min(counts):,.0f}"
+    def _standing(self, name: str) -> MetricVerdict:
+        """The metric's verdict; what an earlier look decided stands, unless it was OK and is REGRESSED by now.
+
+        The engines that another metric needed are evidence of this one too. They never ask for more of them.
+        """
+        now, kept = self._final(self._done[name]), self._kept.get(name)
+        return now if kept is None or now.status is Status.REGRESSED else kept
 
     def _final(self, one: MetricVerdict) -> MetricVerdict:
         """The judged metric with what this check adds to it."""
         reason = one.reason or self._informational.get(one.metric, "")
         spent = self.check.last_look or len(self.check.engines) >= self.check.settings.max_engines
-        status = Status.NOISY if spent and one.status is Status.UNDECIDED else one.status
+        status = one.status
+        if spent and status in (Status.UNDECIDED, Status.NOISY):
+            status = Status.REGRESSED if _far_beyond(one) else Status.NOISY
         return replace(one, status=status, reason=reason, clearly_better=clearly_better(one))
+
+
+def _far_beyond(one: MetricVerdict) -> bool:
+    """Whether a metric is worse by more than its margin and its interval, though too few engines show it.
+
+    No more engines come, and a change that large is never passed as noise.
+    """
+    if one.change is None or one.low is None or one.high is None:
+        return False
+    if METRICS[one.metric].better is Direction.HIGHER:
+        return one.change < -one.margin and one.high < 0
+    return one.change > one.margin and one.low > 0
 
 
 def clearly_better(one: MetricVerdict) -> bool:

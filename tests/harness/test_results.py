@@ -10,7 +10,7 @@ import pytest
 from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.harness.results import ModuleTests, Results
 from pytest_vllmperf.records.ledger import DeviceMemory, VramLedger
-from pytest_vllmperf.records.results import CheckRecord, TestResults
+from pytest_vllmperf.records.results import CheckRecord, Keeping, TestResults
 from pytest_vllmperf.records.samples import EngineSamples, Entry, Environment, Session
 from pytest_vllmperf.records.verdict import MetricVerdict, Status, Verdict
 from pytest_vllmperf.storage.baselines import BaselineStore, Changes
@@ -31,7 +31,10 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BaselineStore:
     return BaselineStore(tmp_path / "baselines")
 
 
-def check(name: str = "test_a", *, verdict: Verdict | None = None, **changed: Any) -> CheckRecord:
+RECORDED = Verdict(Status.RECORDED)
+
+
+def check(name: str = "test_a", *, verdict: Verdict = RECORDED, **changed: Any) -> CheckRecord:
     return CheckRecord(
         **{
             "module": MODULE,
@@ -41,7 +44,7 @@ def check(name: str = "test_a", *, verdict: Verdict | None = None, **changed: An
             "workload": {"count": 1},
             "session": SESSION,
             "verdict": verdict,
-            "kept": verdict is None,
+            "keeping": Keeping.NEW if verdict.status is Status.RECORDED else Keeping.NOTHING,
             "values": {"ttft.p50": 0.25},
             **changed,
         }
@@ -59,9 +62,9 @@ def stored(store: BaselineStore, profile: str = "h200", module: str = MODULE) ->
 LEDGER = VramLedger(1, None, 3, 4, 5, 6, 7, 8.5, DeviceMemory(9, 8, None, 1))
 
 
-@pytest.mark.parametrize("verdict", [None, JUDGED, Verdict(Status.NO_BASELINE)])
+@pytest.mark.parametrize("verdict", [RECORDED, JUDGED, Verdict(Status.NO_BASELINE)])
 @pytest.mark.parametrize("ledger", [None, LEDGER, replace(LEDGER, device=None)])
-def test_a_check_travels_whole_between_processes(verdict: Verdict | None, ledger: VramLedger | None) -> None:
+def test_a_check_travels_whole_between_processes(verdict: Verdict, ledger: VramLedger | None) -> None:
     sent = check(verdict=verdict, ledger=ledger, session=SESSION.model_copy(update={"excluded": ["it ran hot"]}))
     assert CheckRecord.model_validate_json(sent.model_dump_json()) == sent
 
@@ -72,7 +75,7 @@ def test_what_is_ok_and_kept_is_appended(store: BaselineStore) -> None:
     results.add(
         TestResults(
             checks=(
-                check("test_a", verdict=JUDGED, kept=True),
+                check("test_a", verdict=JUDGED, keeping=Keeping.APPENDED),
                 check("test_b", verdict=JUDGED),
             )
         ),

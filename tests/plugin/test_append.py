@@ -66,7 +66,7 @@ def test_a_test_that_fails_for_another_reason_adds_nothing(project: Project) -> 
 
 def test_the_newest_twenty_stay(project: Project) -> None:
     project.perf_tests(marks=["@pytest.mark.vllmperf(iterations=1)"])
-    project.record("--vllmperf-engines=2")
+    project.record()
     for _ in range(21):
         project.run("--vllmperf-append", "--vllmperf-engines=1").assert_outcomes(passed=1)
     assert project.sessions() == [1] * 20

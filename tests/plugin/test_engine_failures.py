@@ -63,9 +63,9 @@ def test_the_next_test_gets_a_fresh_engine(project: Project, monkeypatch: pytest
 
     monkeypatch.setattr("pytest_vllmperf.engines.launcher.SimulatedEngine", DiesOnce)
     project.perf_tests("test_dies", "test_next", "test_last")
-    result = project.run("--vllmperf-update", "--vllmperf-engines=1")
+    result = project.run("--vllmperf-update")
     result.assert_outcomes(passed=2, failed=1)
-    assert len(started) == 2
+    assert len(started) == 4
     assert killed == started[:1]
     assert sorted(project.stored()) == ["test_last", "test_next"]
 

@@ -32,7 +32,7 @@ def test_status_profile_and_every_metric(project: Project, workers: list[str]) -
 
 def test_recorded(project: Project) -> None:
     project.perf_tests()
-    assert _properties(project, "--vllmperf-update")["test_chat"]["vllmperf.status"] == "recorded"
+    assert _properties(project, "--vllmperf-update")["test_chat"]["vllmperf.status"] == "RECORDED"
 
 
 @pytest.mark.parametrize(("change", "status"), [({"step_seconds": 0.02}, "REGRESSED"), ({"fail": "short"}, "INVALID")])
@@ -54,7 +54,7 @@ def test_without_a_baseline(project: Project) -> None:
 def test_two_checks_of_one_test(project: Project) -> None:
     project.perf_tests(check="vllmperf.check(run); vllmperf.check(run, name='warm')")
     found = _properties(project, "--vllmperf-update")["test_chat"]
-    assert found["vllmperf.status"] == found["vllmperf.warm.status"] == "recorded"
+    assert found["vllmperf.status"] == found["vllmperf.warm.status"] == "RECORDED"
     assert found["vllmperf.ttft.p50"] == found["vllmperf.warm.ttft.p50"]
 
 

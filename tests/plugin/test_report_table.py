@@ -76,7 +76,7 @@ def test_tests_of_one_name_in_two_modules_can_be_told_apart(project: Project) ->
     project.perf_tests("test_same", module="test_one.py")
     project.perf_tests("test_same", module="test_two.py")
     result = project.run("--vllmperf-update")
-    names = [" ".join(row) for row in _rows(result) if "recorded" in row]
+    names = [" ".join(row) for row in _rows(result) if "RECORDED" in row]
     assert len(names) == 2
     assert len(set(names)) == 2
 
@@ -113,14 +113,14 @@ def test_a_metric_that_is_lost_reads_not_measured(project: Project) -> None:
 def test_quiet_runs_keep_the_table(project: Project) -> None:
     project.perf_tests()
     result = project.run("--vllmperf-update", "-q")
-    assert _rows(result)[0][:2] == ["test_chat", "recorded"]
+    assert _rows(result)[0][:2] == ["test_chat", "RECORDED"]
 
 
 def test_order_is_by_module_and_name(project: Project) -> None:
     project.perf_tests("test_b", "test_a", module="test_two.py")
     project.perf_tests("test_d", "test_c", module="test_one.py", step_seconds=0.02)
     result = project.run("--vllmperf-update")
-    text = " ".join(" ".join(row) for row in _rows(result) if "recorded" in row)
+    text = " ".join(" ".join(row) for row in _rows(result) if "RECORDED" in row)
     places = [text.index(name) for name in ("test_c", "test_d", "test_a", "test_b")]
     assert places == sorted(places)
 
@@ -131,7 +131,7 @@ def test_modules_of_one_name_in_two_folders_can_be_told_apart(project: Project, 
     result = project.run("--vllmperf-update", "--import-mode=importlib", *workers)
     result.assert_outcomes(passed=8)
     lines = _section(result)
-    names = [line.split()[0] for line in lines if " recorded " in line]
+    names = [line.split()[0] for line in lines if " RECORDED " in line]
     assert len(names) == len(set(names)) == 6
     told = [line for line in lines if line.endswith(":") and line.startswith("  ")]
     assert len(told) == len(set(told)) == 6

@@ -77,7 +77,7 @@ def test_measuring_again_counts_as_the_tests_time(slower: Project, monkeypatch: 
         (line,) = [line for line in result.outlines if re.match(r"[\d.]+s call .*test_a$", line.strip())]
         return float(line.split("s ")[0])
 
-    measure = "pytest_vllmperf.checking.open_checks.OpenCheck.add"
+    measure = "pytest_vllmperf.checking.check.Check.add"
 
     def slow_add(check: object, measurement: object) -> None:
         check.spent += 100.0  # type: ignore[attr-defined]
@@ -239,12 +239,12 @@ def test_a_run_that_is_stopped_reports_what_has_run(slower: Project) -> None:
 def test_ctrl_c_while_measuring_again_writes_nothing_and_loses_no_report(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pytest_vllmperf.checking.open_checks import OpenCheck
+    from pytest_vllmperf.checking.check import Check
 
-    def interrupt(check: OpenCheck, measurement: object) -> None:
+    def interrupt(check: Check, measurement: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(OpenCheck, "add", interrupt)
+    monkeypatch.setattr(Check, "add", interrupt)
     project.perf_tests("test_a", "test_b")
     result = project.pytester.runpytest_inprocess(
         "--vllmperf-update", "-p", "no:hypothesispytest", no_reraise_ctrlc=True

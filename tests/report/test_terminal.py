@@ -29,7 +29,10 @@ FASTER = MetricVerdict("tpot.p50", Status.IMPROVED, 0.02, 0.01, 0.05, -0.5, clea
 COMMAND = "pytest --vllmperf-update-new tests/test_chat.py::test_chat"
 
 
-def record(verdict: Verdict | None, **changed: Any) -> CheckRecord:
+RECORDED = Verdict(Status.RECORDED)
+
+
+def record(verdict: Verdict, **changed: Any) -> CheckRecord:
     return CheckRecord(
         **{
             "module": "tests/test_chat.py",
@@ -87,7 +90,7 @@ def test_properties_are_in_the_units_of_the_table() -> None:
 
 def test_properties_are_never_rounded() -> None:
     values = {"output_throughput": 4391.123456789012, "weight_bytes": 16060522496.0, "engine_steps": 12345678.0}
-    assert terminal.properties(record(None, values=values))[2:] == [
+    assert terminal.properties(record(RECORDED, values=values))[2:] == [
         ("vllmperf.output_throughput", "4391.123456789012"),
         ("vllmperf.weight_bytes", "16060522496"),
         ("vllmperf.engine_steps", "12345678"),
@@ -95,18 +98,18 @@ def test_properties_are_never_rounded() -> None:
 
 
 def test_properties_of_a_named_check_carry_its_name() -> None:
-    named = record(None, name="test_chat # long")
-    assert terminal.properties(named)[0] == ("vllmperf.long.status", "recorded")
+    named = record(RECORDED, name="test_chat # long")
+    assert terminal.properties(named)[0] == ("vllmperf.long.status", "RECORDED")
 
 
 def test_a_parameter_is_no_name_of_a_check() -> None:
-    named = record(None, name="test_chat[a # b]")
-    assert terminal.properties(named)[0] == ("vllmperf.status", "recorded")
+    named = record(RECORDED, name="test_chat[a # b]")
+    assert terminal.properties(named)[0] == ("vllmperf.status", "RECORDED")
 
 
 def test_the_summary_is_a_table_in_the_order_of_the_names() -> None:
     checks = [
-        record(None, name="test_b", values={}),
+        record(RECORDED, name="test_b", values={}),
         record(Verdict(Status.OK, (SAME,)), name="test_a"),
         record(Verdict(Status.IMPROVED, (SAME, FASTER)), module="a.py", name="test_z"),
     ]
@@ -115,7 +118,7 @@ def test_the_summary_is_a_table_in_the_order_of_the_names() -> None:
         ["test", "verdict"],
         ["test_z", "IMPROVED"],
         ["test_a", "OK"],
-        ["test_b", "recorded"],
+        ["test_b", "RECORDED"],
     ]
     assert lines[2].split()[2:] == ["4,391", "50", "ms", "-", "-"]
     assert lines[3].split()[2:] == ["-"] * 4
@@ -131,7 +134,7 @@ HOT = ["the GPU slowed its clocks in iteration 2: software thermal slowdown at 9
 
 def test_an_engine_that_was_left_out_is_told_after_the_table() -> None:
     without = SESSION.model_copy(update={"excluded": HOT})
-    checks = [record(None), record(Verdict(Status.OK, (SAME,)), session=without, name="test_" + "x" * 30)]
+    checks = [record(RECORDED), record(Verdict(Status.OK, (SAME,)), session=without, name="test_" + "x" * 30)]
     lines = summary(checks)
     assert len(lines) == 6
     told = " ".join(line.strip() for line in lines[3:])
@@ -146,10 +149,10 @@ LEDGER = VramLedger(15 * 2**30, None, None, None, None, None, None, None)
 def test_the_memory_of_each_engine_is_told_once() -> None:
     later = replace(LEDGER, weights=16 * 2**30)
     checks = [
-        record(None, ledger=LEDGER),
-        record(None, ledger=None, engine="unknown"),
-        record(None, ledger=LEDGER, engine="qwen"),
-        record(None, ledger=later),
+        record(RECORDED, ledger=LEDGER),
+        record(RECORDED, ledger=None, engine="unknown"),
+        record(RECORDED, ledger=LEDGER, engine="qwen"),
+        record(RECORDED, ledger=later),
     ]
     assert terminal.ledgers(checks) == [*ledger_lines("llama", later), *ledger_lines("qwen", LEDGER)]
     assert terminal.ledgers(checks[1:2]) == []

@@ -9,9 +9,12 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from pytest_vllmperf.checking.open_checks import OpenCheck, Take, settle
+from pytest_vllmperf.checking.check import Check
+from pytest_vllmperf.checking.plan import Plan, Purpose, Site
+from pytest_vllmperf.checking.settling import settle
 from pytest_vllmperf.errors import EngineDiedError
 from pytest_vllmperf.lab.perf import PerfSession, Target
+from pytest_vllmperf.lab.take import Take
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.records.run import MeasureSettings
 from pytest_vllmperf.records.samples import EngineSamples, Environment, Session
@@ -71,20 +74,30 @@ class FakeSession:
         return replace(made, problems=HOT, transient=True) if hot else made
 
 
-def check(model: str = "a", level: float = 100.0, *, judged: bool = True, **more: Any) -> OpenCheck:
-    take = Take(Target(EngineSpec.create(model, backend="simulated")), WORK, MeasureSettings())
-    made = OpenCheck(take, measurement(level), BASELINE, VerdictSettings((METRIC,)), (), judged, **more)
-    made.look()
-    return made
+SITE = Site("tests/test_a.py", "test_a", "pytest --vllmperf-update-new tests/test_a.py::test_a", ("test_a.py", 1))
 
 
-def run(session: FakeSession, checks: Sequence[OpenCheck], max_time: float = 1000.0) -> None:
+def take(model: str = "a", allowed: tuple[str, ...] = ()) -> Take:
+    return Take(Target(EngineSpec.create(model, backend="simulated")), WORK, MeasureSettings(), allowed)
+
+
+def plan(*, judged: bool = True, **more: Any) -> Plan:
+    purpose = Purpose.JUDGE if judged else Purpose.RECORD
+    chosen = {"baseline": tuple(BASELINE), "settings": VerdictSettings((METRIC,)), **more}
+    return Plan(site=SITE, purpose=purpose, **chosen)
+
+
+def check(model: str = "a", level: float = 100.0, allowed: tuple[str, ...] = (), **more: Any) -> Check:
+    return Check(plan(**more), replace(measurement(level), made_with=take(model, allowed)))
+
+
+def run(session: FakeSession, checks: Sequence[Check], max_time: float = 1000.0) -> None:
     settle(cast(PerfSession, session), checks, max_time, lambda: session.now)
 
 
 def test_what_the_first_engine_decided_is_left_alone() -> None:
     session, done = FakeSession({"a": 100.0}), check()
-    assert (done.open, done.verdict and done.verdict.status) == (False, Status.OK)
+    assert (done.open, done.verdict.status) == (False, Status.OK)
     run(session, [done])
     assert session.asked == []
 
@@ -94,7 +107,6 @@ def test_an_open_check_gets_engines_until_it_is_decided() -> None:
     assert slow.open
     run(session, [slow])
     assert session.asked == ["fresh a", "a"] * 2
-    assert slow.verdict is not None
     assert (slow.verdict.status, len(slow.measurement.engines)) == (Status.REGRESSED, 3)
 
 
@@ -107,24 +119,22 @@ def test_checks_of_one_kind_share_each_engine() -> None:
 
 
 def test_a_recording_goes_on_to_the_number_it_wants() -> None:
-    session, recorded = FakeSession({"a": 100.0}), check(judged=False, wanted=4)
+    session, recorded = FakeSession({"a": 100.0}), check(judged=False, engines=4)
     assert recorded.open
     run(session, [recorded])
-    assert (len(recorded.measurement.engines), recorded.verdict, recorded.open) == (4, None, False)
+    assert (len(recorded.measurement.engines), recorded.verdict.status, recorded.open) == (4, Status.RECORDED, False)
 
 
 def test_an_appended_session_is_judged_once_it_is_whole() -> None:
-    session, appended = FakeSession({"a": 100.0}), check(wanted=3)
-    assert (appended.open, appended.verdict) == (True, None)
+    session, appended = FakeSession({"a": 100.0}), check(engines=3)
+    assert (appended.open, appended.verdict.status) == (True, Status.UNDECIDED)
     run(session, [appended])
-    assert appended.verdict is not None
     assert (appended.verdict.status, appended.verdict.metrics[0].engines) == (Status.OK, 3)
 
 
 def test_after_the_last_engine_it_is_noisy() -> None:
     session, unclear = FakeSession({"a": 95.7}), check(level=95.7)
     run(session, [unclear])
-    assert unclear.verdict is not None
     assert (unclear.verdict.status, len(unclear.measurement.engines)) == (Status.NOISY, 6)
 
 
@@ -133,7 +143,6 @@ def test_no_engine_is_started_that_would_go_beyond_the_time(max_time: float, eng
     session, unclear = FakeSession({"a": 95.7}, seconds=10.0), check(level=95.7)
     run(session, [unclear], max_time)
     assert len(unclear.measurement.engines) == engines
-    assert unclear.verdict is not None
     assert unclear.verdict.status is Status.NOISY
     assert unclear.spent == 10.0 * (engines - 1)
 
@@ -146,9 +155,13 @@ def test_each_kind_of_engine_has_the_time_for_itself() -> None:
 
 
 def test_a_recording_that_ran_out_of_time_is_closed() -> None:
-    session, recorded = FakeSession({"a": 100.0}), check(judged=False, wanted=3)
+    session, recorded = FakeSession({"a": 100.0}), check(judged=False, engines=3)
     run(session, [recorded], 0.0)
     assert (recorded.open, recorded.closed, len(recorded.measurement.engines)) == (False, True, 1)
+    assert recorded.verdict.status is Status.INVALID
+    assert recorded.verdict.reasons == (
+        "nothing was recorded: 1 engine start counts, and a baseline needs at least 3; raise --vllmperf-max-time",
+    )
 
 
 def test_an_engine_that_dies_ends_its_check_and_no_other() -> None:
@@ -158,7 +171,6 @@ def test_an_engine_that_dies_ends_its_check_and_no_other() -> None:
     run(session, [dying, going_on])
     assert str(dying.error) == "it died"
     assert not dying.open
-    assert going_on.verdict is not None
     assert (going_on.error, going_on.verdict.status) == (None, Status.REGRESSED)
 
 
@@ -169,7 +181,6 @@ def test_one_engine_that_met_what_another_does_not_is_left_out_and_told() -> Non
     assert session.asked == ["fresh a", "a"] * 3
     assert slow.measurement.excluded == HOT
     assert slow.measurement.problems == ()
-    assert slow.verdict is not None
     assert (slow.verdict.status, len(slow.measurement.engines)) == (Status.REGRESSED, 3)
 
 
@@ -178,7 +189,6 @@ def test_a_second_one_voids_the_measurement() -> None:
     session.hot = [True, True]
     run(session, [slow])
     assert session.asked == ["fresh a", "a"] * 2
-    assert slow.verdict is not None
     assert (slow.verdict.status, slow.verdict.reasons) == (Status.INVALID, HOT)
 
 
@@ -189,7 +199,6 @@ def test_where_the_first_engine_was_replaced_already_no_other_is_left_out() -> N
     session.hot = [True]
     run(session, [slow])
     assert slow.measurement.excluded == ("it was busy [processes]",)
-    assert slow.verdict is not None
     assert slow.verdict.status is Status.INVALID
 
 
@@ -206,47 +215,17 @@ def test_what_would_be_met_again_is_not_left_out() -> None:
     slow = check(level=80.0)
     slow.add(measurement(80.0, problems=("cut short [length]",)))
     assert slow.measurement.excluded == ()
-    assert slow.verdict is not None
     assert slow.verdict.status is Status.INVALID
 
 
 def test_an_engine_left_out_takes_its_time_all_the_same() -> None:
-    session, recorded = FakeSession({"a": 100.0}, seconds=10.0), check(judged=False, wanted=3)
+    session, recorded = FakeSession({"a": 100.0}, seconds=10.0), check(judged=False, engines=3)
     session.hot = [True]
     run(session, [recorded], 20.1)
     assert (len(recorded.measurement.engines), recorded.spent, recorded.closed) == (2, 20.0, True)
 
 
 def test_rules_that_are_turned_off_stay_so_on_every_engine() -> None:
-    session, slow = FakeSession({"a": 80.0}), check(level=80.0)
-    assert slow.take is not None
-    slow.take = replace(slow.take, allowed=("preemptions",))
+    session, slow = FakeSession({"a": 80.0}), check(level=80.0, allowed=("preemptions",))
     run(session, [slow])
     assert session.allowed == [("preemptions",)] * 2
-
-
-def test_a_void_measurement_is_judged_at_once() -> None:
-    take = check().take
-    void = OpenCheck(
-        take, measurement(100.0, problems=("cut short",)), BASELINE, VerdictSettings((METRIC,)), (), False, 3
-    )
-    void.look()
-    assert void.verdict is not None
-    assert (void.verdict.status, void.open) == (Status.INVALID, False)
-
-
-@pytest.mark.parametrize(("baseline", "differences"), [([], ()), (BASELINE, ("gpu: A -> B",))])
-def test_what_cannot_be_judged_needs_no_more_engines(baseline: list[Session], differences: tuple[str, ...]) -> None:
-    take = check().take
-    without = OpenCheck(take, measurement(100.0), baseline, VerdictSettings((METRIC,)), differences, True, 3)
-    without.look()
-    assert without.verdict is not None
-    assert without.verdict.status in (Status.NO_BASELINE, Status.NOT_COMPARABLE)
-    assert not without.open
-
-
-def test_a_measurement_that_cannot_be_made_again_is_judged_as_it_is() -> None:
-    alone = OpenCheck(None, measurement(80.0), BASELINE, VerdictSettings((METRIC,)), (), True)
-    alone.look(last=True)
-    assert alone.verdict is not None
-    assert (alone.verdict.status, alone.open) == (Status.NOISY, False)

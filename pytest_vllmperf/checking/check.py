@@ -1,0 +1,115 @@
+"""`Check`: one check on its way to a verdict, or to a recorded session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pytest_vllmperf.checking.plan import Plan, Purpose
+from pytest_vllmperf.checking.policy import counted_engines
+from pytest_vllmperf.errors import VllmPerfError
+from pytest_vllmperf.lab.take import Take
+from pytest_vllmperf.metrics.measurement import Measurement
+from pytest_vllmperf.records.verdict import Status, Verdict
+from pytest_vllmperf.verdict import Evidence, judge
+from pytest_vllmperf.verdict.rule import MIN_ENGINES
+
+# A metric that some engines do not show may ask for more engines than a recording does, but not for ever.
+_MORE_ENGINES = 3
+
+
+@dataclass
+class Check:
+    """One check. It is open while another engine start would help.
+
+    Attributes:
+        plan: what is to become of it.
+        measurement: what was measured so far, on all engines.
+        verdict: as it stands: UNDECIDED, RECORDED, or what was decided.
+        error: what went wrong while it was measured again, such as an engine that died.
+        closed: whether no further engine may come.
+        spent: seconds that measuring it again took; what a fresh engine takes to start counts for the first on it.
+    """
+
+    plan: Plan
+    measurement: Measurement
+    verdict: Verdict = field(init=False)
+    error: VllmPerfError | None = field(default=None, init=False)
+    closed: bool = field(default=False, init=False)
+    spent: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        """Look at the first measurement; one that nobody can make again has to do as it is."""
+        self.verdict = Verdict(Status.RECORDED if self.plan.purpose is Purpose.RECORD else Status.UNDECIDED)
+        self.look(last=self.take is None)
+
+    @property
+    def take(self) -> Take | None:
+        """How to measure again; None for a measurement that cannot be repeated."""
+        made = self.measurement.made_with
+        return made if isinstance(made, Take) else None
+
+    @property
+    def open(self) -> bool:
+        """Whether another engine would help."""
+        if self.closed or self.error is not None:
+            return False
+        if self.verdict.status is Status.RECORDED:
+            return self._lacks_engines
+        return self.verdict.status is Status.UNDECIDED
+
+    @property
+    def _lacks_engines(self) -> bool:
+        engines, wanted = self.measurement.engines, self.plan.engines
+        if self.plan.purpose is Purpose.JUDGE:
+            return len(engines) < wanted
+        return counted_engines(self.plan.settings.gate, engines) < wanted and len(engines) < wanted + _MORE_ENGINES
+
+    def look(self, *, last: bool = False) -> None:
+        """Judge what was measured, once there is enough; a void measurement is judged at once.
+
+        Args:
+            last: no engine will follow.
+        """
+        self.closed = self.closed or last
+        if self.measurement.problems or self._to_be_judged:
+            self.verdict = judge(
+                Evidence(
+                    self.plan.baseline,
+                    self.measurement.engines,
+                    self.plan.settings,
+                    self.measurement.problems,
+                    self.plan.differences,
+                    self.verdict,
+                    last,
+                )
+            )
+        elif self.plan.purpose is Purpose.RECORD and not self.open:
+            self._check_recording()
+
+    @property
+    def _to_be_judged(self) -> bool:
+        if self.plan.purpose is Purpose.RECORD:
+            return False
+        comparable = self.plan.baseline and not self.plan.differences
+        return self.closed or not comparable or not self._lacks_engines
+
+    def _check_recording(self) -> None:
+        """A baseline of too few engine starts could be judged by nothing: it is refused."""
+        found = counted_engines(self.plan.settings.gate, self.measurement.engines)
+        if found < MIN_ENGINES:
+            times = "engine start counts" if found == 1 else "engine starts count"
+            repeatable = "check what measure() returned, as that can be measured again"
+            remedy = repeatable if self.take is None else "raise --vllmperf-max-time"
+            reason = f"nothing was recorded: {found} {times}, and a baseline needs at least {MIN_ENGINES}; {remedy}"
+            self.verdict = Verdict(Status.INVALID, reasons=(reason,))
+
+    def add(self, measurement: Measurement) -> None:
+        """Take in what another engine showed, and look.
+
+        One engine of a session may be left out for what another would not have met, such as a GPU that ran hot.
+        """
+        if measurement.transient and not self.measurement.excluded:
+            self.measurement = self.measurement.without(measurement)
+            return
+        self.measurement = self.measurement.with_engines_of(measurement)
+        self.look()

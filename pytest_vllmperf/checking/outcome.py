@@ -1,0 +1,104 @@
+"""A check that has come to its end: the record of it, and why it fails its test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from pytest_vllmperf.checking.check import Check
+from pytest_vllmperf.errors import EngineError
+from pytest_vllmperf.metrics.table import METRICS
+from pytest_vllmperf.records.results import CheckRecord, Keeping
+from pytest_vllmperf.records.samples import Session
+from pytest_vllmperf.records.settings import Settings
+from pytest_vllmperf.records.verdict import Status, Verdict
+from pytest_vllmperf.report import terminal, verdicts
+from pytest_vllmperf.verdict import outlook
+from pytest_vllmperf.verdict.comparability import differences
+
+FAILING = (Status.REGRESSED, Status.NO_BASELINE, Status.NOT_COMPARABLE, Status.INVALID)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a check fails its test.
+
+    Attributes:
+        text: one or more lines for the report.
+        line: the user's file and line that called `check()`.
+        log_tail: the end of the engine's log, where an engine failed.
+    """
+
+    text: str
+    line: tuple[str, int]
+    log_tail: str = ""
+
+
+def conclude(check: Check, settings: Settings) -> tuple[CheckRecord, Failure | None]:
+    """The record of a check that will see no further engine, and why it fails its test; None when it does not.
+
+    Args:
+        check: the check.
+        settings: the run's.
+    """
+    record = _record(check, settings)
+    if check.error is not None:
+        log_tail = check.error.log_tail if isinstance(check.error, EngineError) else ""
+        text = f"{record.name}: measured again: {check.error}"
+        return record, Failure(text, check.plan.site.line, log_tail)
+    status = record.verdict.status
+    if status not in FAILING and not (status is Status.NOISY and settings.noisy_fails):
+        return record, None
+    changed: Sequence[str] = ()
+    if check.plan.baseline:
+        changed = differences(check.plan.baseline[-1].environment.soft, record.session.environment.soft)
+    lines = terminal.failure_lines(record, changed, check.plan.site.command)
+    return record, Failure("\n".join(lines), check.plan.site.line)
+
+
+def _record(check: Check, settings: Settings) -> CheckRecord:
+    run, plan = check.measurement, check.plan
+    session = Session(
+        recorded=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        environment=run.environment,
+        engines=list(run.engines),
+        excluded=list(run.excluded),
+    )
+    verdict = _final(check)
+    keeping, left_out = _keeping(verdict, append=plan.append)
+    sessions = [*plan.baseline, session] if keeping is Keeping.APPENDED else [session]
+    return CheckRecord(
+        module=plan.site.module,
+        name=plan.site.name,
+        profile=run.profile,
+        engine=run.spec_label,
+        workload=dict(run.workload),
+        session=session,
+        verdict=verdict,
+        keeping=keeping,
+        left_out=left_out,
+        reason=settings.reason if keeping is Keeping.NEW else "",
+        outlook=outlook(sessions, plan.settings) if keeping is not Keeping.NOTHING else (),
+        ledger=run.vram,
+        values={metric: run.value(metric) for metric in METRICS if run.samples(metric)},
+    )
+
+
+def _final(check: Check) -> Verdict:
+    """The verdict as it is reported; a check that was cut short by its test, or the run, decided nothing."""
+    if check.error is not None:
+        return Verdict(Status.INVALID, reasons=(str(check.error),))
+    return Verdict(Status.UNDECIDED) if check.open else check.verdict
+
+
+def _keeping(verdict: Verdict, *, append: bool) -> tuple[Keeping, str]:
+    """What becomes of the session in the baseline file, and why it stays out where it might have joined."""
+    if verdict.status is Status.RECORDED:
+        return Keeping.NEW, ""
+    if not append:
+        return Keeping.NOTHING, ""
+    if verdict.agrees:
+        return Keeping.APPENDED, ""
+    beyond = [one for one in verdict.metrics if not one.within_margin]
+    return Keeping.NOTHING, verdicts.beyond_margin(beyond[0]) if beyond else f"it is {verdict.status.value}"

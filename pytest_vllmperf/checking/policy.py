@@ -1,0 +1,63 @@
+"""The one policy of gates and error budget, for the fixture and the command line. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from pytest_vllmperf.metrics.table import METRICS, MetricClass, resolve_gate
+from pytest_vllmperf.records.samples import EngineSamples
+from pytest_vllmperf.verdict import family_a_fail
+from pytest_vllmperf.verdict.check import too_few_observations
+from pytest_vllmperf.verdict.samples import COLD, metric_samples
+
+
+def gated_metrics(gates: Iterable[Sequence[str]]) -> int:
+    """How many of these gated metrics noise can move; an exact one takes nothing of the error budget.
+
+    Args:
+        gates: for each check the names of its gated metrics.
+    """
+    return sum(METRICS[name].kind is not MetricClass.EXACT for gate in gates for name in gate)
+
+
+def a_fail(metrics: int) -> float:
+    """The chance of a false REGRESSED that each of so many gated metrics of a run may have; see `family_a_fail`."""
+    return family_a_fail(max(1, metrics))
+
+
+def counted_engines(gate: Sequence[str], engines: Sequence[EngineSamples]) -> int:
+    """How many engine starts count for every gated metric: a load time, for one, counts on warm starts alone.
+
+    Metrics that no engine measured are left out; `unjudgeable` names them.
+    """
+    measured = [name for name in gate if any(engine.values(name) for engine in engines)]
+    return min((len(metric_samples(METRICS[name], (), engines).new) for name in measured), default=len(engines))
+
+
+def unjudgeable(words: Sequence[str], engines: Sequence[EngineSamples], device: str) -> list[str]:
+    """Why a gate can never be judged, each reason in words with what to do; empty for a sound gate.
+
+    Args:
+        words: the gate as the user wrote it: names of metrics, or of sets. Of a set one measured metric is enough.
+        engines: what was measured.
+        device: the engine's device, `cuda`, `cpu` or `simulated`.
+    """
+    reasons = [reason for word in words for reason in _not_measured(word, engines, device)]
+    for name in resolve_gate(tuple(words), device):
+        samples = [value for engine in engines for value in engine.values(name)]
+        if not samples:
+            continue
+        if name == COLD:
+            reasons.append(f"{METRICS[name].label} cannot be gated, as caches decide it. Gate load_time")
+        elif reason := too_few_observations(METRICS[name], engines):
+            reasons.append(reason)
+        elif METRICS[name].kind is not MetricClass.EXACT and min(samples) <= 0:
+            reasons.append(f"{METRICS[name].label} has a sample of zero, which cannot be judged by ratio. Leave it out")
+    return reasons
+
+
+def _not_measured(word: str, engines: Sequence[EngineSamples], device: str) -> Iterator[str]:
+    names = resolve_gate((word,), device)
+    if not any(engine.values(name) for engine in engines for name in names):
+        labels = ", ".join(METRICS[name].label for name in names)
+        yield f"{labels} was not measured on {device}. Leave {word} out of the gate"

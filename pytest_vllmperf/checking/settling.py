@@ -1,0 +1,53 @@
+"""Fresh engines for open checks: one at a time, shared by all checks that wait for its kind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from pytest_vllmperf.checking.check import Check
+from pytest_vllmperf.errors import VllmPerfError
+from pytest_vllmperf.lab.perf import PerfSession
+from pytest_vllmperf.lab.take import Take
+
+
+def settle(
+    perf: PerfSession, checks: Sequence[Check], max_time: float, clock: Callable[[], float] = time.monotonic
+) -> None:
+    """Start fresh engines until every check is decided, or may have no more of them.
+
+    All open checks on one engine share each start. A check that cannot be measured again keeps the error.
+
+    Args:
+        perf: starts engines and measures.
+        checks: decided ones are left alone.
+        max_time: seconds for the fresh engines of one kind; none is started that would go beyond, by what the longest
+            one before took.
+        clock: in seconds.
+    """
+    kinds: dict[object, list[tuple[Check, Take]]] = {}
+    for check in checks:
+        if check.open and check.take is not None:
+            kinds.setdefault(check.take.target.key, []).append((check, check.take))
+    for kind in kinds.values():
+        deadline, longest = clock() + max_time, 0.0
+        while (waiting := [one for one in kind if one[0].open]) and clock() + longest < deadline:
+            started = clock()
+            _measure_again(perf, waiting, clock)
+            longest = max(longest, clock() - started)
+    for check in checks:
+        if check.open:
+            check.look(last=True)
+
+
+def _measure_again(perf: PerfSession, checks: Sequence[tuple[Check, Take]], clock: Callable[[], float]) -> None:
+    perf.retire([checks[0][1].target])
+    for check, take in checks:
+        started = clock()
+        try:
+            check.add(perf.measure(take.target, take.workload, take.settings, take.allowed))
+        except VllmPerfError as error:
+            check.error = error
+            return
+        finally:
+            check.spent += clock() - started

@@ -1,0 +1,40 @@
+"""Calls with the wrong things are refused in one line before an engine starts, and `check` returns a verdict always."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.plugin.conftest import Project
+
+
+@pytest.mark.parametrize(
+    ("call", "line"),
+    [
+        ("vllmperf.measure(8)", "measure() takes a Workload, not 8; make one with Workload.synthetic(...)"),
+        ("vllmperf.check(WORK)", "check() takes what measure() returned, not Workload(*"),
+        ("vllmperf.measure(WORK, engine='vllmperf:tiny')",
+         "measure() takes engines made by vllmperf.engine(...), not 'vllmperf:tiny'"),
+        ("vllmperf.compare('a', 'b', WORK)", "compare() takes engines made by vllmperf.engine(...), not 'a'"),
+        ("vllmperf.compare(vllmperf.engine('a'), vllmperf.engine('b'), 8)", "compare() takes a Workload, not 8;*"),
+    ],
+)  # fmt: skip
+def test_refused_before_an_engine_starts(
+    project: Project, starts: list[str], call: str, line: str, workers: list[str]
+) -> None:
+    project.module(f'@pytest.mark.vllm("sim", backend="simulated")\ndef test_chat(vllmperf):\n    {call}\n')
+    result = project.run("--vllmperf", *workers)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([line, "test_chat.py:8: SpecError"])
+    assert "Traceback" not in result.stdout.str()
+    assert starts == []
+
+
+def test_check_returns_a_verdict_always(project: Project) -> None:
+    project.perf_tests(check="print('said', vllmperf.check(run).status)")
+    recorded = project.run("--vllmperf-update", "-s")
+    recorded.stdout.fnmatch_lines(["*said RECORDED*"])
+    project.perf_tests(check="assert vllmperf.check(run).status == 'OK'")
+    project.run("--vllmperf").assert_outcomes(passed=1)
