@@ -89,6 +89,13 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Write the parts of the documentation that are made from the code."""
+    session.install("-e", ".", env=uv_environment())
+    session.run("python", "docs/generate.py")
+
+
+@nox.session
 def simulate(session: nox.Session) -> None:
     """How often the verdict is wrong, by a seeded simulation beside the usual gates, and on engines of an H200."""
     session.install("-e", ".", env=uv_environment())

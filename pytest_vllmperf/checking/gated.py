@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pytest_vllmperf.checking import policy
 from pytest_vllmperf.metrics.table import resolve_gate
-from pytest_vllmperf.records.ids import split_name
+from pytest_vllmperf.records.ids import CheckId
 from pytest_vllmperf.storage.baselines import BaselineStore
 
 
@@ -44,6 +44,6 @@ def gated_metrics(tests: Sequence[GatedTest], store: BaselineStore, profile: str
     for module in sorted({test.module for test in tests}):
         gates = {test.name: test.gate for test in tests if test.module == module}
         for name in store.read(profile, module).tests:
-            gate = resolve_gate(gates.get(split_name(name)[0], ()), device)
+            gate = resolve_gate(gates.get(CheckId.parse(module, name).test.name, ()), device)
             total += policy.gated_metrics([gate])
     return total

@@ -36,7 +36,10 @@ class CheckResult:
 
     @property
     def exit_code(self) -> int:
-        """0 nothing regressed, 1 a regression or a metric that only one side has, 3 something not comparable, or a baseline of too few engine starts."""
+        """0 nothing regressed, 1 a regression or a metric that only one side has, 3 something not comparable.
+
+        A baseline of too few engine starts compares with nothing.
+        """
         statuses = {verdict.status for verdict in self.verdicts.values()}
         if statuses & {Status.REGRESSED, Status.INVALID}:
             return REGRESSION

@@ -117,7 +117,7 @@ def _add_folder(parser: argparse.ArgumentParser) -> None:
 
 def _add_judging(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gate", default="auto", help="metrics that decide: names, or auto, exact, clock, cpu (auto)")
-    parser.add_argument("--margin", default="0.05", help="tolerated change, in all or by name: '0.05 ttft.p50=0.1'")
+    parser.add_argument("--margin", default="5%", help="tolerated change, in all or by name: '5%% ttft.p50=10%%' (5%%)")
     parser.add_argument("--json", action="store_true", help="for a program")
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from pytest_vllmperf.checking import policy
 from pytest_vllmperf.errors import BaselineError
-from pytest_vllmperf.harness import options
 from pytest_vllmperf.metrics.table import resolve_gate
 from pytest_vllmperf.records.samples import Entry
 from pytest_vllmperf.records.settings import DEFAULTS
 from pytest_vllmperf.storage.baselines import BaselineFile, load
 from pytest_vllmperf.verdict import VerdictSettings
+from pytest_vllmperf.verdict.words import gate_words, margins
 
 
 def read(path: Path) -> BaselineFile:
@@ -35,12 +35,12 @@ def settings(entries: Sequence[Entry], gate: str, margin: str) -> list[VerdictSe
         margin: as for `--vllmperf-margin`.
 
     Raises:
-        SpecError: for a gate or a margin that cannot be meant.
+        SpecError: for a gate or a margin that is not valid.
     """
-    words = options.gate_words("--gate", gate)
-    general, margins = options.margins("--margin", margin)
+    words = gate_words("--gate", gate)
+    general, by_metric = margins("--margin", margin)
     gates = [resolve_gate(words, entry.sessions[-1].environment.hard.get("device", "")) for entry in entries]
     a_fail = policy.a_fail(policy.gated_metrics(gates))
     common = DEFAULTS.margin if general is None else general
     assert common is not None
-    return [VerdictSettings(names, common, margins, a_fail=a_fail) for names in gates]
+    return [VerdictSettings(names, common, by_metric, a_fail=a_fail) for names in gates]

@@ -18,7 +18,7 @@ from pytest_vllmperf.records.quality import Quality
 from pytest_vllmperf.records.ratio import Ratio
 from pytest_vllmperf.records.results import ComparisonRecord
 from pytest_vllmperf.report import verdicts
-from pytest_vllmperf.verdict import Claim, ClaimOutcome, Comparison, compare
+from pytest_vllmperf.verdict import Claim, ClaimOutcome, Comparison, compare, words
 from pytest_vllmperf.workload import Message
 
 
@@ -110,11 +110,11 @@ class EngineComparison:
         __tracebackhide__ = True
         return self._assert("assert_speedup", metric, lambda found: found.at_least(ratio))
 
-    def assert_not_slower(self, margin: float = 0.05, metric: str = "output_throughput") -> Comparison:
+    def assert_not_slower(self, margin: float | str = 0.05, metric: str = "output_throughput") -> Comparison:
         """Fail the test unless `a` is shown to be at most `margin` worse.
 
         Args:
-            margin: a fraction; the lower bound of the 99 % interval has to reach 1 - margin.
+            margin: a fraction, or a text such as "5%"; the lower bound of the 99 % interval has to reach 1 - margin.
             metric: which metric; where lower is better, the ratio is turned round.
 
         Raises:
@@ -122,7 +122,8 @@ class EngineComparison:
             SpecError: for a margin that is not at least 0 and below 1.
         """
         __tracebackhide__ = True
-        return self._assert("assert_not_slower", metric, lambda found: found.not_slower(margin))
+        fraction = words.margin("assert_not_slower", margin) if isinstance(margin, str) else margin
+        return self._assert("assert_not_slower", metric, lambda found: found.not_slower(fraction))
 
     def measure_quality(self, prompts: Sequence[str | Sequence[Message]] | None = None, *, tokens: int = 32) -> Quality:
         """How far `a` says the same as the reference `b`.

@@ -22,7 +22,7 @@ from pytest_vllmperf.harness.outcomes import Outcomes
 from pytest_vllmperf.harness.protocol import Protocol, attach
 from pytest_vllmperf.harness.results import ModuleTests, Results
 from pytest_vllmperf.lab.lab import Lab
-from pytest_vllmperf.records.ids import module_of
+from pytest_vllmperf.records.ids import TestId
 from pytest_vllmperf.records.results import TestResults
 from pytest_vllmperf.records.settings import Settings, Update
 from pytest_vllmperf.report import scorecards as report_scorecards
@@ -166,7 +166,8 @@ class ArmedPlugin:
                 shown = f"{os.path.relpath(path, self._config.invocation_params.dir)}:{line}"
                 raise pytest.UsageError(f"{shown}: {error}") from None
             gate = marked.settings.over(self._settings.check).gate or ()
-            self._tests.append(GatedTest(module_of(item.nodeid), item.nodeid.partition("::")[2], gate))
+            test = TestId.parse(item.nodeid)
+            self._tests.append(GatedTest(test.module, test.name, gate))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
@@ -292,15 +293,17 @@ class ArmedPlugin:
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """The table of checks, and what became of the baselines."""
         results, end = self._results, self._ending
-        lines = terminal.summary(results.checks) + terminal.comparisons(results.comparisons)
+        columns = self._config.get_terminal_writer().fullwidth
+        names = terminal.names(results.checks, results.comparisons, columns)
+        lines = terminal.summary(results.checks, names) + terminal.comparisons(results.comparisons, names)
         if self._config.get_verbosity() > 0:
             lines += terminal.ledgers(results.checks)
         if results.written:
-            lines += terminal.outlooks(results.recorded)
+            lines += terminal.outlooks(results.recorded, names)
         rootdir = self._config.rootpath
         lines += terminal.books(results.written, results.pruned, end.stale, end.orphans, rootdir=rootdir)
         if self._settings.append:
-            lines += terminal.appended(results.checks, results.recorded)
+            lines += terminal.appended(results.checks, results.recorded, names)
         lines += terminal.written_lines(end.card_files, rootdir) + end.notes
         if lines:
             profiles = sorted({check.profile for check in results.checks})

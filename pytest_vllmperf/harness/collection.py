@@ -12,7 +12,7 @@ from pytest_vllmperf.gpu import GpuRequirement
 from pytest_vllmperf.harness import flags, markers
 from pytest_vllmperf.harness.markers import CardEntry
 from pytest_vllmperf.harness.results import ModuleTests
-from pytest_vllmperf.records.ids import module_of
+from pytest_vllmperf.records.ids import TestId
 from pytest_vllmperf.records.settings import CheckSettings
 from pytest_vllmperf.records.spec import EngineSpec
 
@@ -82,18 +82,18 @@ class Collected:
         self._partial: set[str] = set()
         self._everything_partial = _last_failed(config)
         for argument in config.args:
-            if "::" in argument:
-                self._partial.add(argument.split("::", 1)[0].rsplit("/", 1)[-1])
+            if (named := TestId.parse(argument)).name:
+                self._partial.add(named.module.rsplit("/", 1)[-1])
 
     def add(self, items: Sequence[pytest.Item]) -> None:
         """Items before anything was deselected."""
         for item in items:
-            module, _, name = item.nodeid.partition("::")
-            self._names.setdefault(module, set()).add(name)
+            test = TestId.parse(item.nodeid)
+            self._names.setdefault(test.module, set()).add(test.name)
 
     def deselected(self, items: Sequence[pytest.Item]) -> None:
         """Items that will not run."""
-        self._partial.update(module_of(item.nodeid) for item in items)
+        self._partial.update(TestId.parse(item.nodeid).module for item in items)
 
     def modules(self) -> dict[str, ModuleTests]:
         """What was collected, by module."""

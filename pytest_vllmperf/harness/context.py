@@ -17,7 +17,7 @@ from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.gpu import GpuRequirement
 from pytest_vllmperf.harness.markers import CardEntry
 from pytest_vllmperf.metrics.measurement import Measurement
-from pytest_vllmperf.records.ids import CHECK_SEPARATOR, module_of
+from pytest_vllmperf.records.ids import CHECK_SEPARATOR, CheckId, TestId
 from pytest_vllmperf.records.results import CheckRecord, ComparisonRecord, TestResults
 from pytest_vllmperf.records.samples import EngineSamples
 from pytest_vllmperf.records.scorecard import Row
@@ -82,7 +82,7 @@ class TestContext:
         Raises:
             SpecError: for a name that this test has used already, or that could be mistaken for a test's.
         """
-        return Site(module_of(self.nodeid), self._check_name(name), self.record_command(), line)
+        return Site(TestId.parse(self.nodeid).module, self._check_name(name), self.record_command(), line)
 
     def add(self, check: Check, run: Measurement) -> None:
         """Take in a check of a measurement."""
@@ -108,10 +108,9 @@ class TestContext:
     def results(self) -> TestResults:
         """All that the test came to; of a row whose measurement was checked, with the engines of the check."""
         rows = [row.model_copy(update={"engines": self._engines(row)}) for row in self.rows]
-        name = self.nodeid.partition("::")[2]
         return TestResults(
             checks=tuple(self.records),
-            comparisons=tuple((name, record()) for record in self.compared),
+            comparisons=tuple((self.nodeid, record()) for record in self.compared),
             rows=tuple(rows),
             asserted=bool(self.records or self.compared or self.rows or self.claims or self._looked_at()),
             unchecked=self._unchecked(),
@@ -141,10 +140,9 @@ class TestContext:
         """The name of the next check in the baseline file: the test's, and the check's own behind it."""
         if name is not None and (not name or "]" in name or CHECK_SEPARATOR in name):
             raise SpecError(f"{self.nodeid}: a check cannot be called {name!r}; leave ']' and '{CHECK_SEPARATOR}' out")
-        test = self.nodeid.split("::", 1)[1] if "::" in self.nodeid else self.nodeid
         if name is None and self._names:
             name = str(len(self._names) + 1)
-        full = test if name is None else f"{test}{CHECK_SEPARATOR}{name}"
+        full = CheckId(TestId.parse(self.nodeid), name or "").name
         if full in self._names:
             raise SpecError(f"{self.nodeid}: two checks are called {name!r}; give each a name of its own")
         self._names.append(full)
@@ -152,9 +150,9 @@ class TestContext:
 
     def record_command(self) -> str:
         """The command that records this test's baseline, from where pytest was started."""
-        path, _, test = self.nodeid.partition("::")
-        shown = os.path.relpath(self.rootdir / path, self.started_in)
-        return shlex.join(["pytest", "--vllmperf-update-new", *self.arguments, f"{shown}::{test}"])
+        test = TestId.parse(self.nodeid)
+        here = TestId(os.path.relpath(self.rootdir / test.module, self.started_in), test.name)
+        return shlex.join(["pytest", "--vllmperf-update-new", *self.arguments, str(here)])
 
 
 CONTEXT = pytest.StashKey[TestContext]()

@@ -76,7 +76,6 @@ def check_settings(item: pytest.Item) -> CheckSettings:
     def build(marker: pytest.Mark) -> CheckSettings:
         if marker.args:
             raise SpecError("takes keywords only")
-        _check_keywords(marker.kwargs, call_settings)
         return call_settings(**marker.kwargs)
 
     return _read(item, "vllmperf", build) or CheckSettings()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pytest_vllmperf.records.ids import split_name
+from pytest_vllmperf.records.ids import CheckId, TestId
 from pytest_vllmperf.records.results import CheckRecord, ComparisonRecord, Keeping, TestResults
 from pytest_vllmperf.records.scorecard import Row
 from pytest_vllmperf.storage.baselines import BaselineStore, Changes
@@ -64,7 +64,7 @@ class Results:
                 ):
                     continue
                 stored = store.read(stored_profile, module).tests
-                gone = [name for name in sorted(stored) if split_name(name)[0] not in tests.names]
+                gone = [name for name in sorted(stored) if CheckId.parse(module, name).test.name not in tests.names]
                 if gone:
                     found[stored_profile, module] = gone
         return found
@@ -90,7 +90,7 @@ class Results:
                 removed=names,
             )
             self.written.append(store.write(profile, module, changes))
-            self.pruned += names
+            self.pruned += [str(TestId(module, name)) for name in names]
 
     def _prunable(self, store: BaselineStore, profiles: Iterable[str]) -> dict[tuple[str, str], list[str]]:
         """Stale entries for the hardware of this run: which tests there are may depend on it."""

@@ -1,20 +1,63 @@
-"""Names of tests and checks, as they stand in node ids and baseline files."""
+"""Ids of tests and checks, as they stand in node ids and baseline files. Parsed here, and nowhere else."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 CHECK_SEPARATOR = " # "
 """Between a test's name and the name of one of its checks, in a baseline file."""
 
-
-def module_of(nodeid: str) -> str:
-    """The test module's path in a node id."""
-    return nodeid.split("::", 1)[0]
+_NODE_SEPARATOR = "::"
 
 
-def split_name(name: str) -> tuple[str, str]:
-    """The test's name, and the check's own name behind it, empty where it has none.
+@dataclass(frozen=True, order=True)
+class TestId:
+    """A test: its module and its name.
 
-    What stands in a parameter's brackets belongs to the test, whatever it looks like.
+    Attributes:
+        module: the module's path, as pytest writes it, from the root directory.
+        name: the rest of the node id: class, function and parameters; empty for a file that is a test by itself.
     """
-    own = name.rpartition("]")[2].partition(CHECK_SEPARATOR)[2]
-    return (name.removesuffix(CHECK_SEPARATOR + own), own) if own else (name, "")
+
+    __test__ = False
+
+    module: str
+    name: str
+
+    @classmethod
+    def parse(cls, nodeid: str) -> TestId:
+        """Read a node id. Parameters may hold anything, `::` too: the first one ends the module's path."""
+        module, _, name = nodeid.partition(_NODE_SEPARATOR)
+        return cls(module, name)
+
+    def __str__(self) -> str:
+        """The node id."""
+        return f"{self.module}{_NODE_SEPARATOR}{self.name}" if self.name else self.module
+
+
+@dataclass(frozen=True, order=True)
+class CheckId:
+    """A check of a test.
+
+    Attributes:
+        test: the test.
+        own: the check's own name; empty where it has none.
+    """
+
+    test: TestId
+    own: str = ""
+
+    @classmethod
+    def parse(cls, module: str, name: str) -> CheckId:
+        """Read a name in the baseline file of a module.
+
+        What stands in the brackets of the parameters belongs to the test, whatever it looks like.
+        """
+        own = name.rpartition("]")[2].partition(CHECK_SEPARATOR)[2]
+        return cls(TestId(module, name.removesuffix(CHECK_SEPARATOR + own) if own else name), own)
+
+    @property
+    def name(self) -> str:
+        """The check's name in the baseline file."""
+        test = self.test.name or self.test.module
+        return f"{test}{CHECK_SEPARATOR}{self.own}" if self.own else test

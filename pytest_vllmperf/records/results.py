@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from pytest_vllmperf.records.ids import CheckId
 from pytest_vllmperf.records.ledger import VramLedger
 from pytest_vllmperf.records.quality import Quality
 from pytest_vllmperf.records.ratio import Ratio
@@ -80,6 +81,11 @@ class CheckRecord(BaseModel):
     ledger: VramLedger | None = None
     values: dict[str, float]
 
+    @property
+    def id(self) -> CheckId:
+        """Which check of which test it is."""
+        return CheckId.parse(self.module, self.name)
+
     def entry(self) -> Entry:
         """The baseline that this record starts anew."""
         return Entry(engine=self.engine, workload=self.workload, reason=self.reason, sessions=[self.session])
@@ -90,7 +96,7 @@ class TestResults(BaseModel):
 
     Attributes:
         checks: its checks, in order.
-        comparisons: test name and what each `compare` came to.
+        comparisons: the test's node id and what each `compare` came to.
         rows: its rows of scorecards.
         asserted: whether anything was judged, recorded or looked at: a check, a comparison, a row, a value.
         unchecked: what was measured and not looked at, or that nothing was measured, in words.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from pathlib import Path
 from typing import Literal
@@ -44,15 +44,9 @@ class CheckSettings:
 
     def over(self, other: CheckSettings) -> CheckSettings:
         """These settings, with what they leave open taken from `other`; a margin for all leaves nothing open."""
-        return CheckSettings(
-            iterations=other.iterations if self.iterations is None else self.iterations,
-            warmup=other.warmup if self.warmup is None else self.warmup,
-            margin=other.margin if self.margin is None else self.margin,
-            margins=self.margins if self.margin is not None else {**other.margins, **self.margins},
-            gate=other.gate if self.gate is None else self.gate,
-            unsupported=other.unsupported if self.unsupported is None else self.unsupported,
-            allow=other.allow if self.allow is None else self.allow,
-        )
+        open_fields = {one.name: getattr(other, one.name) for one in fields(self) if getattr(self, one.name) is None}
+        margins = self.margins if self.margin is not None else {**other.margins, **self.margins}
+        return replace(self, **open_fields, margins=margins)
 
 
 DEFAULTS = CheckSettings(iterations=10, warmup=AUTO, margin=0.05, gate=("auto",), unsupported="fail", allow=())
@@ -82,8 +76,8 @@ class Settings:
     update: Update
     baselines: Path
     check: CheckSettings
-    start_timeout: float
-    operation_timeout: float
+    start_timeout: float = 900.0
+    operation_timeout: float = 600.0
     append: bool = False
     reason: str = ""
     engines: int = 3

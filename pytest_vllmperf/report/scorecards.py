@@ -9,7 +9,8 @@ from tabulate import tabulate
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.scorecard import Line, Scorecard
 from pytest_vllmperf.report import units
-from pytest_vllmperf.report.verdicts import folded, shorten
+from pytest_vllmperf.report.names import distinct, shorten
+from pytest_vllmperf.report.verdicts import folded
 
 Column = tuple[str, Callable[[Line], str]]
 """A head, and what stands below it."""
@@ -73,7 +74,8 @@ def _table(card: Scorecard, columns: Sequence[Column], style: str = "plain") -> 
         return []
     plain = style == "plain"
     names = [line.row.configuration for line in card.lines]
-    first = [shorten(name, _NAME_WIDTH) if plain else _escaped(name) for name in names]
+    shown = distinct(names, _NAME_WIDTH)
+    first = [shown[name] if plain else _escaped(name) for name in names]
     heads = [shorten(card.name, _NAME_WIDTH) if plain else "configuration", *known]
     rows = [list(row) for row in zip(first, *known.values(), strict=True)]
     align = ["left", *("right" for _ in known)]

@@ -1,20 +1,20 @@
-"""What the terminal shows: verdict lines, failure texts and the summary. Made for 80 columns."""
+"""What the terminal shows: verdict lines, failure texts and the summary. Made for 80 columns and more."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
 
 from pytest_vllmperf.metrics.table import METRICS
-from pytest_vllmperf.records.ids import split_name
+from pytest_vllmperf.records.ids import CheckId, TestId
 from pytest_vllmperf.records.results import CheckRecord, ComparisonRecord, Keeping
 from pytest_vllmperf.records.verdict import Status
 from pytest_vllmperf.report import units
 from pytest_vllmperf.report.ledger import ledger_lines
-from pytest_vllmperf.report.verdicts import WIDTH, folded, metric_lines, outlook_lines, shorten
+from pytest_vllmperf.report.names import Names
+from pytest_vllmperf.report.verdicts import folded, metric_lines, outlook_lines
 
 _COLUMNS = (
     ("output_throughput", "tok/s"),
@@ -23,6 +23,8 @@ _COLUMNS = (
     ("e2e.p50", "E2E p50"),
 )
 _NAME_WIDTH = 20
+"""Columns that a name has in the table at least."""
+
 _REMARKABLE = (Status.IMPROVED, Status.NOISY, Status.UNDECIDED)
 
 
@@ -44,7 +46,7 @@ def failure_lines(record: CheckRecord, changed: Sequence[str], command: str) -> 
     if verdict.status is Status.INVALID and verdict.reasons:
         return [f"INVALID  {record.name}: {'; '.join(verdict.reasons)}"]
     order = sorted(verdict.metrics, key=lambda judged: judged.status is not verdict.status)
-    own = split_name(record.name)[1]
+    own = record.id.own
     lines = [f"check {own!r}:"] if own else []
     requests = len(record.session.engines[0].ttft_by_request)
     for judged in order:
@@ -57,11 +59,31 @@ def failure_lines(record: CheckRecord, changed: Sequence[str], command: str) -> 
 
 
 def properties(record: CheckRecord) -> list[tuple[str, object]]:
-    """A check as JUnit properties: its status, and every metric in the unit of the table."""
-    prefix = f"vllmperf.{split_name(record.name)[1]}".rstrip(".")
+    """A check as JUnit properties: its status, and every metric in the unit of the table, without rounding."""
+    prefix = f"vllmperf.{record.id.own}".rstrip(".")
     status = record.verdict.status.value
-    values = [(f"{prefix}.{metric}", f"{value:.7g}") for metric, value in record.values.items()]
+    values = [(f"{prefix}.{metric}", _exact(value)) for metric, value in record.values.items()]
     return [(f"{prefix}.status", status), (f"{prefix}.profile", record.profile), *values]
+
+
+def _exact(value: float) -> str:
+    """All digits of a number: a count or a size whole, another so that it reads back as the same number."""
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
+
+
+def names(checks: Sequence[CheckRecord], compared: Sequence[tuple[str, ComparisonRecord]], width: int) -> Names:
+    """What the summary of a run calls its checks and comparisons.
+
+    Args:
+        checks: all checks of the run.
+        compared: node id and comparison.
+        width: columns of the terminal.
+    """
+    return Names([*(check.id for check in checks), *(_test(nodeid) for nodeid, _ in compared)], width)
+
+
+def _test(nodeid: str) -> CheckId:
+    return CheckId(TestId.parse(nodeid))
 
 
 def summary_title(profiles: Sequence[str]) -> str:
@@ -69,25 +91,30 @@ def summary_title(profiles: Sequence[str]) -> str:
     return "vllmperf" if not profiles else f"vllmperf: {', '.join(profiles)}"
 
 
-def summary(checks: Sequence[CheckRecord]) -> list[str]:
+def summary(checks: Sequence[CheckRecord], names: Names) -> list[str]:
     """A table of all checks, then a line for every gated metric that is not simply OK."""
     if not checks:
         return []
     ordered = sorted(checks, key=lambda check: (check.module, check.name))
-    rows = [_row(check, name) for check, name in zip(ordered, _names(ordered), strict=True)]
+    bare = _table([["x" * _NAME_WIDTH, *_row(check)] for check in ordered])
+    shown = names.within(max(_NAME_WIDTH, names.width - max(map(len, bare)) + _NAME_WIDTH))
+    table = _table([[shown[check.id], *_row(check)] for check in ordered])
+    return [*table, *_remarks(checks, names), *_left_out(checks, names)]
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     heads = ["test", "verdict", *(head for _, head in _COLUMNS)]
     align = ["left", "left", *("right" for _ in _COLUMNS)]
-    table = tabulate(rows, heads, tablefmt="plain", colalign=align, disable_numparse=True)
-    return [*table.splitlines(), *_remarks(checks), *_left_out(checks)]
+    return tabulate(rows, heads, tablefmt="plain", colalign=align, disable_numparse=True).splitlines()
 
 
-def _left_out(checks: Sequence[CheckRecord]) -> list[str]:
+def _left_out(checks: Sequence[CheckRecord], names: Names) -> list[str]:
     """Engines that do not count, and why: none is left out unseen."""
     return [
         part
         for check in checks
         if (reasons := check.session.excluded)
-        for part in folded(f"{shorten(check.name, _NAME_WIDTH)}: one engine left out: {'; '.join(reasons)}")
+        for part in folded(f"{names[check.id]}: one engine left out: {'; '.join(reasons)}", names.width)
     ]
 
 
@@ -97,16 +124,8 @@ def ledgers(checks: Sequence[CheckRecord]) -> list[str]:
     return [line for engine, ledger in known.items() for line in ledger_lines(engine, ledger)]
 
 
-def _names(checks: Sequence[CheckRecord]) -> list[str]:
-    """What tells the checks apart: the name, with its module in front where another module has the same one."""
-    counts = Counter(check.name for check in checks)
-    return [check.name if counts[check.name] == 1 else f"{Path(check.module).stem}::{check.name}" for check in checks]
-
-
-def _row(check: CheckRecord, name: str) -> list[str]:
-    status = check.verdict.status.value
-    cells = [_cell(name, check.values) for name, _ in _COLUMNS]
-    return [shorten(name, _NAME_WIDTH), status, *cells]
+def _row(check: CheckRecord) -> list[str]:
+    return [check.verdict.status.value, *(_cell(metric, check.values) for metric, _ in _COLUMNS)]
 
 
 def _cell(metric: str, values: Mapping[str, float]) -> str:
@@ -115,7 +134,7 @@ def _cell(metric: str, values: Mapping[str, float]) -> str:
     return units.value(metric, values[metric]).removesuffix(" tok/s")
 
 
-def _remarks(checks: Sequence[CheckRecord]) -> list[str]:
+def _remarks(checks: Sequence[CheckRecord], names: Names) -> list[str]:
     """Metrics of passed checks that deserve a line: improved, or not to be told from noise."""
     lines: list[str] = []
     for check in checks:
@@ -125,21 +144,21 @@ def _remarks(checks: Sequence[CheckRecord]) -> list[str]:
         if told:
             better = any(one.clearly_better for one in told)
             said = ": better than its baseline; record it if that is meant" if better else ":"
-            whole = f"{check.name}{said}"
-            lines.append(whole if len(whole) <= WIDTH else f"{shorten(check.name, _NAME_WIDTH)}{said}")
+            lines += folded(f"{names[check.id]}{said}", names.width)
         for judged in told:
-            lines += [f"  {line}" for line in metric_lines(judged, requests=requests, width=WIDTH - 2)]
+            lines += [f"  {line}" for line in metric_lines(judged, requests=requests, width=names.width - 2)]
     return lines
 
 
-def comparisons(compared: Sequence[tuple[str, ComparisonRecord]]) -> list[str]:
+def comparisons(compared: Sequence[tuple[str, ComparisonRecord]], names: Names) -> list[str]:
     """What each `compare` came to: ratio by metric, quality, and how the two shared the device."""
     lines: list[str] = []
-    for name, record in compared:
-        lines += folded(f"{shorten(name, _NAME_WIDTH)}: {record.a} against {record.b}, {record.way}")
-        lines += [part for words in _found(record) for part in folded(f"  {words}")]
+    for nodeid, record in compared:
+        told = [f"{names[_test(nodeid)]}: {record.a} against {record.b}, {record.way}"]
+        told += [f"  {words}" for words in _found(record)]
         if record.excluded:
-            lines += folded(f"  one round left out: {'; '.join(record.excluded)}")
+            told.append(f"  one round left out: {'; '.join(record.excluded)}")
+        lines += [part for line in told for part in folded(line, names.width)]
     return lines
 
 
@@ -163,9 +182,9 @@ def written_lines(files: Sequence[Path], rootdir: Path) -> list[str]:
     return [f"written: {_relative(path, rootdir)}" for path in files]
 
 
-def outlooks(checks: Sequence[CheckRecord]) -> list[str]:
+def outlooks(checks: Sequence[CheckRecord], names: Names) -> list[str]:
     """What the baselines that are written will be able to tell."""
-    return outlook_lines([(check.name, check.outlook) for check in checks])
+    return outlook_lines([(names[check.id], check.outlook) for check in checks], names.width)
 
 
 def books(
@@ -191,12 +210,13 @@ def books(
     return lines
 
 
-def appended(checks: Sequence[CheckRecord], recorded: Sequence[CheckRecord]) -> list[str]:
+def appended(checks: Sequence[CheckRecord], recorded: Sequence[CheckRecord], names: Names) -> list[str]:
     """How many sessions joined their baselines, and why others did not.
 
     Args:
         checks: all checks of the run.
         recorded: those whose session was kept.
+        names: of all checks of the run.
     """
     joined = sum(check.keeping is Keeping.APPENDED for check in recorded)
     out = [check for check in checks if check.left_out]
@@ -204,7 +224,7 @@ def appended(checks: Sequence[CheckRecord], recorded: Sequence[CheckRecord]) -> 
         return []
     lines = [f"appended {joined}, left out {len(out)}{':' if out else ''}"]
     for check in out:
-        lines += [f"  {line}" for line in folded(f"{check.name}: {check.left_out}")]
+        lines += [f"  {line}" for line in folded(f"{names[check.id]}: {check.left_out}", names.width - 2)]
     if out:
         lines += folded("  to accept a new level: --vllmperf-update, with --vllmperf-reason saying why")
     return lines

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.verdict import MetricVerdict, Outlook, Status
 from pytest_vllmperf.report import units
+from pytest_vllmperf.report.names import WIDTH
 from pytest_vllmperf.verdict import Claim, ClaimOutcome, Comparison
 
-WIDTH = 80
 _INDENT = "    "
 
 
@@ -48,17 +48,9 @@ def beyond_margin(judged: MetricVerdict) -> str:
     return f"{label} {units.percent(judged.change)} is beyond the margin of {margin}"
 
 
-def shorten(name: str, width: int) -> str:
-    """A name of at most so many characters; the end tells tests of one module apart, so the middle goes."""
-    if len(name) <= width:
-        return name
-    kept = width - 3
-    return f"{name[: kept // 2]}...{name[-(kept - kept // 2) :]}"
-
-
-def folded(text: str) -> list[str]:
-    """A line broken at spaces where it is wider than `WIDTH`; what has no spaces stays whole."""
-    return textwrap.wrap(text, WIDTH, subsequent_indent=_INDENT, break_long_words=False, break_on_hyphens=False)
+def folded(text: str, width: int = WIDTH) -> list[str]:
+    """A line broken at spaces where it is wider than `width`; what has no spaces stays whole."""
+    return textwrap.wrap(text, width, subsequent_indent=_INDENT, break_long_words=False, break_on_hyphens=False)
 
 
 def _parts(judged: MetricVerdict, *, gated: bool, requests: int) -> list[str]:
@@ -112,17 +104,18 @@ def _engines(judged: MetricVerdict) -> str:
     return f"{judged.engines} engine" if judged.engines == 1 else f"{judged.engines} engines"
 
 
-def outlook_lines(checks: Sequence[tuple[str, Sequence[Outlook]]]) -> list[str]:
+def outlook_lines(checks: Sequence[tuple[str, Sequence[Outlook]]], width: int = WIDTH) -> list[str]:
     """The smallest slowdowns that baselines will find, and which margins they cannot test yet.
 
     Args:
         checks: names and gated metrics; a check whose metrics are all exact has none, and is left out.
+        width: columns of a line.
     """
     lines: list[str] = []
     for name, outlook in checks:
         found = [f"{METRICS[one.metric].label} {_found(one)}" for one in outlook]
         if found:
-            lines += [f"  {name}:", *(f"{_INDENT}{line}" for line in wrapped(found, "", WIDTH - len(_INDENT)))]
+            lines += [f"  {name}:", *(f"{_INDENT}{line}" for line in wrapped(found, "", width - len(_INDENT)))]
     if not lines:
         return []
     lines.insert(0, "slowdowns that will be found four times in five:")

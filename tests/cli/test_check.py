@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_vllmperf import cli
+from pytest_vllmperf.records.samples import Entry
 from tests.cli.conftest import HARD, Write, entry
 
 
@@ -87,7 +88,8 @@ def test_a_thin_baseline_compares_with_nothing(write: Write, capsys: pytest.Capt
 def test_gate_and_margin(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     a, b = write("a.json", test_x=entry()), write("b.json", test_x=entry(850.0, steps=18))
     assert run(capsys, a, b, "--margin", "0.4")[0] == 0
-    assert run(capsys, a, b, "--margin", "0.4 tpot.p50=0.05")[0] == 1
+    assert run(capsys, a, b, "--margin", "40%")[0] == 0
+    assert run(capsys, a, b, "--margin", "0.4 tpot.p50=5%")[0] == 1
     assert run(capsys, a, b, "--gate", "exact", "--margin", "0.4")[0] == 1
     assert run(capsys, a, b, "--gate", "exact", "--margin", "engine_steps=0.1")[0] == 0
 
@@ -113,6 +115,8 @@ def test_json(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
         (["a.json", "b.json"], "have no check in common"),
         (["a.json", "a.json", "--gate", "speed"], "--gate: no metric or set is called 'speed'"),
         (["a.json", "a.json", "--margin", "-1"], "--margin"),
+        (["a.json", "a.json", "--margin", "5"], '--margin: 5 is 500 %; write 0.05 or "5%"'),
+        (["a.json", "a.json", "--margin", "tpot.p50=5"], "--margin of tpot.p50: 5 is 500 %"),
         (["a.json", "a.json", "--margin", "speed=1"], "--margin: no metric is called 'speed'"),
         (["a.json", "cut.json"], "cut.json: not JSON, or cut short"),
     ],

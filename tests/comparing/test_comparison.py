@@ -132,6 +132,16 @@ def test_a_margin_that_cannot_be_meant(margin: float) -> None:
         Rounds(2.0).compared().assert_not_slower(margin)
 
 
+def test_a_margin_may_have_a_per_cent_sign() -> None:
+    assert Rounds(0.97).compared().assert_not_slower("10%").ratio == pytest.approx(0.97, rel=0.01)
+    with pytest.raises(pytest.fail.Exception, match=r"at least 0\.99x"):
+        Rounds(0.97).compared().assert_not_slower("1 %")
+    with pytest.raises(SpecError, match=r'assert_not_slower: 5 is 500 %; write 0\.05 or "5%"'):
+        Rounds(0.97).compared().assert_not_slower("5")
+    with pytest.raises(SpecError, match="assert_not_slower: margin must be at least 0 and below 1"):
+        Rounds(0.97).compared().assert_not_slower("100%")
+
+
 def test_a_void_round_fails_at_once() -> None:
     with pytest.raises(CheckFailed, match=r"^INVALID  m: a request failed$"):
         Rounds(2.0, problems=("a request failed",)).compared()

@@ -47,7 +47,7 @@ def test_the_gpu_marker_asks_for_a_gpu() -> None:
 
 
 def test_the_vllmperf_marker_sets_how_it_measures() -> None:
-    marked = item(pytest.mark.vllmperf(iterations=3, warmup=0, margin={"ttft.p50": 0.2}, gate=["ttft.p50", "exact"]))
+    marked = item(pytest.mark.vllmperf(iterations=3, warmup=0, margin={"ttft.p50": "20%"}, gate=["ttft.p50", "exact"]))
     assert markers.check_settings(marked) == CheckSettings(3, 0, None, {"ttft.p50": 0.2}, ("ttft.p50", "exact"))
     assert markers.check_settings(item(pytest.mark.vllmperf(allow="lost"))) == CheckSettings(allow=("lost",))
 
@@ -84,7 +84,8 @@ def test_the_scorecard_marker_names_card_and_row() -> None:
         (pytest.mark.vllmperf(rounds=3), markers.check_settings, "unknown keyword 'rounds'; known are iterations"),
         (pytest.mark.vllmperf(iterations=0), markers.check_settings, "iterations: 0"),
         (pytest.mark.vllmperf(warmup=1.0), markers.check_settings, "warmup: 1.0"),
-        (pytest.mark.vllmperf(margin="5 %"), markers.check_settings, "margin: '5 %'"),
+        (pytest.mark.vllmperf(margin="5 %%"), markers.check_settings, "margin: '5%%' is not a number"),
+        (pytest.mark.vllmperf(margin=5), markers.check_settings, 'margin: 5 is 500 %; write 0.05 or "5%"'),
         (pytest.mark.vllmperf(margin={"speed": 0.1}), markers.check_settings, "margin: no metric is called"),
         (pytest.mark.vllmperf(margin={"ttft.p50": -1}), markers.check_settings, "margin of ttft.p50: -1"),
         (pytest.mark.vllmperf(gate="speed"), markers.check_settings, "gate: no metric or set is called 'speed'"),
@@ -111,8 +112,9 @@ def test_every_marker_is_declared_with_all_its_keywords() -> None:
     assert set(declared) == {"vllm", "gpu", "vllmperf", "scorecard"}
     for name in ("backend", "python", "env", "per_gpu"):
         assert f"{name}=" in declared["vllm"]
-    for name in ("iterations", "warmup", "margin", "gate", "unsupported", "allow"):
-        assert f"{name}=" in declared["vllmperf"]
+    assert declared["vllmperf"].startswith(
+        "vllmperf(*, iterations=None, warmup=None, margin=None, gate=None, unsupported=None, allow=None): "
+    )
     for name in ("min_vram", "min_compute", "count", "mig"):
         assert f"{name}=" in declared["gpu"]
     for name in ("baseline", "configuration"):

@@ -166,7 +166,7 @@ def test_an_update_takes_stale_entries_out(store: BaselineStore) -> None:
     results.add(TestResults(checks=(check("test_a"),)), passed=True)
     results.write(store, prune=True)
     assert stored(store) == {"test_a", "test_skipped"}
-    assert results.pruned == ["test_gone"]
+    assert results.pruned == [f"{MODULE}::test_gone"]
     assert stored(store, "rtx-4090") == {"test_a", "test_gone", "test_skipped"}  # not measured on this hardware
 
 

@@ -61,3 +61,10 @@ def test_two_checks_of_one_test(project: Project) -> None:
 def test_tests_without_a_check_have_none(project: Project) -> None:
     project.perf_tests(check="pass")
     assert _properties(project, "--vllmperf") == {"test_chat": {}}
+
+
+def test_exact_numbers_are_whole(project: Project) -> None:
+    project.perf_tests(weight_bytes=16060522497)
+    found = _properties(project, "--vllmperf-update")["test_chat"]
+    assert found["vllmperf.weight_bytes"] == "16060522497"
+    assert found["vllmperf.engine_steps"] == "5"

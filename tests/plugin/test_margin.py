@@ -69,16 +69,17 @@ def test_a_margin_by_name_leaves_the_general_one_as_it_is(slower: Project) -> No
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ("speed=0.1", "no metric is called 'speed'*"),
-        ("tpot.p50=wide", "margin of tpot.p50: 'wide' is not a number of at least 0"),
-        (" ", "names no margin"),
+        ("speed=0.1", ": no metric is called 'speed'*"),
+        ("tpot.p50=wide", " of tpot.p50: 'wide' is not a number of at least 0"),
+        ("tpot.p50=5", ' of tpot.p50: 5 is 500 %; write 0.05 or "5%", or "500%" if that is meant'),
+        (" ", ": names no margin"),
     ],
 )
 def test_impossible_words(project: Project, value: str, words: str) -> None:
     project.perf_tests()
     result = project.run("--vllmperf", f"--vllmperf-margin={value}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([f"ERROR: --vllmperf-margin: {words}"])
+    result.stderr.fnmatch_lines([f"ERROR: --vllmperf-margin{words}"])
 
 
 def test_ini(slower: Project) -> None:
@@ -133,17 +134,48 @@ def test_exact_metrics_have_no_margin_unless_by_name(project: Project) -> None:
     project.perf_tests(marks=[gate], max_num_seqs=4)
     project.record()
     project.perf_tests(marks=[gate], max_num_seqs=3)  # the fourth request waits: more steps
-    assert not _passes(project, "--vllmperf-margin=5")
-    project.perf_tests(marks=[gate], max_num_seqs=3, check="vllmperf.check(run, margin={'engine_steps': 5})")
+    assert not _passes(project, "--vllmperf-margin=500%")
+    project.perf_tests(marks=[gate], max_num_seqs=3, check="vllmperf.check(run, margin={'engine_steps': '500%'})")
     assert _passes(project)
 
 
-@pytest.mark.parametrize("value", ["-0.4", "wide", "nan", "inf", "5%"])
+@pytest.mark.parametrize("value", ["-0.4", "wide", "nan", "inf"])
 def test_impossible_option(project: Project, value: str) -> None:
     project.perf_tests()
     result = project.run("--vllmperf", f"--vllmperf-margin={value}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: --vllmperf-margin: '{value}' is not a number of at least 0"])
+
+
+@pytest.mark.parametrize("value", ["5", "1.5", "40"])
+def test_a_number_that_is_more_likely_per_cent_is_refused(project: Project, value: str) -> None:
+    project.perf_tests()
+    project.ini(f"vllmperf_margin = {value}")
+    result = project.run("--vllmperf")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    number = float(value)
+    words = (
+        f'{value} is {number * 100:g} %; write {number / 100:g} or "{value}%", or "{number * 100:g}%" if that is meant'
+    )
+    result.stderr.fnmatch_lines([f"ERROR: ini setting vllmperf_margin: {words}"])
+
+
+@pytest.mark.parametrize("words", ["40%", "40 %", "1% output_throughput=40% ttft.p50=0.4 tpot.p50=40%,e2e.p50=500 %"])
+def test_per_cent_in_option_and_ini(slower: Project, words: str) -> None:
+    assert _passes(slower, f"--vllmperf-margin={words}")
+    assert not _passes(slower, "--vllmperf-margin=1%")
+    slower.ini(f"vllmperf_margin = {words}")
+    assert _passes(slower)
+
+
+def test_per_cent_in_marker_and_check(slower: Project) -> None:
+    _mark(slower, "@pytest.mark.vllmperf(margin='40%')")
+    assert _passes(slower)
+    _mark(slower, check="vllmperf.check(run, margin='40%')")
+    assert _passes(slower)
+    by_metric = ALL.replace("0.5", "'50%'")
+    _mark(slower, check=f"vllmperf.check(run, margin={by_metric})")
+    assert _passes(slower)
 
 
 @pytest.mark.parametrize(
@@ -155,6 +187,8 @@ def test_impossible_option(project: Project, value: str) -> None:
         ("{'ttft.p50': -1}", ["ttft.p50", "-1"]),
         ("{'clock': 0.1}", ["margin", "'clock'"]),
         ("True", ["margin", "True"]),
+        ("5", ["margin", '5 is 500 %; write 0.05 or "5%"']),
+        ("{'ttft.p50': 5}", ["margin of ttft.p50", '5 is 500 %; write 0.05 or "5%"']),
     ],
 )
 def test_impossible_marker_and_call(project: Project, margin: str, words: Sequence[str]) -> None:

@@ -10,6 +10,20 @@ if TYPE_CHECKING:
 LONG = "test_a_very_long_name_that_says_all_there_is_to_say_about_one_model_on_one_workload"
 
 
+PARAMETERS = """
+ENGINE = {"backend": "simulated", "step_seconds": 0.01}
+
+@pytest.mark.vllm("sim", **ENGINE)
+@pytest.mark.parametrize("model", ["org/small::8b-instruct", "org/large::8b-instruct", "größe-好"])
+def test_model(vllmperf, model):
+    vllmperf.check(vllmperf.measure(WORK))
+
+def test_pair(vllmperf):
+    a, b = vllmperf.engine("sim", **ENGINE), vllmperf.engine("sim", **ENGINE, max_num_seqs=2)
+    vllmperf.compare(a, b, WORK)
+"""
+
+
 def _section(result: pytest.RunResult) -> list[str]:
     """The lines of the summary section."""
     lines = result.outlines
@@ -109,3 +123,30 @@ def test_order_is_by_module_and_name(project: Project) -> None:
     text = " ".join(" ".join(row) for row in _rows(result) if "RECORDED" in row)
     places = [text.index(name) for name in ("test_c", "test_d", "test_a", "test_b")]
     assert places == sorted(places)
+
+
+def test_modules_of_one_name_in_two_folders_can_be_told_apart(project: Project, workers: list[str]) -> None:
+    for folder in ("a", "b"):
+        project.module(PARAMETERS, name=f"{folder}/test_same.py")
+    result = project.run("--vllmperf-update", "--import-mode=importlib", *workers)
+    result.assert_outcomes(passed=8)
+    lines = _section(result)
+    names = [line.split()[0] for line in lines if " RECORDED " in line]
+    assert len(names) == len(set(names)) == 6
+    told = [line for line in lines if line.endswith(":") and line.startswith("  ")]
+    assert len(told) == len(set(told)) == 6
+    assert {line.strip().split("::")[0] for line in told} == {"a/test_same", "b/test_same"}
+    compared = [line.split(":")[0] for line in lines if " against " in line]
+    assert compared == ["a/test_same", "b/test_same"]
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_names_are_as_wide_as_the_terminal_allows(
+    project: Project, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    project.perf_tests(f"{LONG}_1", f"{LONG}_2")
+    result = project.run("--vllmperf-update")
+    lines = _section(result)
+    assert max(map(len, lines[1:4])) == columns
+    assert len({line.split()[0] for line in lines[2:4]}) == 2

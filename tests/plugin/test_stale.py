@@ -66,7 +66,7 @@ def test_text(vllmperf, text):
 
 def test_update_of_the_whole_module_prunes(stale: Project, workers: list[str]) -> None:
     result = stale.run("--vllmperf-update", *workers)
-    result.stdout.fnmatch_lines(["removed from the baseline: test_gone (its test no longer exists)"])
+    result.stdout.fnmatch_lines(["removed from the baseline: test_chat.py::test_gone (its test no longer exists)"])
     result.stdout.no_fnmatch_line("stale:*")
     assert sorted(stale.stored()) == ["test_a", "test_b"]
 
@@ -156,7 +156,7 @@ def test_a_module_that_lost_its_last_check_is_pruned(stale: Project) -> None:
     stale.perf_tests("test_other", module="test_other.py")
     stale.run("--vllmperf").stdout.fnmatch_lines([REPORTED])
     result = stale.run("--vllmperf-update")
-    result.stdout.fnmatch_lines(["removed from the baseline: test_gone *"])
+    result.stdout.fnmatch_lines(["removed from the baseline: test_chat.py::test_gone *"])
     assert not stale.baseline().exists() or stale.stored() == {}
 
 

@@ -27,8 +27,12 @@ def record(*ratios: Ratio, **changed: Any) -> ComparisonRecord:
     return ComparisonRecord(**{**told, **changed})
 
 
+def lines_of(*compared: tuple[str, ComparisonRecord], width: int = 80) -> list[str]:
+    return terminal.comparisons(compared, terminal.names([], compared, width))
+
+
 def shown(*ratios: Ratio, **changed: Any) -> list[str]:
-    return terminal.comparisons([("test_awq", record(*ratios, **changed))])
+    return lines_of(("test_x.py::test_awq", record(*ratios, **changed)))
 
 
 def test_a_comparison_is_told_with_its_engines_its_way_and_its_ratio() -> None:
@@ -76,27 +80,30 @@ def test_a_comparison_of_which_nothing_could_be_measured_still_tells_what_was_co
 
 
 def test_comparisons_follow_one_another() -> None:
-    told = terminal.comparisons([("test_awq", record(LATENCY)), ("test_awq", record()), ("test_fp8", record())])
-    assert [line.split(":")[0] for line in told] == [
+    awq, fp8 = "test_x.py::test_awq", "test_x.py::test_fp8"
+    lines = lines_of((awq, record(LATENCY)), (awq, record()), (fp8, record()))
+    assert [line.split(":")[0] for line in lines] == [
         "test_awq",
         "  TTFT p50 0.512x [0.4, 0.654] (99 % CI, 3 rounds)",
         "test_awq",
         "test_fp8",
     ]
-    assert terminal.comparisons([]) == []
+    assert lines_of() == []
 
 
-def test_long_names_are_shortened_and_lines_folded_at_eighty_columns() -> None:
+@pytest.mark.parametrize(
+    ("width", "start"), [(80, f"test_{'x' * 31}...{'x' * 32}[awq]:"), (120, f"test_{'x' * 90}[awq]:")]
+)
+def test_long_names_are_shortened_and_lines_folded_at_the_width_of_the_terminal(width: int, start: str) -> None:
     engine = "Meta-Llama-3-8B-Instruct " + " ".join(f"argument_{number}=True" for number in range(9))
-    name = "test_" + "x" * 60 + "[awq]"
-    lines = terminal.comparisons([(name, record(THROUGHPUT, a=engine, b=engine, quality=QUALITY))])
-    assert max(map(len, lines)) <= 80
-    assert lines[0].startswith("test_xxx...xxxx[awq]: Meta-Llama")
+    name = "test_x.py::test_" + "x" * 90 + "[awq]"
+    lines = lines_of((name, record(THROUGHPUT, a=engine, b=engine, quality=QUALITY)), width=width)
+    assert max(map(len, lines)) <= width
+    assert lines[0].startswith(start)
     assert " ".join(line.strip() for line in lines).count(engine) == 2
-    assert [line for line in lines[1:] if not line.startswith("    ")] == [
-        "  output throughput 2x [1.81, 2.21] (99 % CI, 1 round)",
-        "  greedy agreement 93% of 32 tokens, log-probability difference 0.012, top-1",
-    ]
+    told = [line for line in lines[1:] if not line.startswith("    ")]
+    assert told[0] == "  output throughput 2x [1.81, 2.21] (99 % CI, 1 round)"
+    assert told[1].startswith("  greedy agreement 93% of 32 tokens, log-probability difference 0.012, top-1")
 
 
 def test_what_a_worker_hands_on_is_shown_as_it_is() -> None:
@@ -105,10 +112,10 @@ def test_what_a_worker_hands_on_is_shown_as_it_is() -> None:
         Ratio(metric="ttft.p50", ratio=1.0, low=0.0, high=math.inf, rounds=1),
         quality=Quality(2, 8, 0.5, math.nan, math.nan),
     )
-    told = TestResults(comparisons=(("test_awq", strange),)).model_dump(mode="json")
+    told = TestResults(comparisons=(("test_x.py::test_awq", strange),)).model_dump(mode="json")
     results = Results()
     results.add(TestResults.model_validate(told), passed=False)
-    assert terminal.comparisons(results.comparisons)[1:] == [
+    assert lines_of(*results.comparisons)[1:] == [
         "  TTFT p50 1x [0, inf] (99 % CI, 1 round)",
         "  greedy agreement 50% of 8 tokens, log-probability difference nan, top-1",
         "    agreement nan% (2 prompts)",
@@ -116,6 +123,6 @@ def test_what_a_worker_hands_on_is_shown_as_it_is() -> None:
 
 
 def test_a_round_that_was_left_out_is_told() -> None:
-    told = terminal.comparisons([("test_x", record(excluded=("a busy neighbour [processes]",)))])
-    assert told[-1] == "  one round left out: a busy neighbour [processes]"
-    assert not any("left out" in line for line in terminal.comparisons([("test_x", record())]))
+    lines = shown(excluded=("a busy neighbour [processes]",))
+    assert lines[-1] == "  one round left out: a busy neighbour [processes]"
+    assert not any("left out" in line for line in shown())

@@ -1,6 +1,7 @@
 """Lines for the terminal."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,9 @@ import pytest
 
 from pytest_vllmperf.harness.results import ModuleTests, Results
 from pytest_vllmperf.records.ledger import VramLedger
-from pytest_vllmperf.records.results import CheckRecord
+from pytest_vllmperf.records.results import CheckRecord, ComparisonRecord
 from pytest_vllmperf.records.samples import EngineSamples, Entry, Environment, Session
-from pytest_vllmperf.records.verdict import MetricVerdict, Status, Verdict
+from pytest_vllmperf.records.verdict import MetricVerdict, Noise, Outlook, Status, Verdict
 from pytest_vllmperf.report import terminal
 from pytest_vllmperf.report.ledger import ledger_lines
 from pytest_vllmperf.storage.baselines import BaselineStore, Changes
@@ -45,6 +46,10 @@ def record(verdict: Verdict, **changed: Any) -> CheckRecord:
             **changed,
         }
     )
+
+
+def summary(checks: Sequence[CheckRecord], width: int = 80) -> list[str]:
+    return terminal.summary(checks, terminal.names(checks, [], width))
 
 
 def test_a_failure_begins_with_what_decided_it() -> None:
@@ -83,6 +88,15 @@ def test_properties_are_in_the_units_of_the_table() -> None:
     ]
 
 
+def test_properties_are_never_rounded() -> None:
+    values = {"output_throughput": 4391.123456789012, "weight_bytes": 16060522496.0, "engine_steps": 12345678.0}
+    assert terminal.properties(record(RECORDED, values=values))[2:] == [
+        ("vllmperf.output_throughput", "4391.123456789012"),
+        ("vllmperf.weight_bytes", "16060522496"),
+        ("vllmperf.engine_steps", "12345678"),
+    ]
+
+
 def test_properties_of_a_named_check_carry_its_name() -> None:
     named = record(RECORDED, name="test_chat # long")
     assert terminal.properties(named)[0] == ("vllmperf.long.status", "RECORDED")
@@ -99,7 +113,7 @@ def test_the_summary_is_a_table_in_the_order_of_the_names() -> None:
         record(Verdict(Status.OK, (SAME,)), name="test_a"),
         record(Verdict(Status.IMPROVED, (SAME, FASTER)), module="a.py", name="test_z"),
     ]
-    lines = terminal.summary(checks)
+    lines = summary(checks)
     assert [line.split()[:2] for line in lines[:4]] == [
         ["test", "verdict"],
         ["test_z", "IMPROVED"],
@@ -112,7 +126,7 @@ def test_the_summary_is_a_table_in_the_order_of_the_names() -> None:
         "test_z: better than its baseline; record it if that is meant",
         "  IMPROVED TPOT p50 20 -> 10 ms  -50.0 % (margin 5 %)",
     ]
-    assert terminal.summary([]) == []
+    assert summary([]) == []
 
 
 HOT = ["the GPU slowed its clocks in iteration 2: software thermal slowdown at 91 °C [throttling]", "and [clocks]"]
@@ -121,10 +135,10 @@ HOT = ["the GPU slowed its clocks in iteration 2: software thermal slowdown at 9
 def test_an_engine_that_was_left_out_is_told_after_the_table() -> None:
     without = SESSION.model_copy(update={"excluded": HOT})
     checks = [record(RECORDED), record(Verdict(Status.OK, (SAME,)), session=without, name="test_" + "x" * 30)]
-    lines = terminal.summary(checks)
-    assert len(lines) == 5
+    lines = summary(checks)
+    assert len(lines) == 6
     told = " ".join(line.strip() for line in lines[3:])
-    assert told == f"test_xxx...xxxxxxxxx: one engine left out: {HOT[0]}; {HOT[1]}"  # one of them, for two reasons
+    assert told == f"test_{'x' * 30}: one engine left out: {HOT[0]}; {HOT[1]}"  # one of them, for two reasons
     assert lines[4].startswith("    ")
     assert all(len(line) <= 80 for line in lines)
 
@@ -147,11 +161,52 @@ def test_the_memory_of_each_engine_is_told_once() -> None:
 def test_the_table_fits_into_eighty_columns() -> None:
     values = {"output_throughput": 123456.0, "ttft.p50": 0.1234, "tpot.p50": 0.01234, "e2e.p50": 12.34}
     names = ["test_" + "x" * 60 + f"[{number}]" for number in (1, 2)]
-    lines = terminal.summary([record(Verdict(Status.NOT_COMPARABLE), name=name, values=values) for name in names])
+    lines = summary([record(Verdict(Status.NOT_COMPARABLE), name=name, values=values) for name in names])
     assert max(len(line) for line in lines) <= 80
     assert lines[1].split()[0].endswith("[1]")
     assert lines[2].split()[0].endswith("[2]")
     assert lines[1].startswith("test_x")
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_table_is_as_wide_as_the_terminal_where_names_need_it(width: int) -> None:
+    values = {"output_throughput": 123456.0, "ttft.p50": 0.1234, "tpot.p50": 0.01234, "e2e.p50": 12.34}
+    names = [f"test_{'x' * 90}[{number}]" for number in (1, 2)]
+    lines = summary([record(Verdict(Status.NOT_COMPARABLE), name=name, values=values) for name in names], width)
+    assert max(map(len, lines)) == width
+
+
+def test_every_line_of_the_summary_tells_apart_what_has_one_name() -> None:
+    hot = SESSION.model_copy(update={"excluded": ["hot"]})
+    outlook = (Outlook("tpot.p50", 0.05, Noise(0.01, 0.01, 0.08, False, False, 1, 3)),)
+    verdict = Verdict(Status.IMPROVED, (FASTER,))
+    checks = [
+        record(verdict, module=f"{folder}/test_x.py", name=name, session=hot, outlook=outlook)
+        for folder in ("a", "b")
+        for name in ("test_chat[größe::1/2]", f"test_{'x' * 90}")
+    ]
+    compared = [
+        (str(check.id.test), ComparisonRecord(a="one", b="other", way="in turns", ratios=())) for check in checks
+    ]
+    names = terminal.names(checks, compared, 80)
+    wanted = [names[check.id] for check in checks]
+    assert len(set(wanted)) == 4
+    assert wanted[0] == "a/test_x::test_chat[größe::1/2]"
+
+    _, *rows = terminal.summary(checks, names)
+    assert len({row.split()[0] for row in rows[:4]}) == 4
+    text = [line for line in rows[4:] if not line.startswith(" ")]
+    assert [_named(line, wanted) for line in text] == wanted + wanted  # remarks, then engines that were left out
+    text = [line.strip() for line in terminal.outlooks(checks, names) if line.startswith("  ") and "%" not in line]
+    assert [_named(line, wanted) for line in text[:-1]] == wanted
+    text = [line for line in terminal.comparisons(compared, names) if not line.startswith(" ")]
+    assert [_named(line, wanted) for line in text] == wanted
+
+
+def _named(line: str, names: Sequence[str]) -> str:
+    """The one name that a line begins with."""
+    (found,) = [name for name in names if line.startswith(f"{name}:")]
+    return found
 
 
 def test_the_title_names_the_hardware() -> None:
@@ -161,10 +216,10 @@ def test_the_title_names_the_hardware() -> None:
 
 def test_what_became_of_the_files(tmp_path: Path) -> None:
     written = [tmp_path / "baselines" / "h200" / "test_a.json", Path("/elsewhere/test_b.json")]
-    assert terminal.books(written, ["test_gone"], {}, rootdir=tmp_path) == [
+    assert terminal.books(written, ["test_a.py::test_gone"], {}, rootdir=tmp_path) == [
         "written: baselines/h200/test_a.json",
         "written: /elsewhere/test_b.json",
-        "removed from the baseline: test_gone (its test no longer exists)",
+        "removed from the baseline: test_a.py::test_gone (its test no longer exists)",
     ]
     assert terminal.books([], [], {}, rootdir=tmp_path) == []
 

@@ -1,0 +1,59 @@
+"""The parsers that the table of options names. An unarmed run does not import them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pytest_vllmperf.errors import SpecError
+from pytest_vllmperf.records.parsing import Parser, choice, count, number
+from pytest_vllmperf.records.settings import AUTO
+from pytest_vllmperf.validity.allowed import rule_names
+from pytest_vllmperf.verdict.words import gate_words, margins
+
+
+def _warmup(where: str, value: Any) -> int | Literal["auto"]:
+    if value == AUTO:
+        return AUTO
+    try:
+        return count(0)(where, value)
+    except SpecError as error:
+        raise SpecError(f"{error}, nor 'auto'") from None
+
+
+def _reason(where: str, value: Any) -> str:
+    if not str(value).strip():
+        raise SpecError(f"{where} is empty")
+    return str(value).strip()
+
+
+def _folder(where: str, value: Any) -> Path:
+    if not str(value).strip():
+        raise SpecError(f"{where}: names no folder")
+    return Path(str(value))
+
+
+def _folder_or_none(where: str, value: Any) -> Path | None:
+    return _folder(where, value) if str(value).strip() else None
+
+
+def _noisy_fails(where: str, value: Any) -> bool:
+    return choice("warn", "fail")(where, value) == "fail"
+
+
+PARSERS: Mapping[str, Parser] = {
+    "above_zero": number(0, exclusive=True),
+    "count": count(1),
+    "folder": _folder,
+    "folder_or_none": _folder_or_none,
+    "from_zero": number(0, exclusive=False),
+    "gate": gate_words,
+    "margins": margins,
+    "noisy": _noisy_fails,
+    "reason": _reason,
+    "rules": rule_names,
+    "unsupported": choice("fail", "skip"),
+    "warmup": _warmup,
+}
+"""By the name that a row of `flags.OPTIONS` has for it."""
