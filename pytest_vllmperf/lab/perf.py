@@ -26,7 +26,7 @@ from pytest_vllmperf.metrics.gpu_use import use
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.metrics.reduce import DeviceObservation, engine_samples
 from pytest_vllmperf.models.checkpoint import model_digest, tensor_bytes
-from pytest_vllmperf.records.devices import GpuTrace
+from pytest_vllmperf.records.devices import GpuTrace, Occupants
 from pytest_vllmperf.records.engine import Progress, Timeouts
 from pytest_vllmperf.records.ledger import DeviceMemory, VramLedger
 from pytest_vllmperf.records.run import EngineRun, MeasureSettings
@@ -198,7 +198,7 @@ class PerfSession:
         if target.spec.backend != "simulated":
             self._leases.choose(uuids or ("cpu",), len(uuids) or 1, self._progress, self.pool.close)
         if not any(uuid in other for _, other in self.pool.keys for uuid in uuids):
-            self._proof.wait(uuids, self._progress)
+            self._proof.starting(uuids, self._progress)
         self._cold[key] = key not in self._cold
         self._asleep.discard(key)
         env = {"CUDA_VISIBLE_DEVICES": ",".join(uuids)} if target.gpus else {}
@@ -247,7 +247,7 @@ class PerfSession:
         memory = _device_memory(engine, gpus)
         seen = DeviceObservation(uses, None if memory is None else memory.engine, _bandwidth(gpus))
         expected = validity.Expected(workload.ignore_eos, workload.fresh_prompts)
-        observed = validity.Observed(own, uses, self._belonging(engine, uuids))
+        observed = validity.Observed(own, uses, self._occupants(engine, uuids))
         found = validity.problems(run, expected, observed, allowed)
         digest = model_digest(models.resolve(target.spec.model))
         return Measurement(
@@ -266,10 +266,10 @@ class PerfSession:
             traces=tuple(own),
         )
 
-    def _belonging(self, engine: Engine, uuids: Collection[str]) -> dict[str, frozenset[int] | None]:
-        """Processes that may be on each device, by its UUID."""
+    def _occupants(self, engine: Engine, uuids: Collection[str]) -> dict[str, Occupants]:
+        """Who may be on each device, by its UUID."""
         pids = _tree(engine) if uuids else set()
-        return {uuid: self._proof.belonging(uuid, pids) for uuid in uuids}
+        return {uuid: self._proof.occupants(uuid, pids) for uuid in uuids}
 
 
 def _alike(asked: GpuRequirement, chosen: Sequence[GpuDevice], gpus: Sequence[GpuDevice]) -> list[GpuDevice]:
