@@ -86,7 +86,7 @@ class Measuring:
         """
         gpus = () if run.facts.on_cpu else target.gpus  # a CPU build uses none of those that it was given
         seen = observation(engine, gpus, run.iterations, traces, self._slots.proof)
-        problems = _problems(workload, run, validity.Observed(seen.traces, seen.uses, seen.belonging), allowed)
+        problems = _problems(workload, run, validity.Observed(seen.traces, seen.uses, seen.occupants), allowed)
         cold = self._slots.cold(target)
         digest = model_digest(models.resolve(target.spec.model))
         return Measurement(

@@ -12,7 +12,7 @@ from pytest_vllmperf.lab import processes
 from pytest_vllmperf.lab.release import ReleaseProof
 from pytest_vllmperf.metrics.gpu_use import use
 from pytest_vllmperf.metrics.reduce import DeviceObservation
-from pytest_vllmperf.records.devices import GpuTrace, GpuUse
+from pytest_vllmperf.records.devices import GpuTrace, GpuUse, Occupants
 from pytest_vllmperf.records.ledger import DeviceMemory
 from pytest_vllmperf.records.run import RunResult
 from pytest_vllmperf.stats.known import sum_of_all
@@ -27,14 +27,14 @@ class Observation:
         uses: what they did in each iteration; None where nothing was read.
         memory: what they hold now; None on a CPU, or where one of them did not tell.
         bandwidth: bytes/s of their memory, all together; None where unknown.
-        belonging: processes that may be on each device, by its UUID; None where nobody knows.
+        occupants: who may be on each device, by its UUID.
     """
 
     traces: tuple[GpuTrace, ...]
     uses: tuple[GpuUse | None, ...]
     memory: DeviceMemory | None
     bandwidth: float | None
-    belonging: Mapping[str, frozenset[int] | None]
+    occupants: Mapping[str, Occupants]
 
     @property
     def for_metrics(self) -> DeviceObservation:
@@ -65,7 +65,7 @@ def observation(
         uses=tuple(use(own, result.span) for result in iterations),
         memory=device_memory(engine, gpus),
         bandwidth=_bandwidth(gpus),
-        belonging=_belonging(engine, uuids, proof),
+        occupants=_occupants(engine, uuids, proof),
     )
 
 
@@ -85,6 +85,6 @@ def _bandwidth(gpus: Sequence[GpuDevice]) -> float | None:
     return sum_of_all(known) if known else None
 
 
-def _belonging(engine: Engine, uuids: Collection[str], proof: ReleaseProof) -> dict[str, frozenset[int] | None]:
+def _occupants(engine: Engine, uuids: Collection[str], proof: ReleaseProof) -> dict[str, Occupants]:
     pids = processes.tree(engine) if uuids else set()
-    return {uuid: proof.belonging(uuid, pids) for uuid in uuids}
+    return {uuid: proof.occupants(uuid, pids) for uuid in uuids}

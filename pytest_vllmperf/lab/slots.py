@@ -220,7 +220,7 @@ class Slots:
         """Start a slot's engine, once the memory of those before it is back."""
         target, uuids = slot.target, slot.target.uuids
         used = {uuid for other in self.running for uuid in other.target.uuids}
-        self.proof.wait([uuid for uuid in uuids if uuid not in used], self._progress)
+        self.proof.starting([uuid for uuid in uuids if uuid not in used], self._progress)
         slot.starts += 1
         env = {"CUDA_VISIBLE_DEVICES": ",".join(uuids)} if uuids else {}
         name = target.spec.name

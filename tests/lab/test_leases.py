@@ -272,7 +272,7 @@ def test_nothing_is_added_where_one_of_them_cannot_be_locked(tmp_path: Path, lea
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.ENOSPC])
-@pytest.mark.parametrize("call", ["mkdir", "chmod", "open"])
+@pytest.mark.parametrize("call", ["pathlib.Path.mkdir", "pathlib.Path.chmod", "os.open"])
 def test_what_cannot_be_written_is_told_in_a_line(
     call: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -282,7 +282,7 @@ def test_what_cannot_be_written_is_told_in_a_line(
         raise OSError(code, os.strerror(code))
 
     with monkeypatch.context() as patched:
-        patched.setattr(f"os.{call}", failing)
+        patched.setattr(call, failing)
         told = failure(tmp_path / "locks")
     assert told == os.strerror(code)
 

@@ -46,6 +46,39 @@ def test_who_came_since_the_run_began_is_a_stranger_in_every_measurement(
         real.retire([real.target(SPEC, None)])
 
 
+def used(**shares: float) -> GpuTrace:
+    """The engine and a desktop that was there before, with what each used of the GPU's time."""
+    pids = {"engine": OWN, "desktop": DESKTOP}
+    by_process = {pids[name]: share for name, share in shares.items()}
+    return replace(
+        seen(*pids.values()),
+        readings=tuple(replace(one, use_by_process=by_process) for one in seen(*pids.values()).readings),
+    )
+
+
+@pytest.mark.parametrize(("share", "void"), [(0.0, False), (0.04, False), (0.4, True)])
+def test_who_computed_since_before_the_run_voids_each_measurement(
+    real: Lab, nvml: ScriptedNvml, share: float, void: bool
+) -> None:
+    nvml.looks["GPU-1"] = [replace(IDLE, utilization=0.0)]
+    nvml.traces["GPU-1"] = used(engine=0.9 - share, desktop=share)
+    for _ in range(2):
+        run = real.measure(real.target(SPEC, None), WORKLOAD, ONCE)
+        assert [problem.split()[:2] for problem in run.problems] == ([["process", f"{DESKTOP},"]] if void else [])
+        assert run.transient is void
+        assert real.measure(real.target(SPEC, None), WORKLOAD, ONCE, ("processes",)).problems == ()
+        real.retire([real.target(SPEC, None)])
+
+
+def test_a_busy_gpu_whose_processes_are_hidden_voids_until_it_is_idle(real: Lab, nvml: ScriptedNvml) -> None:
+    nvml.traces["GPU-1"] = seen(OWN)
+    for utilization, rules in ((0.67, ["[processes]"]), (0.0, [])):
+        nvml.looks["GPU-1"] = [replace(IDLE, processes=None, utilization=utilization)]
+        run = real.measure(real.target(SPEC, None), WORKLOAD, ONCE)
+        assert [problem.split()[-1] for problem in run.problems] == rules
+        real.retire([real.target(SPEC, None)])
+
+
 def test_where_nobody_knows_who_was_there_the_first_reading_decides(real: Lab, nvml: ScriptedNvml) -> None:
     nvml.looks["GPU-1"] = [replace(IDLE, processes=None)]
     nvml.traces["GPU-1"] = seen(STRANGER)
