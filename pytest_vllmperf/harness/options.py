@@ -134,7 +134,7 @@ def rule_names(where: str, value: Any) -> tuple[str, ...]:
     Raises:
         SpecError: naming `where` and what is no rule.
     """
-    from pytest_vllmperf.validity.rules import RULES
+    from pytest_vllmperf.records.problems import RULES
 
     names = dict.fromkeys(_listed(where, value, "rules"))
     for name in names:

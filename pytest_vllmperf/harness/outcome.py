@@ -82,6 +82,7 @@ def _record(test: TestContext, named: NamedCheck, settings: Settings) -> CheckRe
         engine=run.spec_label,
         workload=dict(run.workload),
         session=session,
+        judging=check.settings.judging,
         verdict=verdict,
         kept=kept,
         reason=settings.reason if verdict is None else "",

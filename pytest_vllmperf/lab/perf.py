@@ -259,8 +259,7 @@ class PerfSession:
             engines=(
                 engine_samples(run.facts, run.warmup, run.iterations, cold_start=self._cold[target.key], device=seen),
             ),
-            problems=tuple(map(str, found)),
-            transient=bool(found) and all(problem.transient for problem in found),
+            problems=found,
             gpus=len(gpus),
             vram=VramLedger.of(run.facts, memory),
             traces=tuple(own),

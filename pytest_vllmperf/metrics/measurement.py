@@ -12,6 +12,7 @@ from pytest_vllmperf.metrics.device import cost_per_million_tokens
 from pytest_vllmperf.metrics.table import DISTRIBUTIONS, METRICS
 from pytest_vllmperf.records.devices import GpuTrace
 from pytest_vllmperf.records.ledger import VramLedger
+from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.samples import EngineSamples, Environment
 
 
@@ -51,8 +52,7 @@ class Measurement:
         workload: the workload as stored beside a baseline.
         environment: where it was measured.
         engines: what was measured on each engine start; at least one.
-        problems: why the measurement is void, in words; empty when it is sound.
-        transient: whether another engine, a minute later, may well be free of all of these.
+        problems: why the measurement is void; empty when it is sound.
         excluded: why engines were left out; one at most.
         gpus: how many GPUs an engine ran on.
         vram: where their memory went, on the last engine.
@@ -65,12 +65,16 @@ class Measurement:
     workload: Mapping[str, Any]
     environment: Environment
     engines: tuple[EngineSamples, ...]
-    problems: tuple[str, ...] = ()
-    transient: bool = False
-    excluded: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    excluded: tuple[Problem, ...] = ()
     gpus: int = 0
     vram: VramLedger | None = None
     traces: tuple[GpuTrace, ...] = ()
+
+    @property
+    def transient(self) -> bool:
+        """Whether it is void, and another engine, a minute later, may well be free of all of its problems."""
+        return bool(self.problems) and all(problem.transient for problem in self.problems)
 
     def cost_per_million_tokens(self, gpu_hour_price: float, metric: str = "output_throughput") -> float:
         """What a million tokens cost, in the currency of the price.
@@ -96,7 +100,6 @@ class Measurement:
             other,
             engines=self.engines + other.engines,
             problems=tuple(dict.fromkeys([*self.problems, *other.problems])),
-            transient=False,
             excluded=self.excluded + other.excluded,
             environment=self.environment,
         )

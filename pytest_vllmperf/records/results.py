@@ -7,9 +7,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from pytest_vllmperf.records.ledger import VramLedger
+from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.quality import Quality
 from pytest_vllmperf.records.ratio import Ratio
-from pytest_vllmperf.records.samples import Entry, Session
+from pytest_vllmperf.records.samples import Entry, Judging, Session
 from pytest_vllmperf.records.scorecard import Row
 from pytest_vllmperf.records.verdict import Outlook, Verdict
 
@@ -33,7 +34,7 @@ class ComparisonRecord(BaseModel):
     way: str
     ratios: tuple[Ratio, ...]
     quality: Quality | None = None
-    excluded: tuple[str, ...] = ()
+    excluded: tuple[Problem, ...] = ()
 
 
 class CheckRecord(BaseModel):
@@ -46,6 +47,7 @@ class CheckRecord(BaseModel):
         engine: the engine, for a person.
         workload: the workload as stored.
         session: what was measured.
+        judging: the gate and margins of the test.
         verdict: None when it was recorded instead of judged.
         kept: whether its session goes into the baseline: as a new one without a verdict, beside the others with one.
         reason: why a baseline is recorded anew; empty when nobody said.
@@ -62,6 +64,7 @@ class CheckRecord(BaseModel):
     engine: str
     workload: dict[str, Any]
     session: Session
+    judging: Judging
     verdict: Verdict | None
     kept: bool = False
     reason: str = ""
@@ -70,8 +73,14 @@ class CheckRecord(BaseModel):
     values: dict[str, float]
 
     def entry(self) -> Entry:
-        """The baseline that this record starts anew."""
-        return Entry(engine=self.engine, workload=self.workload, reason=self.reason, sessions=[self.session])
+        """This record as a baseline of one session."""
+        return Entry(
+            engine=self.engine,
+            workload=self.workload,
+            judging=self.judging,
+            reason=self.reason,
+            sessions=[self.session],
+        )
 
 
 class TestResults(BaseModel):

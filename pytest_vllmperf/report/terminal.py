@@ -10,6 +10,7 @@ from tabulate import tabulate
 
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.ids import split_name
+from pytest_vllmperf.records.problems import in_words
 from pytest_vllmperf.records.results import CheckRecord, ComparisonRecord
 from pytest_vllmperf.records.verdict import Status
 from pytest_vllmperf.report import units
@@ -90,7 +91,7 @@ def _left_out(checks: Sequence[CheckRecord]) -> list[str]:
         part
         for check in checks
         if (reasons := check.session.excluded)
-        for part in folded(f"{shorten(check.name, _NAME_WIDTH)}: one engine left out: {'; '.join(reasons)}")
+        for part in folded(f"{shorten(check.name, _NAME_WIDTH)}: one engine left out: {in_words(reasons)}")
     ]
 
 
@@ -143,7 +144,7 @@ def comparisons(compared: Sequence[tuple[str, ComparisonRecord]]) -> list[str]:
         lines += folded(f"{shorten(name, _NAME_WIDTH)}: {record.a} against {record.b}, {record.way}")
         lines += [part for words in _found(record) for part in folded(f"  {words}")]
         if record.excluded:
-            lines += folded(f"  one round left out: {'; '.join(record.excluded)}")
+            lines += folded(f"  one round left out: {in_words(record.excluded)}")
     return lines
 
 

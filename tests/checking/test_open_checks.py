@@ -13,6 +13,7 @@ from pytest_vllmperf.checking.open_checks import OpenCheck, Take, settle
 from pytest_vllmperf.errors import EngineDiedError
 from pytest_vllmperf.lab.perf import PerfSession, Target
 from pytest_vllmperf.metrics.measurement import Measurement
+from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.run import MeasureSettings
 from pytest_vllmperf.records.samples import EngineSamples, Environment, Session
 from pytest_vllmperf.records.spec import EngineSpec
@@ -25,7 +26,8 @@ ENVIRONMENT = Environment(hard={}, soft={})
 WORK = Workload.synthetic(requests=1, input_tokens=8, output_tokens=4)
 
 
-HOT = ("the GPU ran hot [throttling]", "its clock went down [clocks]")
+HOT = (Problem("throttling", "the GPU ran hot"), Problem("clocks", "its clock went down"))
+BUSY, SHORT = Problem("processes", "it was busy"), Problem("length", "cut short")
 
 
 def samples(level: float, seed: int = 0) -> EngineSamples:
@@ -39,7 +41,7 @@ BASELINE = [
 ]
 
 
-def measurement(level: float, seed: int = 0, problems: tuple[str, ...] = ()) -> Measurement:
+def measurement(level: float, seed: int = 0, problems: tuple[Problem, ...] = ()) -> Measurement:
     return Measurement("m", "cuda", "h200", {}, ENVIRONMENT, (samples(level, seed),), problems)
 
 
@@ -68,7 +70,7 @@ class FakeSession:
             raise EngineDiedError("it died")
         made = measurement(self.levels[target.spec.model], seed=len(self.asked))
         hot = self.hot.pop(0) if self.hot else False
-        return replace(made, problems=HOT, transient=True) if hot else made
+        return replace(made, problems=HOT) if hot else made
 
 
 def check(model: str = "a", level: float = 100.0, *, judged: bool = True, **more: Any) -> OpenCheck:
@@ -179,16 +181,16 @@ def test_a_second_one_voids_the_measurement() -> None:
     run(session, [slow])
     assert session.asked == ["fresh a", "a"] * 2
     assert slow.verdict is not None
-    assert (slow.verdict.status, slow.verdict.reasons) == (Status.INVALID, HOT)
+    assert (slow.verdict.status, slow.verdict.reasons) == (Status.INVALID, tuple(map(str, HOT)))
 
 
 def test_where_the_first_engine_was_replaced_already_no_other_is_left_out() -> None:
     slow = check(level=80.0)
-    slow.measurement = replace(slow.measurement, excluded=("it was busy [processes]",))
+    slow.measurement = replace(slow.measurement, excluded=(BUSY,))
     session = FakeSession({"a": 80.0})
     session.hot = [True]
     run(session, [slow])
-    assert slow.measurement.excluded == ("it was busy [processes]",)
+    assert slow.measurement.excluded == (BUSY,)
     assert slow.verdict is not None
     assert slow.verdict.status is Status.INVALID
 
@@ -204,7 +206,7 @@ def test_an_engine_is_left_out_of_the_check_that_it_spoiled_alone() -> None:
 
 def test_what_would_be_met_again_is_not_left_out() -> None:
     slow = check(level=80.0)
-    slow.add(measurement(80.0, problems=("cut short [length]",)))
+    slow.add(measurement(80.0, problems=(SHORT,)))
     assert slow.measurement.excluded == ()
     assert slow.verdict is not None
     assert slow.verdict.status is Status.INVALID
@@ -227,9 +229,7 @@ def test_rules_that_are_turned_off_stay_so_on_every_engine() -> None:
 
 def test_a_void_measurement_is_judged_at_once() -> None:
     take = check().take
-    void = OpenCheck(
-        take, measurement(100.0, problems=("cut short",)), BASELINE, VerdictSettings((METRIC,)), (), False, 3
-    )
+    void = OpenCheck(take, measurement(100.0, problems=(SHORT,)), BASELINE, VerdictSettings((METRIC,)), (), False, 3)
     void.look()
     assert void.verdict is not None
     assert (void.verdict.status, void.open) == (Status.INVALID, False)

@@ -10,6 +10,7 @@ import pytest
 from pytest_vllmperf.comparing.sharing import SHARE, Sharing, Way
 from pytest_vllmperf.harness.results import Results
 from pytest_vllmperf.lab.target import Target
+from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.quality import Quality
 from pytest_vllmperf.records.ratio import Ratio
 from pytest_vllmperf.records.results import ComparisonRecord, TestResults
@@ -116,6 +117,6 @@ def test_what_a_worker_hands_on_is_shown_as_it_is() -> None:
 
 
 def test_a_round_that_was_left_out_is_told() -> None:
-    told = terminal.comparisons([("test_x", record(excluded=("a busy neighbour [processes]",)))])
+    told = terminal.comparisons([("test_x", record(excluded=(Problem("processes", "a busy neighbour"),)))])
     assert told[-1] == "  one round left out: a busy neighbour [processes]"
     assert not any("left out" in line for line in terminal.comparisons([("test_x", record())]))

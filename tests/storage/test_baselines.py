@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.metrics.table import METRICS
-from pytest_vllmperf.records.samples import EngineSamples, Entry, Environment, Session
+from pytest_vllmperf.records.samples import EngineSamples, Entry, Environment, Judging, Session
 from pytest_vllmperf.storage import baselines as baseline
-from pytest_vllmperf.storage.baselines import BaselineFile, BaselineStore, Changes, dumps, load
+from pytest_vllmperf.storage.baselines import BaselineFile, BaselineStore, Changes, load
+from pytest_vllmperf.storage.versioned import dumps
 
 relaxed = settings(
     deadline=None,
@@ -50,8 +51,12 @@ def session(value: float = 1.0) -> Session:
     )
 
 
-def entry(value: float = 1.0) -> Entry:
-    return Entry(engine="llama", workload={"kind": "synthetic", "count": 4}, sessions=[session(value)])
+JUDGING = Judging(gate=["output_throughput"], margin=0.05, margins={"ttft.p50": 0.1})
+
+
+def entry(value: float = 1.0, judging: Judging = JUDGING) -> Entry:
+    workload = {"kind": "synthetic", "count": 4}
+    return Entry(engine="llama", workload=workload, judging=judging, sessions=[session(value)])
 
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
@@ -95,10 +100,18 @@ sessions = st.builds(
         max_size=2,
     ),
 )
+margins = st.floats(0, allow_infinity=False, allow_nan=False)
+judgings = st.builds(
+    Judging,
+    gate=st.lists(names, min_size=1, max_size=3, unique=True),
+    margin=margins,
+    margins=st.dictionaries(names, margins, max_size=2),
+)
 entries = st.builds(
     Entry,
     engine=text,
     workload=st.dictionaries(text.filter(lambda key: key != "count"), json_values, max_size=3),
+    judging=judgings,
     reason=text,
     sessions=st.lists(sessions, min_size=1, max_size=2),
 )
@@ -132,7 +145,7 @@ def test_a_file_can_be_reviewed() -> None:
     lines = [line.strip() for line in shown.splitlines()]
     assert '"output_throughput": [1, 1.5]' in lines
     assert '"load_time": 2' in lines
-    assert '"version": 1' in lines
+    assert '"version": 2' in lines
 
 
 def test_without_a_file_nothing_is_stored(store: BaselineStore) -> None:
@@ -199,6 +212,12 @@ def changed(**keys: Any) -> str:
     return json.dumps({**json.loads(WHOLE), **keys})
 
 
+def with_entry(**keys: Any) -> str:
+    content = json.loads(WHOLE)
+    content["tests"]["test_a"].update(keys)
+    return json.dumps(content)
+
+
 def with_samples(samples: Any) -> str:
     content = json.loads(WHOLE)
     content["tests"]["test_a"]["sessions"][0]["engines"][0]["samples"] = samples
@@ -214,13 +233,23 @@ BROKEN = {
     "null": (b"null", "schema is None"),
     "no schema": (b"{}", "schema is None"),
     "other schema": (changed(schema="someone-else/report").encode(), "'someone-else/report'"),
-    "newer": (changed(version=2, new_field={}).encode(), "newer pytest-vllmperf (schema version 2"),
+    "newer": (changed(version=3, new_field={}).encode(), "newer pytest-vllmperf (schema version 3"),
+    "older": (changed(version=1).encode(), "schema version 1 is not 2; record it again"),
     "no version": (changed(version=None).encode(), "schema version None"),
-    "version as text": (changed(version="1").encode(), "schema version '1'"),
+    "version as text": (changed(version="2").encode(), "schema version '2'"),
     "tests as a list": (changed(tests=[]).encode(), "tests: "),
     "unknown key": (changed(comment="hello").encode(), "comment: "),
-    "entry without sessions": (changed(tests={"test_a": {"engine": "e", "workload": {}, "sessions": []}}).encode(),
+    "entry without sessions": (with_entry(sessions=[]).encode(),
                                "tests.test_a.sessions: "),
+    "entry without a gate": (with_entry(judging={"gate": [], "margin": 0.05}).encode(), "tests.test_a.judging.gate: "),
+    "entry that forgot": (with_entry(judging=None).encode(), "tests.test_a.judging: "),
+    "a gate of no name": (with_entry(judging={"gate": ["speed"], "margin": 0.05}).encode(),
+                          "test_a: judging: no metric is called 'speed'"),
+    "a margin of no name": (with_entry(judging={"gate": ["ttft.p50"], "margin": 0.05, "margins": {"x": 1}}).encode(),
+                            "test_a: judging: no metric is called 'x'"),
+    "a margin below zero": (with_entry(judging={"gate": ["ttft.p50"], "margin": -1}).encode(), "judging.margin: "),
+    "a margin that is no number": (with_entry(judging={"gate": ["ttft.p50"], "margin": float("nan")}).encode(),
+                                   "judging.margin: "),
     "samples as text": (with_samples({"ttft.p50": ["fast"]}).encode(), "samples.ttft.p50.0: "),
     "samples not finite": (with_samples({"ttft.p50": [float("nan"), 0.1]}).encode(),
                            "test_a: ttft.p50: session 1, engine 1, sample 1: nan is not a positive finite number"),
@@ -362,21 +391,22 @@ def test_below_a_regular_file_nothing_can_be_written(tmp_path: Path) -> None:
 
 def refuse_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the system refuse new files in one folder, as it does where permission is missing."""
-    make, make_anonymous = tempfile.mkstemp, tempfile.TemporaryFile
+    opened, made = os.open, tempfile.TemporaryFile
 
-    def check(place: Any) -> None:
-        if Path(place) == folder:
+    def check(place: Path) -> None:
+        if place == folder:
             raise PermissionError(errno.EACCES, "Permission denied", str(place))
 
-    def mkstemp(*args: Any, dir: Any = None, **kwargs: Any) -> Any:  # noqa: A002 - tempfile's own name
-        check(dir)
-        return make(*args, dir=dir, **kwargs)
+    def new_file(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
+        if flags & os.O_CREAT:
+            check(Path(path).parent)
+        return opened(path, flags, *args, **kwargs)
 
-    def anonymous(*args: Any, dir: Any = None, **kwargs: Any) -> Any:  # noqa: A002
-        check(dir)
-        return make_anonymous(*args, dir=dir, **kwargs)
+    def anonymous(*args: Any, dir: Any = None, **kwargs: Any) -> Any:  # noqa: A002 - tempfile's own name
+        check(Path(dir))
+        return made(*args, dir=dir, **kwargs)
 
-    monkeypatch.setattr(tempfile, "mkstemp", mkstemp)
+    monkeypatch.setattr(os, "open", new_file)
     monkeypatch.setattr(tempfile, "TemporaryFile", anonymous)
 
 
@@ -409,7 +439,7 @@ def test_before_the_first_write_the_folder_above_is_looked_at(
 def test_appended_sessions_stand_behind_the_others_and_the_newest_twenty_stay(store: BaselineStore) -> None:
     store.write("h200", MODULE, Changes({"test_a": entry(1), "test_b": entry(2)}))
     for value in range(2, 25):
-        store.write("h200", MODULE, Changes(appended={"test_a": session(value), "test_gone": session(value)}))
+        store.write("h200", MODULE, Changes(appended={"test_a": entry(value), "test_gone": entry(value)}))
     tests = store.read("h200", MODULE).tests
     assert set(tests) == {"test_a", "test_b"}, "nothing is begun by appending"
     assert [one.engines[0].samples["output_throughput"][0] for one in tests["test_a"].sessions] == list(range(5, 25))
@@ -418,6 +448,60 @@ def test_appended_sessions_stand_behind_the_others_and_the_newest_twenty_stay(st
 
 def test_an_entry_that_is_begun_anew_forgets_its_sessions(store: BaselineStore) -> None:
     store.write("h200", MODULE, Changes({"test_a": entry(1)}))
-    store.write("h200", MODULE, Changes(appended={"test_a": session(2)}))
-    store.write("h200", MODULE, Changes({"test_a": entry(3)}, appended={"test_a": session(4)}))
+    store.write("h200", MODULE, Changes(appended={"test_a": entry(2)}))
+    store.write("h200", MODULE, Changes({"test_a": entry(3)}, appended={"test_a": entry(4)}))
     assert store.read("h200", MODULE).tests == {"test_a": entry(3)}
+
+
+def test_an_appended_session_brings_the_gate_and_margins_that_it_was_judged_by(store: BaselineStore) -> None:
+    store.write("h200", MODULE, Changes({"test_a": entry(1).model_copy(update={"reason": "a newer driver"})}))
+    later = Judging(gate=["ttft.p50"], margin=0.2)
+    store.write("h200", MODULE, Changes(appended={"test_a": entry(2, later)}))
+    found = store.read("h200", MODULE).tests["test_a"]
+    assert (found.judging, found.reason, len(found.sessions)) == (later, "a newer driver", 2)
+
+
+def test_a_baseline_that_is_a_link_stays_one(store: BaselineStore, tmp_path: Path) -> None:
+    path = store.write("h200", MODULE, Changes({"test_a": entry(1)}))
+    shared = tmp_path / "shared" / "chat.json"
+    shared.parent.mkdir()
+    path.rename(shared)
+    path.symlink_to(shared)
+    store.write("h200", MODULE, Changes({"test_b": entry(2)}))
+    assert path.is_symlink()
+    assert set(load(shared).tests) == {"test_a", "test_b"}
+    assert [p.name for folder in (path.parent, shared.parent) for p in folder.iterdir()] == [path.name, shared.name]
+
+
+def test_a_folder_that_a_link_leads_to_is_looked_at_too(
+    store: BaselineStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = store.path("h200", MODULE)
+    path.parent.mkdir(parents=True)
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    path.symlink_to(shared / "chat.json")
+    store.check_writable()
+    refuse_in(shared, monkeypatch)
+    with pytest.raises(BaselineError) as caught:
+        store.check_writable()
+    assert str(caught.value) == f"{shared}: baselines cannot be written there: Permission denied"
+
+
+def test_links_in_a_circle_are_one_line(store: BaselineStore) -> None:
+    path = store.path("h200", MODULE)
+    path.parent.mkdir(parents=True)
+    other = path.with_name("other.json")
+    path.symlink_to(other)
+    other.symlink_to(path)
+    for attempt in (store.validate, lambda: store.write("h200", MODULE, Changes({"test_a": entry()}))):
+        with pytest.raises(BaselineError, match="Too many levels of symbolic links") as caught:
+            attempt()
+        assert "\n" not in str(caught.value)
+
+
+def test_a_link_and_its_target_share_a_lock(store: BaselineStore, tmp_path: Path) -> None:
+    path = store.write("h200", MODULE, Changes({"test_a": entry()}))
+    link = store.path("h200", "test_link.py")
+    link.symlink_to(path)
+    assert baseline._lock_path(link) == baseline._lock_path(path)
