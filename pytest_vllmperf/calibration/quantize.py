@@ -7,8 +7,6 @@ import importlib
 import importlib.util
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,6 +18,7 @@ from filelock import FileLock
 
 from pytest_vllmperf.calibration.prompts import CalibrationPrompt, read_prompts
 from pytest_vllmperf.errors import ModelError
+from pytest_vllmperf.models import folders
 from pytest_vllmperf.models.checkpoint import model_digest
 
 SCHEMES = ("awq", "gptq")
@@ -136,16 +135,12 @@ def _need_llm_compressor() -> None:
 def _quantize_beside(
     model: str, output: Path, prompts: Sequence[CalibrationPrompt], settings: QuantizeSettings, record: dict[str, Any]
 ) -> Path:
-    temporary = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
-    try:
-        _run(model, temporary, prompts, settings)
-        (temporary / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        temporary.chmod(0o755)
-        for file in temporary.iterdir():
+    with folders.whole(output) as made:
+        _run(model, made, prompts, settings)
+        (made / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        for file in made.iterdir():
             file.chmod(0o644)  # safetensors writes for the owner alone
-        return temporary.rename(output)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    return output
 
 
 def _run(model: str, folder: Path, prompts: Sequence[CalibrationPrompt], settings: QuantizeSettings) -> None:

@@ -75,6 +75,7 @@ def _record(check: Check, settings: Settings) -> CheckRecord:
         engine=run.spec_label,
         workload=dict(run.workload),
         session=session,
+        judging=plan.settings.judging,
         verdict=verdict,
         keeping=keeping,
         left_out=left_out,

@@ -56,18 +56,18 @@ def _summary(entry: Entry) -> dict[str, Any]:
     }
 
 
-def show(file: Path, check: str | None, gate: str, margin: str, *, as_json: bool) -> str:
+def show(file: Path, check: str | None, asked: judging.Asked, *, as_json: bool) -> str:
     """Levels and noise of every metric that decides, and the smallest slowdown that will be found.
 
     Raises:
         BaselineError: for a file that is not there or cannot be read, or has no such check.
-        SpecError: for a gate or a margin that cannot be meant.
+        SpecError: for a gate or a margin that is not valid.
     """
     tests = judging.read(file).tests
     if check is not None and check not in tests:
         raise BaselineError(f"{file}: has no check {check!r}; it has {', '.join(sorted(tests)) or 'none'}")
     chosen = {name: entry for name, entry in tests.items() if check in (None, name)}
-    settings = judging.settings(list(chosen.values()), gate, margin)
+    settings = judging.settings(list(chosen.values()), asked)
     shown = {name: _shown(entry, one) for (name, entry), one in zip(chosen.items(), settings, strict=True)}
     if as_json:
         return json.dumps(shown, indent=1)
@@ -121,7 +121,7 @@ def _shown_lines(name: str, shown: dict[str, Any]) -> list[str]:
 
 
 def diff(a: Path, b: Path, *, as_json: bool) -> str:
-    """How two files differ: checks, environments, and levels of the metrics that both have.
+    """How two files differ: checks, gates and margins, environments, and levels of the metrics that both have.
 
     Raises:
         BaselineError: for a file that is not there or cannot be read.
@@ -152,6 +152,7 @@ def _differences(before: Entry, after: Entry) -> dict[str, Any]:
         "sessions": [len(before.sessions), len(after.sessions)],
         "hard": differences(old.hard, new.hard),
         "soft": differences(old.soft, new.soft),
+        "judging": judging.changes(before.judging, after.judging),
         "levels": {metric: sides for metric, sides in levels.items() if sides[0] != sides[1]},
     }
 
@@ -161,7 +162,7 @@ def _diff_lines(name: str, found: dict[str, Any]) -> list[str]:
         return [f"{name}: only in the {'first' if found['only_in'] == 'a' else 'second'} file"]
     lines = [f"{name}: {found['sessions'][0]} -> {found['sessions'][1]} sessions"]
     lines += [f"  must match, and does not: {difference}" for difference in found["hard"]]
-    lines += [f"  changed: {difference}" for difference in found["soft"]]
+    lines += [f"  changed: {difference}" for difference in (*found["soft"], *found["judging"])]
     rows = [
         [METRICS[metric].label, units.pair(metric, *sides), units.percent(sides[1] / sides[0] - 1) if sides[0] else ""]
         for metric, sides in found["levels"].items()

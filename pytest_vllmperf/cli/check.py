@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -13,11 +13,12 @@ from pydantic import TypeAdapter
 from pytest_vllmperf.cli import judging
 from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.records.verdict import Status, Verdict
-from pytest_vllmperf.report.verdicts import metric_lines
+from pytest_vllmperf.report.verdicts import folded, metric_lines
 from pytest_vllmperf.verdict import Evidence, judge_all
 from pytest_vllmperf.verdict.comparability import differences
 
 REGRESSION, NOT_COMPARABLE = 1, 3
+NOT_ASKED = judging.Asked()
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,13 @@ class CheckResult:
         verdicts: by the name of the check.
         only_in_a: names that only the baseline has.
         only_in_b: names that only the other file has.
+        changed: by the name of the check, how the gate and margins that it was recorded with differ.
     """
 
     verdicts: Mapping[str, Verdict]
     only_in_a: Sequence[str]
     only_in_b: Sequence[str]
+    changed: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:
@@ -51,6 +54,7 @@ class CheckResult:
         for name, verdict in self.verdicts.items():
             lines.append(f"{name}: {verdict.status.value}")
             lines += [f"  {reason}" for reason in verdict.reasons]
+            lines += [f"  {line}" for change in self.changed.get(name, ()) for line in folded(f"changed: {change}")]
             for one in verdict.metrics:
                 lines += [f"  {line}" for line in metric_lines(one, width=78)]
             for one in verdict.information:
@@ -67,6 +71,7 @@ class CheckResult:
             {
                 "exit_code": self.exit_code,
                 "checks": verdicts,
+                "changed": {name: list(changes) for name, changes in self.changed.items()},
                 "only_in_a": list(self.only_in_a),
                 "only_in_b": list(self.only_in_b),
             },
@@ -74,18 +79,20 @@ class CheckResult:
         )
 
 
-def check(a: Path, b: Path, gate: str, margin: str) -> CheckResult:
+def check(a: Path, b: Path, asked: judging.Asked = NOT_ASKED) -> CheckResult:
     """Judge the newest session of every check of `b` by all sessions of the same check of `a`.
+
+    The gate and margins are those that `b` was recorded with, as pytest takes those of the test and not those of the
+    baseline. Where `a` was recorded with others, the result says so.
 
     Args:
         a: the baseline.
         b: a file of the same form, such as one recorded into another folder.
-        gate: words, as for `--vllmperf-gate`.
-        margin: as for `--vllmperf-margin`.
+        asked: the gate and margins of the command line, which take the place of the recorded ones.
 
     Raises:
         BaselineError: for a file that is not there or cannot be read, or two that share no check.
-        SpecError: for a gate or a margin that cannot be meant.
+        SpecError: for a gate or a margin that is not valid.
     """
     stored, new = judging.read(a).tests, judging.read(b).tests
     names = sorted(set(stored) & set(new))
@@ -101,7 +108,8 @@ def check(a: Path, b: Path, gate: str, margin: str) -> CheckResult:
             ),
             last_look=True,
         )
-        for name, settings in zip(names, judging.settings([new[n] for n in names], gate, margin), strict=True)
+        for name, settings in zip(names, judging.settings([new[name] for name in names], asked), strict=True)
     ]
     verdicts = dict(zip(names, judge_all(evidence), strict=True))
-    return CheckResult(verdicts, sorted(set(stored) - set(new)), sorted(set(new) - set(stored)))
+    changed = {name: found for name in names if (found := judging.changes(stored[name].judging, new[name].judging))}
+    return CheckResult(verdicts, sorted(set(stored) - set(new)), sorted(set(new) - set(stored)), changed)

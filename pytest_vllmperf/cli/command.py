@@ -116,8 +116,8 @@ def _add_folder(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_judging(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--gate", default="auto", help="metrics that decide: names, or auto, exact, clock, cpu (auto)")
-    parser.add_argument("--margin", default="5%", help="tolerated change, in all or by name: '5%% ttft.p50=10%%' (5%%)")
+    parser.add_argument("--gate", help="metrics that decide: names, or auto, exact, clock, cpu (as recorded)")
+    parser.add_argument("--margin", help="tolerated change, in all or by name: '5%% ttft.p50=10%%' (as recorded)")
     parser.add_argument("--json", action="store_true", help="for a program")
 
 
@@ -147,9 +147,9 @@ def _quantize(chosen: argparse.Namespace) -> int:
 
 
 def _check(chosen: argparse.Namespace) -> int:
-    from pytest_vllmperf.cli import check
+    from pytest_vllmperf.cli import check, judging
 
-    result = check.check(chosen.a, chosen.b, chosen.gate, chosen.margin)
+    result = check.check(chosen.a, chosen.b, judging.Asked(chosen.gate, chosen.margin))
     print(result.as_json() if chosen.json else "\n".join(result.lines()))
     return result.exit_code
 
@@ -162,9 +162,10 @@ def _list(chosen: argparse.Namespace) -> int:
 
 
 def _show(chosen: argparse.Namespace) -> int:
-    from pytest_vllmperf.cli import baselines
+    from pytest_vllmperf.cli import baselines, judging
 
-    print(baselines.show(chosen.file, chosen.check, chosen.gate, chosen.margin, as_json=chosen.json))
+    asked = judging.Asked(chosen.gate, chosen.margin)
+    print(baselines.show(chosen.file, chosen.check, asked, as_json=chosen.json))
     return 0
 
 

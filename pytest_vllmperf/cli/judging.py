@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_vllmperf.checking import policy
 from pytest_vllmperf.errors import BaselineError
-from pytest_vllmperf.metrics.table import resolve_gate
-from pytest_vllmperf.records.samples import Entry
-from pytest_vllmperf.records.settings import DEFAULTS
+from pytest_vllmperf.metrics.table import METRICS, resolve_gate
+from pytest_vllmperf.records.samples import Entry, Judging
+from pytest_vllmperf.records.settings import CheckSettings
+from pytest_vllmperf.report import units
 from pytest_vllmperf.storage.baselines import BaselineFile, load
 from pytest_vllmperf.verdict import VerdictSettings
 from pytest_vllmperf.verdict.words import gate_words, margins
@@ -26,21 +28,67 @@ def read(path: Path) -> BaselineFile:
     return load(path)
 
 
-def settings(entries: Sequence[Entry], gate: str, margin: str) -> list[VerdictSettings]:
-    """How to judge each of these checks; `auto` means what it means on the device that each was measured on.
+@dataclass(frozen=True)
+class Asked:
+    """What the command line says about judging.
+
+    Attributes:
+        gate: words, as for `--vllmperf-gate`; None for the gate that is stored with each check.
+        margin: as for `--vllmperf-margin`; None for the margins that are stored with each check.
+    """
+
+    gate: str | None = None
+    margin: str | None = None
+
+
+def settings(entries: Sequence[Entry], asked: Asked) -> list[VerdictSettings]:
+    """How to judge each of these checks: as the test that recorded it says, or as the command line says.
+
+    A margin for all metrics takes the place of all stored margins, one by name that of this metric's; so it is between
+    a marker and a flag of pytest. `auto` means what it means on the device that each check was measured on.
 
     Args:
         entries: stored checks that are judged together.
-        gate: words, as for `--vllmperf-gate`.
-        margin: as for `--vllmperf-margin`.
+        asked: what the command line says.
 
     Raises:
         SpecError: for a gate or a margin that is not valid.
     """
-    words = gate_words("--gate", gate)
-    general, by_metric = margins("--margin", margin)
-    gates = [resolve_gate(words, entry.sessions[-1].environment.hard.get("device", "")) for entry in entries]
+    words = None if asked.gate is None else gate_words("--gate", asked.gate)
+    general, by_metric = (None, {}) if asked.margin is None else margins("--margin", asked.margin)
+    given = CheckSettings(margin=general, margins=by_metric)
+    gates = [_gate(entry, words) for entry in entries]
     a_fail = policy.a_fail(policy.gated_metrics(gates))
-    common = DEFAULTS.margin if general is None else general
-    assert common is not None
-    return [VerdictSettings(names, common, by_metric, a_fail=a_fail) for names in gates]
+    chosen = [given.over(_stored(entry)) for entry in entries]
+    return [
+        VerdictSettings(gate, one.margin or 0.0, one.margins, a_fail=a_fail)
+        for gate, one in zip(gates, chosen, strict=True)
+    ]
+
+
+def _gate(entry: Entry, words: tuple[str, ...] | None) -> tuple[str, ...]:
+    if words is None:
+        return tuple(entry.judging.gate)
+    return resolve_gate(words, entry.sessions[-1].environment.hard.get("device", ""))
+
+
+def _stored(entry: Entry) -> CheckSettings:
+    return CheckSettings(margin=entry.judging.margin, margins=entry.judging.margins)
+
+
+def changes(before: Judging, after: Judging) -> list[str]:
+    """How gate and margins differ, in words."""
+    added = [name for name in after.gate if name not in before.gate]
+    removed = [name for name in before.gate if name not in after.gate]
+    lines = [f"gate: {verb} {', '.join(names)}" for verb, names in (("added", added), ("removed", removed)) if names]
+    if before.margin != after.margin:
+        lines.append(f"margin: {units.margin(before.margin)} -> {units.margin(after.margin)}")
+    for name in METRICS:
+        old, new = before.margins.get(name), after.margins.get(name)
+        if old != new:
+            lines.append(f"margin of {name}: {_own(old)} -> {_own(new)}")
+    return lines
+
+
+def _own(margin: float | None) -> str:
+    return "none of its own" if margin is None else units.margin(margin)

@@ -14,6 +14,7 @@ from pytest_vllmperf.engines.base import Renders, able
 from pytest_vllmperf.errors import NotMeasuredError, SpecError
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.metrics.table import METRICS, unknown
+from pytest_vllmperf.records.problems import Problem, in_words
 from pytest_vllmperf.records.quality import Quality
 from pytest_vllmperf.records.ratio import Ratio
 from pytest_vllmperf.records.results import ComparisonRecord
@@ -41,7 +42,7 @@ class EngineComparison:
         self._clock = clock
         self._ratios: dict[str, Ratio] = {}
         self._quality: Quality | None = None
-        self._excluded: tuple[str, ...] = ()
+        self._excluded: tuple[Problem, ...] = ()
         self._a, self._b = self._sound_round()
 
     @property
@@ -217,5 +218,5 @@ class EngineComparison:
             sides = self._rounds.measure_round()
         for side in sides:
             if side.problems:
-                fail(f"INVALID  {side.spec_label}: {'; '.join(side.problems)}")
+                fail(f"INVALID  {side.spec_label}: {in_words(side.problems)}")
         return sides

@@ -9,6 +9,7 @@ from pytest_vllmperf.comparing.ratios import ratio
 from pytest_vllmperf.errors import SampleError
 from pytest_vllmperf.metrics.cost import cost_per_million_tokens
 from pytest_vllmperf.metrics.table import METRICS
+from pytest_vllmperf.records.problems import in_words
 from pytest_vllmperf.records.ratio import Ratio
 from pytest_vllmperf.records.scorecard import Line, Row, Scorecard
 from pytest_vllmperf.verdict import compare
@@ -30,7 +31,7 @@ def _card(name: str, profile: str, rows: Sequence[Row]) -> Scorecard:
     wanted = rows[0].baseline
     baseline = next((row for row in rows if row.configuration == wanted), None)
     lines = tuple(_line(row, baseline) for row in rows)
-    notes = [f"{row.configuration} is void: {'; '.join(row.problems)}" for row in rows if row.problems]
+    notes = [f"{row.configuration} is void: {in_words(row.problems)}" for row in rows if row.problems]
     names = [row.configuration for row in rows]
     notes += [f"several rows are called {name}" for name in dict.fromkeys(names) if names.count(name) > 1]
     if baseline is None:

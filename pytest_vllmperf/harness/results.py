@@ -86,7 +86,7 @@ class Results:
             records = files.get((profile, module), [])
             changes = Changes(
                 entries={record.name: record.entry() for record in records if record.keeping is Keeping.NEW},
-                appended={record.name: record.session for record in records if record.keeping is Keeping.APPENDED},
+                appended={record.name: record.entry() for record in records if record.keeping is Keeping.APPENDED},
                 removed=names,
             )
             self.written.append(store.write(profile, module, changes))

@@ -19,6 +19,7 @@ from pytest_vllmperf.models.checkpoint import model_digest
 from pytest_vllmperf.records.devices import GpuTrace
 from pytest_vllmperf.records.engine import Progress
 from pytest_vllmperf.records.ledger import VramLedger
+from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.run import EngineRun, MeasureSettings
 from pytest_vllmperf.validity import rules as validity
 from pytest_vllmperf.workload import Workload
@@ -96,8 +97,7 @@ class Measuring:
             workload=workload.describe(),
             environment=environment.fingerprint(target, workload, run.facts, gpus, digest),
             engines=(engine_samples(run.facts, run.warmup, run.iterations, cold_start=cold, device=seen.for_metrics),),
-            problems=tuple(map(str, problems)),
-            transient=bool(problems) and all(problem.transient for problem in problems),
+            problems=tuple(problems),
             gpus=len(gpus),
             vram=VramLedger.of(run.facts, seen.memory),
             traces=seen.traces,
@@ -106,7 +106,7 @@ class Measuring:
 
 def _problems(
     workload: Workload, run: EngineRun, observed: validity.Observed, allowed: Collection[str]
-) -> Sequence[validity.Problem]:
+) -> Sequence[Problem]:
     """What voids a measurement of this workload."""
     expected = validity.Expected(workload.ignore_eos, workload.fresh_prompts)
     return validity.problems(run, expected, observed, allowed)

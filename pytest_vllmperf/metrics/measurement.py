@@ -13,6 +13,7 @@ from pytest_vllmperf.metrics.cost import cost_per_million_tokens
 from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS, AllMetrics, unknown
 from pytest_vllmperf.records.devices import GpuTrace
 from pytest_vllmperf.records.ledger import VramLedger
+from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.samples import EngineSamples, Environment
 
 _LONGEST_LABEL = 40
@@ -32,8 +33,7 @@ class Measurement(AllMetrics):
         workload: the workload as stored beside a baseline.
         environment: where it was measured.
         engines: what was measured on each engine start; at least one.
-        problems: why the measurement is void, in words; empty when it is sound.
-        transient: whether another engine, a minute later, may well be free of all of these.
+        problems: why the measurement is void; empty when it is sound.
         excluded: why engines were left out; one at most.
         gpus: how many GPUs an engine ran on.
         vram: where their memory went, on the last engine.
@@ -47,14 +47,18 @@ class Measurement(AllMetrics):
     workload: Mapping[str, Any]
     environment: Environment
     engines: tuple[EngineSamples, ...]
-    problems: tuple[str, ...] = ()
-    transient: bool = False
-    excluded: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    excluded: tuple[Problem, ...] = ()
     gpus: int = 0
     vram: VramLedger | None = None
     traces: tuple[GpuTrace, ...] = ()
     made_with: object = field(default=None, repr=False, compare=False)
     _read: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
+
+    @property
+    def transient(self) -> bool:
+        """Whether it is void, and another engine, a minute later, may well be free of all of its problems."""
+        return bool(self.problems) and all(problem.transient for problem in self.problems)
 
     def cost_per_million_tokens(self, gpu_hour_price: float, metric: str = "output_throughput") -> float:
         """What a million tokens cost, in the currency of the price.
@@ -80,7 +84,6 @@ class Measurement(AllMetrics):
             other,
             engines=self.engines + other.engines,
             problems=tuple(dict.fromkeys([*self.problems, *other.problems])),
-            transient=False,
             excluded=self.excluded + other.excluded,
             environment=self.environment,
         )

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -19,7 +17,7 @@ import numpy as np
 from filelock import FileLock
 
 from pytest_vllmperf.errors import ModelError
-from pytest_vllmperf.models import tokenizer
+from pytest_vllmperf.models import folders, tokenizer
 from pytest_vllmperf.models.quantization import QUANTIZATIONS, Quantization
 from pytest_vllmperf.models.shapes import SHAPES, Shape, config, is_linear, tensor_shapes
 from pytest_vllmperf.models.tensors import Array, Layout, Part, to_stored, write
@@ -97,19 +95,16 @@ def _finished(folder: Path) -> Path:
 
 
 def _make_beside(folder: Path, shape: Shape, quantization: str, parts: list[Part]) -> Path:
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        (temporary / "tokenizer.json").write_text(tokenizer.train(shape.vocab_size, shape.seed), encoding="utf-8")
-        _write_json(temporary / "tokenizer_config.json", tokenizer.settings(shape.max_model_len))
-        write(temporary, parts)
-        _write_json(temporary / "config.json", _config(shape, quantization))
-        _write_json(temporary / "generation_config.json", {"bos_token_id": 0, "eos_token_id": 1})
-        temporary.chmod(0o755)
-        return temporary.rename(folder)
+        with folders.whole(folder) as made:
+            (made / "tokenizer.json").write_text(tokenizer.train(shape.vocab_size, shape.seed), encoding="utf-8")
+            _write_json(made / "tokenizer_config.json", tokenizer.settings(shape.max_model_len))
+            write(made, parts)
+            _write_json(made / "config.json", _config(shape, quantization))
+            _write_json(made / "generation_config.json", {"bos_token_id": 0, "eos_token_id": 1})
     except ImportError as error:
         raise ModelError(f"{error.name} is needed to make a model: pip install 'pytest-vllmperf[models]'") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict
 
 from pytest_vllmperf.records.ids import CheckId
 from pytest_vllmperf.records.ledger import VramLedger
+from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.quality import Quality
 from pytest_vllmperf.records.ratio import Ratio
-from pytest_vllmperf.records.samples import Entry, Session
+from pytest_vllmperf.records.samples import Entry, Judging, Session
 from pytest_vllmperf.records.scorecard import Row
 from pytest_vllmperf.records.verdict import Outlook, Verdict
 
@@ -35,7 +36,7 @@ class ComparisonRecord(BaseModel):
     way: str
     ratios: tuple[Ratio, ...]
     quality: Quality | None = None
-    excluded: tuple[str, ...] = ()
+    excluded: tuple[Problem, ...] = ()
 
 
 class Keeping(str, Enum):
@@ -56,6 +57,7 @@ class CheckRecord(BaseModel):
         engine: the engine, for a person.
         workload: the workload as stored.
         session: what was measured.
+        judging: the gate and margins of the test.
         verdict: RECORDED, or what was decided.
         keeping: what becomes of its session in the baseline file.
         left_out: why it did not join its baseline, where it might have; empty otherwise.
@@ -73,6 +75,7 @@ class CheckRecord(BaseModel):
     engine: str
     workload: dict[str, Any]
     session: Session
+    judging: Judging
     verdict: Verdict
     keeping: Keeping = Keeping.NOTHING
     left_out: str = ""
@@ -87,8 +90,14 @@ class CheckRecord(BaseModel):
         return CheckId.parse(self.module, self.name)
 
     def entry(self) -> Entry:
-        """The baseline that this record starts anew."""
-        return Entry(engine=self.engine, workload=self.workload, reason=self.reason, sessions=[self.session])
+        """This record as a baseline of one session."""
+        return Entry(
+            engine=self.engine,
+            workload=self.workload,
+            judging=self.judging,
+            reason=self.reason,
+            sessions=[self.session],
+        )
 
 
 class TestResults(BaseModel):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from pytest_vllmperf.records.problems import Problem
 
 
 class EngineSamples(BaseModel):
@@ -38,7 +40,7 @@ class EngineSamples(BaseModel):
 
 
 class Environment(BaseModel):
-    """Where and what was measured: keys that must match, and keys that are told when they differ."""
+    """Where and what was measured: keys that must match, and keys whose differences are reported."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -54,7 +56,23 @@ class Session(BaseModel):
     recorded: str
     environment: Environment
     engines: list[EngineSamples] = Field(min_length=1)
-    excluded: list[str] = Field(default_factory=list)
+    excluded: list[Problem] = Field(default_factory=list)
+
+
+class Judging(BaseModel):
+    """What a check is judged by.
+
+    Attributes:
+        gate: names of the metrics that decide; the sets of `--vllmperf-gate` are resolved.
+        margin: tolerated relative change for metrics that have none of their own.
+        margins: tolerated relative change by metric.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    gate: list[str] = Field(min_length=1)
+    margin: float = Field(ge=0, allow_inf_nan=False)
+    margins: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default_factory=dict)
 
 
 class Entry(BaseModel):
@@ -63,6 +81,7 @@ class Entry(BaseModel):
     Attributes:
         engine: the engine, for a person.
         workload: the workload as stored.
+        judging: the gate and margins of the test when its newest session was recorded.
         reason: why it was recorded anew; empty when nobody said.
         sessions: at least one.
     """
@@ -71,5 +90,6 @@ class Entry(BaseModel):
 
     engine: str
     workload: dict[str, Any]
+    judging: Judging
     reason: str = ""
     sessions: list[Session] = Field(min_length=1)

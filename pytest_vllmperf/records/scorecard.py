@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict
 
 from pytest_vllmperf import stats
+from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.ratio import Ratio
 from pytest_vllmperf.records.samples import EngineSamples
 
@@ -23,7 +24,7 @@ class Row(BaseModel):
         workload: the workload as stored.
         engines: what was measured on each engine start.
         outputs: greedy continuations of the first requests, as token ids; the card compares them.
-        problems: why its measurement is void, in words; nothing is made of a void one.
+        problems: why its measurement is void; nothing is made of a void one.
         takes_the_rest: whether the engine fills a share of the device with its KV cache, whatever the weights take.
         gpus: how many GPUs an engine ran on.
         gpu_hour_price: of one of them, in any currency; None where nobody said.
@@ -39,7 +40,7 @@ class Row(BaseModel):
     workload: dict[str, object]
     engines: tuple[EngineSamples, ...]
     outputs: tuple[tuple[int, ...], ...] = ()
-    problems: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
     takes_the_rest: bool = False
     gpus: int = 0
     gpu_hour_price: float | None = None

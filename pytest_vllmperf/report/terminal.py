@@ -9,6 +9,7 @@ from tabulate import tabulate
 
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.ids import CheckId, TestId
+from pytest_vllmperf.records.problems import in_words
 from pytest_vllmperf.records.results import CheckRecord, ComparisonRecord, Keeping
 from pytest_vllmperf.records.verdict import Status
 from pytest_vllmperf.report import units
@@ -114,7 +115,7 @@ def _left_out(checks: Sequence[CheckRecord], names: Names) -> list[str]:
         part
         for check in checks
         if (reasons := check.session.excluded)
-        for part in folded(f"{names[check.id]}: one engine left out: {'; '.join(reasons)}", names.width)
+        for part in folded(f"{names[check.id]}: one engine left out: {in_words(reasons)}", names.width)
     ]
 
 
@@ -157,7 +158,7 @@ def comparisons(compared: Sequence[tuple[str, ComparisonRecord]], names: Names) 
         told = [f"{names[_test(nodeid)]}: {record.a} against {record.b}, {record.way}"]
         told += [f"  {words}" for words in _found(record)]
         if record.excluded:
-            told.append(f"  one round left out: {'; '.join(record.excluded)}")
+            told.append(f"  one round left out: {in_words(record.excluded)}")
         lines += [part for line in told for part in folded(line, names.width)]
     return lines
 

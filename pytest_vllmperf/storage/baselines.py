@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -12,14 +11,16 @@ from pathlib import Path
 from typing import Literal
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from pytest_vllmperf.errors import BaselineError, SampleError
-from pytest_vllmperf.metrics.validation import check_engine
-from pytest_vllmperf.records.samples import Entry, Session
+from pytest_vllmperf.errors import BaselineError
+from pytest_vllmperf.metrics.table import METRICS
+from pytest_vllmperf.records.samples import Entry
+from pytest_vllmperf.storage import atomic
+from pytest_vllmperf.storage.versioned import Format, dumps
 
 SCHEMA: Literal["pytest-vllmperf/baseline"] = "pytest-vllmperf/baseline"
-VERSION: Literal[1] = 1
+VERSION: Literal[2] = 2
 LOCK_TIMEOUT_S = 60
 MOST_SESSIONS = 20
 """How many sessions an entry keeps: the newest."""
@@ -31,33 +32,46 @@ class BaselineFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
 
     schema_name: Literal["pytest-vllmperf/baseline"] = Field(default=SCHEMA, alias="schema")
-    version: Literal[1] = VERSION
+    version: Literal[2] = VERSION
     tests: dict[str, Entry] = Field(default_factory=dict)
+
+
+FORMAT = Format(
+    noun="baseline",
+    schema=SCHEMA,
+    version=VERSION,
+    content=BaselineFile,
+    foreign="move it elsewhere",
+    older="record it again",
+    damaged="restore it from version control",
+)
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What is to become of one file.
+    """The changes to one file.
 
     Attributes:
         entries: to be started anew.
-        appended: sessions to add to entries that exist; where one does not, nothing is added.
+        appended: entries whose sessions are added to those of the same name; where there is none, nothing is added.
+            The gate and margins become the appended ones: they are what the newest session was judged by.
         removed: names to take out.
     """
 
     entries: Mapping[str, Entry] = field(default_factory=dict)
-    appended: Mapping[str, Session] = field(default_factory=dict)
+    appended: Mapping[str, Entry] = field(default_factory=dict)
     removed: Sequence[str] = ()
 
     def apply(self, tests: Mapping[str, Entry]) -> dict[str, Entry]:
         """The entries as they are after it; the newest `MOST_SESSIONS` of each stay."""
         kept = {name: entry for name, entry in tests.items() if name not in self.removed}
-        longer = {
-            name: entry.model_copy(update={"sessions": [*entry.sessions, self.appended[name]][-MOST_SESSIONS:]})
-            for name, entry in kept.items()
-            if name in self.appended
-        }
+        longer = {name: _appended(entry, self.appended[name]) for name, entry in kept.items() if name in self.appended}
         return {**kept, **longer, **self.entries}
+
+
+def _appended(entry: Entry, new: Entry) -> Entry:
+    sessions = [*entry.sessions, *new.sessions][-MOST_SESSIONS:]
+    return entry.model_copy(update={"sessions": sessions, "judging": new.judging})
 
 
 class BaselineStore:
@@ -102,12 +116,13 @@ class BaselineStore:
         """Make sure that a later write will not fail for lack of permission.
 
         Raises:
-            BaselineError: when the folder, or one in it, cannot be written.
+            BaselineError: when the folder, or one in it or one that a link in it leads to, cannot be written.
         """
         existing = self.root
         while not existing.exists():
             existing = existing.parent
-        for folder in [existing, *(p for p in self.root.glob("**/") if p != existing)]:
+        linked = {Path(os.path.realpath(file)).parent for file in self.root.glob("*/**/*.json") if file.is_symlink()}
+        for folder in [existing, *(p for p in self.root.glob("**/") if p != existing), *sorted(linked)]:
             try:
                 with tempfile.TemporaryFile(dir=folder):
                     pass
@@ -124,7 +139,7 @@ class BaselineStore:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(_lock_path(path), timeout=LOCK_TIMEOUT_S):
-                _replace(path, dumps(BaselineFile(tests=changes.apply(load(path).tests))))
+                atomic.write_text(path, dumps(BaselineFile(tests=changes.apply(load(path).tests))))
         except Timeout:
             raise BaselineError(f"{path}: another run has held its lock for {LOCK_TIMEOUT_S} s") from None
         except OSError as error:
@@ -136,98 +151,31 @@ def load(path: Path) -> BaselineFile:
     """Read one file; an empty `BaselineFile` where there is none.
 
     Raises:
-        BaselineError: naming the file and what is wrong with it: not JSON (cut short, say), another schema, a newer
-            version, or content that does not fit.
+        BaselineError: naming the file and what is wrong with it: it cannot be read, is not JSON (cut short, say), of
+            another schema or version, or its content does not fit.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return BaselineFile()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BaselineError(f"{path}: cannot be read: {error}") from None
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise BaselineError(f"{path}: not JSON, or cut short ({error}); restore it from version control") from None
-    _check_schema(path, content)
-    try:
-        file = BaselineFile.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BaselineError(f"{path}: {where}: {first['msg']}; restore it from version control") from None
+    file = FORMAT.read(path) or BaselineFile()
     for name, entry in file.tests.items():
+        _check_metrics(path, name, entry)
         _check_samples(path, name, entry)
     return file
 
 
+def _check_metrics(path: Path, name: str, entry: Entry) -> None:
+    for metric in (*entry.judging.gate, *entry.judging.margins):
+        if metric not in METRICS:
+            raise FORMAT.unfit(path, f"{name}: judging: no metric is called {metric!r}")
+
+
 def _check_samples(path: Path, name: str, entry: Entry) -> None:
-    requests = entry.workload.get("count")
+    count = entry.workload.get("count")
+    requests = count if isinstance(count, int) else None
     for session_number, session in enumerate(entry.sessions, start=1):
         for engine_number, engine in enumerate(session.engines, start=1):
-            try:
-                check_engine(engine, requests if isinstance(requests, int) else None)
-            except SampleError as error:
-                where = f"session {session_number}, engine {engine_number}"
-                where += "".join(f", sample {index + 1}" for index in error.position)
-                raise BaselineError(
-                    f"{path}: {name}: {error.metric}: {where}: {error.problem}; restore it from version control"
-                ) from None
-
-
-def _check_schema(path: Path, content: object) -> None:
-    schema = content.get("schema") if isinstance(content, dict) else None
-    if not isinstance(content, dict) or schema != SCHEMA:
-        raise BaselineError(f"{path}: not a baseline of pytest-vllmperf (its schema is {schema!r}); move it elsewhere")
-    version = content.get("version")
-    if isinstance(version, int) and version > VERSION:
-        raise BaselineError(f"{path}: written by a newer pytest-vllmperf (schema version {version}, this one reads "
-                            f"{VERSION}); upgrade the plugin")  # fmt: skip
-    if version != VERSION:
-        raise BaselineError(f"{path}: schema version {version!r} is not {VERSION}; record it again")
-
-
-def dumps(file: BaselineFile) -> str:
-    """The file's text: keys sorted, one line per list of samples, a final newline."""
-    return _layout(file.model_dump(mode="json", by_alias=True), 0) + "\n"
-
-
-def _layout(value: object, depth: int) -> str:
-    """JSON in which a container of plain values takes one line, so that a diff shows what changed."""
-    inner = " " * (depth + 1)
-    if isinstance(value, dict) and value:
-        items = [f"{inner}{json.dumps(key)}: {_layout(value[key], depth + 1)}" for key in sorted(value)]
-        return "{\n" + ",\n".join(items) + "\n" + " " * depth + "}"
-    if isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
-        items = [inner + _layout(item, depth + 1) for item in value]
-        return "[\n" + ",\n".join(items) + "\n" + " " * depth + "]"
-    return json.dumps(_whole(value), ensure_ascii=False)
-
-
-def _whole(value: object) -> object:
-    """Counts and bytes without a decimal point."""
-    if isinstance(value, list):
-        return [_whole(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write beside, flush to the disk, then rename: a reader sees the old file or the new one, never half of one."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+            FORMAT.check_samples(path, name, f"session {session_number}, engine {engine_number}", engine, requests)
 
 
 def _lock_path(path: Path) -> Path:
     """In the temporary folder: a lock beside the file would end up in the repository."""
-    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+    name = hashlib.sha256(os.path.realpath(path).encode()).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"vllmperf-baseline-{os.getuid()}-{name}.lock"

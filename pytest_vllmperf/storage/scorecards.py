@@ -5,31 +5,51 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from pytest_vllmperf.errors import BaselineError, SampleError
-from pytest_vllmperf.metrics.validation import check_engine
+from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.records.scorecard import Row, Scorecard
+from pytest_vllmperf.storage import atomic
 from pytest_vllmperf.storage.names import slug
+from pytest_vllmperf.storage.versioned import Format, dumps
+
+SCHEMA: Literal["pytest-vllmperf/scorecard"] = "pytest-vllmperf/scorecard"
+VERSION: Literal[1] = 1
 
 
 class CardFile(BaseModel):
     """A scorecard's JSON file.
 
     Attributes:
+        schema_name: what kind of file it is.
+        version: of the schema.
         name: the card's.
         profile: the kind of hardware.
         baseline: the configuration that the others are compared with.
         rows: as measured; all else follows from them.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
 
+    schema_name: Literal["pytest-vllmperf/scorecard"] = Field(default=SCHEMA, alias="schema")
+    version: Literal[1] = VERSION
     name: str
     profile: str
     baseline: str
     rows: tuple[Row, ...]
+
+
+FORMAT = Format(
+    noun="scorecard",
+    schema=SCHEMA,
+    version=VERSION,
+    content=CardFile,
+    foreign="name a JSON file that --vllmperf-scorecards has written",
+    older="measure it again with --vllmperf-scorecards",
+    damaged="restore it, or measure it again with --vllmperf-scorecards",
+)
 
 
 def write_scorecards(
@@ -50,45 +70,39 @@ def write_scorecards(
     """
     if folder is None or not cards:
         return []
-    written = []
+    texts: dict[Path, str] = {}
+    for card in cards:
+        stem = _stem(card, cards)
+        texts |= {folder / f"{stem}.md": markdown(card), folder / f"{stem}.json": dumps(_file(card))}
+    place = folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for card in cards:
-            stem = _stem(card, cards)
-            rows = tuple(line.row for line in card.lines)
-            content = CardFile(name=card.name, profile=card.profile, baseline=card.baseline, rows=rows)
-            written += [
-                _replace(folder / f"{stem}.md", markdown(card)),
-                _replace(folder / f"{stem}.json", content.model_dump_json(indent=1) + "\n"),
-            ]
+        for place, text in texts.items():
+            atomic.write_text(place, text)
     except OSError as error:
-        raise BaselineError(f"{folder}: the scorecard could not be written: {error.strerror or error}") from None
-    return written
+        raise BaselineError(f"{place}: the scorecard could not be written: {error.strerror or error}") from None
+    return list(texts)
+
+
+def _file(card: Scorecard) -> CardFile:
+    rows = tuple(line.row for line in card.lines)
+    return CardFile(name=card.name, profile=card.profile, baseline=card.baseline, rows=rows)
 
 
 def read_rows(path: Path) -> tuple[Row, ...]:
     """The rows of a card's JSON file.
 
     Raises:
-        BaselineError: naming the file and what is wrong with it: not there, not JSON, no scorecard, or a sample that
-            cannot be one.
+        BaselineError: naming the file and what is wrong with it: not there, not JSON, of another schema or version,
+            or its content does not fit.
     """
-    try:
-        rows = CardFile.model_validate_json(path.read_bytes()).rows
-        for row in rows:
-            for engine in row.engines:
-                check_engine(engine)
-    except OSError as error:
-        raise BaselineError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BaselineError(
-            f"{path}: no scorecard's JSON file: {f'{where}: ' if where else ''}{first['msg']}"
-        ) from None
-    except SampleError as error:
-        raise BaselineError(f"{path}: {error}") from None
-    return rows
+    content = FORMAT.read(path)
+    if content is None:
+        raise BaselineError(f"{path}: there is no such file")
+    for row in content.rows:
+        for number, engine in enumerate(row.engines, start=1):
+            FORMAT.check_samples(path, row.configuration, f"engine {number}", engine)
+    return content.rows
 
 
 def _stem(card: Scorecard, cards: Sequence[Scorecard]) -> str:
@@ -109,12 +123,3 @@ def check_folder(folder: Path | None) -> None:
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise BaselineError(f"{folder}: scorecards cannot be written: {there} is no folder that can be written")
-
-
-def _replace(path: Path, text: str) -> Path:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        return temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

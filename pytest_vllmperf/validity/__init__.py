@@ -1,5 +1,5 @@
 """What voids a measurement: rules, each with a name that `allow` turns off."""
 
-from pytest_vllmperf.validity.rules import RULES, TRANSIENT, Expected, Observed, Problem, problems
+from pytest_vllmperf.validity.rules import Expected, Observed, problems
 
-__all__ = ["RULES", "TRANSIENT", "Expected", "Observed", "Problem", "problems"]
+__all__ = ["Expected", "Observed", "problems"]

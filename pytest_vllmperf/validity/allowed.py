@@ -6,7 +6,7 @@ from typing import Any
 
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.records.parsing import words
-from pytest_vllmperf.validity.rules import RULES
+from pytest_vllmperf.records.problems import RULES
 
 
 def rule_names(where: str, value: Any) -> tuple[str, ...]:

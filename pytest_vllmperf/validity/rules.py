@@ -15,26 +15,9 @@ from pytest_vllmperf.metrics.gpu_use import (
     newcomers,
 )
 from pytest_vllmperf.records.devices import GpuTrace, GpuUse, Occupants, Span
+from pytest_vllmperf.records.problems import RULES, Problem
 from pytest_vllmperf.records.run import EngineRun, RequestRecord, RunResult
 from pytest_vllmperf.validity import quantization
-
-RULES = (
-    "quantization",
-    "kv-cache",
-    "failed",
-    "length",
-    "preemptions",
-    "prefix-hits",
-    "compilation",
-    "throttling",
-    "clocks",
-    "processes",
-    "lost",
-)
-"""What can void a measurement; each can be allowed by name."""
-
-TRANSIENT = frozenset({"compilation", "throttling", "clocks", "processes"})
-"""What another engine, started a minute later, may well not meet again."""
 
 CLOCK_SPREAD = 0.10
 """How far the SM clock may lie apart between iterations: (highest - lowest) / median of their medians."""
@@ -68,28 +51,6 @@ class Observed:
     traces: Sequence[GpuTrace] = ()
     uses: Sequence[GpuUse | None] = ()
     occupants: Mapping[str, Occupants] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One reason why a measurement is void.
-
-    Attributes:
-        rule: its name in `RULES`.
-        words: the reason, with the evidence.
-    """
-
-    rule: str
-    words: str
-
-    @property
-    def transient(self) -> bool:
-        """Whether another engine may well not meet it."""
-        return self.rule in TRANSIENT
-
-    def __str__(self) -> str:
-        """The reason, and the name to allow it by."""
-        return f"{self.words} [{self.rule}]"
 
 
 def problems(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pytest_vllmperf import stats
 from pytest_vllmperf.metrics.declaration import Metric
 from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS
+from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.samples import EngineSamples, Session
 from pytest_vllmperf.records.verdict import MetricVerdict, Status, Verdict, worst
 from pytest_vllmperf.stats import Direction
@@ -26,7 +27,7 @@ class Evidence:
         sessions: what the baseline holds; empty when there is none.
         engines: what was measured now, one after the other; at least one.
         settings: gate and margins.
-        problems: why the measurement is void, in words.
+        problems: why the measurement is void.
         differences: hard keys in which the environments differ, in words.
         previous: the verdict after fewer of these engines; what it decided stays decided.
         last_look: no further engine will come: what is still open is NOISY.
@@ -35,7 +36,7 @@ class Evidence:
     sessions: Sequence[Session]
     engines: Sequence[EngineSamples]
     settings: VerdictSettings
-    problems: Sequence[str] = ()
+    problems: Sequence[Problem] = ()
     differences: Sequence[str] = ()
     previous: Verdict | None = None
     last_look: bool = False
@@ -63,7 +64,7 @@ def judge_all(checks: Sequence[Evidence]) -> list[Verdict]:
 
 def _nothing_to_judge(check: Evidence) -> Verdict | None:
     if check.problems:
-        return Verdict(Status.INVALID, reasons=tuple(check.problems))
+        return Verdict(Status.INVALID, reasons=tuple(map(str, check.problems)))
     if not check.sessions:
         return Verdict(Status.NO_BASELINE)
     if is_thin(check.sessions):

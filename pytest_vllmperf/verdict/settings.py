@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pytest_vllmperf.metrics.declaration import Metric
+from pytest_vllmperf.records.samples import Judging
 from pytest_vllmperf.verdict.rule import A_FAIL, MAX_ENGINES, RuleSettings
 
 DEFAULT_MARGIN: Final = 0.05
@@ -29,6 +30,11 @@ class VerdictSettings:
     margins: Mapping[str, float] = field(default_factory=dict)
     a_fail: float = A_FAIL
     max_engines: int = MAX_ENGINES
+
+    @property
+    def judging(self) -> Judging:
+        """What of it is stored with the check."""
+        return Judging(gate=list(self.gate), margin=self.margin, margins=dict(self.margins))
 
     def margin_of(self, metric: Metric) -> float:
         """The margin of one metric, at least that of its class; an exact one has none unless it was given by name."""

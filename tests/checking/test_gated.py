@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_vllmperf.checking.gated import GatedTest, gated_metrics
-from pytest_vllmperf.records.samples import EngineSamples, Entry, Environment, Session
+from pytest_vllmperf.records.samples import EngineSamples, Entry, Environment, Judging, Session
 from pytest_vllmperf.storage.baselines import BaselineStore, Changes
 
 SESSION = Session(
@@ -16,7 +16,7 @@ SESSION = Session(
     environment=Environment(hard={}, soft={}),
     engines=[EngineSamples(discarded=0, iterations=1, samples={"tpot.p50": [0.1]})],
 )
-ENTRY = Entry(engine="e", workload={}, sessions=[SESSION])
+ENTRY = Entry(engine="e", workload={}, judging=Judging(gate=["tpot.p50"], margin=0.05), sessions=[SESSION])
 
 
 @pytest.fixture

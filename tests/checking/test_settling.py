@@ -17,6 +17,7 @@ from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.lab.take import Take
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.metrics.measurement import Measurement
+from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.run import MeasureSettings
 from pytest_vllmperf.records.samples import EngineSamples, Environment, Session
 from pytest_vllmperf.records.spec import EngineSpec
@@ -29,7 +30,8 @@ ENVIRONMENT = Environment(hard={}, soft={})
 WORK = Workload.synthetic(requests=1, input_tokens=8, output_tokens=4)
 
 
-HOT = ("the GPU ran hot [throttling]", "its clock went down [clocks]")
+HOT = (Problem("throttling", "the GPU ran hot"), Problem("clocks", "its clock went down"))
+BUSY, SHORT = Problem("processes", "it was busy"), Problem("length", "cut short")
 
 
 def samples(level: float, seed: int = 0) -> EngineSamples:
@@ -43,7 +45,7 @@ BASELINE = [
 ]
 
 
-def measurement(level: float, seed: int = 0, problems: tuple[str, ...] = ()) -> Measurement:
+def measurement(level: float, seed: int = 0, problems: tuple[Problem, ...] = ()) -> Measurement:
     return Measurement("m", "cuda", "h200", {}, ENVIRONMENT, (samples(level, seed),), problems)
 
 
@@ -72,7 +74,7 @@ class FakeSession:
             raise EngineDiedError("it died")
         made = measurement(self.levels[target.spec.model], seed=len(self.asked))
         hot = self.hot.pop(0) if self.hot else False
-        return replace(made, problems=HOT, transient=True) if hot else made
+        return replace(made, problems=HOT) if hot else made
 
 
 SITE = Site("tests/test_a.py", "test_a", "pytest --vllmperf-update-new tests/test_a.py::test_a", ("test_a.py", 1))
@@ -190,16 +192,16 @@ def test_a_second_one_voids_the_measurement() -> None:
     session.hot = [True, True]
     run(session, [slow])
     assert session.asked == ["fresh a", "a"] * 2
-    assert (slow.verdict.status, slow.verdict.reasons) == (Status.INVALID, HOT)
+    assert (slow.verdict.status, slow.verdict.reasons) == (Status.INVALID, tuple(map(str, HOT)))
 
 
 def test_where_the_first_engine_was_replaced_already_no_other_is_left_out() -> None:
     slow = check(level=80.0)
-    slow.measurement = replace(slow.measurement, excluded=("it was busy [processes]",))
+    slow.measurement = replace(slow.measurement, excluded=(BUSY,))
     session = FakeSession({"a": 80.0})
     session.hot = [True]
     run(session, [slow])
-    assert slow.measurement.excluded == ("it was busy [processes]",)
+    assert slow.measurement.excluded == (BUSY,)
     assert slow.verdict.status is Status.INVALID
 
 
@@ -214,7 +216,7 @@ def test_an_engine_is_left_out_of_the_check_that_it_spoiled_alone() -> None:
 
 def test_what_would_be_met_again_is_not_left_out() -> None:
     slow = check(level=80.0)
-    slow.add(measurement(80.0, problems=("cut short [length]",)))
+    slow.add(measurement(80.0, problems=(SHORT,)))
     assert slow.measurement.excluded == ()
     assert slow.verdict.status is Status.INVALID
 

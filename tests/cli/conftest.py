@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pytest_vllmperf.records.samples import EngineSamples, Entry, Environment, Session
+from pytest_vllmperf.records.samples import EngineSamples, Entry, Environment, Judging, Session
 from pytest_vllmperf.storage.baselines import BaselineFile, dumps
 
+GATE = ["output_throughput", "ttft.p50", "tpot.p50", "e2e.p50"]
 HARD = {"device": "cuda", "gpu": "NVIDIA H200", "workload": "w1"}
 
 
@@ -31,13 +32,20 @@ def engine(rng: np.random.Generator, level: float, steps: int = 17) -> EngineSam
     )
 
 
-def entry(level: float = 1000.0, sessions: int = 5, hard: dict[str, str] | None = None, steps: int = 17) -> Entry:
+def entry(
+    level: float = 1000.0,
+    sessions: int = 5,
+    hard: dict[str, str] | None = None,
+    steps: int = 17,
+    judging: Judging | None = None,
+) -> Entry:
     """One check: sessions of three engines each, on consecutive days."""
     rng = np.random.default_rng(7)
     environment = Environment(hard=hard or HARD, soft={"version of vllm": f"for {level:g} tok/s"})
     return Entry(
         engine="model quantization='awq'",
         workload={"count": 4},
+        judging=judging or Judging(gate=GATE, margin=0.05),
         reason="a newer driver",
         sessions=[
             Session(

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pytest_vllmperf import cli
-from tests.cli.conftest import HARD, Write, entry
+from pytest_vllmperf.records.samples import Judging
+from tests.cli.conftest import GATE, HARD, Write, entry
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -103,6 +104,37 @@ def test_diff_tells_levels_environments_and_what_only_one_has(write: Write, caps
     assert told["new"] == {"only_in": "b"}
     before, after = told["test_x"]["levels"]["output_throughput"]
     assert after / before == pytest.approx(0.9, abs=0.02)
+
+
+def test_diff_reports_gates_and_margins(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    a = write("a.json", test_x=entry())
+    b = write("b.json", test_x=entry(judging=Judging(gate=["ttft.p50", "engine_steps"], margin=0.2)))
+    lines = run(capsys, "diff", a, b)[1].splitlines()
+    assert lines == [
+        "test_x: 5 -> 5 sessions",
+        "  changed: gate: added engine_steps",
+        "  changed: gate: removed output_throughput, tpot.p50, e2e.p50",
+        "  changed: margin: 5 % -> 20 %",
+    ]
+    assert json.loads(run(capsys, "diff", a, b, "--json")[1])["test_x"]["judging"] == [
+        line.removeprefix("  changed: ") for line in lines[1:]
+    ]
+
+
+def test_show_uses_the_stored_gate_and_margins(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    stored = Judging(gate=["ttft.p50", "engine_steps"], margin=0.2, margins={"ttft.p50": 0.3})
+    file = write("a.json", test_x=entry(judging=stored), test_y=entry())
+    told = json.loads(run(capsys, "show", file, "--json")[1])
+
+    def margins(one: str) -> dict[str, float]:
+        return {name: found["margin"] for name, found in told[one]["metrics"].items()}
+
+    assert margins("test_x") == {"ttft.p50": 0.3, "engine_steps": 0.0}
+    assert margins("test_y") == dict.fromkeys(GATE, 0.05)
+    told = json.loads(run(capsys, "show", file, "--json", "--gate", "output_throughput ttft.p50")[1])
+    assert margins("test_x") == {"output_throughput": 0.2, "ttft.p50": 0.3}
+    told = json.loads(run(capsys, "show", file, "--json", "--margin", "0.1")[1])
+    assert margins("test_x") == {"ttft.p50": 0.1, "engine_steps": 0.0}
 
 
 def test_diff_of_the_same_is_short(write: Write, capsys: pytest.CaptureFixture[str]) -> None:

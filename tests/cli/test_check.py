@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pytest_vllmperf import cli
-from pytest_vllmperf.records.samples import Entry
-from tests.cli.conftest import HARD, Write, entry
+from pytest_vllmperf.records.samples import Entry, Judging
+from tests.cli.conftest import GATE, HARD, Write, entry
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -92,6 +92,73 @@ def test_gate_and_margin(write: Write, capsys: pytest.CaptureFixture[str]) -> No
     assert run(capsys, a, b, "--margin", "0.4 tpot.p50=5%")[0] == 1
     assert run(capsys, a, b, "--gate", "exact", "--margin", "0.4")[0] == 1
     assert run(capsys, a, b, "--gate", "exact", "--margin", "engine_steps=0.1")[0] == 0
+
+
+EXACT = Judging(gate=["engine_steps"], margin=0.05)
+WIDE = Judging(gate=GATE, margin=0.4)
+MIXED = Judging(gate=[*GATE, "engine_steps"], margin=0.4, margins={"engine_steps": 0.1, "tpot.p50": 0.05})
+
+
+@pytest.mark.parametrize(
+    ("judging", "arguments", "code"),
+    [
+        (EXACT, [], 0),
+        (EXACT, ["--margin", "0.4"], 0),
+        (EXACT, ["--gate", "clock"], 1),
+        (EXACT, ["--gate", "clock", "--margin", "0.4"], 0),
+        (WIDE, [], 0),
+        (WIDE, ["--gate", "output_throughput"], 0),
+        (WIDE, ["--margin", "0.05"], 1),
+        (WIDE, ["--margin", "tpot.p50=0.05"], 1),
+        (MIXED, [], 1),
+        (MIXED, ["--margin", "tpot.p50=0.4"], 0),
+        (MIXED, ["--margin", "0.4"], 0),
+        (MIXED, ["--margin", "0.01"], 1),
+    ],
+)
+def test_the_stored_gate_and_margins_decide_unless_others_are_asked_for(
+    judging: Judging, arguments: list[str], code: int, write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a = write("a.json", test_x=entry(judging=judging))
+    b = write("b.json", test_x=entry(850.0, judging=judging))
+    assert run(capsys, a, b, *arguments)[0] == code
+
+
+def test_a_margin_for_all_takes_the_place_of_all_stored_ones(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = write("a.json", test_x=entry(judging=MIXED)), write("b.json", test_x=entry(steps=18, judging=MIXED))
+    assert run(capsys, a, b)[0] == 0
+    assert run(capsys, a, b, "--margin", "tpot.p50=0.4")[0] == 0
+    assert run(capsys, a, b, "--margin", "0.4")[0] == 1
+
+
+def test_each_check_is_judged_by_its_own(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    a = write("a.json", test_x=entry(judging=WIDE), test_y=entry())
+    b = write("b.json", test_x=entry(850.0, judging=WIDE), test_y=entry(850.0))
+    code, out, _ = run(capsys, a, b)
+    assert (code, out.splitlines()[-1]) == (1, "1 OK, 1 REGRESSED")
+
+
+def test_where_the_files_differ_the_second_decides_and_the_change_is_reported(
+    write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = write("a.json", test_x=entry(judging=MIXED)), write("b.json", test_x=entry(850.0, judging=EXACT))
+    code, out, _ = run(capsys, a, b)
+    assert (code, out.splitlines()[:6]) == (
+        0,
+        [
+            "test_x: OK",
+            "  changed: gate: removed output_throughput, ttft.p50, tpot.p50, e2e.p50",
+            "  changed: margin: 40 % -> 5 %",
+            "  changed: margin of tpot.p50: 5 % -> none of its own",
+            "  changed: margin of engine_steps: 10 % -> none of its own",
+            "  OK engine steps 17 -> 17  +0.0 % (exact) \u00b7 3 engines",
+        ],
+    )
+    assert max(map(len, out.splitlines())) <= 80
+    assert json.loads(run(capsys, a, b, "--json")[1])["changed"]["test_x"][1] == "margin: 40 % -> 5 %"
+    code, out, _ = run(capsys, b, a)
+    assert (code, out.splitlines()[1]) == (0, "  changed: gate: added output_throughput, ttft.p50, tpot.p50, e2e.p50")
+    assert json.loads(run(capsys, a, a, "--json")[1])["changed"] == {}
 
 
 def test_json(write: Write, capsys: pytest.CaptureFixture[str]) -> None:

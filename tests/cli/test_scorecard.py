@@ -85,9 +85,12 @@ def test_the_card_is_written_and_can_be_merged_again(tmp_path: Path, capsys: Cap
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("", "no scorecard's JSON file: Invalid JSON"),
-        ('{"name": "formats"', "no scorecard's JSON file: Invalid JSON"),
-        ('{"schema": "pytest-vllmperf/baseline", "tests": {}}', "no scorecard's JSON file: name: Field required"),
+        ("", "not JSON, or cut short"),
+        (
+            '{"schema": "pytest-vllmperf/baseline", "version": 2, "tests": {}}',
+            "not a scorecard of pytest-vllmperf (its schema is 'pytest-vllmperf/baseline'); name a JSON file that "
+            "--vllmperf-scorecards has written",
+        ),
     ],
 )
 def test_a_file_that_is_no_scorecard_is_refused_in_one_line(
@@ -102,7 +105,7 @@ def test_a_file_that_is_no_scorecard_is_refused_in_one_line(
 
 def test_a_missing_file_is_named(tmp_path: Path, capsys: Capture) -> None:
     assert merge(tmp_path / "gone.json") == 2
-    assert capsys.readouterr().err == f"vllmperf: {tmp_path / 'gone.json'}: cannot be read: No such file or directory\n"
+    assert capsys.readouterr().err == f"vllmperf: {tmp_path / 'gone.json'}: there is no such file\n"
 
 
 def test_a_sample_that_cannot_be_one_is_refused(tmp_path: Path, capsys: Capture) -> None:
@@ -111,7 +114,9 @@ def test_a_sample_that_cannot_be_one_is_refused(tmp_path: Path, capsys: Capture)
     content["rows"][0]["engines"][0]["samples"]["output_throughput"][1] = -5
     file.write_text(json.dumps(content))
     assert merge(file) == 2
-    assert "output_throughput[1]: -5.0 is not a positive finite number" in capsys.readouterr().err
+    assert (
+        "full: output_throughput: engine 1, sample 2: -5.0 is not a positive finite number" in capsys.readouterr().err
+    )
 
 
 def test_a_folder_that_cannot_be_written_is_told_first(tmp_path: Path, capsys: Capture) -> None:

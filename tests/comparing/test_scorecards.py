@@ -8,6 +8,7 @@ import pytest
 
 from pytest_vllmperf.comparing.ratios import ratio
 from pytest_vllmperf.comparing.scorecards import scorecards
+from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.samples import EngineSamples
 from pytest_vllmperf.records.scorecard import Row, Scorecard
 from pytest_vllmperf.stats import Direction
@@ -244,10 +245,13 @@ def test_a_cost_is_of_a_million_output_tokens(gpus: int, price: float | None, co
 
 def test_what_was_not_measured_or_is_void_has_no_cost() -> None:
     priced: dict[str, Any] = {"gpus": 1, "gpu_hour_price": 7.2}
-    void = row("awq", engine([2000.0] * 3), problems=("cut short",), **priced)
+    void = row("awq", engine([2000.0] * 3), problems=(Problem("length", "cut short"),), **priced)
     made = card(row("bf16", engine([2000.0] * 3), **priced), void, row("gptq", engine(), **priced))
     assert [line.cost for line in made.lines] == [1.0, None, None]
-    beside = card(row("bf16", engine([1.0]), problems=("cut short",)), row("awq", engine([2000.0] * 3), **priced))
+    beside = card(
+        row("bf16", engine([1.0]), problems=(Problem("length", "cut short"),)),
+        row("awq", engine([2000.0] * 3), **priced),
+    )
     assert [line.cost for line in beside.lines] == [None, 1.0]
 
 

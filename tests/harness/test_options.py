@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.harness import flags, options
 from pytest_vllmperf.harness.options import call_settings
+from pytest_vllmperf.records.problems import RULES
 from pytest_vllmperf.records.settings import DEFAULTS, CheckSettings, Settings, Update
-from pytest_vllmperf.validity.rules import RULES
 
 relaxed = hypothesis_settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 

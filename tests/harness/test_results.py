@@ -10,8 +10,9 @@ import pytest
 from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.harness.results import ModuleTests, Results
 from pytest_vllmperf.records.ledger import DeviceMemory, VramLedger
+from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.results import CheckRecord, Keeping, TestResults
-from pytest_vllmperf.records.samples import EngineSamples, Entry, Environment, Session
+from pytest_vllmperf.records.samples import EngineSamples, Entry, Environment, Judging, Session
 from pytest_vllmperf.records.verdict import MetricVerdict, Status, Verdict
 from pytest_vllmperf.storage.baselines import BaselineStore, Changes
 
@@ -21,7 +22,8 @@ SESSION = Session(
     environment=Environment(hard={"gpu": "H200"}, soft={}),
     engines=[EngineSamples(discarded=0, iterations=1, samples={"ttft.p50": [0.25]})],
 )
-ENTRY = Entry(engine="llama", workload={"count": 1}, sessions=[SESSION])
+JUDGING = Judging(gate=["ttft.p50"], margin=0.05)
+ENTRY = Entry(engine="llama", workload={"count": 1}, judging=JUDGING, sessions=[SESSION])
 JUDGED = Verdict(Status.OK, (MetricVerdict("ttft.p50", Status.OK, None, 0.25, 0.05),), (), ("a reason",))
 
 
@@ -43,6 +45,7 @@ def check(name: str = "test_a", *, verdict: Verdict = RECORDED, **changed: Any) 
             "engine": "llama",
             "workload": {"count": 1},
             "session": SESSION,
+            "judging": JUDGING,
             "verdict": verdict,
             "keeping": Keeping.NEW if verdict.status is Status.RECORDED else Keeping.NOTHING,
             "values": {"ttft.p50": 0.25},
@@ -65,7 +68,11 @@ LEDGER = VramLedger(1, None, 3, 4, 5, 6, 7, 8.5, DeviceMemory(9, 8, None, 1))
 @pytest.mark.parametrize("verdict", [RECORDED, JUDGED, Verdict(Status.NO_BASELINE)])
 @pytest.mark.parametrize("ledger", [None, LEDGER, replace(LEDGER, device=None)])
 def test_a_check_travels_whole_between_processes(verdict: Verdict, ledger: VramLedger | None) -> None:
-    sent = check(verdict=verdict, ledger=ledger, session=SESSION.model_copy(update={"excluded": ["it ran hot"]}))
+    sent = check(
+        verdict=verdict,
+        ledger=ledger,
+        session=SESSION.model_copy(update={"excluded": [Problem("throttling", "it ran hot")]}),
+    )
     assert CheckRecord.model_validate_json(sent.model_dump_json()) == sent
 
 

@@ -42,7 +42,7 @@ def test_who_came_since_the_run_began_is_a_stranger_in_every_measurement(
     nvml.traces["GPU-1"] = seen(*pids)
     for _ in range(2):
         run = real.measure(real.target(SPEC, None), WORKLOAD, ONCE)
-        assert [problem.split()[1] for problem in run.problems] == [str(pid) for pid in strangers]
+        assert [problem.words.split()[1] for problem in run.problems] == [str(pid) for pid in strangers]
         real.retire([real.target(SPEC, None)])
 
 

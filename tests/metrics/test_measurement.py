@@ -11,6 +11,7 @@ from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.devices import GpuTrace
 from pytest_vllmperf.records.ledger import VramLedger
+from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.samples import EngineSamples, Environment
 
 ENVIRONMENT = Environment(hard={"gpu": "H200"}, soft={})
@@ -168,36 +169,50 @@ def test_there_is_no_cost_without_a_gpu_or_without_a_throughput() -> None:
         replace(measurement(EngineSamples(discarded=0, iterations=1, samples={})), gpus=1).cost_per_million_tokens(1.0)
 
 
-HOT = replace(measurement(TWO), problems=("it ran hot [throttling]", "and slow [clocks]"), transient=True)
+HOT = replace(
+    measurement(TWO), problems=(Problem("throttling", "it ran hot"), Problem("clocks", "and its clock changed"))
+)
+SHORT, LOST = Problem("length", "cut short"), Problem("lost", "the GPU is gone")
+BUSY = Problem("processes", "a busy neighbour")
+
+
+@pytest.mark.parametrize(
+    ("problems", "transient"),
+    [((), False), (HOT.problems, True), ((*HOT.problems, SHORT), False), ((SHORT,), False), ((BUSY,), True)],
+)
+def test_a_void_measurement_is_transient_where_all_of_its_problems_are(
+    problems: tuple[Problem, ...], transient: bool
+) -> None:
+    assert replace(measurement(ONE), problems=problems).transient is transient
 
 
 def test_an_engine_that_is_left_out_leaves_its_reasons() -> None:
     run = replace(measurement(ONE), gpus=1, vram=LEDGER, traces=(TRACE,))
     assert run.without(HOT) == replace(run, excluded=HOT.problems)
     assert run.without(HOT).output_throughput == 20.0
-    twice = run.without(HOT).without(replace(HOT, problems=("again",)))
-    assert twice.excluded == (*HOT.problems, "again")
+    twice = run.without(HOT).without(replace(HOT, problems=(BUSY,)))
+    assert twice.excluded == (*HOT.problems, BUSY)
 
 
 def test_two_measurements_become_one() -> None:
-    first = replace(measurement(ONE), problems=("cut short [length]",), excluded=("hot",), vram=None)
+    first = replace(measurement(ONE), problems=(SHORT,), excluded=HOT.problems[:1], vram=None)
     second = replace(
         measurement(TWO),
         environment=LATER,
-        problems=("cut short [length]", "lost [lost]"),
-        excluded=("busy",),
+        problems=(SHORT, LOST),
+        excluded=(BUSY,),
         gpus=2,
         vram=LEDGER,
         traces=(TRACE,),
     )
     both = first.with_engines_of(second)
     assert both.engines == (ONE, TWO)
-    assert both.problems == ("cut short [length]", "lost [lost]")
-    assert both.excluded == ("hot", "busy")
+    assert both.problems == (SHORT, LOST)
+    assert both.excluded == (HOT.problems[0], BUSY)
     assert both.environment == ENVIRONMENT  # what the first was recorded in
     assert (both.gpus, both.vram, both.traces) == (2, LEDGER, (TRACE,))  # of the engine that ran last
 
 
 def test_what_has_taken_in_a_void_engine_is_void_for_good() -> None:
-    assert not measurement(ONE).with_engines_of(HOT).transient
-    assert measurement(ONE).with_engines_of(HOT).problems == HOT.problems
+    sound, void = measurement(ONE), replace(HOT, problems=(SHORT,))
+    assert void.with_engines_of(sound).problems == sound.with_engines_of(void).problems == (SHORT,)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_vllmperf.validity.rules import RULES
+from pytest_vllmperf.records.problems import RULES
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project

@@ -60,7 +60,9 @@ def test_an_update_keeps_the_baseline_that_there_was(project: Project) -> None:
 
 
 def test_the_measurement_tells_why_without_a_check(project: Project) -> None:
-    project.perf_tests(check=f"assert run.problems == ({UNQUANTIZED!r},)", quantization="awq", bits=16)
+    project.perf_tests(
+        check=f"assert [str(problem) for problem in run.problems] == [{UNQUANTIZED!r}]", quantization="awq", bits=16
+    )
     project.run("--vllmperf").assert_outcomes(passed=1)
     project.perf_tests(check="assert run.problems == ()", quantization="awq", bits=4.2)
     project.run("--vllmperf").assert_outcomes(passed=1)

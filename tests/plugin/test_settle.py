@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_vllmperf.validity.rules import Problem
+from pytest_vllmperf.records.problems import Problem
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from pytest_vllmperf.records.engine import EngineFacts, WeightFacts
+from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.run import RequestRecord, RunResult
 from pytest_vllmperf.records.samples import EngineSamples, Environment, Session
 
@@ -40,7 +41,8 @@ def test_a_session_has_an_engine() -> None:
 
 
 def test_a_session_keeps_why_an_engine_was_left_out() -> None:
-    session = Session(recorded="now", environment=ENVIRONMENT, engines=[ONE], excluded=["it ran hot [throttling]"])
+    hot = Problem("throttling", "it ran hot")
+    session = Session(recorded="now", environment=ENVIRONMENT, engines=[ONE], excluded=[hot])
     assert Session.model_validate_json(session.model_dump_json()) == session
     older = session.model_dump(exclude={"excluded"})
     assert Session.model_validate(older).excluded == []

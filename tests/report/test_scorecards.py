@@ -1,20 +1,16 @@
-"""Scorecards as text and as files."""
+"""Scorecards as text."""
 
 from __future__ import annotations
 
-import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_vllmperf.comparing.scorecards import scorecards
-from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.records.samples import EngineSamples
 from pytest_vllmperf.records.scorecard import Row, Scorecard
 from pytest_vllmperf.report.scorecards import markdown, terminal
-from pytest_vllmperf.storage.scorecards import write_scorecards
 
 GIB = 2**30
 LABELS = ("req/s", "tok/s", "TTFT p50", "TPOT p50", "speedup", "agrees", "weights", "KV tokens", "device", "load")
@@ -224,66 +220,6 @@ def test_markdown_is_one_table_with_the_same_words() -> None:
 def test_markdown_ends_in_one_newline(one: Scorecard) -> None:
     assert markdown(one).endswith("\n")
     assert not markdown(one).endswith("\n\n")
-
-
-def test_each_card_is_written_for_people_and_for_programs(tmp_path: Path) -> None:
-    folder = tmp_path / "deep" / "cards"
-    other = card(row("bf16", 100.0, card="Qwen", profile="cpu"))
-    written = write_scorecards([FULL, other], folder, markdown)
-    names = ["llama-3-8b-nvidia-h200.md", "llama-3-8b-nvidia-h200.json", "qwen-cpu.md", "qwen-cpu.json"]
-    assert written == [folder / name for name in names]
-    assert sorted(folder.iterdir()) == sorted(written)
-    assert written[0].read_text(encoding="utf-8") == markdown(FULL)
-    stored = json.loads(written[1].read_text(encoding="utf-8"))
-    assert {name: stored[name] for name in ("name", "profile", "baseline")} == {
-        "name": "Llama 3 8B", "profile": "nvidia-h200", "baseline": "bf16"
-    }  # fmt: skip
-    assert [Row.model_validate(one) for one in stored["rows"]] == [line.row for line in FULL.lines]
-
-
-def test_an_older_card_is_replaced(tmp_path: Path) -> None:
-    write_scorecards([card(row("bf16", 100.0))], tmp_path, markdown)
-    written = write_scorecards([FULL], tmp_path, markdown)
-    assert written[0].read_text(encoding="utf-8") == markdown(FULL)
-    assert len(list(tmp_path.iterdir())) == 2
-
-
-def test_nothing_to_write_or_nowhere_to_writes_nothing(tmp_path: Path) -> None:
-    folder = tmp_path / "cards"
-    assert write_scorecards([], folder, markdown) == []
-    assert not folder.exists()
-    assert write_scorecards([FULL], None, markdown) == []
-
-
-def test_a_folder_that_is_a_file_is_an_error_and_stays(tmp_path: Path) -> None:
-    folder = tmp_path / "cards"
-    folder.write_text("mine")
-    with pytest.raises(BaselineError, match=r"cards: the scorecard could not be written: File exists"):
-        write_scorecards([FULL], folder, markdown)
-    assert folder.read_text() == "mine"
-    assert list(tmp_path.iterdir()) == [folder]
-
-
-def test_a_file_that_cannot_be_replaced_is_an_error_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    taken = tmp_path / "llama-3-8b-nvidia-h200.md"
-    taken.mkdir()
-    with pytest.raises(BaselineError, match="the scorecard could not be written: Is a directory"):
-        write_scorecards([FULL], tmp_path, markdown)
-    assert list(tmp_path.iterdir()) == [taken]
-
-
-def test_a_full_disk_is_an_error_and_leaves_the_older_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_scorecards([FULL], tmp_path, markdown)
-    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
-
-    def half(path: Path, text: str, encoding: str) -> int:
-        path.write_bytes(text[:20].encode(encoding))
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_text", half)
-    with pytest.raises(BaselineError, match=f"^{re.escape(str(tmp_path))}: .* written: No space left on device$"):
-        write_scorecards([card(row("bf16", 100.0))], tmp_path, markdown)
-    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 def test_as_good_as_nothing_saved_has_no_sign() -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from pytest_vllmperf.harness.results import ModuleTests, Results
 from pytest_vllmperf.records.ledger import VramLedger
+from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.results import CheckRecord, ComparisonRecord
-from pytest_vllmperf.records.samples import EngineSamples, Entry, Environment, Session
+from pytest_vllmperf.records.samples import EngineSamples, Entry, Environment, Judging, Session
 from pytest_vllmperf.records.verdict import MetricVerdict, Noise, Outlook, Status, Verdict
 from pytest_vllmperf.report import terminal
 from pytest_vllmperf.report.ledger import ledger_lines
@@ -23,6 +24,7 @@ SESSION = Session(
     environment=ENVIRONMENT,
     engines=[EngineSamples(discarded=0, iterations=1, samples={"ttft.p50": [0.05]})],
 )
+JUDGING = Judging(gate=["ttft.p50"], margin=0.05)
 SLOWER = MetricVerdict("output_throughput", Status.REGRESSED, 4812.0, 4391.0, 0.05, -0.0875)
 SAME = MetricVerdict("ttft.p50", Status.OK, 0.05, 0.05, 0.1)
 FASTER = MetricVerdict("tpot.p50", Status.IMPROVED, 0.02, 0.01, 0.05, -0.5, clearly_better=True)
@@ -41,6 +43,7 @@ def record(verdict: Verdict, **changed: Any) -> CheckRecord:
             "engine": "llama",
             "workload": {},
             "session": SESSION,
+            "judging": JUDGING,
             "verdict": verdict,
             "values": {"output_throughput": 4391.0, "ttft.p50": 0.05},
             **changed,
@@ -129,7 +132,10 @@ def test_the_summary_is_a_table_in_the_order_of_the_names() -> None:
     assert summary([]) == []
 
 
-HOT = ["the GPU slowed its clocks in iteration 2: software thermal slowdown at 91 °C [throttling]", "and [clocks]"]
+HOT = [
+    Problem("throttling", "the GPU slowed its clocks in iteration 2: software thermal slowdown at 91 °C"),
+    Problem("clocks", "and"),
+]
 
 
 def test_an_engine_that_was_left_out_is_told_after_the_table() -> None:
@@ -227,9 +233,8 @@ def test_what_became_of_the_files(tmp_path: Path) -> None:
 def test_a_stale_entry_is_told_with_the_file_that_holds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     store = BaselineStore(tmp_path / "baselines")
-    path = store.write(
-        "h200", "tests/test_a.py", Changes({"test_gone": Entry(engine="e", workload={}, sessions=[SESSION])})
-    )
+    gone = Entry(engine="e", workload={}, judging=JUDGING, sessions=[SESSION])
+    path = store.write("h200", "tests/test_a.py", Changes({"test_gone": gone}))
     results = Results(modules={"tests/test_a.py": ModuleTests(frozenset({"test_here"}), whole=True)})
     lines = terminal.books([], [], results.stale(store), rootdir=tmp_path)
     file = path.relative_to(store.root)

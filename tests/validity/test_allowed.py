@@ -3,7 +3,7 @@
 import pytest
 
 from pytest_vllmperf.errors import SpecError
-from pytest_vllmperf.validity import RULES
+from pytest_vllmperf.records.problems import RULES
 from pytest_vllmperf.validity.allowed import rule_names
 
 

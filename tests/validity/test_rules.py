@@ -12,9 +12,10 @@ from pytest_vllmperf.engines.simulated import SimulatedEngine
 from pytest_vllmperf.lab.driving import measure
 from pytest_vllmperf.metrics.gpu_use import NEIGHBOUR_SHARE
 from pytest_vllmperf.records.devices import GpuReading, GpuTrace, GpuUse, Occupants
+from pytest_vllmperf.records.problems import RULES, TRANSIENT, Problem
 from pytest_vllmperf.records.run import EngineRun, MeasureSettings, RunResult
 from pytest_vllmperf.records.spec import EngineSpec
-from pytest_vllmperf.validity.rules import CLOCK_SPREAD, RULES, TRANSIENT, Expected, Observed, Problem, problems
+from pytest_vllmperf.validity.rules import CLOCK_SPREAD, Expected, Observed, problems
 from pytest_vllmperf.workload import Workload
 
 WORKLOAD = Workload.synthetic(requests=3, input_tokens=8, output_tokens=4)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pytest_vllmperf.metrics.table import METRICS
+from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.samples import EngineSamples, Environment, Session
 from pytest_vllmperf.records.verdict import MetricVerdict, Status, Verdict
 from pytest_vllmperf.verdict import Evidence, VerdictSettings, judge, judge_all
@@ -67,8 +68,8 @@ def test_nothing_to_judge_has_its_own_words() -> None:
     same = evidence(engines())
     assert judge(replace(same, sessions=[])) == Verdict(Status.NO_BASELINE)
     assert judge(replace(same, differences=["gpu: A -> B"])) == Verdict(Status.NOT_COMPARABLE, reasons=("gpu: A -> B",))
-    void = replace(same, sessions=[], problems=["a request failed"])
-    assert judge(void) == Verdict(Status.INVALID, reasons=("a request failed",))
+    void = replace(same, sessions=[], problems=[Problem("failed", "a request failed")])
+    assert judge(void) == Verdict(Status.INVALID, reasons=("a request failed [failed]",))
 
 
 def test_the_first_engine_is_enough_where_nothing_changed() -> None:
