@@ -265,7 +265,6 @@ def start_child(
     Raises:
         EngineStartError: when it does not come up.
     """
-    _check_model_path(model)
     log_file = folder / f"engine-{spec.key}-{time.monotonic_ns()}.log"
     child = server.fork(program.script, log_file)
     engine = ChildEngine(spec, program, server, child, timeouts)
@@ -275,12 +274,6 @@ def start_child(
 
 def _tuples(rows: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(row) for row in rows)
-
-
-def _check_model_path(model: str) -> None:
-    """Only what can be nothing but a path; everything else is vLLM's to find."""
-    if model.startswith(("/", "./", "../", "~")) and not Path(model).expanduser().exists():
-        raise EngineStartError(f"the model path {model} does not exist")
 
 
 def _refusal(error: dict[str, str]) -> str:

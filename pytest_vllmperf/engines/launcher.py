@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections import Counter
@@ -50,6 +51,7 @@ class Launcher:
         if spec.backend == "simulated":
             return SimulatedEngine(spec, self._count(spec))
         try:
+            models.check_location(spec.model, spec.args, {**os.environ, **dict(spec.env)})
             model = models.resolve(spec.model)
             chosen = program(spec)
             server = self._server(spec, chosen.library, device_env, progress)

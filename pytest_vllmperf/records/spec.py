@@ -27,7 +27,8 @@ class EngineSpec:
     """One way to run one model.
 
     Attributes:
-        model: a path, a hub name, or `vllmperf:NAME` for a model that the package makes itself.
+        model: a path, a hub name, or `vllmperf:NAME` for a model that the package makes itself. A relative path that
+            was given as a path object starts with `./`, so that it is no hub name.
         backend: which kind of engine: `offline` (vllm.LLM), `transformers` (the reference, in static batches) or
             `simulated` (scripted timings, for tests).
         python: absolute path of the interpreter that runs the engine.
@@ -65,10 +66,8 @@ class EngineSpec:
         """
         if backend not in BACKENDS:
             raise SpecError(f"backend={backend!r} does not exist; choose one of {', '.join(BACKENDS)}")
-        if not isinstance(model, (str, os.PathLike)) or not os.fspath(model):
-            raise SpecError(f"the model must be a path or a name, not {model!r}")
         return cls(
-            model=os.fspath(model),
+            model=_model(model),
             backend=backend,
             python=_interpreter(python),
             env=_environment(env or {}),
@@ -119,6 +118,16 @@ class EngineSpec:
     def with_env(self, **env: str) -> EngineSpec:
         """The same engine with some environment variables set."""
         return replace(self, env=_environment({**dict(self.env), **env}))
+
+
+def _model(model: object) -> str:
+    """The model as a string that is still a path if it was one: `Path("owner/name")` never means the hub."""
+    text = os.fspath(model) if isinstance(model, (str, os.PathLike)) else None
+    if not isinstance(text, str) or not text:
+        raise SpecError(f"the model must be a path or a name, not {model!r}")
+    if isinstance(model, str) or text.startswith(("/", "./", "../", "~")):
+        return text
+    return f"./{text}"
 
 
 def _canonical(engine_args: Mapping[str, Any]) -> str:

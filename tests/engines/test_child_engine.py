@@ -318,10 +318,3 @@ def test_what_a_build_or_device_cannot_run_is_told_apart(start: Starter, words: 
     engine = start(act_run="RuntimeError", words=words)
     with pytest.raises(EngineUnsupportedError, match=r"^model: "):
         engine.run(REQUESTS, Sampling())
-
-
-@pytest.mark.parametrize("model", ["/nowhere/model", "./nowhere", "../nowhere", "~/nowhere-at-all"])
-def test_a_path_that_is_not_there_is_told_before_anything_starts(start: Starter, tmp_path: Path, model: str) -> None:
-    with pytest.raises(EngineStartError, match=f"the model path {model} does not exist"):
-        start(model=model)
-    assert list(tmp_path.iterdir()) == []

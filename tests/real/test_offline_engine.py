@@ -12,7 +12,14 @@ import pytest
 
 from pytest_vllmperf.engines.base import Engine
 from pytest_vllmperf.engines.launcher import Launcher
-from pytest_vllmperf.errors import EngineDiedError, EngineStartError, EngineTimeoutError, SpecError, WorkloadError
+from pytest_vllmperf.errors import (
+    EngineDiedError,
+    EngineStartError,
+    EngineTimeoutError,
+    ModelError,
+    SpecError,
+    WorkloadError,
+)
 from pytest_vllmperf.lab.driving import measure, measure_in_turns
 from pytest_vllmperf.metrics.reduce import engine_samples
 from pytest_vllmperf.records.engine import Sampling
@@ -186,7 +193,7 @@ def test_impossible_engine_argument_is_told_in_vllms_words(start: Callable[..., 
 
 
 def test_missing_model_path_is_told_before_an_engine_starts(start: Callable[..., Engine], tmp_path: Path) -> None:
-    with pytest.raises(EngineStartError, match=r"model path .*/nowhere does not exist"):
+    with pytest.raises(ModelError, match=r"model path .*/nowhere does not exist"):
         start(model=str(tmp_path / "nowhere"))
 
 

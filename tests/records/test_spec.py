@@ -176,6 +176,32 @@ def test_paths_are_taken_for_models_and_arguments() -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "model"),
+    [
+        ("nope", "./nope"),
+        ("owner/name", "./owner/name"),
+        ("../models/x", "../models/x"),
+        ("~/models/x", "~/models/x"),
+        ("/models/x", "/models/x"),
+        (".hidden", "./.hidden"),
+    ],
+)
+def test_a_path_stays_one_and_is_no_hub_name(path: str, model: str) -> None:
+    assert EngineSpec.create(Path(path)).model == model
+    assert EngineSpec.create(path).model == path
+    assert EngineSpec.create(Path(path)).name == EngineSpec.create(path).name
+
+
+def test_a_path_object_that_holds_bytes_is_refused() -> None:
+    class Bytes:
+        def __fspath__(self) -> bytes:
+            return b"model"
+
+    with pytest.raises(SpecError, match="the model must be a path or a name"):
+        EngineSpec.create(Bytes())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
     ("model", "name"),
     [
         ("/models/Meta-Llama-3-8B/", "Meta-Llama-3-8B"),
