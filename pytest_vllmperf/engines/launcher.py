@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pytest_vllmperf import models
+from pytest_vllmperf.engines.arguments import check_arguments
 from pytest_vllmperf.engines.base import Engine
 from pytest_vllmperf.engines.child_engine import start_child
 from pytest_vllmperf.engines.forkserver import ForkServer
@@ -54,6 +55,7 @@ class Launcher:
             models.check_location(spec.model, spec.args, {**os.environ, **dict(spec.env)})
             model = models.resolve(spec.model)
             chosen = program(spec)
+            check_arguments(spec, chosen.library)
             server = self._server(spec, chosen.library, device_env, progress)
             return start_child(spec, chosen, model, server, self.folder, self._timeouts, progress)
         except EngineError:

@@ -19,7 +19,7 @@ BACKENDS = ("offline", "transformers", "simulated")
 DEFAULT_BACKEND = "offline"
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 # What a marker takes beside engine arguments: `create`'s own.
-_NOT_ENGINE_ARGS = ("model", "backend", "python", "env", "per_gpu")
+NOT_ENGINE_ARGS = ("model", "backend", "python", "env", "per_gpu")
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def _arguments(pattern: str, own: object) -> str:
     for name in own:
         if not isinstance(name, str):
             raise SpecError(f"{where}: {name!r} is not the name of an engine argument")
-        if name in _NOT_ENGINE_ARGS:
+        if name in NOT_ENGINE_ARGS:
             raise SpecError(f"{where}: {name!r} cannot differ by GPU; only engine arguments can")
     try:
         return _canonical(own)
