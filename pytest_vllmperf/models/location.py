@@ -77,9 +77,7 @@ def _is_cached(model: str, arguments: Mapping[str, Any], env: Mapping[str, str])
     name = model.partition(":")[0].replace("/", "--")  # behind a colon stands a file of the model's, such as Q4_K_M
     caches = [*(arguments.get(name) for name in _CACHE_ARGUMENTS), *hub_caches(env)]
     try:
-        return any(
-            any(Path(cache, f"models--{name}", "snapshots").expanduser().glob("*")) for cache in caches if cache
-        )
+        return any(any(Path(cache, f"models--{name}", "snapshots").expanduser().glob("*")) for cache in caches if cache)
     except (OSError, ValueError, RuntimeError, TypeError):  # it cannot be read, so nothing is known
         return True
 

@@ -92,7 +92,9 @@ def _finished(folder: Path) -> Path:
         weights = "model.safetensors.index.json"
     missing = [name for name in ("config.json", weights, "tokenizer.json") if not (folder / name).exists()]
     if missing:
-        raise ModelError(f"{folder} exists and is not a finished model ({', '.join(missing)} missing); choose another folder")
+        raise ModelError(
+            f"{folder} exists and is not a finished model ({', '.join(missing)} missing); choose another folder"
+        )
     return folder
 
 

@@ -58,7 +58,7 @@ class EngineSpec:
     ) -> EngineSpec:
         """Build a spec from what a marker or `vllmperf.engine()` was given.
 
-        Engine arguments are not checked here: vLLM knows them, and its own message reaches the user.
+        Engine arguments are not checked here: `engines.arguments` knows their names, and vLLM their values.
 
         Raises:
             SpecError: for a backend that does not exist, an interpreter that is not there, an argument that cannot
@@ -94,8 +94,9 @@ class EngineSpec:
 
     @property
     def label(self) -> str:
-        """The engine for a person, such as `Meta-Llama-3-8B quantization=awq`."""
-        return " ".join([self.name, *(f"{key}={value}" for key, value in self.args.items())])
+        """The engine for a person in one line, such as `Meta-Llama-3-8B quantization=awq`."""
+        shown = (f"{key}={value}" for key, value in self.args.items())
+        return " ".join([self.name, *(" ".join(one.split()) for one in shown)])
 
     def with_args(self, **engine_args: Any) -> EngineSpec:
         """The same engine with some arguments changed; an argument set to None is passed on as None."""

@@ -107,7 +107,10 @@ def test_neither_does_one_that_is_not_there_or_no_text(tmp_path: Path, file: str
     [
         (("max_modl_len",), "model: vLLM has no engine argument 'max_modl_len' (did you mean max_model_len?)"),
         (("perGPU",), "model: vLLM has no engine argument 'perGPU' (did you mean per_gpu?)"),
-        (("zzz", "qunatization"), "model: vLLM has no engine argument 'qunatization' (did you mean quantization?), 'zzz'"),
+        (
+            ("zzz", "qunatization"),
+            "model: vLLM has no engine argument 'qunatization' (did you mean quantization?), 'zzz'",
+        ),
     ],
 )
 def test_a_typo_is_refused_with_the_nearest_name(modules: Path, names: tuple[str, ...], line: str) -> None:
@@ -150,7 +153,7 @@ def test_an_interpreter_is_asked_once(modules: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    "body", ["exit 3", "echo no json", "echo '[]'", "echo '[\"/nowhere\"]'", "echo '[\"/a\", \"/b\"]'"]
+    "body", ["exit 3", "echo no json", "echo '[]'", "echo '[\"/nowhere\"]'", 'echo \'["/a", "/b"]\'']
 )
 def test_an_interpreter_that_gives_no_answer_refuses_nothing(tmp_path: Path, body: str) -> None:
     python = tmp_path / "python"

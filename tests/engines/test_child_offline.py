@@ -357,9 +357,7 @@ def test_the_cpu_build_gets_a_kv_cache_that_it_can_start_with(
     assert given == {**ours, **engine_args, **chosen}
 
 
-def test_unless_the_environment_gives_it_one(
-    load: Callable[..., Loaded], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unless_the_environment_gives_it_one(load: Callable[..., Loaded], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "4")
     assert "kv_cache_memory_bytes" not in load(True).given
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "")

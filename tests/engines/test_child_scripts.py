@@ -197,9 +197,7 @@ def test_the_environment_is_prepared_for_the_cpu_build_alone_and_the_users_stays
     assert tuple(os.environ.get(name) for name in VARIABLES) == after
 
 
-@pytest.mark.parametrize(
-    ("memory", "default"), [(3, 1), (8, 1), (15, 1), (16, 2), (23, 2), (64, 8), (2048, 8)]
-)
+@pytest.mark.parametrize(("memory", "default"), [(3, 1), (8, 1), (15, 1), (16, 2), (23, 2), (64, 8), (2048, 8)])
 def test_the_kv_cache_is_an_eighth_of_the_memory_within_bounds(
     cpu_build: Any, monkeypatch: pytest.MonkeyPatch, memory: int, default: int
 ) -> None:

@@ -7,8 +7,8 @@ import pytest
 from pytest_vllmperf.engines.hints import with_memory_hint
 
 CPU = (
-    "Available memory on node 0 ({free}/{total} GiB) on startup is less than desired CPU memory utilization (0.92, 21.6 "
-    "GiB). On the CPU backend, the `--gpu-memory-utilization` flag controls the fraction of CPU memory reserved"
+    "Available memory on node 0 ({free}/{total} GiB) on startup is less than desired CPU memory utilization "
+    "(0.92, 21.6 GiB). On the CPU backend, the `--gpu-memory-utilization` flag controls the fraction of CPU memory reserved"
 )
 GPU = (
     "Free memory on device cuda:0 ({free}/{total} GiB) on startup is less than desired GPU memory utilization (0.92, "
@@ -32,7 +32,9 @@ def test_without_figures_the_usual_share_is_named() -> None:
 
 
 def test_a_cache_that_does_not_fit_is_to_be_smaller() -> None:
-    words = "Available memory on node 0 (0.5/23.5 GiB) on kv cache allocation is less than requested memory for kv (1 GiB)"
+    words = (
+        "Available memory on node 0 (0.5/23.5 GiB) on kv cache allocation is less than requested memory for kv (1 GiB)"
+    )
     assert with_memory_hint(words) == f"{words}; in a test: @pytest.mark.vllm(..., kv_cache_memory_bytes=2**28)"
 
 

@@ -156,7 +156,9 @@ def test_a_half_written_folder_is_refused(tmp_path: Path, missing: str) -> None:
         (folder / name).write_text("x")
     with pytest.raises(ModelError) as caught:
         make_model(folder, SMALL)
-    assert str(caught.value) == f"{folder} exists and is not a finished model ({missing} missing); choose another folder"
+    assert (
+        str(caught.value) == f"{folder} exists and is not a finished model ({missing} missing); choose another folder"
+    )
     assert set(contents(folder)) == FILES - {missing}
 
 

@@ -22,18 +22,12 @@ CHAT = [{"role": "user", "content": "hello you"}]
 BAD = "{% for message in messages %}BAD {{ message.content }} {{ mood }}{% endfor %}"
 PROJECT = f"""
 import pytest
-from pytest_vllmperf import Workload
 
 CHAT = {CHAT}
 
 @pytest.mark.vllm({MODEL!r}, chat_template={BAD!r}, max_model_len=256, enforce_eager=True)
 def test_guard(vllmperf):
     vllmperf.assert_same_chat_template({MODEL!r}, [CHAT])
-
-@pytest.mark.vllm({MODEL!r}, chat_template={BAD!r}, max_model_len=256, enforce_eager=True)
-def test_workload(vllmperf):
-    run = vllmperf.measure(Workload.chat([CHAT], output_tokens=2))
-    vllmperf.check(run)
 """
 
 
@@ -92,9 +86,8 @@ def test_the_reference_takes_the_same_template(launcher: Launcher) -> None:
         engine.close()
 
 
-def test_the_guard_finds_the_wrong_template_and_the_workload_is_what_was_asked_for(pytester: pytest.Pytester) -> None:
+def test_the_guard_finds_the_wrong_template(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(PROJECT)
-    pytester.makeini("[pytest]\nvllmperf_iterations = 1\nvllmperf_warmup = 0\n")
-    result = pytester.runpytest_subprocess("--vllmperf-update", "-p", "no:cacheprovider")
-    result.assert_outcomes(passed=1, failed=1)
+    result = pytester.runpytest_subprocess("--vllmperf", "-p", "no:cacheprovider")
+    result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["CHAT_TEMPLATE * is not that of vllmperf:tiny", "*chat 0: token 0 is *"])

@@ -220,6 +220,11 @@ def test_label_is_for_a_person() -> None:
     assert (by_gpu.label, by_gpu.on(GPU).label) == ("m dtype=half", "m dtype=half max_model_len=1024")
 
 
+def test_a_label_is_one_line_whatever_an_argument_holds() -> None:
+    spec = EngineSpec.create("m", chat_template="{% for m in messages %}\n  {{ m }}\n{% endfor %}")
+    assert spec.label == "m chat_template={% for m in messages %} {{ m }} {% endfor %}"
+
+
 def test_with_args_changes_some_and_keeps_the_others() -> None:
     spec = EngineSpec.create("m", a=1, b=2)
     assert spec.with_args(b=3, c=None).args == {"a": 1, "b": 3, "c": None}
