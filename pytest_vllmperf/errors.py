@@ -27,7 +27,7 @@ class WorkloadError(VllmPerfError):
 
 
 class ModelError(VllmPerfError):
-    """A built-in model that could not be made or found."""
+    """A model that could not be made or found."""
 
 
 class EngineError(VllmPerfError):

@@ -114,7 +114,7 @@ def _finished(output: Path, record: dict[str, Any]) -> Path:
     except (OSError, ValueError):
         found = None
     if not isinstance(found, dict):
-        raise ModelError(f"{output} is there but was not finished by this command; remove it, or write elsewhere")
+        raise ModelError(f"{output} exists and was not finished by this command; choose another folder with --output")
     differing = [name for name in record if found.get(name) != record[name]]
     if differing:
         raise ModelError(

@@ -3,25 +3,56 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pytest_vllmperf import __version__
 from pytest_vllmperf.errors import ModelError, VllmPerfError
 
 BAD_INPUT = 2
+READER_GONE = 128 + signal.SIGPIPE
+"""What a shell reports of a program that writes into a pipe whose reader has ended."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: the command's own, or 2 with one line on standard error."""
-    parser = _parser()
-    chosen = parser.parse_args(arguments)
+    """Run one command; returns the exit code.
+
+    That is the command's own, 2 with one line on standard error for bad input, or 141 where the reader of the output
+    has ended, as in `vllmperf check A.json B.json | head`.
+    """
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_output()
+        return READER_GONE
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    chosen = _parser().parse_args(arguments)
     try:
         return int(chosen.run(chosen))
     except VllmPerfError as error:
         print(f"vllmperf: {error}", file=sys.stderr)
         return BAD_INPUT
+
+
+def _discard_output() -> None:
+    """Send what is still buffered nowhere: Python flushes both streams when it ends, and reports that this failed."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            with suppress(OSError):  # a stream without a descriptor is not flushed into a pipe
+                os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -16,6 +16,7 @@ from pytest_vllmperf.engines import log
 from pytest_vllmperf.engines.base import run_result
 from pytest_vllmperf.engines.channel import ChannelClosed, ChannelTimeout
 from pytest_vllmperf.engines.forkserver import Child, ForkServer, Library
+from pytest_vllmperf.engines.hints import with_memory_hint
 from pytest_vllmperf.errors import (
     EngineDiedError,
     EngineError,
@@ -113,10 +114,11 @@ class ChildEngine:
             self.kill()
             reason = self._reason(answer["error"])
             kind = EngineUnsupportedError if _UNSUPPORTED.search(reason) else EngineStartError
-            raise kind(f"{self._program.library.label} refused {self.spec.name}: {reason}", self._log_tail())
+            told = f"{self._program.library.label} refused {self.spec.name}: {with_memory_hint(reason)}"
+            raise kind(told, self._log_tail())
         declared, dtype = answer["ok"]["weights"]["declared"], answer["ok"]["resolved"].get("dtype")
-        told = {**answer["ok"], "stored_bytes": tensor_bytes(model, None if declared else dtype)}
-        self.facts = engine_facts(told, self._server.import_seconds, log.read_end(self._child.log))
+        facts = {**answer["ok"], "stored_bytes": tensor_bytes(model, None if declared else dtype)}
+        self.facts = engine_facts(facts, self._server.import_seconds, log.read_end(self._child.log))
 
     def run(self, requests: Sequence[Request], sampling: Sampling) -> RunResult:
         """Send the requests once and wait for all of them.
@@ -150,10 +152,10 @@ class ChildEngine:
         return tuple(TokenScores(tuple(one["logprobs"]), tuple(one["top"])) for one in answer)
 
     def render(self, chats: Sequence[Sequence[Message]], model: str | None = None) -> tuple[RenderedChat, ...]:
-        """Chats as token ids, through the tokenizer's chat template; by another model's tokenizer with `model`.
+        """Chats as token ids, as this engine renders them; by another model's tokenizer and its template with `model`.
 
         Raises:
-            WorkloadError: for a tokenizer without chat template.
+            WorkloadError: for a tokenizer without chat template, or a chat that the template refuses.
         """
         listed = [[dict(message) for message in messages] for messages in chats]
         answer = self._ask({"op": "render", "chats": listed, "model": model})
@@ -248,7 +250,6 @@ def start_child(
     Raises:
         EngineStartError: when it does not come up.
     """
-    _check_model_path(model)
     log_file = folder / f"engine-{spec.key}-{time.monotonic_ns()}.log"
     child = server.fork(program.script, log_file)
     engine = program.engine(spec, program, server, child, timeouts)
@@ -258,12 +259,6 @@ def start_child(
 
 def _tuples(rows: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(row) for row in rows)
-
-
-def _check_model_path(model: str) -> None:
-    """Only what can be nothing but a path; everything else is vLLM's to find."""
-    if model.startswith(("/", "./", "../", "~")) and not Path(model).expanduser().exists():
-        raise EngineStartError(f"the model path {model} does not exist")
 
 
 def _refusal(error: dict[str, str]) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from pytest_vllmperf import models
+from pytest_vllmperf.engines.arguments import check_arguments
 from pytest_vllmperf.engines.base import Engine
 from pytest_vllmperf.engines.child_engine import Program, start_child
 from pytest_vllmperf.engines.forkserver import ForkServer, Library
@@ -55,7 +57,9 @@ def in_child(program: Program) -> Starter:
     """What starts engines that run this program in a child process."""
 
     def begin(start: Start) -> Engine:
+        models.check_location(start.spec.model, start.spec.args, {**os.environ, **dict(start.spec.env)})
         model = models.resolve(start.spec.model)
+        check_arguments(start.spec, program.library.module)
         server = start.host.server(start, program.library)
         return start_child(start.spec, program, model, server, start.host.folder, start.timeouts, start.progress)
 

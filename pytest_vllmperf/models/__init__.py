@@ -1,7 +1,18 @@
-"""Checkpoints that the package makes itself."""
+"""Checkpoints: those that the package makes itself, and where others lie."""
 
+from pytest_vllmperf.models.location import check_location
 from pytest_vllmperf.models.make import PREFIX, cache_folder, make_model, names, resolve
 from pytest_vllmperf.models.quantization import QUANTIZATIONS
 from pytest_vllmperf.models.shapes import SHAPES, Shape
 
-__all__ = ["PREFIX", "QUANTIZATIONS", "SHAPES", "Shape", "cache_folder", "make_model", "names", "resolve"]
+__all__ = [
+    "PREFIX",
+    "QUANTIZATIONS",
+    "SHAPES",
+    "Shape",
+    "cache_folder",
+    "check_location",
+    "make_model",
+    "names",
+    "resolve",
+]

@@ -34,13 +34,13 @@ def names() -> list[str]:
 
 
 def resolve(model: str) -> str:
-    """The path of a built-in model (`vllmperf:tiny`, `vllmperf:tiny-awq`), made on first use; others unchanged.
+    """The path of a built-in model (`vllmperf:tiny`, `vllmperf:tiny-awq`), made on first use; `~` is expanded.
 
     Raises:
         ModelError: for a built-in name that does not exist, or when it cannot be made.
     """
     if not model.startswith(PREFIX):
-        return model
+        return os.path.expanduser(model)  # noqa: PTH111 - a hub name stays as it is, as does `./name`
     name = model.removeprefix(PREFIX)
     if model not in names():
         raise ModelError(f"there is no built-in model {name!r}; there is {', '.join(names())}")
@@ -90,7 +90,9 @@ def _finished(folder: Path) -> Path:
         weights = "model.safetensors.index.json"
     missing = [name for name in ("config.json", weights, "tokenizer.json") if not (folder / name).exists()]
     if missing:
-        raise ModelError(f"{folder} is there but is no finished model ({', '.join(missing)} missing); remove it")
+        raise ModelError(
+            f"{folder} exists and is not a finished model ({', '.join(missing)} missing); choose another folder"
+        )
     return folder
 
 

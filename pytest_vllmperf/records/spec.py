@@ -18,7 +18,7 @@ from pytest_vllmperf.errors import SpecError
 DEFAULT_BACKEND = "offline"
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 # What a marker takes beside engine arguments: `create`'s own.
-_NOT_ENGINE_ARGS = ("model", "backend", "python", "env", "per_gpu")
+NOT_ENGINE_ARGS = ("model", "backend", "python", "env", "per_gpu")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class EngineSpec:
     """One way to run one model.
 
     Attributes:
-        model: a path, a hub name, or `vllmperf:NAME` for a model that the package makes itself.
+        model: a path, a hub name, or `vllmperf:NAME` for a model that the package makes itself. A relative path that
+            was given as a path object starts with `./`, so that it is no hub name.
         backend: which kind of engine; whether it exists is checked where a spec is read, by `engines.backends`.
         python: absolute path of the interpreter that runs the engine.
         env: environment variables set for the engine alone, sorted by name.
@@ -55,17 +56,15 @@ class EngineSpec:
     ) -> EngineSpec:
         """Build a spec from what a marker or `vllmperf.engine()` was given.
 
-        Neither the backend's name nor engine arguments are checked here: the table of backends knows the one, vLLM the
-        others, and its own message reaches the user.
+        Neither the backend's name nor engine arguments are checked here: the table of backends knows the one,
+        `engines.arguments` the names of the others, and vLLM their values.
 
         Raises:
             SpecError: for an interpreter that is not there, an argument that cannot be written as JSON, or a pattern
                 for GPUs that is no regular expression.
         """
-        if not isinstance(model, (str, os.PathLike)) or not os.fspath(model):
-            raise SpecError(f"the model must be a path or a name, not {model!r}")
         return cls(
-            model=os.fspath(model),
+            model=_model(model),
             backend=backend,
             python=_interpreter(python),
             env=_environment(env or {}),
@@ -92,8 +91,9 @@ class EngineSpec:
 
     @property
     def label(self) -> str:
-        """The engine for a person, such as `Meta-Llama-3-8B quantization=awq`."""
-        return " ".join([self.name, *(f"{key}={value}" for key, value in self.args.items())])
+        """The engine for a person in one line, such as `Meta-Llama-3-8B quantization=awq`."""
+        shown = (f"{key}={value}" for key, value in self.args.items())
+        return " ".join([self.name, *(" ".join(one.split()) for one in shown)])
 
     def with_args(self, **engine_args: Any) -> EngineSpec:
         """The same engine with some arguments changed; an argument set to None is passed on as None."""
@@ -112,6 +112,16 @@ class EngineSpec:
             if gpu_name is not None and re.search(pattern, gpu_name, re.IGNORECASE):
                 arguments.update(json.loads(own))
         return replace(self, engine_args=_canonical(arguments), per_gpu=())
+
+
+def _model(model: object) -> str:
+    """The model as a string that is still a path if it was one: `Path("owner/name")` never means the hub."""
+    text = os.fspath(model) if isinstance(model, (str, os.PathLike)) else None
+    if not isinstance(text, str) or not text:
+        raise SpecError(f"the model must be a path or a name, not {model!r}")
+    if isinstance(model, str) or text.startswith(("/", "./", "../", "~")):
+        return text
+    return f"./{text}"
 
 
 def _canonical(engine_args: Mapping[str, Any]) -> str:
@@ -144,7 +154,7 @@ def _arguments(pattern: str, own: object) -> str:
     for name in own:
         if not isinstance(name, str):
             raise SpecError(f"{where}: {name!r} is not the name of an engine argument")
-        if name in _NOT_ENGINE_ARGS:
+        if name in NOT_ENGINE_ARGS:
             raise SpecError(f"{where}: {name!r} cannot differ by GPU; only engine arguments can")
     try:
         return _canonical(own)

@@ -188,7 +188,7 @@ def test_a_folder_that_was_not_finished_here_is_refused(
     if record is not None:
         (output / RECORD).write_bytes(record)
     before = states(output)
-    words = f"{output} is there but was not finished by this command; remove it, or write elsewhere"
+    words = f"{output} exists and was not finished by this command; choose another folder with --output"
     assert refused(output, prompts) == words
     assert states(output) == before
     assert library.loaded == []

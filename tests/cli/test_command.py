@@ -39,8 +39,19 @@ def test_what_goes_wrong_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert cli.main(["make-model", str(tmp_path / "model")]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith(f"vllmperf: {tmp_path / 'model'} is there but is no finished model")
+    assert err.startswith(f"vllmperf: {tmp_path / 'model'} exists and is not a finished model")
     assert err.count("\n") == 1
+
+
+def test_a_folder_of_the_users_own_is_left_alone_and_another_one_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    assert cli.main(["make-model", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert err.endswith("choose another folder\n")
+    assert "remove" not in err
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -238,3 +238,127 @@ def test_the_capacity_of_the_kv_cache_is_told(
     assert (told["kv_blocks"], told["kv_cache_tokens"], told["max_concurrency"]) == (blocks, tokens, concurrency)
     assert told["kv_config"] == engine.kv_config()
     assert told["resolved"]["tensor_parallel_size"] == 2
+    assert not {"kv_cache_memory_bytes", "chat_template"} & set(told["resolved"])
+    engine.chosen, engine.chat = {"kv_cache_memory_bytes": 5}, {"chat_template": "{{ x }}"}
+    told = engine.describe(groups)
+    assert told["resolved"]["kv_cache_memory_bytes"] == 5
+    assert told["resolved"]["chat_template"]
+
+
+CHAT = [{"role": "user", "content": "hello"}]
+
+
+class Loaded(Llm):
+    """vllm.LLM as `load` makes it: its template, and the rendering of `LLM.chat`."""
+
+    def __init__(self, model: str, **given: Any) -> None:
+        super().__init__(SimpleNamespace(model_config=SimpleNamespace(skip_tokenizer_init=False, max_model_len=64)))
+        self.given, self.rendered = given, dict[str, Any]()
+        self.llm_engine.logger_manager = SimpleNamespace(stat_loggers=[])
+        template = given.get("chat_template")
+        self.chat_template = None if template is None else f"text of {template}"
+
+    def get_tokenizer(self) -> Any:
+        return SimpleNamespace(decode=lambda tokens: f"<{tokens[0]}>")
+
+    def _preprocess_chat(self, conversations: list[Any], **chat: Any) -> list[dict[str, Any]]:
+        if conversations[0][0]["role"] != "user":
+            raise TypeError("no such role")
+        self.rendered = chat
+        return [{"prompt_token_ids": [7, 8]}]
+
+
+@pytest.fixture
+def load(engine: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Loaded]:
+    """Load with these arguments, on a build that is or is not the CPU's."""
+    monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE", raising=False)
+    build = sys.modules["vllmperf_cpu_build"]
+    monkeypatch.setattr(build, "initialise_amx", lambda: None)
+    monkeypatch.setattr(build, "memory_bytes", lambda: 20 * 2**30)
+    monkeypatch.setattr(engine, "probe", lambda arguments: {"kv_cache_groups": 1})
+    monkeypatch.setattr(engine, "describe", lambda groups: {})
+    sys.modules["vllm"].__dict__["LLM"] = Loaded
+
+    def load(cpu: bool = False, **engine_args: Any) -> Loaded:
+        monkeypatch.setattr(build, "cpu_build_version", lambda: "0.32" if cpu else None)
+        engine.load("org/model", engine_args)
+        made: Loaded = engine.llm
+        return made
+
+    return load
+
+
+def test_a_chat_is_rendered_by_vllm_with_what_the_engine_was_given(engine: Any, load: Callable[..., Loaded]) -> None:
+    chat = {"chat_template_content_format": "openai", "chat_template_kwargs": {"enable_thinking": False}}
+    llm = load(chat_template="a/file", tokenizer_mode="mistral", **chat)
+    assert llm.given["chat_template"] == "a/file"
+    assert llm.given["tokenizer_mode"] == "mistral"
+    assert not set(chat) & set(llm.given)  # the constructor does not know them
+    request = {"index": 0, "messages": CHAT, "output_tokens": 1}
+    assert engine.prompt(request, engine.tokenizer()) == [7, 8]
+    assert llm.rendered == {**chat, "chat_template": "text of a/file"}
+    assert engine.render([CHAT]) == [{"ids": [7, 8], "tokens": ["<7>", "<8>"]}]
+
+
+def test_without_such_arguments_vllm_decides(engine: Any, load: Callable[..., Loaded]) -> None:
+    llm = load()
+    assert engine.chat_ids(CHAT) == [7, 8]
+    assert llm.rendered == {}
+
+
+def test_what_vllm_refuses_to_render_is_the_requests_fault(engine: Any, load: Callable[..., Loaded]) -> None:
+    load()
+    request = {"index": 2, "messages": [{"role": "judge", "content": "x"}], "output_tokens": 1}
+    with pytest.raises(ValueError, match=r"^request 2: the chat cannot be rendered: no such role$"):
+        engine.prompt(request, engine.tokenizer())
+
+
+def test_a_version_that_renders_otherwise_leaves_it_to_the_tokenizer(
+    engine: Any, load: Callable[..., Loaded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(chat_template="a/file", chat_template_kwargs={"a": 1})
+    monkeypatch.delattr(Loaded, "_preprocess_chat")
+    monkeypatch.setattr(engine, "tokenizer", lambda: "tokenizer")
+    given: list[Any] = []
+    prompts = sys.modules["vllmperf_prompts"]
+    monkeypatch.setattr(prompts, "chat_ids", lambda *arguments: given.append(arguments) or [3])
+    assert engine.chat_ids(CHAT) == [3]
+    assert given == [(CHAT, "tokenizer", {"chat_template": "text of a/file", "chat_template_kwargs": {"a": 1}})]
+
+
+def test_another_model_renders_by_itself(
+    engine: Any, load: Callable[..., Loaded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(chat_template="a/file")
+    prompts = sys.modules["vllmperf_prompts"]
+    monkeypatch.setattr(prompts, "render_by", lambda model, chats, chat: (model, chats))
+    assert engine.render([CHAT], "org/other") == ("org/other", [CHAT])
+
+
+DEFAULT = {"kv_cache_memory_bytes": 2 * 2**30}
+
+
+@pytest.mark.parametrize(
+    ("cpu", "engine_args", "chosen"),
+    [
+        (True, {}, DEFAULT),
+        (True, {"max_model_len": 64, "kv_cache_memory_bytes": None}, DEFAULT),
+        (True, {"kv_cache_memory_bytes": 5}, {}),
+        (True, {"gpu_memory_utilization": 0.2}, {}),
+        (False, {}, {}),
+    ],
+)
+def test_the_cpu_build_gets_a_kv_cache_that_it_can_start_with(
+    engine: Any, load: Callable[..., Loaded], cpu: bool, engine_args: dict[str, Any], chosen: dict[str, int]
+) -> None:
+    given = load(cpu, **engine_args).given
+    assert engine.chosen == chosen
+    ours = {"disable_log_stats": False, "worker_extension_cls": "vllmperf_worker.Probe"}
+    assert given == {**ours, **engine_args, **chosen}
+
+
+def test_unless_the_environment_gives_it_one(load: Callable[..., Loaded], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "4")
+    assert "kv_cache_memory_bytes" not in load(True).given
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "")
+    assert "kv_cache_memory_bytes" in load(True).given

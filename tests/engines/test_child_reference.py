@@ -70,8 +70,8 @@ class Tokenizer:
     def decode(self, tokens: list[int]) -> str:
         return f"<{tokens[0]}>"
 
-    def apply_chat_template(self, messages: list[dict[str, str]], **_: Any) -> list[int]:
-        return [self.first, *(len(one["content"]) for one in messages)]
+    def apply_chat_template(self, messages: list[dict[str, str]], chat_template: str = "", **_: Any) -> list[int]:
+        return [self.first, *(len(one["content"] + chat_template) for one in messages)]
 
 
 class World:
@@ -268,6 +268,16 @@ class Lines(list[Any]):
             "ValueError",
             "quantization='awq' is not known to this backend; it has bitsandbytes-nf4, bitsandbytes-int8",
         ),
+        (
+            {"chat_template_content_format": "openai"},
+            "ValueError",
+            "chat_template_content_format='openai' is not known to this backend; it has auto, string",
+        ),
+        (
+            {"chat_template": "no-such.jinja"},
+            "ValueError",
+            "chat_template='no-such.jinja' is no template, and no file of this name can be read",
+        ),
         *(
             ({name: value}, "ValueError", f"{name}={value!r} must be a whole number of at least 1")
             for name in ("batch_size", "max_model_len")
@@ -290,3 +300,12 @@ def test_chats_are_rendered_by_its_own_tokenizer_or_anothers(world: World) -> No
     engine, _ = world.load()
     assert engine.render([CHAT]) == [{"ids": [1, 5], "tokens": ["<1>", "<5>"]}]
     assert engine.render([CHAT], model="org/other") == [{"ids": [2, 5], "tokens": ["<2>", "<5>"]}]
+
+
+def test_a_chat_template_of_its_own_renders_its_chats_alone(world: World) -> None:
+    engine, facts = world.load(chat_template="{{ x }}", chat_template_content_format="string")
+    assert world.loads == [PLAIN]
+    request = {"index": 0, "messages": CHAT, "output_tokens": 1}
+    assert engine.prompt(request) == engine.render([CHAT])[0]["ids"] == [1, 5 + 7]
+    assert engine.render([CHAT], model="org/other")[0]["ids"] == [2, 5]
+    assert len(facts["resolved"]["chat_template"]) == 12

@@ -197,6 +197,29 @@ def test_the_environment_is_prepared_for_the_cpu_build_alone_and_the_users_stays
     assert tuple(os.environ.get(name) for name in VARIABLES) == after
 
 
+@pytest.mark.parametrize(("memory", "default"), [(3, 1), (8, 1), (15, 1), (16, 2), (23, 2), (64, 8), (2048, 8)])
+def test_the_kv_cache_is_an_eighth_of_the_memory_within_bounds(
+    cpu_build: Any, monkeypatch: pytest.MonkeyPatch, memory: int, default: int
+) -> None:
+    monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE", raising=False)
+    monkeypatch.setattr(cpu_build, "memory_bytes", lambda: memory * 2**30)
+    assert cpu_build.kv_cache_default({}) == {"kv_cache_memory_bytes": default * 2**30}
+
+
+def test_a_containers_limit_counts_as_its_memory(
+    cpu_build: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    limits = [tmp_path / "one", tmp_path / "two", tmp_path / "missing"]
+    monkeypatch.setattr(cpu_build, "_CGROUP_LIMITS", tuple(map(str, limits)))
+    limits[0].write_text("max\n")
+    physical = cpu_build.memory_bytes()
+    assert physical > 2**28
+    limits[1].write_text("4096\n")
+    assert cpu_build.memory_bytes() == 4096
+    limits[1].write_text(str(2**62))
+    assert cpu_build.memory_bytes() == physical
+
+
 def test_metadata_of_vllm_is_made_where_there_is_none(
     cpu_build: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -56,7 +56,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for script in ("vllmperf_offline", "vllmperf_reference"):
         (modules / f"{script}.py").write_text(CHILD)
     monkeypatch.setenv("PYTHONPATH", str(modules))
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for variable in ("CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     return folder
 
@@ -164,6 +165,24 @@ def test_a_built_in_model_that_does_not_exist_starts_nothing(launcher: Launcher,
     with pytest.raises(ModelError, match="no built-in model 'huge'"):
         launcher.start(EngineSpec.create("vllmperf:huge", python=sys.executable), {}, quiet)
     assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("backend", ["offline", "transformers"])
+@pytest.mark.parametrize("model", ["/nowhere/model", "./nowhere", "~/nowhere-at-all", Path("org/model")])
+def test_a_path_that_does_not_exist_starts_nothing(
+    launcher: Launcher, here: Path, model: str | Path, backend: str
+) -> None:
+    with pytest.raises(ModelError, match=r"the model path .* does not exist"):
+        launcher.start(EngineSpec.create(model, backend=backend), {}, quiet)
+    assert list(here.iterdir()) == []
+
+
+def test_variables_of_the_spec_decide_whether_the_hub_may_be_asked(launcher: Launcher, here: Path) -> None:
+    offline = EngineSpec.create("org/a", env={"HF_HUB_OFFLINE": "1", "HF_HOME": str(here)})
+    with pytest.raises(ModelError, match="HF_HUB_OFFLINE=1 forbids downloading it"):
+        launcher.start(offline, {}, quiet)
+    assert list(here.iterdir()) == []
+    assert start(launcher, EngineSpec.create("org/a"))
 
 
 def test_importing_is_told(launcher: Launcher, tmp_path: Path) -> None:

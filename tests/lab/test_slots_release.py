@@ -64,7 +64,7 @@ def test_who_computed_since_before_the_run_voids_each_measurement(
     nvml.traces["GPU-1"] = used(engine=0.9 - share, desktop=share)
     for _ in range(2):
         run = real.measure(real.target(SPEC, None), WORKLOAD, ONCE)
-        assert [problem.split()[:2] for problem in run.problems] == ([["process", f"{DESKTOP},"]] if void else [])
+        assert [str(problem).split()[:2] for problem in run.problems] == ([["process", f"{DESKTOP},"]] if void else [])
         assert run.transient is void
         assert real.measure(real.target(SPEC, None), WORKLOAD, ONCE, ("processes",)).problems == ()
         real.retire([real.target(SPEC, None)])
@@ -75,7 +75,7 @@ def test_a_busy_gpu_whose_processes_are_hidden_voids_until_it_is_idle(real: Lab,
     for utilization, rules in ((0.67, ["[processes]"]), (0.0, [])):
         nvml.looks["GPU-1"] = [replace(IDLE, processes=None, utilization=utilization)]
         run = real.measure(real.target(SPEC, None), WORKLOAD, ONCE)
-        assert [problem.split()[-1] for problem in run.problems] == rules
+        assert [str(problem).split()[-1] for problem in run.problems] == rules
         real.retire([real.target(SPEC, None)])
 
 

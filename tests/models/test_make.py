@@ -156,7 +156,9 @@ def test_a_half_written_folder_is_refused(tmp_path: Path, missing: str) -> None:
         (folder / name).write_text("x")
     with pytest.raises(ModelError) as caught:
         make_model(folder, SMALL)
-    assert str(caught.value) == f"{folder} is there but is no finished model ({missing} missing); remove it"
+    assert (
+        str(caught.value) == f"{folder} exists and is not a finished model ({missing} missing); choose another folder"
+    )
     assert set(contents(folder)) == FILES - {missing}
 
 
@@ -176,7 +178,7 @@ def test_a_quantization_that_does_not_exist_or_fit_makes_nothing(tmp_path: Path)
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.write_text("mine")
-    with pytest.raises(ModelError, match="is no finished model"):
+    with pytest.raises(ModelError, match="is not a finished model"):
         make_model(folder, SMALL)
     assert folder.read_text() == "mine"
 

@@ -176,6 +176,32 @@ def test_paths_are_taken_for_models_and_arguments() -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "model"),
+    [
+        ("nope", "./nope"),
+        ("owner/name", "./owner/name"),
+        ("../models/x", "../models/x"),
+        ("~/models/x", "~/models/x"),
+        ("/models/x", "/models/x"),
+        (".hidden", "./.hidden"),
+    ],
+)
+def test_a_path_stays_one_and_is_no_hub_name(path: str, model: str) -> None:
+    assert EngineSpec.create(Path(path)).model == model
+    assert EngineSpec.create(path).model == path
+    assert EngineSpec.create(Path(path)).name == EngineSpec.create(path).name
+
+
+def test_a_path_object_that_holds_bytes_is_refused() -> None:
+    class Bytes:
+        def __fspath__(self) -> bytes:
+            return b"model"
+
+    with pytest.raises(SpecError, match="the model must be a path or a name"):
+        EngineSpec.create(Bytes())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
     ("model", "name"),
     [
         ("/models/Meta-Llama-3-8B/", "Meta-Llama-3-8B"),
@@ -192,6 +218,11 @@ def test_label_is_for_a_person() -> None:
     assert spec.label == "Meta-Llama-3-8B max_model_len=4096 quantization=awq"
     by_gpu = EngineSpec.create("m", per_gpu={"RTX": {"max_model_len": 1024}}, dtype="half")
     assert (by_gpu.label, by_gpu.on(GPU).label) == ("m dtype=half", "m dtype=half max_model_len=1024")
+
+
+def test_a_label_is_one_line_whatever_an_argument_holds() -> None:
+    spec = EngineSpec.create("m", chat_template="{% for m in messages %}\n  {{ m }}\n{% endfor %}")
+    assert spec.label == "m chat_template={% for m in messages %} {{ m }} {% endfor %}"
 
 
 def test_with_args_changes_some_and_keeps_the_others() -> None:

@@ -5,6 +5,13 @@ from __future__ import annotations
 import os
 import tempfile
 from importlib import metadata
+from typing import Any
+
+_GIB = 2**30
+# What says how large the KV cache is; without any of them vLLM wants 92 % of the machine's memory to be free.
+_KV_CACHE_ARGUMENTS = ("kv_cache_memory_bytes", "gpu_memory_utilization")
+_KV_CACHE_VARIABLE = "VLLM_CPU_KVCACHE_SPACE"
+_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def cpu_build_version() -> str | None:
@@ -31,6 +38,30 @@ def prepare_environment() -> str | None:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     return version
+
+
+def kv_cache_default(engine_args: dict[str, Any]) -> dict[str, int]:
+    """The KV cache's size as an engine argument, where neither the user nor the environment says anything of it.
+
+    An eighth of the machine's memory, in whole GiB from 1 to 8: it depends on the machine alone, not on what else runs
+    there, so that two runs have the same capacity.
+    """
+    said = any(engine_args.get(name) is not None for name in _KV_CACHE_ARGUMENTS)
+    if said or os.environ.get(_KV_CACHE_VARIABLE):
+        return {}
+    return {"kv_cache_memory_bytes": min(8, max(1, memory_bytes() // 8 // _GIB)) * _GIB}
+
+
+def memory_bytes() -> int:
+    """The machine's memory, or the container's limit."""
+    sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in _CGROUP_LIMITS:
+        try:
+            with open(path, encoding="ascii") as file:
+                sizes.append(int(file.read()))
+        except (OSError, ValueError):  # no such limit: no file, or `max` in it
+            pass
+    return min(sizes)
 
 
 def metadata_stub(version: str) -> str | None:

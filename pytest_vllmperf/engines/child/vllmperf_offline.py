@@ -54,6 +54,8 @@ class OfflineEngine:
     def __init__(self) -> None:
         self.llm: Any = None
         self.probed = False
+        self.chat: dict[str, Any] = {}
+        self.chosen: dict[str, Any] = {}
         self.counter = StepCounter()
         self.iteration = 0
 
@@ -61,12 +63,16 @@ class OfflineEngine:
         """Start vLLM with the user's arguments. Returns what the engine knows of itself."""
         import vllm
 
+        arguments = {"disable_log_stats": False, "worker_extension_cls": EXTENSION, **engine_args}
+        self.chat = vllmperf_prompts.take_chat_arguments(arguments)
         if vllmperf_cpu_build.cpu_build_version() is not None:
             vllmperf_cpu_build.initialise_amx()
-        arguments = {"disable_log_stats": False, "worker_extension_cls": EXTENSION, **engine_args}
+            self.chosen = vllmperf_cpu_build.kv_cache_default(arguments)
         started = time.monotonic()
-        self.llm = vllm.LLM(model, **arguments)
+        self.llm = vllm.LLM(model, **{**arguments, **self.chosen})
         seconds = time.monotonic() - started
+        template = getattr(self.llm, "chat_template", None)
+        self.chat |= {} if template is None else {"chat_template": template}
         self.llm.llm_engine.logger_manager.stat_loggers.append(self.counter)
         probed = self.probe(arguments)
         return {**self.describe(probed["kv_cache_groups"]), **probed, "load_seconds": seconds}
@@ -145,6 +151,8 @@ class OfflineEngine:
                 "max_num_batched_tokens": scheduler.max_num_batched_tokens,
                 "enforce_eager": model.enforce_eager,
                 "tensor_parallel_size": config.parallel_config.tensor_parallel_size,
+                **self.chosen,
+                **vllmperf_prompts.template_digest(self.chat),
             },
         }
 
@@ -162,9 +170,20 @@ class OfflineEngine:
         model = self.llm.llm_engine.vllm_config.model_config
         return None if model.skip_tokenizer_init else self.llm.get_tokenizer()
 
+    def chat_ids(self, messages: list[dict[str, str]]) -> list[int]:
+        """A chat as `LLM.chat` renders it, with the engine's chat template.
+
+        `LLM.chat` of older versions leaves the template of the constructor out, so it is always handed over. A version
+        without the method that `LLM.chat` renders with has its chats rendered by the tokenizer.
+        """
+        preprocess = getattr(self.llm, "_preprocess_chat", None)
+        if preprocess is None:
+            return vllmperf_prompts.chat_ids(messages, self.tokenizer(), self.chat)
+        return vllmperf_prompts.rendered(lambda: preprocess([messages], **self.chat)[0]["prompt_token_ids"])
+
     def prompt(self, request: dict[str, Any], tokenizer: Any) -> list[int]:
         """The request's token ids, refused where they do not fit."""
-        tokens = vllmperf_prompts.token_ids(request, tokenizer)
+        tokens = vllmperf_prompts.token_ids(request, tokenizer, self.chat_ids)
         limit = self.llm.llm_engine.vllm_config.model_config.max_model_len
         vllmperf_prompts.check_fit(request, tokens, limit)
         return tokens
@@ -272,9 +291,10 @@ class OfflineEngine:
         return scored
 
     def render(self, chats: list[list[dict[str, str]]], model: str | None = None) -> list[dict[str, Any]]:
-        """Chats as token ids, by this model's tokenizer or another's."""
-        tokenizer = self.tokenizer() if model is None else vllmperf_prompts.load_tokenizer(model)
-        return vllmperf_prompts.render(chats, tokenizer)
+        """Chats as token ids, as this engine renders them, or by another model's tokenizer and its template."""
+        if model is None:
+            return vllmperf_prompts.render(chats, self.tokenizer(), self.chat_ids)
+        return vllmperf_prompts.render_by(model, chats, self.chat)
 
     def shutdown(self) -> None:
         """Stop vLLM's own processes; an engine core in this process ends with it, a second sooner."""

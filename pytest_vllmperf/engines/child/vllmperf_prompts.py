@@ -2,41 +2,127 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from typing import Any
 
+CHAT_ARGUMENTS = ("chat_template_content_format", "chat_template_kwargs")
+"""Arguments of `LLM.chat` that the plugin takes with the engine's; `LLM` itself takes `chat_template`."""
+CONTENT_FORMATS = ("auto", "string", "openai")
+_NEED = "the tokenizer, which skip_tokenizer_init=True leaves out"
+Renderer = Callable[[list[dict[str, str]]], list[int]]
 
-def token_ids(request: dict[str, Any], tokenizer: Any) -> list[int]:
-    """The request's prompt as tokens, through the model's own tokenizer and chat template.
+
+def take_chat_arguments(engine_args: dict[str, Any]) -> dict[str, Any]:
+    """Take the arguments of `LLM.chat` out of an engine's.
+
+    Raises:
+        ValueError: for a value that vLLM does not document.
+    """
+    chat = {name: engine_args.pop(name) for name in CHAT_ARGUMENTS if name in engine_args}
+    chat = {name: value for name, value in chat.items() if value is not None}
+    given, values = chat.get("chat_template_content_format", "auto"), chat.get("chat_template_kwargs", {})
+    if given not in CONTENT_FORMATS:
+        raise ValueError(f"chat_template_content_format={given!r} does not exist; it is {', '.join(CONTENT_FORMATS)}")
+    if not isinstance(values, dict):
+        raise ValueError(f"chat_template_kwargs={values!r} must map names to values")
+    return chat
+
+
+def load_template(template: str | None) -> str | None:
+    """A chat template's text; given as text, or as the path of a file that holds it, as vLLM takes it.
+
+    Raises:
+        ValueError: for a path that cannot be read.
+    """
+    if template is None:
+        return None
+    try:
+        with open(template, encoding="utf-8") as file:
+            return file.read()
+    except (OSError, ValueError):
+        if any(sign in template for sign in "{}\n"):
+            return template
+    raise ValueError(f"chat_template={template!r} is no template, and no file of this name can be read")
+
+
+def template_digest(chat: dict[str, Any]) -> dict[str, str]:
+    """What tells the engine's own chat template from another; nothing where the tokenizer's is used."""
+    template = chat.get("chat_template")
+    return {} if template is None else {"chat_template": hashlib.sha256(template.encode()).hexdigest()[:12]}
+
+
+def token_ids(request: dict[str, Any], tokenizer: Any, chat_ids: Renderer) -> list[int]:
+    """The request's prompt as tokens, through the model's tokenizer and the engine's chat template.
 
     Args:
         request: with `prompt_token_ids`, `prompt` or `messages`.
         tokenizer: of the model; None where the engine has none, which only suits token ids.
+        chat_ids: the engine's own way from a chat to token ids.
     """
     if "prompt_token_ids" in request:
         return list(request["prompt_token_ids"])
     if tokenizer is None:
-        raise ValueError("text and chat need the tokenizer, which skip_tokenizer_init=True leaves out")
+        raise ValueError(f"text and chat need {_NEED}")
     if "prompt" in request:
         return list(tokenizer.encode(request["prompt"]))
-    return chat_ids(request["messages"], tokenizer)
+    try:
+        return chat_ids(request["messages"])
+    except ValueError as error:
+        raise ValueError(f"request {request['index']}: {error}") from error
 
 
-def chat_ids(messages: list[dict[str, str]], tokenizer: Any) -> list[int]:
-    """A chat rendered by the tokenizer's own template, with the turn opened that the model is to fill."""
-    return list(tokenizer.apply_chat_template(messages, tokenize=True, add_generation_prompt=True, return_dict=False))
+def render(chats: list[list[dict[str, str]]], tokenizer: Any, chat_ids: Renderer) -> list[dict[str, Any]]:
+    """For each chat its token ids, and each token as text, for a person.
 
-
-def render(chats: list[list[dict[str, str]]], tokenizer: Any) -> list[dict[str, Any]]:
-    """For each chat its token ids, and each token as text, for a person."""
+    Args:
+        chats: each a list of messages.
+        tokenizer: decodes the ids; None where the engine has none.
+        chat_ids: from a chat to token ids.
+    """
     if tokenizer is None:
-        raise ValueError("a chat needs the tokenizer, which skip_tokenizer_init=True leaves out")
-    if not getattr(tokenizer, "chat_template", None):
-        raise ValueError(f"the tokenizer of {tokenizer.name_or_path} has no chat template")
+        raise ValueError(f"a chat needs {_NEED}")
     rendered = []
     for messages in chats:
-        ids = chat_ids(messages, tokenizer)
+        ids = chat_ids(messages)
         rendered.append({"ids": ids, "tokens": [tokenizer.decode([token]) for token in ids]})
     return rendered
+
+
+def render_by(model: str, chats: list[list[dict[str, str]]], chat: dict[str, Any]) -> list[dict[str, Any]]:
+    """Chats rendered by another model's tokenizer and its own template, with the values that the engine's gets."""
+    values = {name: value for name, value in chat.items() if name == "chat_template_kwargs"}
+    tokenizer = load_tokenizer(model)
+    return render(chats, tokenizer, lambda messages: chat_ids(messages, tokenizer, values))
+
+
+def chat_ids(messages: list[dict[str, str]], tokenizer: Any, chat: dict[str, Any]) -> list[int]:
+    """A chat rendered by a tokenizer of transformers, with the turn opened that the model is to fill.
+
+    Args:
+        messages: the chat.
+        tokenizer: has a chat template of its own, unless `chat` has one.
+        chat: the template's text as `chat_template`, values for it as `chat_template_kwargs`; both may be absent.
+
+    Raises:
+        ValueError: where there is no template, or it cannot render this chat.
+    """
+    template = chat.get("chat_template")
+    if not (template or getattr(tokenizer, "chat_template", None)):
+        raise ValueError(f"the tokenizer of {tokenizer.name_or_path} has no chat template")
+    given = dict(chat.get("chat_template_kwargs", {}))
+    given |= {"tokenize": True, "add_generation_prompt": True, "return_dict": False}
+    if template:
+        given["chat_template"] = template
+    return rendered(lambda: tokenizer.apply_chat_template(messages, **given))
+
+
+def rendered(render_one: Callable[[], Any]) -> list[int]:
+    """The token ids of one chat, with whatever its template raises as a ValueError: the chat does not suit it."""
+    try:
+        return list(render_one())
+    except Exception as error:
+        raise ValueError(f"the chat cannot be rendered: {str(error) or type(error).__name__}") from error
 
 
 def load_tokenizer(model: str) -> Any:

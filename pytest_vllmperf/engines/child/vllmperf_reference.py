@@ -48,6 +48,7 @@ class ReferenceEngine:
         self.tokenizer: Any = None
         self.batch_size = BATCH_SIZE
         self.max_model_len = 0
+        self.chat: dict[str, Any] = {}
         self.told: dict[str, Any] = {}
 
     def load(self, model: str, engine_args: dict[str, Any]) -> dict[str, Any]:
@@ -56,6 +57,7 @@ class ReferenceEngine:
 
         library: Any = importlib.import_module("transformers")
         arguments = dict(engine_args)
+        self.chat = chat_arguments(arguments)
         self.batch_size = whole_number("batch_size", arguments.pop("batch_size", BATCH_SIZE))
         limit = arguments.pop("max_model_len", None)
         limit = _NO_LIMIT if limit is None else whole_number("max_model_len", limit)
@@ -109,6 +111,7 @@ class ReferenceEngine:
                 "quantization": self.told["asked"] or declared.get("quant_method"),
                 "batch_size": self.batch_size,
                 "attention": getattr(config, "_attn_implementation", None),
+                **vllmperf_prompts.template_digest(self.chat),
             },
             "weights": {
                 "declared": declared,
@@ -210,9 +213,13 @@ class ReferenceEngine:
             return []
         return list(own) if isinstance(own, (list, tuple)) else [own]
 
+    def chat_ids(self, messages: list[dict[str, str]]) -> list[int]:
+        """A chat as the tokenizer renders it, with the engine's chat template where it has one."""
+        return vllmperf_prompts.chat_ids(messages, self.tokenizer, self.chat)
+
     def prompt(self, request: dict[str, Any]) -> list[int]:
         """The request's token ids, refused where they do not fit."""
-        tokens = vllmperf_prompts.token_ids(request, self.tokenizer)
+        tokens = vllmperf_prompts.token_ids(request, self.tokenizer, self.chat_ids)
         vllmperf_prompts.check_fit(request, tokens, self.max_model_len)
         return tokens
 
@@ -240,12 +247,22 @@ class ReferenceEngine:
         return scored
 
     def render(self, chats: list[list[dict[str, str]]], model: str | None = None) -> list[dict[str, Any]]:
-        """Chats as token ids, by this model's tokenizer or another's."""
-        tokenizer = self.tokenizer if model is None else vllmperf_prompts.load_tokenizer(model)
-        return vllmperf_prompts.render(chats, tokenizer)
+        """Chats as token ids, as this engine renders them, or by another model's tokenizer and its template."""
+        if model is None:
+            return vllmperf_prompts.render(chats, self.tokenizer, self.chat_ids)
+        return vllmperf_prompts.render_by(model, chats, self.chat)
 
     def shutdown(self) -> None:
         """The process ends, and its memory with it."""
+
+
+def chat_arguments(engine_args: dict[str, Any]) -> dict[str, Any]:
+    """How chats are rendered, taken out of the engine's arguments, under the names that vLLM has for it."""
+    chat = vllmperf_prompts.take_chat_arguments(engine_args)
+    if chat.pop("chat_template_content_format", "auto") == "openai":
+        raise ValueError("chat_template_content_format='openai' is not known to this backend; it has auto, string")
+    template = vllmperf_prompts.load_template(engine_args.pop("chat_template", None))
+    return chat if template is None else {**chat, "chat_template": template}
 
 
 def whole_number(name: str, value: Any) -> int:
