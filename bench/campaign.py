@@ -21,7 +21,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS, Metric
+from pytest_vllmperf.metrics.declaration import Metric
+from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS
 from pytest_vllmperf.records.samples import EngineSamples, Session
 from pytest_vllmperf.records.verdict import Status
 from pytest_vllmperf.stats import Direction

@@ -18,7 +18,7 @@ from scipy import stats as scipy_stats
 from pytest_vllmperf import EngineSpec, Workload
 from pytest_vllmperf.engines.base import Engine
 from pytest_vllmperf.gpu import Sampler
-from pytest_vllmperf.lab.perf import PerfSession
+from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.records.engine import Sampling
 from pytest_vllmperf.records.settings import DEFAULTS, Settings, Update
 
@@ -53,13 +53,13 @@ def main() -> None:
     parser.add_argument("--model", default="vllmperf:llama-8b-awq")
     asked = parser.parse_args()
     settings = Settings(Update.NONE, Path(tempfile.mkdtemp()), DEFAULTS, 900.0, 600.0)
-    perf = PerfSession(settings, lambda *_: None)
+    perf = Lab(settings, lambda *_: None)
     try:
         target = perf.target(EngineSpec.create(asked.model, gpu_memory_utilization=0.8, max_model_len=1024), None)
         if not target.gpus:
             sys.exit("bench/sampling.py needs a GPU")
         with perf.engines([target]) as (engine,):
-            found = ratios(engine, target.key[1], asked.pairs, asked.seconds)
+            found = ratios(engine, target.uuids, asked.pairs, asked.seconds)
     finally:
         perf.close()
     mean, error = float(np.mean(found)), float(np.std(found, ddof=1) / np.sqrt(len(found)))

@@ -6,10 +6,15 @@ A part stands between two comments of a Markdown file, `<!-- NAME: ... -->` and 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pytest_vllmperf.harness.flags import OPTIONS, Option
+from pytest_vllmperf.metrics.declaration import Metric, MetricClass
+from pytest_vllmperf.metrics.distribution import DistributionMetrics
+from pytest_vllmperf.metrics.gates import Gate, automatic
+from pytest_vllmperf.metrics.table import DECLARATIONS, GATES
+from pytest_vllmperf.verdict.settings import DEFAULT_MARGIN
 
 ROOT = Path(__file__).parents[1]
 
@@ -17,22 +22,82 @@ ROOT = Path(__file__).parents[1]
 def options_table() -> str:
     """The README's table of options."""
     rows = [_row(option) for option in OPTIONS]
-    return "\n".join(["| option | marker | meaning | default |", "|---|---|---|---|", *rows])
+    return _table(("option", "marker", "meaning", "default"), rows)
 
 
-def _row(option: Option) -> str:
+def _row(option: Option) -> Sequence[str]:
     flag = option.flag_name if option.kind == "switch" else f"{option.flag_name}={option.value}"
     default = "off" if option.kind == "switch" else _code(option.default)
     meaning = re.sub(r"'([^']+)'", r"`\1`", option.help).replace("|", "\\|")
     marker = _code(f"{option.name}=" if option.marker else "")
-    return f"| {_code(flag if option.flag else '')} | {marker} | {meaning} | {default} |"
+    return _code(flag if option.flag else ""), marker, meaning, default
 
 
 def _code(text: str) -> str:
     return f"`{text}`" if text else ""
 
 
-PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {"README.md": {"options": options_table}}
+def metrics() -> str:
+    """All metrics; a distribution is one row."""
+    heads = ("name", "unit", "better", "class", "clock", "starts", "sets", "what it is", "source")
+    return _table(heads, map(_metric_row, DECLARATIONS))
+
+
+def _metric_row(declared: Metric | DistributionMetrics) -> Sequence[str]:
+    first = declared.metrics[0]
+    points = len(declared.metrics) > 1
+    kinds = dict.fromkeys(metric.kind.value for metric in declared.metrics)
+    sets = ", ".join(f"`{gate.word}`" for gate in declared.gates)
+    unit = first.unit
+    return (
+        f"`{declared.name}.*`" if points else f"`{declared.name}`",
+        unit.symbol if unit.symbol == unit.shown else f"{unit.symbol} ({unit.shown})",
+        first.better.value,
+        ", ".join(kinds),
+        first.clock.value,
+        first.start.value,
+        f"{sets} (p50)" if points and sets else sets,
+        declared.formula,
+        declared.source,
+    )
+
+
+def gates() -> str:
+    """The sets that a gate can name."""
+    auto = f"`{automatic('cuda').word}` on a GPU, `{automatic('cpu').word}` on a CPU"
+    rows = [(f"`{gate.word}`", gate.about, ", ".join(f"`{name}`" for name in GATES[gate.word])) for gate in Gate]
+    return _table(("set", "what is in it", "metrics"), [("`auto`", auto, ""), *rows])
+
+
+def classes() -> str:
+    """How each class is judged."""
+    rows = [
+        (
+            kind.value,
+            "exactly; a second engine confirms a difference" if kind.exact else "by the rule",
+            "none" if kind.exact else f"{max(kind.least_margin, DEFAULT_MARGIN):.0%}",
+        )
+        for kind in MetricClass
+    ]
+    return _table(("class", "judged", "margin unless given"), rows)
+
+
+def percentiles() -> str:
+    """From how many observations on the points of a distribution decide."""
+    points = next(one for one in DECLARATIONS if isinstance(one, DistributionMetrics)).metrics
+    rows = [(f"`{one.name.rpartition('.')[2]}`", one.kind.value, f"{one.decides_from or 1:,}") for one in points]
+    return _table(("point", "class", "decides from"), rows)
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(line)} |".replace("  ", " ") for line in lines)
+
+
+PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
+    "README.md": {"options": options_table},
+    "docs/metrics.md": {"metrics": metrics, "gates": gates, "classes": classes, "percentiles": percentiles},
+}
 """File -> name of the part -> what makes it."""
 
 

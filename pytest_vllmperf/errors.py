@@ -5,6 +5,14 @@ A message says in one line what was wrong, where, and what to do about it. The h
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import SequenceMatcher
+from itertools import takewhile
+from typing import Final
+
+_NEAR: Final = 0.6
+"""How alike a name must be to be offered for a wrong one, 0 .. 1; difflib's own figure."""
+
 
 class VllmPerfError(Exception):
     """Root of the tree."""
@@ -108,3 +116,21 @@ class SampleError(VllmPerfError, ValueError):
     def __reduce__(self) -> tuple[type[SampleError], tuple[str, str, tuple[int, ...]]]:
         """Rebuild from the three arguments: test runners send exceptions between processes."""
         return type(self), (self.metric, self.problem, self.position)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message about a name that does not exist: `; did you mean 'ttft.p50'?`; empty where none is near.
+
+    Args:
+        name: the wrong one.
+        known: the right ones.
+    """
+
+    def likeness(one: str) -> tuple[float, int]:
+        """How alike the two are, and how long they begin alike."""
+        pair = name.casefold(), one.casefold()
+        same = takewhile(lambda letters: letters[0] == letters[1], zip(*pair, strict=False))
+        return SequenceMatcher(None, *pair).ratio(), len(list(same))
+
+    nearest = max(known, key=likeness, default=None)
+    return f"; did you mean {nearest!r}?" if nearest is not None and likeness(nearest)[0] >= _NEAR else ""

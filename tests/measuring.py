@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from pytest_vllmperf.lab.perf import PerfSession
+from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.records.settings import DEFAULTS, Settings, Update
 
 
 @pytest.fixture(scope="module")
-def perf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PerfSession]:
+def perf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     folder = tmp_path_factory.mktemp("measured")
-    opened = PerfSession(Settings(Update.NONE, folder, DEFAULTS, 600.0, 300.0), lambda doing, waited: None)
+    opened = Lab(Settings(Update.NONE, folder, DEFAULTS, 600.0, 300.0), lambda doing, waited: None)
     yield opened
     opened.close()

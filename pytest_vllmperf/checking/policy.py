@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from pytest_vllmperf.metrics.table import METRICS, MetricClass, resolve_gate
+from pytest_vllmperf.metrics.declaration import Metric
+from pytest_vllmperf.metrics.table import METRICS, resolve_gate
 from pytest_vllmperf.records.samples import EngineSamples
 from pytest_vllmperf.verdict import family_a_fail
-from pytest_vllmperf.verdict.check import too_few_observations
-from pytest_vllmperf.verdict.samples import COLD, metric_samples
 
 
 def gated_metrics(gates: Iterable[Sequence[str]]) -> int:
@@ -17,7 +16,7 @@ def gated_metrics(gates: Iterable[Sequence[str]]) -> int:
     Args:
         gates: for each check the names of its gated metrics.
     """
-    return sum(METRICS[name].kind is not MetricClass.EXACT for gate in gates for name in gate)
+    return sum(METRICS[name].noisy for gate in gates for name in gate)
 
 
 def a_fail(metrics: int) -> float:
@@ -31,7 +30,8 @@ def counted_engines(gate: Sequence[str], engines: Sequence[EngineSamples]) -> in
     Metrics that no engine measured are left out; `unjudgeable` names them.
     """
     measured = [name for name in gate if any(engine.values(name) for engine in engines)]
-    return min((len(metric_samples(METRICS[name], (), engines).new) for name in measured), default=len(engines))
+    counts = [sum(bool(METRICS[name].counted(engine)) for engine in engines) for name in measured]
+    return min(counts, default=len(engines))
 
 
 def unjudgeable(words: Sequence[str], engines: Sequence[EngineSamples], device: str) -> list[str]:
@@ -44,15 +44,8 @@ def unjudgeable(words: Sequence[str], engines: Sequence[EngineSamples], device: 
     """
     reasons = [reason for word in words for reason in _not_measured(word, engines, device)]
     for name in resolve_gate(tuple(words), device):
-        samples = [value for engine in engines for value in engine.values(name)]
-        if not samples:
-            continue
-        if name == COLD:
-            reasons.append(f"{METRICS[name].label} cannot be gated, as caches decide it. Gate load_time")
-        elif reason := too_few_observations(METRICS[name], engines):
-            reasons.append(reason)
-        elif METRICS[name].kind is not MetricClass.EXACT and min(samples) <= 0:
-            reasons.append(f"{METRICS[name].label} has a sample of zero, which cannot be judged by ratio. Leave it out")
+        if any(engine.values(name) for engine in engines):
+            reasons += _cannot_decide(METRICS[name], engines)
     return reasons
 
 
@@ -61,3 +54,12 @@ def _not_measured(word: str, engines: Sequence[EngineSamples], device: str) -> I
     if not any(engine.values(name) for engine in engines for name in names):
         labels = ", ".join(METRICS[name].label for name in names)
         yield f"{labels} was not measured on {device}. Leave {word} out of the gate"
+
+
+def _cannot_decide(metric: Metric, engines: Sequence[EngineSamples]) -> Iterator[str]:
+    if not metric.decides:
+        yield f"{metric.label} cannot be gated, as caches decide it. Gate {metric.name.partition('.')[0]}"
+    elif reason := metric.too_few(engines):
+        yield reason
+    elif metric.noisy and min(value for engine in engines for value in engine.values(metric.name)) <= 0:
+        yield f"{metric.label} has a sample of zero, which cannot be judged by ratio. Leave it out of the gate"

@@ -7,13 +7,11 @@ from collections.abc import Callable, Sequence
 
 from pytest_vllmperf.checking.check import Check
 from pytest_vllmperf.errors import VllmPerfError
-from pytest_vllmperf.lab.perf import PerfSession
+from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.lab.take import Take
 
 
-def settle(
-    perf: PerfSession, checks: Sequence[Check], max_time: float, clock: Callable[[], float] = time.monotonic
-) -> None:
+def settle(perf: Lab, checks: Sequence[Check], max_time: float, clock: Callable[[], float] = time.monotonic) -> None:
     """Start fresh engines until every check is decided, or may have no more of them.
 
     All open checks on one engine share each start. A check that cannot be measured again keeps the error.
@@ -28,7 +26,7 @@ def settle(
     kinds: dict[object, list[tuple[Check, Take]]] = {}
     for check in checks:
         if check.open and check.take is not None:
-            kinds.setdefault(check.take.target.key, []).append((check, check.take))
+            kinds.setdefault(check.take.target, []).append((check, check.take))
     for kind in kinds.values():
         deadline, longest = clock() + max_time, 0.0
         while (waiting := [one for one in kind if one[0].open]) and clock() + longest < deadline:
@@ -40,7 +38,7 @@ def settle(
             check.look(last=True)
 
 
-def _measure_again(perf: PerfSession, checks: Sequence[tuple[Check, Take]], clock: Callable[[], float]) -> None:
+def _measure_again(perf: Lab, checks: Sequence[tuple[Check, Take]], clock: Callable[[], float]) -> None:
     perf.retire([checks[0][1].target])
     for check, take in checks:
         started = clock()

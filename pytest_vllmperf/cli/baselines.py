@@ -17,6 +17,7 @@ from pytest_vllmperf.report import units
 from pytest_vllmperf.storage.baselines import BaselineStore
 from pytest_vllmperf.verdict import VerdictSettings, outlook
 from pytest_vllmperf.verdict.comparability import differences
+from pytest_vllmperf.verdict.samples import metric_samples
 
 
 def listing(folder: Path, *, as_json: bool) -> str:
@@ -77,7 +78,7 @@ def _shown(entry: Entry, settings: VerdictSettings) -> dict[str, Any]:
     noises = {one.metric: one for one in outlook(entry.sessions, settings)}
     metrics = {}
     for name in settings.gate:
-        engines = [values for session in entry.sessions for e in session.engines if (values := e.values(name))]
+        engines = metric_samples(METRICS[name], entry.sessions, ()).stored_engines
         if not engines:
             continue
         metrics[name] = {"level": stats.center(engines), "margin": settings.margin_of(METRICS[name])}

@@ -36,11 +36,14 @@ class CheckResult:
 
     @property
     def exit_code(self) -> int:
-        """0 nothing regressed, 1 a regression or a metric that only one side has, 3 something not comparable."""
+        """0 nothing regressed, 1 a regression or a metric that only one side has, 3 something not comparable.
+
+        A baseline of too few engine starts compares with nothing.
+        """
         statuses = {verdict.status for verdict in self.verdicts.values()}
         if statuses & {Status.REGRESSED, Status.INVALID}:
             return REGRESSION
-        return NOT_COMPARABLE if Status.NOT_COMPARABLE in statuses else 0
+        return NOT_COMPARABLE if statuses & {Status.NOT_COMPARABLE, Status.NO_BASELINE} else 0
 
     def lines(self) -> list[str]:
         """For a person, at 80 columns."""

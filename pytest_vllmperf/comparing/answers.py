@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from pytest_vllmperf.comparing.quality import compare_quality, first_token_difference
 from pytest_vllmperf.comparing.sharing import Sharing
-from pytest_vllmperf.engines.base import Engine
+from pytest_vllmperf.engines.base import Engine, Generates, Scores, able
 from pytest_vllmperf.errors import WorkloadError
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.records.engine import Continuations, TokenScores
@@ -49,7 +49,8 @@ def compare_answers(rounds: Rounds, prompts: Sequence[str | Sequence[Message]] |
         tokens: how many to generate for each.
 
     Raises:
-        WorkloadError: for prompts that cannot be meant, do not fit an engine, or make other tokens on the two.
+        SpecError: when an engine cannot generate or score.
+        WorkloadError: for prompts that are not valid, do not fit an engine, or make other tokens on the two.
     """
     listed = _requests(prompts, tokens)
 
@@ -57,12 +58,15 @@ def compare_answers(rounds: Rounds, prompts: Sequence[str | Sequence[Message]] |
         return listed or first_requests(engine, rounds.workload, _PROMPTS, tokens)
 
     def of_reference(engine: Engine) -> tuple[Continuations, tuple[TokenScores, ...]]:
-        made = engine.generate(asked(engine))
-        return made, engine.score(_sequences(made))
+        made = able(engine, Generates).generate(asked(engine))
+        return made, able(engine, Scores).score(_sequences(made))
+
+    def of_own(engine: Engine) -> tuple[Continuations, tuple[TokenScores, ...]]:
+        made = able(engine, Generates).generate(asked(engine))
+        return made, able(engine, Scores).score(_sequences(reference))
 
     reference, reference_scores = rounds.ask(1, of_reference)
-    sequences = _sequences(reference)
-    own, scores = rounds.ask(0, lambda engine: (engine.generate(asked(engine)), engine.score(sequences)))
+    own, scores = rounds.ask(0, of_own)
     for number, (seen, wanted) in enumerate(zip(own.prompts, reference.prompts, strict=True)):
         if difference := first_token_difference(seen, wanted):
             raise WorkloadError(f"the two engines cannot be compared: of prompt {number}, {difference}")

@@ -10,9 +10,10 @@ from pytest_vllmperf.checking.failing import fail
 from pytest_vllmperf.comparing import quality
 from pytest_vllmperf.comparing.answers import Rounds, checked_chats, compare_answers
 from pytest_vllmperf.comparing.ratios import ratio
+from pytest_vllmperf.engines.base import Renders, able
 from pytest_vllmperf.errors import NotMeasuredError, SpecError
 from pytest_vllmperf.metrics.measurement import Measurement
-from pytest_vllmperf.metrics.table import METRICS
+from pytest_vllmperf.metrics.table import METRICS, unknown
 from pytest_vllmperf.records.quality import Quality
 from pytest_vllmperf.records.ratio import Ratio
 from pytest_vllmperf.records.results import ComparisonRecord
@@ -82,7 +83,7 @@ class EngineComparison:
             NotMeasuredError: when either engine did not observe the metric, or a sample is zero.
         """
         if metric not in METRICS:
-            raise NotMeasuredError(f"no metric is called {metric!r}")
+            raise NotMeasuredError(unknown(metric))
         sides = [side.samples(metric) for side in (self._a, self._b)]
         if len(sides[0]) != len(sides[1]) or not sides[0]:
             raise NotMeasuredError(f"{METRICS[metric].label} was not measured on both engines")
@@ -173,12 +174,13 @@ class EngineComparison:
         """Fail the test unless both engines' tokenizers render these chats into the same token ids.
 
         Raises:
+            SpecError: when an engine cannot render chats.
             WorkloadError: for a chat that is none, or a tokenizer without chat template.
         """
         __tracebackhide__ = True
         rendered_chats = checked_chats(chats)
-        own = self._rounds.ask(0, lambda engine: engine.render(rendered_chats))
-        reference = self._rounds.ask(1, lambda engine: engine.render(rendered_chats))
+        own = self._rounds.ask(0, lambda engine: able(engine, Renders).render(rendered_chats))
+        reference = self._rounds.ask(1, lambda engine: able(engine, Renders).render(rendered_chats))
         for number, (rendered, wanted) in enumerate(zip(own, reference, strict=True)):
             if difference := quality.first_difference(rendered, wanted):
                 fail(verdicts.template_line(self._a.spec_label, self._b.spec_label, number, difference))

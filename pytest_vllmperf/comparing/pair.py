@@ -8,7 +8,7 @@ from typing import TypeVar
 from pytest_vllmperf.comparing.sharing import Sharing, Way
 from pytest_vllmperf.engines.base import Engine
 from pytest_vllmperf.lab.driving import measure, measure_in_turns
-from pytest_vllmperf.lab.perf import PerfSession
+from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.records.devices import GpuTrace
 from pytest_vllmperf.records.run import EngineRun, MeasureSettings
@@ -21,7 +21,7 @@ class Pair:
     """Two engines and the work that they are compared on.
 
     Args:
-        perf: starts engines.
+        lab: starts engines.
         sharing: how they share the device.
         workload: what is sent to both.
         settings: how often in a round.
@@ -30,7 +30,7 @@ class Pair:
 
     def __init__(
         self,
-        perf: PerfSession,
+        lab: Lab,
         sharing: Sharing,
         workload: Workload,
         settings: MeasureSettings,
@@ -38,7 +38,7 @@ class Pair:
     ) -> None:
         self.sharing = sharing
         self.workload = workload
-        self._perf = perf
+        self._lab = lab
         self._settings = settings
         self._allowed = allowed
         self._rounds = 0
@@ -50,7 +50,7 @@ class Pair:
             EngineError: when an engine does not start, or fails on the way.
             WorkloadError: when the workload does not fit one of them.
         """
-        self._perf.retire(self.sharing.targets)
+        self._lab.retire(self.sharing.targets)
         self._rounds += 1
         return self._one_after_the_other() if self.sharing.way is Way.RESTART else self._in_turns()
 
@@ -63,26 +63,26 @@ class Pair:
         """
         targets = self.sharing.targets
         if self.sharing.way is Way.RESTART:
-            with self._perf.engines([targets[side]]) as (engine,):
+            with self._lab.engines([targets[side]]) as (engine,):
                 return use(engine)
-        with self._perf.engines(targets, asleep=self.sharing.way is Way.SLEEP) as engines:
-            self._perf.wake(targets, side)
+        with self._lab.engines(targets, asleep=self.sharing.way is Way.SLEEP) as engines:
+            self._lab.wake(targets, side)
             return use(engines[side])
 
     def _in_turns(self) -> tuple[Measurement, Measurement]:
-        targets, perf = self.sharing.targets, self._perf
-        with perf.engines(targets, asleep=self.sharing.way is Way.SLEEP) as (a, b):
-            with perf.watching(targets) as sampler:
+        targets, lab = self.sharing.targets, self._lab
+        with lab.engines(targets, asleep=self.sharing.way is Way.SLEEP) as (a, b):
+            with lab.watching(targets) as sampler:
                 runs = measure_in_turns(
                     (a, b),
                     self.workload,
                     self._settings,
-                    perf.iteration_progress(targets[0]),
-                    lambda side: perf.wake(targets, side),
+                    lab.iteration_progress(targets[0]),
+                    lambda side: lab.wake(targets, side),
                 )
             measured = []
             for side, engine in enumerate((a, b)):
-                perf.wake(targets, side)  # what an engine holds of the device is seen while it is awake
+                lab.wake(targets, side)  # what an engine holds of the device is seen while it is awake
                 measured.append(self._measurement(side, runs[side], engine, sampler.traces()))
         return measured[0], measured[1]
 
@@ -91,12 +91,12 @@ class Pair:
         measured: dict[int, Measurement] = {}
         for side in (0, 1) if self._rounds % 2 else (1, 0):
             target = self.sharing.targets[side]
-            with self._perf.engines([target]) as (engine,):
-                with self._perf.watching([target]) as sampler:
-                    run = measure(engine, self.workload, self._settings, self._perf.iteration_progress(target))
+            with self._lab.engines([target]) as (engine,):
+                with self._lab.watching([target]) as sampler:
+                    run = measure(engine, self.workload, self._settings, self._lab.iteration_progress(target))
                 measured[side] = self._measurement(side, run, engine, sampler.traces())
         return measured[0], measured[1]
 
     def _measurement(self, side: int, run: EngineRun, engine: Engine, traces: Sequence[GpuTrace]) -> Measurement:
         target = self.sharing.targets[side]
-        return self._perf.measurement(target, self.workload, run, engine, traces, self._allowed)
+        return self._lab.measurement(target, self.workload, run, engine, traces, self._allowed)

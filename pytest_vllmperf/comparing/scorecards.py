@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pytest_vllmperf.comparing import quality
 from pytest_vllmperf.comparing.ratios import ratio
 from pytest_vllmperf.errors import SampleError
-from pytest_vllmperf.metrics.device import cost_per_million_tokens
+from pytest_vllmperf.metrics.cost import cost_per_million_tokens
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.ratio import Ratio
 from pytest_vllmperf.records.scorecard import Line, Row, Scorecard

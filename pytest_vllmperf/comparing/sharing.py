@@ -58,10 +58,10 @@ def share(targets: tuple[Target, Target], weight_bytes: Mapping[str, int | None]
         wanted: the way that the user insists on; None to choose.
 
     Raises:
-        SpecError: when sleep mode is wanted of something that is not vLLM on a GPU, or is all that sets them apart.
+        SpecError: when sleep mode is wanted of an engine that cannot sleep, or is all that sets them apart.
     """
-    if wanted is Way.SLEEP and not _can_sleep(targets):
-        raise SpecError("way='sleep' needs two vLLM engines on GPUs; leave it out, or take 'restart'")
+    if wanted is Way.SLEEP and (reason := _awake(targets)):
+        raise SpecError(f"way='sleep' is not possible: {reason}; leave way= out, or take 'restart'")
     if wanted is Way.RESTART:
         return Sharing(Way.RESTART, targets)
     resident = _resident(targets, weight_bytes)
@@ -69,16 +69,22 @@ def share(targets: tuple[Target, Target], weight_bytes: Mapping[str, int | None]
         return resident
     if wanted is Way.RESIDENT:
         return Sharing(Way.RESIDENT, targets)  # the user knows better
-    if _can_sleep(targets):
+    if not _awake(targets):
         asleep = _each(targets, enable_sleep_mode=True)
-        if asleep[0].key == asleep[1].key:
+        if asleep[0] == asleep[1]:
             raise SpecError("these engines differ by sleep mode alone, which comparing them in turns needs of both")
         return Sharing(Way.SLEEP, asleep)
     return Sharing(Way.RESTART, targets)
 
 
-def _can_sleep(targets: tuple[Target, Target]) -> bool:
-    return all(target.spec.backend == "offline" and target.gpus for target in targets)
+def _awake(targets: tuple[Target, Target]) -> str:
+    """Why these engines cannot sleep in turns; empty where they can."""
+    for target in targets:
+        if not target.backend.sleeps:
+            return f"{target.backend.label} cannot sleep"
+        if not target.gpus:
+            return f"{target.spec.name} runs on no GPU"
+    return ""
 
 
 def _resident(targets: tuple[Target, Target], weight_bytes: Mapping[str, int | None]) -> Sharing | None:
@@ -93,7 +99,7 @@ def _resident(targets: tuple[Target, Target], weight_bytes: Mapping[str, int | N
     needs = [_need(target, weight_bytes) for target in targets]
     if any(_says_memory(target) for target in targets) or any(need is None or need > SHARE * total for need in needs):
         return None
-    split = tuple(_with(one, gpu_memory_utilization=SHARE) if one.spec.backend == "offline" else one for one in targets)
+    split = tuple(_with(one, gpu_memory_utilization=SHARE) if one.backend.fills_memory else one for one in targets)
     return Sharing(Way.RESIDENT, (split[0], split[1]), SHARE)
 
 
@@ -108,7 +114,7 @@ def _own_share(target: Target, total: int, weight_bytes: Mapping[str, int | None
     vLLM looks at no utilization once the bytes of its KV cache are given.
     """
     args, need = target.spec.args, _need(target, weight_bytes)
-    if target.spec.backend != "offline":
+    if not target.backend.fills_memory:
         return None if need is None else need / total
     if (cache := args.get("kv_cache_memory_bytes")) is not None:
         return None if need is None or not _is_number(cache) else (need + cache) / total

@@ -1,10 +1,11 @@
-"""The `Engine` protocol: what `measure` needs of an engine, whatever runs it."""
+"""What an engine is: the core that every engine has, and the capabilities that some have."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.records.engine import (
     Continuations,
     EngineFacts,
@@ -15,6 +16,8 @@ from pytest_vllmperf.records.engine import (
 from pytest_vllmperf.records.run import RequestRecord, RunResult
 from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.workload import Message, Request
+
+Capability = TypeVar("Capability")
 
 
 class Engine(Protocol):
@@ -28,11 +31,23 @@ class Engine(Protocol):
     def facts(self) -> EngineFacts:
         """What came up."""
 
+    @property
+    def pid(self) -> int | None:
+        """The process that leads the engine's; None where nothing runs."""
+
     def run(self, requests: Sequence[Request], sampling: Sampling) -> RunResult:
         """Send the requests once and wait for all of them."""
 
-    def reset_prefix_cache(self) -> None:
-        """Forget the KV blocks of earlier prompts."""
+    def close(self) -> None:
+        """Stop; the engine's processes are gone when this returns. Does nothing the second time."""
+
+    def kill(self) -> None:
+        """End the engine's processes at once."""
+
+
+@runtime_checkable
+class Sleeps(Protocol):
+    """An engine that can give its device's memory back without ending."""
 
     def sleep(self) -> None:
         """Give the device's memory back until `wake_up`."""
@@ -40,24 +55,62 @@ class Engine(Protocol):
     def wake_up(self) -> None:
         """Take the device's memory again."""
 
+
+@runtime_checkable
+class CachesPrefixes(Protocol):
+    """An engine that keeps the KV blocks of earlier prompts."""
+
+    def reset_prefix_cache(self) -> None:
+        """Forget the KV blocks of earlier prompts."""
+
+
+@runtime_checkable
+class Generates(Protocol):
+    """An engine that tells the tokens it makes."""
+
     def generate(self, requests: Sequence[Request]) -> Continuations:
         """Greedy continuations, past any end token."""
+
+
+@runtime_checkable
+class Scores(Protocol):
+    """An engine that tells how probable given tokens are."""
 
     def score(self, sequences: Sequence[Sequence[int]]) -> tuple[TokenScores, ...]:
         """How probable each token of these sequences is after those before it."""
 
+
+@runtime_checkable
+class Renders(Protocol):
+    """An engine that renders chats."""
+
     def render(self, chats: Sequence[Sequence[Message]], model: str | None = None) -> tuple[RenderedChat, ...]:
         """Chats as token ids, by the engine's tokenizer, or that of `model`."""
 
-    @property
-    def pid(self) -> int | None:
-        """The process that leads the engine's; None where nothing runs."""
 
-    def close(self) -> None:
-        """Stop; the engine's processes are gone when this returns. Does nothing the second time."""
+_DOING: Mapping[type, str] = {
+    Sleeps: "sleep",
+    CachesPrefixes: "reset its prefix cache",
+    Generates: "return the tokens that it generates",
+    Scores: "score given tokens",
+    Renders: "render chats",
+}
 
-    def kill(self) -> None:
-        """End the engine's processes at once."""
+
+def able(engine: Engine, capability: type[Capability]) -> Capability:
+    """The engine, as one that has this capability.
+
+    Args:
+        engine: a running engine.
+        capability: one of the protocols above.
+
+    Raises:
+        SpecError: when engines of its backend do not have it.
+    """
+    if not isinstance(engine, capability):
+        spec = engine.spec
+        raise SpecError(f"{spec.name}: an engine of backend={spec.backend!r} cannot {_DOING[capability]}")
+    return engine
 
 
 def run_result(answer: dict[str, Any], requests: Sequence[Request]) -> RunResult:

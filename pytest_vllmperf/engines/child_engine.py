@@ -15,7 +15,7 @@ from typing import Any
 from pytest_vllmperf.engines import log
 from pytest_vllmperf.engines.base import run_result
 from pytest_vllmperf.engines.channel import ChannelClosed, ChannelTimeout
-from pytest_vllmperf.engines.forkserver import Child, ForkServer
+from pytest_vllmperf.engines.forkserver import Child, ForkServer, Library
 from pytest_vllmperf.errors import (
     EngineDiedError,
     EngineError,
@@ -59,16 +59,16 @@ class Program:
     Attributes:
         library: what its server process imports.
         script: the child's module.
-        name: the library for a person.
+        engine: the parent's side of it, with the operations that the script knows.
     """
 
-    library: str
+    library: Library
     script: str
-    name: str
+    engine: type[ChildEngine]
 
 
 class ChildEngine:
-    """A live engine process; satisfies the `Engine` protocol once `load` has returned."""
+    """A live engine process with the operations that every child script knows; ready once `load` has returned."""
 
     def __init__(
         self, spec: EngineSpec, program: Program, server: ForkServer, child: Child, timeouts: Timeouts
@@ -113,7 +113,7 @@ class ChildEngine:
             self.kill()
             reason = self._reason(answer["error"])
             kind = EngineUnsupportedError if _UNSUPPORTED.search(reason) else EngineStartError
-            raise kind(f"{self._program.name} refused {self.spec.name}: {reason}", self._log_tail())
+            raise kind(f"{self._program.library.label} refused {self.spec.name}: {reason}", self._log_tail())
         declared, dtype = answer["ok"]["weights"]["declared"], answer["ok"]["resolved"].get("dtype")
         told = {**answer["ok"], "stored_bytes": tensor_bytes(model, None if declared else dtype)}
         self.facts = engine_facts(told, self._server.import_seconds, log.read_end(self._child.log))
@@ -134,23 +134,6 @@ class ChildEngine:
             "sampling": options,
         }
         return run_result(self._ask(message), requests)
-
-    def reset_prefix_cache(self) -> None:
-        """Forget the KV blocks of earlier prompts.
-
-        Raises:
-            EngineError: when vLLM declines, as it does while a block is in use.
-        """
-        if self._ask({"op": "reset_prefix_cache"}) is not True:
-            raise EngineError(f"{self.spec.name}: the prefix cache could not be reset; a block is still in use")
-
-    def sleep(self) -> None:
-        """Give the device's memory back until `wake_up`: vLLM's sleep mode, level 1."""
-        self._ask({"op": "sleep"})
-
-    def wake_up(self) -> None:
-        """Take the device's memory again."""
-        self._ask({"op": "wake_up"})
 
     def generate(self, requests: Sequence[Request]) -> Continuations:
         """Greedy continuations, past any end token.
@@ -268,7 +251,7 @@ def start_child(
     _check_model_path(model)
     log_file = folder / f"engine-{spec.key}-{time.monotonic_ns()}.log"
     child = server.fork(program.script, log_file)
-    engine = ChildEngine(spec, program, server, child, timeouts)
+    engine = program.engine(spec, program, server, child, timeouts)
     engine.load(model, progress)
     return engine
 

@@ -18,12 +18,23 @@ from pytest_vllmperf.engines.channel import TICK_S, Channel
 from pytest_vllmperf.errors import EngineStartError
 
 _SCRIPT = Path(__file__).parent / "child" / "vllmperf_forkserver.py"
-_INSTALL = {
-    "vllm": ("vLLM", "pip install 'pytest-vllmperf[cuda]' on a GPU host, or 'pytest-vllmperf[cpu]'"),
-    "transformers": ("transformers", "pip install 'pytest-vllmperf[reference]'"),
-}
 _PACKET = 1 << 20
 _FORK_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Library:
+    """What a server process imports.
+
+    Attributes:
+        module: its name in Python.
+        label: its name for a person.
+        install: how to install it, for a person.
+    """
+
+    module: str
+    label: str
+    install: str
 
 
 @dataclass
@@ -48,12 +59,12 @@ class ForkServer:
 
     Args:
         python: path of the interpreter.
-        library: `vllm` or `transformers`.
+        library: what to import.
         env: variables set for it and its engines.
         folder: for its log, and as the engines' temporary folder.
     """
 
-    def __init__(self, python: str, library: str, env: Mapping[str, str], folder: Path) -> None:
+    def __init__(self, python: str, library: Library, env: Mapping[str, str], folder: Path) -> None:
         self._python = python
         self._library = library
         self._folder = folder
@@ -71,7 +82,7 @@ class ForkServer:
     def _start(self, child_end: socket.socket, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as output:
             return subprocess.Popen(
-                [self._python, str(_SCRIPT), self._library, str(child_end.fileno()), str(os.getpid())],
+                [self._python, str(_SCRIPT), self._library.module, str(child_end.fileno()), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -95,7 +106,7 @@ class ForkServer:
         if event["event"] == "ready":
             self.import_seconds = event["import_seconds"]
             return
-        name, install = _INSTALL[self._library]
+        name, install = self._library.label, self._library.install
         if event["kind"] == "not_installed":
             raise EngineStartError(f"{name} is not installed for {self._python}; install it there with {install}")
         raise EngineStartError(f"{name} cannot be imported by {self._python}: {event['message']}", log.tail(self._log))
@@ -156,7 +167,7 @@ class ForkServer:
             if not wanted or event["event"] == wanted:
                 return event
         self._process.kill()
-        doing = "fork an engine" if wanted else f"finish importing {_INSTALL[self._library][0]}"
+        doing = "fork an engine" if wanted else f"finish importing {self._library.label}"
         advice = "" if wanted else "; raise vllmperf_start_timeout if it needs longer"
         raise EngineStartError(f"{self._python} did not {doing} within {timeout:g} s{advice}", log.tail(self._log))
 

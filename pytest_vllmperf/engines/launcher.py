@@ -8,18 +8,15 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from pytest_vllmperf import models
+from pytest_vllmperf.engines.backends import BACKENDS, Backends
 from pytest_vllmperf.engines.base import Engine
-from pytest_vllmperf.engines.child_engine import start_child
-from pytest_vllmperf.engines.forkserver import ForkServer
-from pytest_vllmperf.engines.programs import PROGRAMS, program
-from pytest_vllmperf.engines.simulated import SimulatedEngine
+from pytest_vllmperf.engines.forkserver import ForkServer, Library
+from pytest_vllmperf.engines.starting import Start
 from pytest_vllmperf.errors import EngineError
 from pytest_vllmperf.records.engine import Progress, Timeouts
 from pytest_vllmperf.records.spec import EngineSpec
 
-_SHOWN = {chosen.library: chosen.name for chosen in PROGRAMS.values()}
-_ServerKey = tuple[str, str, tuple[tuple[str, str], ...]]
+_ServerKey = tuple[str, Library, tuple[tuple[str, str], ...]]
 
 
 class Launcher:
@@ -27,14 +24,16 @@ class Launcher:
 
     Args:
         timeouts: given to every engine.
+        backends: the kinds of engines that there are.
     """
 
-    def __init__(self, timeouts: Timeouts) -> None:
+    def __init__(self, timeouts: Timeouts, backends: Backends = BACKENDS) -> None:
         self._timeouts = timeouts
+        self._backends = backends
         self._servers: dict[_ServerKey, ForkServer] = {}
         self._folder: Path | None = None
         self._failed = False
-        self._simulated: Counter[EngineSpec] = Counter()
+        self._started: Counter[EngineSpec] = Counter()
 
     def start(self, spec: EngineSpec, device_env: Mapping[str, str], progress: Progress) -> Engine:
         """Start an engine and wait until it can take requests.
@@ -42,26 +41,21 @@ class Launcher:
         Args:
             spec: what to run.
             device_env: variables that give it its devices.
-            progress: told what is going on.
+            progress: called with what is going on.
 
         Raises:
+            SpecError: for a backend that does not exist, or an argument that its engines cannot be measured with.
             EngineStartError: when it does not come up; its log is then kept.
         """
-        if spec.backend == "simulated":
-            return SimulatedEngine(spec, self._count(spec))
+        backend = self._backends.of(self._backends.checked(spec))
+        number = self._started[spec]
+        self._started[spec] += 1
+        env = {**device_env, **dict(spec.env)}
         try:
-            model = models.resolve(spec.model)
-            chosen = program(spec)
-            server = self._server(spec, chosen.library, device_env, progress)
-            return start_child(spec, chosen, model, server, self.folder, self._timeouts, progress)
+            return backend.start(Start(spec, number, env, self._timeouts, progress, self))
         except EngineError:
             self._failed = True
             raise
-
-    def _count(self, spec: EngineSpec) -> int:
-        """How many engines of this spec were started before."""
-        self._simulated[spec] += 1
-        return self._simulated[spec] - 1
 
     @property
     def folder(self) -> Path:
@@ -79,20 +73,23 @@ class Launcher:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
 
-    def _server(self, spec: EngineSpec, library: str, device_env: Mapping[str, str], progress: Progress) -> ForkServer:
-        """The spec's server process, started if need be.
+    def server(self, start: Start, library: Library) -> ForkServer:
+        """The server process of this engine's interpreter and environment, started if need be.
 
         Variables are part of the key: vLLM and torch read many of them when they are imported.
+
+        Raises:
+            EngineStartError: when the library cannot be imported there.
         """
-        env = {**device_env, **dict(spec.env)}
-        key = (spec.python, library, tuple(sorted(env.items())))
+        python = start.spec.python
+        key = (python, library, tuple(sorted(start.env.items())))
         if key in self._servers and not self._servers[key].alive:
             self._servers.pop(key).close()
         if key not in self._servers:
-            folder = Path(tempfile.mkdtemp(dir=self.folder, prefix=""))
-            server = ForkServer(spec.python, library, env, folder)
+            server = ForkServer(python, library, start.env, Path(tempfile.mkdtemp(dir=self.folder, prefix="")))
+            importing = f"importing {library.label}"
             try:
-                server.wait_ready(self._timeouts.start, lambda waited: progress(f"importing {_SHOWN[library]}", waited))
+                server.wait_ready(self._timeouts.start, lambda waited: start.progress(importing, waited))
             except BaseException:
                 server.close()
                 raise

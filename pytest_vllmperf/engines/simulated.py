@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_vllmperf.engines.starting import Start
 from pytest_vllmperf.errors import EngineDiedError, EngineStartError, WorkloadError
 from pytest_vllmperf.records.engine import (
     Continuations,
@@ -85,7 +86,7 @@ class _Running:
 
 
 class SimulatedEngine:
-    """Satisfies the `Engine` protocol.
+    """An engine that generates, scores and renders by its script; it holds no memory and keeps no prefix cache.
 
     Args:
         spec: its arguments are a `Script`.
@@ -104,7 +105,7 @@ class SimulatedEngine:
             raise EngineStartError(f"the simulated engine refused {spec.name}: {error}") from None
         if self._script.max_num_seqs < 1 or self._script.fail not in FAILURES or not self._script.starts:
             raise EngineStartError(
-                f"the simulated engine refused {spec.name}: max_num_seqs, starts or fail cannot be meant"
+                f"the simulated engine refused {spec.name}: max_num_seqs, starts or fail is not valid"
             )
         if self._script.fail == "load":
             raise EngineStartError(f"the simulated engine refused {spec.name}: scripted failure", "scripted log")
@@ -144,19 +145,10 @@ class SimulatedEngine:
         records = tuple(_record(one) for one in sorted(done, key=lambda one: one.request.index))
         return RunResult(records, gaps, steps, 0, 0, busy, None, busy)
 
-    def reset_prefix_cache(self) -> None:
-        """It keeps none."""
-
     @property
     def pid(self) -> int | None:
         """There is no process."""
         return None
-
-    def sleep(self) -> None:
-        """It holds no memory."""
-
-    def wake_up(self) -> None:
-        """It needs none."""
 
     def generate(self, requests: Sequence[Request]) -> Continuations:
         """Tokens that follow from the prompt's length and their place; a deviation changes some of them."""
@@ -212,6 +204,11 @@ class SimulatedEngine:
                 one.gaps.append(self._clock - one.last)
             one.last = self._clock
             one.made += 1
+
+
+def start(asked: Start) -> SimulatedEngine:
+    """Start a simulated engine."""
+    return SimulatedEngine(asked.spec, asked.number)
 
 
 def _prompt_tokens(request: Request) -> int:

@@ -32,6 +32,13 @@ _ADVICE = {
 }
 _OTHER_ADVICE = "make nvidia-smi work here first; a container that lost its GPUs must be started again"
 _LOST = (pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_RESET_REQUIRED)
+# Of utilization by process: nobody used the GPU since then (some drivers answer so with success and no samples), or
+# there were more samples than a moment ago.
+_NOTHING_NEW = (pynvml.NVML_ERROR_NOT_FOUND, pynvml.NVML_SUCCESS, pynvml.NVML_ERROR_INSUFFICIENT_SIZE)
+
+USE_PERIOD_S = 0.5
+"""Seconds between two questions for the use by process. The driver takes a sample of a GPU every sixth of a second, and
+keeps 72 of them, each with the one process that was active then; an answer is the mean of all since the last answer."""
 
 
 class Nvml:
@@ -121,11 +128,60 @@ class Nvml:
             held[one.pid] = one.usedGpuMemory or held.get(one.pid)
         return held
 
+    def process_samples(self, handle: Any, since: int) -> Sequence[Any] | None:
+        """Who used the SMs of a GPU after a time stamp of the driver's; empty for nobody, None where it is not told.
+
+        No error but a lost GPU ends a reading: drivers differ much here. Some fill the array with garbage, or repeat
+        what is not after the time stamp; both are left out.
+
+        Raises:
+            GpuLostError: when the device is gone.
+        """
+        try:
+            samples = pynvml.nvmlDeviceGetProcessUtilization(handle, since)
+        except pynvml.NVMLLibraryMismatchError:
+            return None
+        except pynvml.NVMLError as error:
+            if error.value in _LOST:
+                raise GpuLostError(f"the GPU is gone: {error}") from None
+            return () if error.value in _NOTHING_NEW else None
+        return [one for one in samples if one.pid and one.timeStamp > since and one.smUtil <= 100]
+
     def physical(self, handle: Any) -> Any:
         """The GPU that a MIG device is a part of; any other GPU is its own."""
         if self.ask("nvmlDeviceIsMigDeviceHandle", handle):
             return self.ask("nvmlDeviceGetDeviceHandleFromMigDeviceHandle", handle) or handle
         return handle
+
+
+class _UseByProcess:
+    """Asks now and then who used a GPU's SMs, each time for the time since the last answer.
+
+    Args:
+        nvml: open.
+        handle: of a whole GPU.
+    """
+
+    def __init__(self, nvml: Nvml, handle: Any) -> None:
+        self._nvml = nvml
+        self._handle = handle
+        self._since = 0
+        self._asked: float | None = None
+
+    def read(self, at: float) -> Mapping[int, float] | None:
+        """Share of the GPU's time by process; empty the first time, None where nothing is known or nothing new yet."""
+        first = self._asked is None
+        if self._asked is not None and at - self._asked < USE_PERIOD_S:
+            return None
+        self._asked = at
+        samples = self._nvml.process_samples(self._handle, self._since)
+        if samples is None:
+            self._asked = float("inf")  # this driver does not tell: never ask again
+            return None
+        self._since = max((one.timeStamp for one in samples), default=self._since)
+        if first:
+            return {}
+        return {int(one.pid): one.smUtil / 100 for one in samples} or None
 
 
 class DeviceReader:
@@ -144,6 +200,7 @@ class DeviceReader:
         self._whole = nvml.physical(self._handle) is self._handle
         self._clock = clock
         self._silent: set[str] = set()
+        self._use = _UseByProcess(nvml, self._handle) if self._whole else None
 
     def read(self) -> GpuReading:
         """One reading.
@@ -158,8 +215,9 @@ class DeviceReader:
         energy = self._ask("nvmlDeviceGetTotalEnergyConsumption")
         sm_clock = self._ask("nvmlDeviceGetClockInfo", pynvml.NVML_CLOCK_SM)
         memory_clock = self._ask("nvmlDeviceGetClockInfo", pynvml.NVML_CLOCK_MEM)
+        at = self._clock()
         return GpuReading(
-            at=self._clock(),
+            at=at,
             used_bytes=int(memory.used),
             processes=self._once("processes", lambda: self._nvml.processes(self._handle)),
             utilization=None if rates is None else rates.gpu / 100,
@@ -170,6 +228,7 @@ class DeviceReader:
             temperature=self._ask("nvmlDeviceGetTemperature", pynvml.NVML_TEMPERATURE_GPU),
             clock_events=self._clock_events(),
             free_bytes=int(memory.free),
+            use_by_process=None if self._use is None else self._use.read(at),
         )
 
     def _clock_events(self) -> int | None:

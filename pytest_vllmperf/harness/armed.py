@@ -21,7 +21,7 @@ from pytest_vllmperf.harness.fixture import VllmPerf
 from pytest_vllmperf.harness.outcomes import Outcomes
 from pytest_vllmperf.harness.protocol import Protocol, attach
 from pytest_vllmperf.harness.results import ModuleTests, Results
-from pytest_vllmperf.lab.perf import PerfSession
+from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.records.ids import TestId
 from pytest_vllmperf.records.results import TestResults
 from pytest_vllmperf.records.settings import Settings, Update
@@ -91,7 +91,7 @@ class ArmedPlugin:
         self._outcomes = Outcomes()
         self._ending = Ending()
         self._results = Results()
-        self._perf = PerfSession(settings, self._progress)
+        self._perf = Lab(settings, self._progress)
         shared = not is_worker(config) and not config.getoption("maxfail")
         self._protocol = Protocol(self._perf, shared=shared, before_report=self._clear)
         self._tests: list[GatedTest] = []

@@ -6,7 +6,6 @@ import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from types import FrameType
 from typing import Any, Literal
 
@@ -21,11 +20,13 @@ from pytest_vllmperf.comparing.comparison import EngineComparison
 from pytest_vllmperf.comparing.pair import Pair
 from pytest_vllmperf.comparing.quality import first_difference
 from pytest_vllmperf.comparing.sharing import Way, share
+from pytest_vllmperf.engines.backends import BACKENDS
+from pytest_vllmperf.engines.base import Generates, Renders, able
 from pytest_vllmperf.errors import EngineUnsupportedError, SpecError
 from pytest_vllmperf.harness.context import TestContext
 from pytest_vllmperf.harness.markers import CardEntry
 from pytest_vllmperf.harness.options import call_settings
-from pytest_vllmperf.lab.perf import PerfSession
+from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.lab.take import Take
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.metrics.measurement import Measurement
@@ -51,7 +52,7 @@ class VllmPerf:
         gated_in_run: how many metrics the whole run gates, for a profile and a device.
     """
 
-    def __init__(self, session: PerfSession, test: TestContext, gated_in_run: Callable[[str, str], int]) -> None:
+    def __init__(self, session: Lab, test: TestContext, gated_in_run: Callable[[str, str], int]) -> None:
         self._session = session
         self._test = test
         self._gated_in_run = gated_in_run
@@ -62,7 +63,7 @@ class VllmPerf:
         Raises:
             SpecError: for arguments that cannot be meant.
         """
-        return EngineSpec.create(model, **kwargs)
+        return BACKENDS.checked(EngineSpec.create(model, **kwargs))
 
     def measure(
         self,
@@ -91,7 +92,7 @@ class VllmPerf:
         allowed = self._test.settings.allow or ()
         take = Take(self._target(engine), workload, self._measure_settings(iterations, warmup), allowed)
         with self._where_supported():
-            run = replace(self._measured(take), made_with=take)
+            run = self._measured(take)
             if self._test.card is not None:
                 self._test.rows.append(self._row(self._test.card, take, run))
         self._test.measured.append(run)
@@ -110,7 +111,7 @@ class VllmPerf:
         """A measurement as a row of the scorecard, with what its engine says to the first requests."""
         made = self._session.ask(
             take.target,
-            lambda engine: engine.generate(
+            lambda engine: able(engine, Generates).generate(
                 first_requests(engine, take.workload, _SCORECARD_PROMPTS, _SCORECARD_TOKENS)
             ),
         )
@@ -124,7 +125,7 @@ class VllmPerf:
             engines=run.engines,
             outputs=made.outputs,
             problems=run.problems,
-            takes_the_rest=run.device == "cuda" and take.target.spec.backend == "offline",
+            takes_the_rest=run.device == "cuda" and take.target.backend.fills_memory,
             gpus=run.gpus,
             gpu_hour_price=self._session.settings.gpu_hour_price,
         )
@@ -159,7 +160,9 @@ class VllmPerf:
         target, model = self._target(engine), models.resolve(os.fspath(reference))
         rendered = checked_chats(chats)
         with self._where_supported():
-            own, wanted = self._session.ask(target, lambda e: (e.render(rendered), e.render(rendered, model)))
+            own, wanted = self._session.ask(
+                target, lambda engine: tuple(able(engine, Renders).render(rendered, by) for by in (None, model))
+            )
         for number, (seen, right) in enumerate(zip(own, wanted, strict=True)):
             if difference := first_difference(seen, right):
                 fail(verdicts.template_line(target.spec.label, os.fspath(reference), number, difference))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from pytest_vllmperf.engines.backends import BACKENDS
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.gpu import GpuRequirement
 from pytest_vllmperf.harness.options import call_settings
@@ -44,7 +45,7 @@ def engine_spec(item: pytest.Item) -> EngineSpec | None:
     def build(marker: pytest.Mark) -> EngineSpec:
         if len(marker.args) != 1:
             raise SpecError(f"takes one model, got {len(marker.args)} positional arguments")
-        return EngineSpec.create(marker.args[0], **marker.kwargs)
+        return BACKENDS.checked(EngineSpec.create(marker.args[0], **marker.kwargs))
 
     return _read(item, "vllm", build)
 

@@ -16,7 +16,7 @@ from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.harness import collection
 from pytest_vllmperf.harness.context import CONTEXT, TestContext
 from pytest_vllmperf.harness.lifetime import outlives
-from pytest_vllmperf.lab.perf import PerfSession
+from pytest_vllmperf.lab.lab import Lab
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Protocol:
         before_report: called before anything is reported.
     """
 
-    def __init__(self, perf: PerfSession, *, shared: bool, before_report: Callable[[], None]) -> None:
+    def __init__(self, perf: Lab, *, shared: bool, before_report: Callable[[], None]) -> None:
         self._perf = perf
         self._shared = shared
         self._before_report = before_report

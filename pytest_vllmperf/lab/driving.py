@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from pytest_vllmperf.engines.base import Engine
+from pytest_vllmperf.engines.base import CachesPrefixes, Engine, able
 from pytest_vllmperf.errors import WorkloadError
 from pytest_vllmperf.records.engine import Sampling
 from pytest_vllmperf.records.run import EngineRun, MeasureSettings, RunResult
 from pytest_vllmperf.workload import Request, Workload
 
 OnIteration = Callable[[str], None]
-"""Told before each iteration which one it is, in words."""
+"""Called before each iteration with which one it is, in words."""
 
 
 def measure(engine: Engine, workload: Workload, settings: MeasureSettings, on_iteration: OnIteration) -> EngineRun:
@@ -93,7 +93,7 @@ class _Driver:
     def iterate(self) -> RunResult:
         """One iteration, with nothing left in the prefix cache from the one before."""
         if self._engine.facts.prefix_caching:
-            self._engine.reset_prefix_cache()
+            able(self._engine, CachesPrefixes).reset_prefix_cache()
         return self._engine.run(self.requests, self._sampling)
 
 

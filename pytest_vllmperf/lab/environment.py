@@ -1,4 +1,4 @@
-"""The fingerprint of a measurement: what must match for two to be compared, and what is told when it differs."""
+"""The fingerprint of a measurement: what must match for two to be compared, and what is reported when it differs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pytest_vllmperf import __version__
+from pytest_vllmperf.engines.backends import Backend
 from pytest_vllmperf.gpu import GpuDevice
+from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.records.engine import EngineFacts
 from pytest_vllmperf.records.samples import Environment
 from pytest_vllmperf.records.spec import EngineSpec
@@ -25,7 +27,7 @@ _SECRET = re.compile("TOKEN|KEY|SECRET|PASSWORD|CREDENTIAL|AUTH", re.IGNORECASE)
 
 
 def fingerprint(
-    spec: EngineSpec,
+    target: Target,
     workload: Workload,
     facts: EngineFacts,
     gpus: Sequence[GpuDevice],
@@ -37,19 +39,20 @@ def fingerprint(
     costs is what a baseline is for.
 
     Args:
-        spec: the engine.
+        target: the engine.
         workload: what was sent.
         facts: what the engine told of itself.
         gpus: that it ran on.
         model_digest: of `model_digest`. A hub name gets the commit of its snapshot here, as the engine has fetched it
             by now.
     """
+    spec = target.spec
     hard = {
         "backend": spec.backend,
         "device": facts.device,
         "model": _with_commit(spec) if model_digest == spec.model else model_digest,
         "workload": workload.key,
-        **(_gpu_keys(gpus) if facts.device == "cuda" else _machine_keys(facts)),
+        **(_hardware_keys(facts, gpus) if target.backend.on_hardware else {}),
     }
     soft = {
         **{f"engine argument {name}": json.dumps(value) for name, value in spec.args.items()},
@@ -64,11 +67,11 @@ def fingerprint(
     return Environment(hard=dict(sorted(hard.items())), soft=dict(sorted(soft.items())))
 
 
-def profile(facts: EngineFacts, gpus: Sequence[GpuDevice]) -> str:
+def profile(backend: Backend, facts: EngineFacts, gpus: Sequence[GpuDevice]) -> str:
     """The name of this hardware as a folder: the GPU's name, or the CPU's model with its core count."""
-    if facts.device == "simulated":
-        return "simulated"
-    if facts.device == "cuda":
+    if not backend.on_hardware:
+        return slug(backend.name)
+    if facts.on_gpu:
         name = gpus[0].name if gpus else facts.device_name or "gpu"  # vLLM may call a part of a GPU like the whole
         return slug(f"{len(gpus)} x {name}" if len(gpus) > 1 else name)
     return slug(f"{cpu_model()} {os.cpu_count()} cores")
@@ -99,6 +102,10 @@ def _hub_cache(env: Mapping[str, str]) -> str:
     return env.get("HF_HUB_CACHE") or f"{home}/hub"
 
 
+def _hardware_keys(facts: EngineFacts, gpus: Sequence[GpuDevice]) -> dict[str, str]:
+    return _gpu_keys(gpus) if facts.on_gpu else _machine_keys()
+
+
 def _gpu_keys(gpus: Sequence[GpuDevice]) -> dict[str, str]:
     return {
         "gpu": ", ".join(gpu.name for gpu in gpus),  # their number too, and of a MIG device its profile
@@ -121,9 +128,7 @@ def _gpu_soft_keys(gpus: Sequence[GpuDevice]) -> dict[str, str]:
     return {name: value for name, value in told.items() if value}
 
 
-def _machine_keys(facts: EngineFacts) -> dict[str, str]:
-    if facts.device == "simulated":
-        return {}
+def _machine_keys() -> dict[str, str]:
     flags = set((_cpuinfo("flags") or _cpuinfo("Features") or "").split())
     return {
         "cpu": cpu_model(),

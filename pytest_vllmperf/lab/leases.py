@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from pytest_vllmperf.errors import EngineError
 from pytest_vllmperf.records.engine import Progress
+
+CPU = "cpu"
+"""Leased by an engine that runs on no GPU."""
 
 VARIABLE = "VLLMPERF_LOCKS"
 """Names another folder for the lock files: containers of one host can mount a common one."""
@@ -40,19 +43,16 @@ class Leases:
         """What is held now."""
         return tuple(self._held)
 
-    def choose(
-        self, fitting: Sequence[str], count: int, progress: Progress, make_room: Callable[[], None] = lambda: None
-    ) -> tuple[str, ...]:
-        """Hold `count` of the devices that fit: what is held already first, then what is free, in their order.
+    def choose(self, fitting: Sequence[str], count: int, progress: Progress) -> tuple[str, ...]:
+        """Hold `count` of the devices that fit; wait until there are as many.
 
         Where too few are free, everything that is held is given back before the wait: two runs that each hold what
-        the other waits for would wait for ever. All of them are taken together or none.
+        the other waits for would wait for ever. End what runs on the devices that are held before calling it.
 
         Args:
-            fitting: GPU UUIDs, or `cpu`; at least `count`.
+            fitting: GPU UUIDs, or `CPU`; at least `count`.
             count: how many.
-            progress: told while waiting.
-            make_room: called once before devices are given back; ends what runs on them.
+            progress: called while waiting.
 
         Returns:
             The chosen ones, in the order of `fitting`.
@@ -61,17 +61,26 @@ class Leases:
             EngineError: a lock file, or the folder for them, cannot be made or opened.
         """
         started, waited = time.monotonic(), False
-        while (chosen := self._take(fitting, count)) is None:
-            if self._held:
-                make_room()
-                self.release()
+        while (chosen := self.take(fitting, count)) is None:
+            self.release()
             progress(_waiting(fitting, count), time.monotonic() - started)
             if waited:
                 time.sleep(self._pause)
             waited = True
         return chosen
 
-    def _take(self, fitting: Sequence[str], count: int) -> tuple[str, ...] | None:
+    def take(self, fitting: Sequence[str], count: int) -> tuple[str, ...] | None:
+        """Hold `count` of the devices that fit at once: what is held already first, then what is free, in their order.
+
+        All of them are taken together or none; then it is None, and what was held stays so.
+
+        Args:
+            fitting: GPU UUIDs, or `CPU`; at least `count`.
+            count: how many.
+
+        Raises:
+            EngineError: a lock file, or the folder for them, cannot be made or opened.
+        """
         own = [device for device in fitting if device in self._held]
         fresh: list[str] = []
         try:

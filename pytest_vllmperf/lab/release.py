@@ -1,4 +1,4 @@
-"""Proof that a stopped engine's memory came back, before the next engine is started into it."""
+"""What is on devices while no engine of this run is: a stopped engine's memory, and other people's work."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from pytest_vllmperf.errors import EngineError
-from pytest_vllmperf.records.devices import GpuReading
+from pytest_vllmperf.metrics.gpu_use import NEIGHBOUR_SHARE
+from pytest_vllmperf.records.devices import GpuReading, Occupants
 from pytest_vllmperf.records.engine import Progress
 
 TOLERANCE = 64 * 2**20
 """Bytes by which a device may hold more than before: drivers keep some of what they took."""
 
 _POLL_S = 0.2
+_WORK_FADES_S = 1.5
+"""Seconds until NVML's utilization, over up to a second, holds nothing of an engine that has just been stopped."""
 
 Read = Callable[[str], GpuReading | None]
 """Looks at a device by its UUID; None where nobody can."""
@@ -41,6 +44,8 @@ class ReleaseProof:
         self._sleep = sleep
         self._idle: dict[str, GpuReading] = {}
         self._own: set[int] = set()
+        self._latest: dict[str, GpuReading | None] = {}
+        self._utilization: dict[str, float | None] = {}
 
     def taken(self, uuids: Sequence[str]) -> None:
         """Note what these devices hold before any engine of this run; a device that is noted already stays."""
@@ -62,17 +67,40 @@ class ReleaseProof:
                 self._own |= now - _processes(self._idle.get(uuid))
         self._own |= set(pids)
 
-    def belonging(self, uuid: str, pids: Collection[int]) -> frozenset[int] | None:
-        """Processes that may be on a device: those that were there before this run, and this run's own.
-
-        None where nobody knows what was there before.
+    def occupants(self, uuid: str, pids: Collection[int]) -> Occupants:
+        """Who may be on a device, and what was done on it before this run's engine.
 
         Args:
             uuid: of the device.
             pids: processes of the engine that is measured, some of which may have come since it started.
         """
         idle = self._idle.get(uuid)
-        return None if idle is None or idle.processes is None else frozenset({*idle.processes, *self._own, *pids})
+        before = None if idle is None or idle.processes is None else frozenset(idle.processes)
+        return Occupants(before, frozenset({*self._own, *pids}), self._utilization.get(uuid))
+
+    def starting(self, uuids: Sequence[str], progress: Progress) -> None:
+        """Make sure of devices that no engine of this run is on, before one is started: their memory and their work.
+
+        Work is looked at until a reading shows none, or longer than a stopped engine's can last: a neighbour that
+        computes shows in all of them, a desktop that blinks in few.
+
+        Raises:
+            EngineError: when memory did not come back in time.
+        """
+        self.wait(uuids, progress)
+        for uuid in uuids:
+            self._utilization[uuid] = self._lowest_utilization(uuid)
+
+    def _lowest_utilization(self, uuid: str) -> float | None:
+        now, began = self._latest.get(uuid), self._clock()
+        lowest: float | None = None
+        while now is not None and now.utilization is not None:
+            lowest = now.utilization if lowest is None else min(lowest, now.utilization)
+            if lowest < NEIGHBOUR_SHARE or self._clock() - began >= _WORK_FADES_S:
+                break
+            self._sleep(_POLL_S)
+            now = self._read(uuid)
+        return lowest
 
     def wait(self, uuids: Sequence[str], progress: Progress) -> None:
         """Wait until these devices hold no more than before; call it while no engine of this run is on them.
@@ -91,6 +119,7 @@ class ReleaseProof:
     def _first_held(self, uuids: Sequence[str]) -> str | None:
         for uuid in uuids:
             now, idle = self._read(uuid), self._idle.get(uuid)
+            self._latest[uuid] = now
             if now is not None and idle is not None and (left := unreturned(idle, now, self._own)) > TOLERANCE:
                 return _told(uuid, left, {pid: held for pid, held in (now.processes or {}).items() if pid in self._own})
         return None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from pytest_vllmperf.engines.backends import BACKENDS, Backend, Backends
 from pytest_vllmperf.gpu import GpuDevice
-from pytest_vllmperf.lab.pool import Key
 from pytest_vllmperf.records.spec import EngineSpec
 
 
@@ -16,12 +16,23 @@ class Target:
     Attributes:
         spec: which engine.
         gpus: the GPUs chosen for it; empty to leave the choice to vLLM, or for a CPU.
+        backends: the table that has its backend.
     """
 
     spec: EngineSpec
     gpus: tuple[GpuDevice, ...] = ()
+    backends: Backends = field(default=BACKENDS, compare=False, repr=False)
 
     @property
-    def key(self) -> Key:
-        """What the pool knows it by."""
-        return self.spec, tuple(device.uuid for device in self.gpus)
+    def backend(self) -> Backend:
+        """What kind of engine it is.
+
+        Raises:
+            SpecError: when there is no such backend.
+        """
+        return self.backends.of(self.spec)
+
+    @property
+    def uuids(self) -> tuple[str, ...]:
+        """Of its GPUs."""
+        return tuple(device.uuid for device in self.gpus)

@@ -1,1 +1,1 @@
-"""The one table of metrics (`table`), the record types (`records`), and how one becomes the other (`reduce`)."""
+"""Metrics, each one declaration: what it is, how it is judged, and what computes it. `table` has them all."""

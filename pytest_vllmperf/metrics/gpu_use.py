@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from statistics import fmean, median
@@ -12,6 +13,14 @@ from pytest_vllmperf.stats.known import Number, sum_of_all
 THERMAL = {0x20: "software thermal slowdown", 0x40: "hardware thermal slowdown"}
 POWER_BRAKE = {0x08: "hardware slowdown", 0x80: "power brake"}
 """Clock event reasons of NVML's that void a measurement; a power cap is how a GPU works at full load."""
+
+NEIGHBOUR_SHARE = 0.05
+"""From this share of a GPU's time on, a process that is not of this run voids a measurement. What it uses, the engine
+lacks: less than the default margin cannot make a regression by itself, and a desktop that blinks uses a per cent."""
+
+SIGHTINGS = 2
+"""In so many readings at least a neighbour must show. The driver takes six samples a second, each with the one process
+that was active then: in a short measurement a single sample would already be a large share."""
 
 
 def use(traces: Sequence[GpuTrace], span: Span) -> GpuUse | None:
@@ -69,6 +78,41 @@ def newcomers(trace: GpuTrace, span: Span, belonging: Collection[int] | None = N
             if pid not in (readings[0] if belonging is None else belonging):
                 found[pid] = _highest([found.get(pid), held])
     return found
+
+
+def neighbours(trace: GpuTrace, span: Span, own: Collection[int]) -> dict[int, float] | None:
+    """Processes that used a device beside this run's, with their shares of its time, the largest first.
+
+    Args:
+        trace: of the device.
+        span: begin and end.
+        own: processes of this run's engines.
+
+    Returns:
+        Those that showed often enough. None where nothing is known: use by process is not told, or none of `own` is
+        among the processes. Then they bear other numbers, as in a container, or work on behalf of others, as CUDA's
+        multi-process service does.
+    """
+    told = [one for one in trace.readings if one.use_by_process is not None]
+    sightings = Counter(pid for one in told for pid, share in (one.use_by_process or {}).items() if share)
+    shares = _mean_shares(told, span)
+    if not shares.keys() & set(own):
+        return None
+    others = {pid: share for pid, share in shares.items() if pid not in own and sightings[pid] >= SIGHTINGS}
+    return dict(sorted(others.items(), key=lambda one: one[1], reverse=True))
+
+
+def _mean_shares(told: Sequence[GpuReading], span: Span) -> dict[int, float]:
+    """Mean share by process: each reading holds for the time since the one before, as far as that is in the span."""
+    total = 0.0
+    sums: dict[int, float] = {}
+    for before, one in pairwise(told):
+        seconds = min(one.at, span[1]) - max(before.at, span[0])
+        if seconds > 0:
+            total += seconds
+            for pid, share in (one.use_by_process or {}).items():
+                sums[pid] = sums.get(pid, 0.0) + share * seconds
+    return {pid: used / total for pid, used in sums.items()}
 
 
 def clock_event_names(bits: int, names: Mapping[int, str]) -> list[str]:

@@ -3,46 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pytest_vllmperf import stats
-from pytest_vllmperf.errors import NotMeasuredError
-from pytest_vllmperf.metrics.device import cost_per_million_tokens
-from pytest_vllmperf.metrics.table import DISTRIBUTIONS, METRICS
+from pytest_vllmperf.errors import NotMeasuredError, did_you_mean
+from pytest_vllmperf.metrics.cost import cost_per_million_tokens
+from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS, AllMetrics, unknown
 from pytest_vllmperf.records.devices import GpuTrace
 from pytest_vllmperf.records.ledger import VramLedger
 from pytest_vllmperf.records.samples import EngineSamples, Environment
 
-
-@dataclass(frozen=True)
-class Distribution:
-    """Percentiles of one quantity in seconds: of each iteration, then the median over iterations and engines."""
-
-    measurement: Measurement
-    name: str
-
-    def __getattr__(self, point: str) -> float:
-        """`mean`, `p50`, `p90`, `p95` or `p99`.
-
-        Raises:
-            NotMeasuredError: when the engine did not observe it.
-            AttributeError: for any other name.
-        """
-        if point.startswith("_"):  # asked for by copy and pickle before the fields are there
-            raise AttributeError(point)
-        if f"{self.name}.{point}" not in METRICS:
-            raise AttributeError(f"{self.name} has mean, p50, p90, p95 and p99, not {point}")
-        return self.measurement.value(f"{self.name}.{point}")
+_LONGEST_LABEL = 40
 
 
-@dataclass(frozen=True)
-class Measurement:
+@dataclass(frozen=True, repr=False)
+class Measurement(AllMetrics):
     """One workload on one engine spec, from one engine start or several.
 
-    Any metric of the table can be read as an attribute (`run.output_throughput`, in its unit of the table), a
-    distribution through its points (`run.ttft.p50`, in seconds). What was not observed raises
-    `NotMeasuredError`: missing is never zero.
+    Every metric is an attribute (`run.output_throughput`, in the unit of its declaration), a distribution has its
+    points (`run.ttft.p50`, in seconds). What was not observed raises `NotMeasuredError`: missing is never zero.
 
     Attributes:
         spec_label: the engine, for a person.
@@ -56,7 +37,7 @@ class Measurement:
         excluded: why engines were left out; one at most.
         gpus: how many GPUs an engine ran on.
         vram: where their memory went, on the last engine.
-        traces: what NVML told of them while the last engine was measured; empty on a CPU.
+        traces: what NVML reported of them while the last engine was measured; empty on a CPU.
         made_with: how it was made, so that it can be made again; None where it cannot.
     """
 
@@ -86,7 +67,7 @@ class Measurement:
             NotMeasuredError: on a CPU, or when the throughput was not measured.
         """
         if not self.gpus:
-            raise NotMeasuredError(f"{self.spec_label} ran on no GPU: there is no price of a GPU hour to tell")
+            raise NotMeasuredError(f"{self.spec_label} ran on no GPU: it has no price of a GPU hour")
         return cost_per_million_tokens(self.value(metric), self.gpus, gpu_hour_price)
 
     def without(self, other: Measurement) -> Measurement:
@@ -110,27 +91,45 @@ class Measurement:
         return bool(self._read)
 
     def samples(self, metric: str) -> Sequence[Sequence[float]]:
-        """The values of a metric, for each engine one per iteration; empty when not measured."""
+        """The values of a metric, for each engine one per iteration; empty when not measured.
+
+        Raises:
+            NotMeasuredError: when no metric has this name.
+        """
+        if metric not in METRICS:
+            raise NotMeasuredError(unknown(metric))
         return [values for engine in self.engines if (values := engine.values(metric))]
 
     def value(self, metric: str) -> float:
-        """The metric's value: the median over engines of the median over iterations, in its unit of the table.
+        """The metric's value: the median over engines of the median over iterations, in its unit.
 
         Raises:
             NotMeasuredError: when no engine observed it, or no metric has this name.
         """
-        if metric not in METRICS:
-            raise NotMeasuredError(f"no metric is called {metric!r}")
         engines = self.samples(metric)
         if not engines:
             raise NotMeasuredError(f"{METRICS[metric].label} was not measured on {self.spec_label}")
         self._read.add(metric)
         return stats.center(engines)
 
-    def __getattr__(self, name: str) -> Any:
-        """A metric by its name, or a distribution."""
-        if name in DISTRIBUTIONS:
-            return Distribution(self, name)
-        if name in METRICS:
-            return self.value(name)
-        raise AttributeError(f"a measurement has no {name!r}; see METRICS in pytest_vllmperf.metrics.table")
+    def __repr__(self) -> str:
+        """One short line, as a failed assertion shows it."""
+        label = self.spec_label
+        if len(label) > _LONGEST_LABEL:
+            label = f"{label[: _LONGEST_LABEL - 3]}..."
+        engines = f"{len(self.engines)} engine{'' if len(self.engines) == 1 else 's'}"
+        return f"<Measurement {label} on {self.profile}, {engines}: {'void' if self.problems else self._headline()}>"
+
+    def _headline(self) -> str:
+        """The first of the metrics that a gate looks at by default."""
+        for name in CLOCK_METRICS:
+            with suppress(NotMeasuredError):
+                return f"{METRICS[name].label} {METRICS[name].unit.text(self.value(name))}"
+        return "no clock"
+
+    if not TYPE_CHECKING:  # a type checker knows the attributes, and refuses what is none
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """What is no attribute (AttributeError)."""
+            hint = "" if name.startswith("_") else did_you_mean(name, dir(self)) or "; dir(run) lists its metrics"
+            raise AttributeError(f"a measurement has no {name!r}{hint}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 Span = tuple[float, float]
@@ -25,6 +25,8 @@ class GpuReading:
         temperature: degrees Celsius.
         clock_events: NVML's bits of why clocks are what they are.
         free_bytes: of the memory, for anybody; what the driver reserves is neither used nor free.
+        use_by_process: share of the GPU's time, 0 .. 1, that each process used since the last reading with this value;
+            empty in the first, which only begins the count. None where nothing is known, or nothing new yet.
     """
 
     at: float
@@ -38,6 +40,7 @@ class GpuReading:
     temperature: float | None = None
     clock_events: int | None = None
     free_bytes: int | None = None
+    use_by_process: Mapping[int, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,22 @@ class GpuTrace:
     def within(self, span: Span) -> tuple[GpuReading, ...]:
         """The readings of a span."""
         return tuple(one for one in self.readings if span[0] <= one.at <= span[1])
+
+
+@dataclass(frozen=True)
+class Occupants:
+    """Who may be on a device, and what was done on it before.
+
+    Attributes:
+        before: processes on it before this run's first engine; None where unknown.
+        own: processes of this run's engines.
+        utilization: share of the time in which a kernel ran before this run's engine was started on it, while none of
+            this run was there, 0 .. 1; None where unknown.
+    """
+
+    before: Collection[int] | None = None
+    own: Collection[int] = frozenset()
+    utilization: float | None = None
 
 
 @dataclass(frozen=True)

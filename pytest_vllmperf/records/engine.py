@@ -83,7 +83,7 @@ class EngineFacts:
     """What an engine tells of itself once it is up.
 
     Attributes:
-        device: `cuda` or `cpu`.
+        device: `cuda` or `cpu`; `simulated` for an engine that runs on neither.
         device_name: the accelerator's name; None on a CPU.
         max_model_len: the longest prompt plus output, in tokens.
         vocab_size: of the tokenizer, or the model where it has none.
@@ -120,6 +120,16 @@ class EngineFacts:
     memory: MemoryFacts | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     resolved: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it runs on GPUs."""
+        return self.device == "cuda"
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether it runs on the processor."""
+        return self.device == "cpu"
 
     @property
     def kv_bytes_per_token(self) -> float | None:

@@ -15,7 +15,6 @@ from typing import Any
 
 from pytest_vllmperf.errors import SpecError
 
-BACKENDS = ("offline", "transformers", "simulated")
 DEFAULT_BACKEND = "offline"
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 # What a marker takes beside engine arguments: `create`'s own.
@@ -28,8 +27,7 @@ class EngineSpec:
 
     Attributes:
         model: a path, a hub name, or `vllmperf:NAME` for a model that the package makes itself.
-        backend: which kind of engine: `offline` (vllm.LLM), `transformers` (the reference, in static batches) or
-            `simulated` (scripted timings, for tests).
+        backend: which kind of engine; whether it exists is checked where a spec is read, by `engines.backends`.
         python: absolute path of the interpreter that runs the engine.
         env: environment variables set for the engine alone, sorted by name.
         engine_args: vLLM's engine arguments under vLLM's names, as canonical JSON; see `args`.
@@ -57,14 +55,13 @@ class EngineSpec:
     ) -> EngineSpec:
         """Build a spec from what a marker or `vllmperf.engine()` was given.
 
-        Engine arguments are not checked here: vLLM knows them, and its own message reaches the user.
+        Neither the backend's name nor engine arguments are checked here: the table of backends knows the one, vLLM the
+        others, and its own message reaches the user.
 
         Raises:
-            SpecError: for a backend that does not exist, an interpreter that is not there, an argument that cannot
-                be written as JSON, or a pattern for GPUs that is no regular expression.
+            SpecError: for an interpreter that is not there, an argument that cannot be written as JSON, or a pattern
+                for GPUs that is no regular expression.
         """
-        if backend not in BACKENDS:
-            raise SpecError(f"backend={backend!r} does not exist; choose one of {', '.join(BACKENDS)}")
         if not isinstance(model, (str, os.PathLike)) or not os.fspath(model):
             raise SpecError(f"the model must be a path or a name, not {model!r}")
         return cls(
@@ -115,10 +112,6 @@ class EngineSpec:
             if gpu_name is not None and re.search(pattern, gpu_name, re.IGNORECASE):
                 arguments.update(json.loads(own))
         return replace(self, engine_args=_canonical(arguments), per_gpu=())
-
-    def with_env(self, **env: str) -> EngineSpec:
-        """The same engine with some environment variables set."""
-        return replace(self, env=_environment({**dict(self.env), **env}))
 
 
 def _canonical(engine_args: Mapping[str, Any]) -> str:

@@ -17,8 +17,6 @@ Column = tuple[str, Callable[[Line], str]]
 
 _NONE = "-"
 _NAME_WIDTH = 17
-_IN_HEAD = ("request_throughput", "output_throughput", "kv_cache_tokens", "joules_per_token", "tokens_per_joule")
-"""Metrics whose unit stands at the head of the column."""
 
 _SPEED = (
     ("req/s", "request_throughput"),
@@ -90,15 +88,19 @@ def _escaped(name: str) -> str:
 
 
 def _metrics(columns: Sequence[tuple[str, str]]) -> list[Column]:
-    return [(head, _cell(metric)) for head, metric in columns]
+    return [(head, _cell(head, metric)) for head, metric in columns]
 
 
-def _cell(metric: str) -> Callable[[Line], str]:
+def _cell(head: str, metric: str) -> Callable[[Line], str]:
+    """The metric's value; its unit is left out where the head of the column has it."""
+    symbol = METRICS[metric].unit.symbol
+    in_head = symbol in head.split()
+
     def cell(line: Line) -> str:
         value = line.row.value(metric)
         if value is None:
             return _NONE
-        return units.value(metric, value).removesuffix(f" {METRICS[metric].unit}" if metric in _IN_HEAD else "")
+        return units.value(metric, value).removesuffix(f" {symbol}" if in_head else "")
 
     return cell
 

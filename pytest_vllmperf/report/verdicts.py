@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from pytest_vllmperf.metrics.table import METRICS, MetricClass
+from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.verdict import MetricVerdict, Outlook, Status
 from pytest_vllmperf.report import units
 from pytest_vllmperf.report.names import WIDTH
@@ -77,7 +77,7 @@ def _head(judged: MetricVerdict, *, gated: bool) -> str:
         # Request by request: the medians beside it may have moved otherwise.
         words.append(f" {'by request ' if judged.paired else ''}{units.percent(judged.change)}")
     limits = [f"margin {units.margin(judged.margin)}"] if gated else []
-    if METRICS[judged.metric].kind is MetricClass.EXACT and not judged.margin:
+    if METRICS[judged.metric].exact and not judged.margin:
         limits = ["exact"] if gated else []
     if judged.low is not None and judged.high is not None and judged.confidence is not None:
         words.append(units.percent_range(judged.low, judged.high))
@@ -93,7 +93,7 @@ def _way_out(judged: MetricVerdict, requests: int) -> list[str]:
     if judged.noise is None:
         return parts
     parts.append(f"detectable here from {units.plain_percent(judged.noise.detectable)}")
-    if METRICS[judged.metric].kind is MetricClass.TAIL and requests:
+    if METRICS[judged.metric].decides_from and requests:
         parts.append(f"try compare() or {2 * requests:,} requests")
     else:
         parts.append("try compare() or more sessions (--vllmperf-append)")

@@ -6,8 +6,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from pytest_vllmperf.metrics.gpu_use import POWER_BRAKE, THERMAL, clock_event_names, newcomers
-from pytest_vllmperf.records.devices import GpuTrace, GpuUse
+from pytest_vllmperf.metrics.gpu_use import (
+    NEIGHBOUR_SHARE,
+    POWER_BRAKE,
+    THERMAL,
+    clock_event_names,
+    neighbours,
+    newcomers,
+)
+from pytest_vllmperf.records.devices import GpuTrace, GpuUse, Occupants, Span
 from pytest_vllmperf.records.run import EngineRun, RequestRecord, RunResult
 from pytest_vllmperf.validity import quantization
 
@@ -32,6 +39,8 @@ TRANSIENT = frozenset({"compilation", "throttling", "clocks", "processes"})
 CLOCK_SPREAD = 0.10
 """How far the SM clock may lie apart between iterations: (highest - lowest) / median of their medians."""
 
+_NEIGHBOUR = 'end it, or accept it with allow="processes"'
+
 
 @dataclass(frozen=True)
 class Expected:
@@ -53,12 +62,12 @@ class Observed:
     Attributes:
         traces: one for each device; empty where nobody looked.
         uses: what they did in each counted iteration.
-        belonging: processes that may be on a device, by its UUID; None, or none by that name, where nobody knows.
+        occupants: who may be on a device, by its UUID; none by that name where nobody knows.
     """
 
     traces: Sequence[GpuTrace] = ()
     uses: Sequence[GpuUse | None] = ()
-    belonging: Mapping[str, Collection[int] | None] = field(default_factory=dict)
+    occupants: Mapping[str, Occupants] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -192,6 +201,29 @@ def _of_processes(run: EngineRun, observed: Observed) -> Iterator[Problem]:
         return
     whole = (min(begin for begin, _ in spans), max(end for _, end in spans))
     for trace in observed.traces:
-        for pid, held in newcomers(trace, whole, observed.belonging.get(trace.uuid)).items():
+        occupants = observed.occupants.get(trace.uuid, Occupants())
+        belonging = None if occupants.before is None else {*occupants.before, *occupants.own}
+        for pid, held in newcomers(trace, whole, belonging).items():
             size = "" if held is None else f" with {held / 2**20:,.0f} MiB"
             yield Problem("processes", f"process {pid} has appeared on the GPU{size} since this run began")
+        yield from _of_neighbours(trace, whole, occupants)
+
+
+def _of_neighbours(trace: GpuTrace, span: Span, occupants: Occupants) -> Iterator[Problem]:
+    """Who else computed on a device: by process where that is told, else what was done on it before."""
+    found = neighbours(trace, span, occupants.own)
+    if found is None:
+        before = occupants.utilization
+        if before is not None and before >= NEIGHBOUR_SHARE:
+            yield Problem(
+                "processes",
+                f"the GPU was {before:.0%} busy before the engine was started, by a process that is not of this run; "
+                f"{_NEIGHBOUR}",
+            )
+        return
+    for pid, share in found.items():
+        if share >= NEIGHBOUR_SHARE:
+            yield Problem(
+                "processes",
+                f"process {pid}, which is not of this run, used {share:.0%} of the GPU's time; {_NEIGHBOUR}",
+            )

@@ -6,15 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pytest_vllmperf import stats
-from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS, Metric, MetricClass
+from pytest_vllmperf.metrics.declaration import Metric
+from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS
 from pytest_vllmperf.records.samples import EngineSamples, Session
 from pytest_vllmperf.records.verdict import MetricVerdict, Status, Verdict, worst
 from pytest_vllmperf.stats import Direction
 from pytest_vllmperf.verdict.decision import Case, Decision, judge_cases, judge_paired
 from pytest_vllmperf.verdict.exact import judge_exact
 from pytest_vllmperf.verdict.rule import MIN_ENGINES
-from pytest_vllmperf.verdict.samples import COLD, PAIRED, MetricSamples, metric_samples, paired_samples
-from pytest_vllmperf.verdict.settings import GATED_FROM, VerdictSettings
+from pytest_vllmperf.verdict.samples import MetricSamples, metric_samples, paired_samples
+from pytest_vllmperf.verdict.settings import VerdictSettings
 
 
 @dataclass(frozen=True)
@@ -87,22 +88,6 @@ def _starts(sessions: Sequence[Session]) -> int:
     return sum(len(session.engines) for session in sessions)
 
 
-def too_few_observations(metric: Metric, engines: Sequence[EngineSamples]) -> str:
-    """Why a percentile does not decide; empty where there are enough observations, or none are needed."""
-    needed = GATED_FROM.get(metric.name.rpartition(".")[2], 0)
-    if metric.name.startswith("itl."):
-        counts, noun = [min(engine.values("output_tokens"), default=0) for engine in engines], "tokens"
-    else:
-        counts, noun = [len(engine.ttft_by_request) for engine in engines], "requests"
-    if min(counts) >= needed:
-        return ""
-    typical = f"{metric.name.rpartition('.')[0]}.p50"
-    return (
-        f"{metric.label} needs at least {needed:,} {noun} to be gated; this workload has {min(counts):,.0f}. "
-        f"Gate {typical}, or send more requests"
-    )
-
-
 @dataclass
 class _Plan:
     """What is to be judged of one check, before the cases of all checks are decided together."""
@@ -115,17 +100,19 @@ class _Plan:
 
     def __post_init__(self) -> None:
         decided = _decided(self.check.previous)
-        gate = [name for name in self.check.settings.gate if name != COLD]
-        for name in gate:
-            if name in decided:
-                self._done[name] = self._kept[name] = decided[name]
-            if name not in decided or decided[name].status is Status.OK:
-                self._plan(METRICS[name])
-        loads = any(METRICS[name].kind is MetricClass.LOAD for name in self.check.settings.gate)
-        for name in [*CLOCK_METRICS, *([COLD] if loads else [])]:
-            if name not in gate:
-                self._informational[name] = "a cold start decides nothing" if name == COLD else ""
-                self._plan(METRICS[name])
+        gate = [METRICS[name] for name in self.check.settings.gate]
+        deciding = [metric for metric in gate if metric.decides]
+        for metric in deciding:
+            if metric.name in decided:
+                self._done[metric.name] = self._kept[metric.name] = decided[metric.name]
+            if metric.name not in decided or decided[metric.name].status is Status.OK:
+                self._plan(metric)
+        kinds = {metric.kind for metric in gate}
+        cold = [metric for metric in METRICS.values() if not metric.decides and metric.kind in kinds]
+        for metric in [*(METRICS[name] for name in CLOCK_METRICS), *cold]:
+            if metric not in deciding:
+                self._informational[metric.name] = "" if metric.decides else "a cold start decides nothing"
+                self._plan(metric)
 
     def verdict(self, decisions: Iterator[Decision]) -> Verdict:
         """Put what was decided together; takes as many decisions as there are cases here."""
@@ -144,16 +131,13 @@ class _Plan:
     def _plan(self, metric: Metric) -> None:
         samples = metric_samples(metric, self.check.sessions, self.check.engines)
         margin = self.check.settings.margin_of(metric)
-        if not samples.stored and not samples.new:
-            if metric.kind is MetricClass.LOAD and any(engine.values(metric.name) for engine in self.check.engines):
-                self._done[metric.name] = MetricVerdict(metric.name, Status.UNDECIDED, None, None, margin)
-            return
         if not samples.stored or not samples.new:
-            self._done[metric.name] = self._one_sided(metric, samples, margin)
+            if one_sided := self._one_sided(metric, samples, margin):
+                self._done[metric.name] = one_sided
             return
-        if (too_few := too_few_observations(metric, self.check.engines)) and metric.name not in self._informational:
+        if (too_few := metric.too_few(self.check.engines)) and metric.name not in self._informational:
             self._informational[metric.name] = too_few
-        if metric.kind is MetricClass.EXACT:
+        if metric.exact:
             self._done[metric.name] = _exact(metric, samples, margin)
             return
         values = [value for engine in [*samples.stored_engines, *samples.new] for value in engine]
@@ -162,20 +146,31 @@ class _Plan:
             self._done[metric.name] = MetricVerdict(metric.name, Status.INVALID, None, None, margin, reason=zero)
             return
         case = Case(metric.name, metric.better, samples.stored, samples.new, self.check.settings.rule(metric))
-        paired = paired_samples(self.check.sessions, self.check.engines) if metric.name == PAIRED else None
+        paired = paired_samples(metric, self.check.sessions, self.check.engines)
         if paired is None:
             self.cases[metric.name] = case
         else:
             decision = judge_paired(Case(metric.name, metric.better, paired.stored, paired.new, case.settings))
             self._done[metric.name] = _judged(case, decision, paired=True)
 
-    def _one_sided(self, metric: Metric, samples: MetricSamples, margin: float) -> MetricVerdict:
-        """A metric that only one side has observed cannot be judged: never a pass."""
+    def _one_sided(self, metric: Metric, samples: MetricSamples, margin: float) -> MetricVerdict | None:
+        """A metric that a side lacks cannot be judged: never a pass; None for one that no engine has measured.
+
+        Where only engines whose start does not count have measured it, a side may still get it: the new one from the
+        next engine, the stored one never.
+        """
+        stored = any(engine.values(metric.name) for session in self.check.sessions for engine in session.engines)
+        new = any(engine.values(metric.name) for engine in self.check.engines)
+        if not stored and not new:
+            return None
+        status, reason = Status.INVALID, "only one side has measured it"
+        if stored and not samples.stored:
+            reason = "the baseline holds no warm start: record it on more engines (--vllmperf-engines)"
+        elif samples.stored and new:
+            status, reason = Status.UNDECIDED, "not started warm yet"
         before = stats.center(samples.stored_engines) if samples.stored else None
         now = stats.center(samples.new) if samples.new else None
-        if metric.kind is MetricClass.LOAD and any(engine.cold_start for engine in self.check.engines):
-            return MetricVerdict(metric.name, Status.UNDECIDED, before, now, margin, reason="not started warm yet")
-        return MetricVerdict(metric.name, Status.INVALID, before, now, margin, reason="only one side has measured it")
+        return MetricVerdict(metric.name, status, before, now, margin, reason=reason)
 
     def _standing(self, name: str) -> MetricVerdict:
         """The metric's verdict; what an earlier look decided stands, unless it was OK and is REGRESSED by now.

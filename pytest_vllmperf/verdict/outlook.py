@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pytest_vllmperf.metrics.table import METRICS, MetricClass
+from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.samples import Session
 from pytest_vllmperf.records.verdict import Outlook
 from pytest_vllmperf.verdict.decision import assess, assess_paired
-from pytest_vllmperf.verdict.samples import PAIRED, metric_samples, paired_samples
+from pytest_vllmperf.verdict.samples import metric_samples, paired_samples
 from pytest_vllmperf.verdict.settings import VerdictSettings
 
 
@@ -24,10 +24,10 @@ def outlook(sessions: Sequence[Session], settings: VerdictSettings) -> tuple[Out
         metric = METRICS[name]
         samples = metric_samples(metric, sessions, ())
         values = [value for engine in samples.stored_engines for value in engine]
-        if metric.kind is MetricClass.EXACT or not values or min(values) <= 0:
+        if metric.exact or not values or min(values) <= 0:
             continue
         rule = settings.rule(metric)
-        paired = paired_samples(sessions, ()) if name == PAIRED else None
+        paired = paired_samples(metric, sessions, ())
         if paired is None:
             noise = assess(name, metric.better, samples.stored, rule)
         else:

@@ -6,14 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from pytest_vllmperf.metrics.table import Metric, MetricClass
+from pytest_vllmperf.metrics.declaration import Metric
 from pytest_vllmperf.verdict.rule import A_FAIL, MAX_ENGINES, RuleSettings
 
 DEFAULT_MARGIN: Final = 0.05
-CLASS_MARGINS: Final = {MetricClass.TAIL: 0.10, MetricClass.LOAD: 0.20}
-"""The least margin of a class that is noisier by nature; one given by a metric's name may be smaller."""
-GATED_FROM: Final = {"p90": 250, "p95": 500, "p99": 2000}
-"""From how many observations on a percentile decides anything: some twenty have to lie beyond it."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +31,8 @@ class VerdictSettings:
     max_engines: int = MAX_ENGINES
 
     def margin_of(self, metric: Metric) -> float:
-        """The margin of one metric; an exact one has none unless it was given by name."""
-        default = 0.0 if metric.kind is MetricClass.EXACT else max(self.margin, CLASS_MARGINS.get(metric.kind, 0.0))
+        """The margin of one metric, at least that of its class; an exact one has none unless it was given by name."""
+        default = 0.0 if metric.exact else max(self.margin, metric.kind.least_margin)
         return self.margins.get(metric.name, default)
 
     def rule(self, metric: Metric) -> RuleSettings:

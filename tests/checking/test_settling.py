@@ -13,8 +13,9 @@ from pytest_vllmperf.checking.check import Check
 from pytest_vllmperf.checking.plan import Plan, Purpose, Site
 from pytest_vllmperf.checking.settling import settle
 from pytest_vllmperf.errors import EngineDiedError
-from pytest_vllmperf.lab.perf import PerfSession, Target
+from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.lab.take import Take
+from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.records.run import MeasureSettings
 from pytest_vllmperf.records.samples import EngineSamples, Environment, Session
@@ -92,7 +93,7 @@ def check(model: str = "a", level: float = 100.0, allowed: tuple[str, ...] = (),
 
 
 def run(session: FakeSession, checks: Sequence[Check], max_time: float = 1000.0) -> None:
-    settle(cast(PerfSession, session), checks, max_time, lambda: session.now)
+    settle(cast(Lab, session), checks, max_time, lambda: session.now)
 
 
 def test_what_the_first_engine_decided_is_left_alone() -> None:

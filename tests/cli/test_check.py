@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_vllmperf import cli
+from pytest_vllmperf.records.samples import Entry
 from tests.cli.conftest import HARD, Write, entry
 
 
@@ -61,12 +62,27 @@ def test_a_regression_beside_something_incomparable_is_a_regression(
     assert run(capsys, a, b)[0] == 1
 
 
-def test_too_few_engines_to_tell_are_noisy_and_no_failure(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
-    slow = entry(850.0, sessions=1)
-    one = slow.sessions[0].model_copy(update={"engines": slow.sessions[0].engines[:1]})
-    b = write("b.json", test_x=slow.model_copy(update={"sessions": [one]}))
-    code, out, _ = run(capsys, write("a.json", test_x=entry()), b)
-    assert (code, out.splitlines()[0]) == (0, "test_x: NOISY")
+def with_one_engine(entry: Entry) -> Entry:
+    (session,) = entry.sessions
+    return entry.model_copy(update={"sessions": [session.model_copy(update={"engines": session.engines[:1]})]})
+
+
+@pytest.mark.parametrize(("level", "code", "status"), [(955.0, 0, "NOISY"), (600.0, 1, "REGRESSED")])
+def test_of_one_engine_only_what_is_far_beyond_noise_is_a_regression(
+    write: Write, capsys: pytest.CaptureFixture[str], level: float, code: int, status: str
+) -> None:
+    b = write("b.json", test_x=with_one_engine(entry(level, sessions=1)))
+    found, out, _ = run(capsys, write("a.json", test_x=entry()), b)
+    assert (found, out.splitlines()[0]) == (code, f"test_x: {status}")
+
+
+def test_a_thin_baseline_compares_with_nothing(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    a = write("a.json", test_x=with_one_engine(entry(1000.0, sessions=1)))
+    code, out, _ = run(capsys, a, write("b.json", test_x=entry(300.0)))
+    assert (code, out.splitlines()[:2]) == (
+        3,
+        ["test_x: NO_BASELINE", "  the baseline holds 1 engine start; at least 3 are needed"],
+    )
 
 
 def test_gate_and_margin(write: Write, capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,7 +73,7 @@ def test_what_one_round_shows_takes_no_more() -> None:
 
 def test_what_one_round_refutes_takes_no_more() -> None:
     rounds = Rounds(1.5)
-    with pytest.raises(pytest.fail.Exception, match=r"^REFUTED output throughput"):
+    with pytest.raises(CheckFailed, match=r"^REFUTED output throughput"):
         rounds.compared().assert_speedup(2)
     assert rounds.made == 1
 
@@ -96,7 +96,7 @@ def test_rounds_are_kept_for_the_next_assertion() -> None:
 @pytest.mark.parametrize(("max_rounds", "max_time", "made"), [(1, 1000.0, 1), (4, 1000.0, 4), (6, 0.0, 1), (6, 2.5, 3)])
 def test_rounds_end(max_rounds: int, max_time: float, made: int) -> None:
     rounds = Rounds(1.1)
-    with pytest.raises(pytest.fail.Exception, match="INCONCLUSIVE"):
+    with pytest.raises(CheckFailed, match="INCONCLUSIVE"):
         rounds.compared(max_rounds, max_time).assert_speedup(1.1)
     assert rounds.made == made
 
@@ -143,7 +143,7 @@ def test_a_margin_may_have_a_per_cent_sign() -> None:
 
 
 def test_a_void_round_fails_at_once() -> None:
-    with pytest.raises(pytest.fail.Exception, match=r"^INVALID  m: a request failed$"):
+    with pytest.raises(CheckFailed, match=r"^INVALID  m: a request failed$"):
         Rounds(2.0, problems=("a request failed",)).compared()
 
 
@@ -164,7 +164,7 @@ def test_prompts_of_ones_own(prompts: list[str] | None, count: int, tokens: int)
 
 def test_a_fast_and_wrong_engine_fails() -> None:
     compared = Rounds(9.0, deviation=0.6).compared()
-    with pytest.raises(pytest.fail.Exception) as caught:
+    with pytest.raises(CheckFailed) as caught:
         compared.assert_same_quality()
     lines = str(caught.value).splitlines()
     assert lines[0] == "QUALITY m against m, 2 prompts:"
@@ -195,7 +195,7 @@ def test_prompts_that_cannot_be_meant(prompts: list[str], tokens: int, named: st
 def test_chat_templates_that_differ_are_told_with_the_first_token() -> None:
     chats = [[{"role": "user", "content": "hello you"}]]
     Rounds(2.0).compared().assert_same_chat_template(chats)
-    with pytest.raises(pytest.fail.Exception, match=r"chat 0: token 1 is 5 'hello', the reference has 3 'you'"):
+    with pytest.raises(CheckFailed, match=r"chat 0: token 1 is 5 'hello', the reference has 3 'you'"):
         Rounds(2.0, deviation=0.5).compared().assert_same_chat_template(chats)
 
 
@@ -221,6 +221,6 @@ def test_a_round_that_was_disturbed_is_measured_again_once_and_told() -> None:
 def test_a_round_that_stays_disturbed_fails(transient: tuple[bool, ...]) -> None:
     rounds = Rounds(3.0)
     rounds.transient = transient
-    with pytest.raises(pytest.fail.Exception, match=r"^INVALID  m: a busy neighbour$"):
+    with pytest.raises(CheckFailed, match=r"^INVALID  m: a busy neighbour$"):
         rounds.compared()
     assert rounds.made == len(transient)

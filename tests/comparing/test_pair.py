@@ -16,8 +16,8 @@ from pytest_vllmperf.engines.base import Engine
 from pytest_vllmperf.engines.simulated import SimulatedEngine
 from pytest_vllmperf.errors import EngineDiedError, EngineStartError, WorkloadError
 from pytest_vllmperf.gpu import GpuDevice
-from pytest_vllmperf.lab import perf
-from pytest_vllmperf.lab.perf import PerfSession
+from pytest_vllmperf.lab import observing, slots
+from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.records.devices import GpuReading, GpuTrace
 from pytest_vllmperf.records.engine import Continuations, Progress, Sampling
@@ -131,12 +131,12 @@ def device() -> Device:
 
 
 @pytest.fixture
-def session(
-    tmp_path: Path, device: Device, nvml: ScriptedNvml, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[PerfSession]:
+def session(tmp_path: Path, device: Device, nvml: ScriptedNvml, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     monkeypatch.setattr(gpu, "devices", lambda: (GPU,))
-    monkeypatch.setattr(perf, "Launcher", lambda timeouts: device)
-    monkeypatch.setattr(perf, "_device_memory", lambda engine, target: DeviceMemory(9000, 3000, engine.memory(), 6000))
+    monkeypatch.setattr(slots, "Launcher", lambda timeouts, backends: device)
+    monkeypatch.setattr(
+        observing, "device_memory", lambda engine, gpus: DeviceMemory(9000, 3000, engine.memory(), 6000)
+    )
     device.nvml = nvml
     opened = open_session(tmp_path, lambda doing, waited: None)
     yield opened
@@ -147,7 +147,7 @@ def target(model: str, **engine_args: Any) -> Target:
     return Target(EngineSpec.create(model, **engine_args), (GPU,))
 
 
-def pair(session: PerfSession, way: Way) -> Pair:
+def pair(session: Lab, way: Way) -> Pair:
     targets = (target("a", enable_sleep_mode=True), target("b", enable_sleep_mode=True))
     return Pair(session, Sharing(way, targets), WORKLOAD, SETTINGS)
 
@@ -157,7 +157,7 @@ def said(engine: Engine) -> Continuations:
 
 
 @pytest.mark.parametrize("way", Way)
-def test_a_round(session: PerfSession, device: Device, way: Way) -> None:
+def test_a_round(session: Lab, device: Device, way: Way) -> None:
     a, b = pair(session, way).measure_round()
     assert device.seen() == FIRST_ROUND[way]
     assert (a.tpot.p50, b.tpot.p50) == (pytest.approx(0.01), pytest.approx(0.02))
@@ -171,9 +171,7 @@ HOT = GpuTrace("GPU-1", (GpuReading(0.01), GpuReading(0.07), GpuReading(0.12), G
 
 
 @pytest.mark.parametrize(("way", "watched"), [(Way.RESIDENT, 1), (Way.SLEEP, 1), (Way.RESTART, 2)])
-def test_what_was_seen_belongs_to_the_engine_that_worked(
-    session: PerfSession, device: Device, way: Way, watched: int
-) -> None:
+def test_what_was_seen_belongs_to_the_engine_that_worked(session: Lab, device: Device, way: Way, watched: int) -> None:
     device.nvml.traces["GPU-1"] = HOT
     a, b = pair(session, way).measure_round()
     assert device.nvml.watched == [("GPU-1",)] * watched
@@ -181,7 +179,7 @@ def test_what_was_seen_belongs_to_the_engine_that_worked(
     assert b.problems == ("the GPU slowed its clocks in iteration 2: software thermal slowdown [throttling]",)
 
 
-def test_rules_that_are_turned_off_are_so_for_both(session: PerfSession, device: Device) -> None:
+def test_rules_that_are_turned_off_are_so_for_both(session: Lab, device: Device) -> None:
     device.nvml.traces["GPU-1"] = replace(HOT, lost="the GPU is gone")
     two = pair(session, Way.RESIDENT)
     assert [len(one.problems) for one in two.measure_round()] == [1, 2]
@@ -201,9 +199,7 @@ def test_rules_that_are_turned_off_are_so_for_both(session: PerfSession, device:
         ),
     ],
 )
-def test_the_next_round_is_on_fresh_engines_of_both(
-    session: PerfSession, device: Device, way: Way, events: str
-) -> None:
+def test_the_next_round_is_on_fresh_engines_of_both(session: Lab, device: Device, way: Way, events: str) -> None:
     two = pair(session, way)
     two.measure_round()
     device.seen()
@@ -220,9 +216,7 @@ def test_the_next_round_is_on_fresh_engines_of_both(
         (Way.RESTART, "start b, ask b", "ask b, close b, start a, ask a"),
     ],
 )
-def test_each_can_be_asked_something_else(
-    session: PerfSession, device: Device, way: Way, first: str, then: str
-) -> None:
+def test_each_can_be_asked_something_else(session: Lab, device: Device, way: Way, first: str, then: str) -> None:
     two = pair(session, way)
     assert two.ask(1, said).outputs == ((2, 3, 4),)
     assert device.seen() == first
@@ -233,7 +227,7 @@ def test_each_can_be_asked_something_else(
     assert device.seen() == then
 
 
-def test_residents_are_started_on_their_share_of_the_memory(session: PerfSession, device: Device) -> None:
+def test_residents_are_started_on_their_share_of_the_memory(session: Lab, device: Device) -> None:
     sizes = {"a": 2**30, "b": 2**30}
     two = Pair(session, share((target("a", seed=7), target("b")), sizes, None), WORKLOAD, SETTINGS)
     two.measure_round()
@@ -259,7 +253,7 @@ def test_residents_are_started_on_their_share_of_the_memory(session: PerfSession
     ],
 )
 def test_an_engine_that_dies_ends_both_and_the_next_round_is_as_the_first(
-    session: PerfSession, device: Device, way: Way, failing: str, ends: str
+    session: Lab, device: Device, way: Way, failing: str, ends: str
 ) -> None:
     two = pair(session, way)
     device.failing[failing] = EngineStartError("no room") if failing.startswith("start") else DIED
@@ -271,7 +265,7 @@ def test_an_engine_that_dies_ends_both_and_the_next_round_is_as_the_first(
     assert device.seen() == FIRST_ROUND[way]
 
 
-def test_an_engine_that_died_asleep_is_noticed_when_it_is_asked(session: PerfSession, device: Device) -> None:
+def test_an_engine_that_died_asleep_is_noticed_when_it_is_asked(session: Lab, device: Device) -> None:
     two = pair(session, Way.SLEEP)
     two.measure_round()
     device.seen()
@@ -283,7 +277,7 @@ def test_an_engine_that_died_asleep_is_noticed_when_it_is_asked(session: PerfSes
     assert device.seen() == "start a, sleep a, start b, sleep b, wake a, ask a"
 
 
-def test_one_of_two_that_sleep_in_turns_is_missing(session: PerfSession, device: Device) -> None:
+def test_one_of_two_that_sleep_in_turns_is_missing(session: Lab, device: Device) -> None:
     """Another measurement has made room for itself since: what is left makes room before the other is started."""
     two = pair(session, Way.SLEEP)
     two.measure_round()
@@ -293,7 +287,7 @@ def test_one_of_two_that_sleep_in_turns_is_missing(session: PerfSession, device:
     assert device.seen() == "close b, start a, sleep a, start b, ask b"
 
 
-def test_an_engine_left_asleep_is_woken_for_a_measurement_of_its_own(session: PerfSession, device: Device) -> None:
+def test_an_engine_left_asleep_is_woken_for_a_measurement_of_its_own(session: Lab, device: Device) -> None:
     two = pair(session, Way.SLEEP)
     two.measure_round()
     device.seen()
@@ -303,7 +297,7 @@ def test_an_engine_left_asleep_is_woken_for_a_measurement_of_its_own(session: Pe
     assert device.seen() == "sleep a, start b, ask b"
 
 
-def test_an_engine_that_was_started_alone_sleeps_before_the_other(session: PerfSession, device: Device) -> None:
+def test_an_engine_that_was_started_alone_sleeps_before_the_other(session: Lab, device: Device) -> None:
     two = pair(session, Way.SLEEP)
     session.ask(two.sharing.targets[0], said)
     two.ask(0, said)
@@ -311,9 +305,7 @@ def test_an_engine_that_was_started_alone_sleeps_before_the_other(session: PerfS
 
 
 @pytest.mark.parametrize("way", Way)
-def test_a_workload_that_does_not_fit_leaves_the_engines_as_they_are(
-    session: PerfSession, device: Device, way: Way
-) -> None:
+def test_a_workload_that_does_not_fit_leaves_the_engines_as_they_are(session: Lab, device: Device, way: Way) -> None:
     two = pair(session, way)
     two.workload = Workload.synthetic(requests=1, input_tokens=9000, output_tokens=5)
     with pytest.raises(WorkloadError, match="does not fit a"):
@@ -324,7 +316,7 @@ def test_a_workload_that_does_not_fit_leaves_the_engines_as_they_are(
 
 
 @pytest.mark.parametrize("way", Way)
-def test_nothing_is_left_in_the_end(session: PerfSession, device: Device, way: Way) -> None:
+def test_nothing_is_left_in_the_end(session: Lab, device: Device, way: Way) -> None:
     pair(session, way).measure_round()
     device.seen()
     session.close()

@@ -177,16 +177,17 @@ def test_sleep_is_had_where_it_is_wanted_though_both_would_fit() -> None:
 
 
 @pytest.mark.parametrize(
-    "pair",
+    ("pair", "reason"),
     [
-        (target(), target(backend="transformers")),
-        (target(backend="simulated"), target()),
-        (on_cpu(), target()),
-        (on_cpu(), on_cpu()),
+        ((target(), target(backend="transformers")), "the transformers reference cannot sleep"),
+        ((target(backend="simulated"), target()), "the simulated engine cannot sleep"),
+        ((on_cpu(), target()), "large runs on no GPU"),
+        ((target(), on_cpu("small")), "small runs on no GPU"),
     ],
 )
-def test_sleep_is_refused_where_it_cannot_be(pair: tuple[Target, Target]) -> None:
-    with pytest.raises(SpecError, match="way='sleep' needs two vLLM engines on GPUs; leave it out, or take 'restart'"):
+def test_sleep_is_refused_where_it_cannot_be(pair: tuple[Target, Target], reason: str) -> None:
+    line = f"way='sleep' is not possible: {reason}; leave way= out, or take 'restart'"
+    with pytest.raises(SpecError, match=f"^{line}$"):
         share(pair, WEIGHTS, Way.SLEEP)
 
 

@@ -12,7 +12,7 @@ import pytest
 from pytest_vllmperf.engines.base import run_result
 from pytest_vllmperf.engines.child_engine import ChildEngine, start_child
 from pytest_vllmperf.engines.forkserver import ForkServer
-from pytest_vllmperf.engines.programs import PROGRAMS
+from pytest_vllmperf.engines.offline import PROGRAM, VLLM
 from pytest_vllmperf.errors import (
     EngineDiedError,
     EngineError,
@@ -87,7 +87,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
     (modules / "vllm.py").write_text("LLM = None\n")
     (modules / "compressed_tensors.py").write_text("")
     (modules / "vllmperf_offline.py").write_text(CHILD)
-    opened = ForkServer(sys.executable, "vllm", {"PYTHONPATH": str(modules)}, tmp_path_factory.mktemp("server"))
+    opened = ForkServer(sys.executable, VLLM, {"PYTHONPATH": str(modules)}, tmp_path_factory.mktemp("server"))
     opened.wait_ready(LONG, lambda _: None)
     opened.import_seconds = 2.5
     yield opened
@@ -104,7 +104,7 @@ class Starter:
         spec = EngineSpec.create("org/model", **script)
         engine = start_child(
             spec,
-            PROGRAMS["offline"],
+            PROGRAM,
             model,
             self.server,
             self.folder,

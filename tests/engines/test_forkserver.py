@@ -12,6 +12,7 @@ import pytest
 from pytest_vllmperf.engines import forkserver
 from pytest_vllmperf.engines.channel import ChannelClosed
 from pytest_vllmperf.engines.forkserver import ForkServer
+from pytest_vllmperf.engines.offline import VLLM
 from pytest_vllmperf.errors import EngineStartError
 from tests.engines.conftest import LONG, is_gone, wait_until_gone
 
@@ -65,7 +66,7 @@ def open_server(tmp_path: Path, modules: Path) -> Iterator[Open]:
     def start(python: str = sys.executable) -> ForkServer:
         folder = tmp_path / f"server-{len(opened)}"
         folder.mkdir()
-        server = ForkServer(python, "vllm", {"PYTHONPATH": str(modules)}, folder)
+        server = ForkServer(python, VLLM, {"PYTHONPATH": str(modules)}, folder)
         opened.append(server)
         return server
 
@@ -164,7 +165,8 @@ def test_nothing_outlives_a_parent_that_was_killed(tmp_path: Path, modules: Path
 import signal, sys
 from pathlib import Path
 from pytest_vllmperf.engines.forkserver import ForkServer
-server = ForkServer(sys.executable, "vllm", {{"PYTHONPATH": {str(modules)!r}}}, Path({str(tmp_path)!r}))
+from pytest_vllmperf.engines.offline import VLLM
+server = ForkServer(sys.executable, VLLM, {{"PYTHONPATH": {str(modules)!r}}}, Path({str(tmp_path)!r}))
 server.wait_ready(60, lambda _: None)
 child = server.fork("scripted_child", Path({str(tmp_path / "child.log")!r}))
 child.channel.send({{"op": "spawn"}})

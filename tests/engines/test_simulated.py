@@ -138,7 +138,6 @@ def test_facts_are_those_of_the_script() -> None:
 
 def test_stopping_does_no_harm() -> None:
     one = engine()
-    one.reset_prefix_cache()
     one.close()
     one.kill()
     one.close()

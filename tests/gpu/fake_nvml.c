@@ -38,6 +38,12 @@ typedef struct {
     unsigned gpu, memory;
 } Utilization;
 
+typedef struct {
+    unsigned pid;
+    unsigned long long time_stamp;
+    unsigned sm, memory, encoder, decoder;
+} ProcessUse;
+
 static Gpu gpus[] = {
     {"GPU-c0000001", "NVIDIA H200", 9, 0, 143771 * MIB, 700000, 6144, 3201, 1830, 0, ~0u},
     {"GPU-c0000002", "NVIDIA GeForce RTX 4090", 8, 9, 24564 * MIB, 450000, 384, 10501, 2520, 0, 3},
@@ -156,6 +162,21 @@ int nvmlDeviceGetTotalEnergyConsumption(Gpu *gpu, unsigned long long *out) {
 
 int nvmlDeviceGetUtilizationRates(Gpu *gpu, Utilization *out) {
     *out = (Utilization){97, 40};
+    return state(gpu);
+}
+
+/* Process 7 at 31 % and process 8 at 60 %, at 2 and 3 ms of the driver's clock; an entry that holds garbage; and one of
+ * a time that was not asked for. */
+int nvmlDeviceGetProcessUtilization(Gpu *gpu, ProcessUse *out, unsigned *count, unsigned long long since) {
+    if (gpu != gpus) return NOT_SUPPORTED;
+    if (since >= 3000) return NOT_FOUND;
+    unsigned room = *count;
+    *count = 4;
+    if (!out || room < 4) return INSUFFICIENT_SIZE;
+    out[0] = (ProcessUse){7, 2000, 31, 1, 0, 0};
+    out[1] = (ProcessUse){8, 3000, 60, 2, 0, 0};
+    out[2] = (ProcessUse){9, 3000, 2147483632u, 0, 0, 0};
+    out[3] = (ProcessUse){10, since, 50, 0, 0, 0};
     return state(gpu);
 }
 

@@ -18,6 +18,8 @@ import pynvml
 MIB = 2**20
 RESERVED = 615 * MIB
 """What a driver keeps of an idle H200 for itself."""
+RING = 72
+"""Samples of use by process that a driver keeps."""
 
 Function = Callable[..., Any]
 
@@ -61,6 +63,8 @@ class FakeGpu(FakePart):
         parts: places for MIG devices; None for an empty one.
         lost: whether it fell off the bus.
         forbidden: whether a cgroup keeps this process from it.
+        samples: what the driver has sampled: a time stamp in microseconds, who was active then, and percent; None where
+            use by process is not supported.
     """
 
     uuid: str = "GPU-00000001-aaaa"
@@ -83,6 +87,7 @@ class FakeGpu(FakePart):
     parts: list[FakePart | None] = field(default_factory=list)
     lost: bool = False
     forbidden: bool = False
+    samples: list[tuple[int, int, int]] | None = field(default_factory=list)
 
 
 # Of one handle, one number: (its type in C, where it stands in FakeGpu).
@@ -228,6 +233,24 @@ class FakeNvml:
             raise Refused(pynvml.NVML_ERROR_NOT_SUPPORTED)
         rates = cast(out, POINTER(pynvml.c_nvmlUtilization_t)).contents
         rates.gpu, rates.memory = gpu.utilization
+
+    def _nvmlDeviceGetProcessUtilization(self, handle: Any, out: Any, count: Any, since: c_ulonglong) -> None:
+        """One entry for each process: its last time stamp, and the mean over all samples since."""
+        sampled = self._whole(handle).samples
+        if sampled is None:
+            raise Refused(pynvml.NVML_ERROR_NOT_SUPPORTED)
+        fresh = [one for one in sampled[-RING:] if one[0] > since.value]
+        active = dict.fromkeys(pid for _, pid, percent in fresh if percent)
+        if not active:
+            raise Refused(pynvml.NVML_ERROR_NOT_FOUND)
+        if not out:
+            _put(count, c_uint, RING)  # room for all that it may have, as drivers say
+            raise Refused(pynvml.NVML_ERROR_INSUFFICIENT_SIZE)
+        _put(count, c_uint, len(active))
+        for place, pid in enumerate(active):
+            out[place].pid = pid
+            out[place].timeStamp = max(at for at, who, _ in fresh if who == pid)
+            out[place].smUtil = round(sum(percent for _, who, percent in fresh if who == pid) / len(fresh))
 
     def _nvmlDeviceGetMigMode(self, handle: Any, current: Any, pending: Any) -> None:
         gpu = self._whole(handle)

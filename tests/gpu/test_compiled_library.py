@@ -34,6 +34,16 @@ with Sampler(["GPU-c0000001", "GPU-c0000002", "GPU-c0000003"], 500.0) as sampler
 print(json.dumps([os.getpid(), [dataclasses.asdict(trace) for trace in sampler.traces()]]))
 """
 
+USE = """\
+import json
+from pytest_vllmperf.gpu.nvml import Nvml
+
+with Nvml() as nvml:
+    told = [nvml.process_samples(nvml.handle("GPU-c0000001"), since) for since in (0, 1999, 2000, 3000)]
+    told.append(nvml.process_samples(nvml.handle("GPU-c0000002"), 0))
+print(json.dumps([None if one is None else [[s.pid, s.timeStamp, s.smUtil] for s in one] for one in told]))
+"""
+
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -92,6 +102,11 @@ def test_a_child_without_the_library(tmp_path: Path) -> None:
     assert child(tmp_path, DEVICES) == []
 
 
+def test_a_child_reads_use_by_process(library: Path) -> None:
+    both = [[7, 2000, 31], [8, 3000, 60]]
+    assert child(library, USE) == [both, both, both[1:], [], None]
+
+
 def test_a_child_reads_devices_in_the_background(library: Path) -> None:
     pid, (h200, rtx4090, absent) = child(library, SAMPLER)
     first = h200["readings"][0]
@@ -107,6 +122,7 @@ def test_a_child_reads_devices_in_the_background(library: Path) -> None:
         "temperature": 61,
         "clock_events": 4,
         "free_bytes": (143771 - 622) * MIB,
+        "use_by_process": {},
     }
     assert [one["energy"] for one in h200["readings"]] == [
         5_000_000.0 + 35 * number for number in range(1, len(h200["readings"]) + 1)

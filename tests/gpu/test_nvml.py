@@ -9,7 +9,7 @@ import pynvml
 import pytest
 
 from pytest_vllmperf.errors import GpuLostError, NoDriverError, NoGpuError
-from pytest_vllmperf.gpu.nvml import DeviceReader, Nvml
+from pytest_vllmperf.gpu.nvml import USE_PERIOD_S, DeviceReader, Nvml
 from pytest_vllmperf.records.devices import GpuReading
 from tests.gpu.fake_nvml import MIB, RESERVED, FakeGpu, FakeNvml, FakePart
 
@@ -17,6 +17,7 @@ UUID = "GPU-00000001-aaaa"
 ENERGY = "nvmlDeviceGetTotalEnergyConsumption"
 COMPUTING = "nvmlDeviceGetComputeRunningProcesses_v3"
 DRAWING = "nvmlDeviceGetGraphicsRunningProcesses_v3"
+USE = "nvmlDeviceGetProcessUtilization"
 EVENTS, THROTTLE = "nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons"
 
 
@@ -206,6 +207,7 @@ def test_one_reading_in_si_units(nvml: FakeNvml) -> None:
         "temperature": 61,
         "clock_events": 0x100000024,
         "free_bytes": gpu.total - gpu.reserved - 7 * MIB,
+        "use_by_process": {},
     }
 
 
@@ -305,3 +307,65 @@ def test_a_gpu_that_is_lost_in_mid_run(nvml: FakeNvml, function: str) -> None:
 def test_a_reader_of_a_device_that_is_not_there(nvml: FakeNvml) -> None:
     with Nvml() as opened, pytest.raises(NoGpuError, match="knows no GPU GPU-2"):
         DeviceReader(opened, "GPU-2")
+
+
+def uses(nvml: FakeNvml, *steps: tuple[float, list[tuple[int, int, int]]]) -> list[object]:
+    """Use by process as it is read at some times, each after the driver took more samples."""
+    moments = iter([at for at, _ in steps])
+    found: list[object] = []
+    with Nvml() as opened:
+        reader = DeviceReader(opened, UUID, clock=lambda: next(moments))
+        for _, more in steps:
+            assert nvml.gpus[0].samples is not None
+            nvml.gpus[0].samples += more
+            found.append(reader.read().use_by_process)
+    return found
+
+
+def test_use_by_process_is_the_mean_since_the_last_answer(nvml: FakeNvml) -> None:
+    assert USE_PERIOD_S == 0.5
+    assert uses(
+        nvml,
+        (0.0, [(1, 7, 90)]),  # of before: only the count begins
+        (0.4, [(2, 7, 90)]),  # not asked yet
+        (0.5, [(3, 8, 60), (4, 7, 30)]),
+        (1.0, []),  # nothing new
+        (1.5, [(5, 7, 40), (6, 0, 0), (7, 0, 0), (8, 0, 0)]),
+        (1.9, [(9, 8, 80)]),
+        (2.0, [(10, 8, 100)]),  # idle samples behind the last time stamp count once more
+    ) == [{}, None, {7: 0.4, 8: 0.2}, None, {7: 0.1}, None, {8: 0.36}]
+
+
+def test_an_idle_gpu_has_no_use_yet(nvml: FakeNvml) -> None:
+    assert uses(nvml, (0.0, []), (1.0, []), (2.0, [(1, 7, 50)])) == [{}, None, {7: 0.5}]
+
+
+@pytest.mark.parametrize("code", [pynvml.NVML_ERROR_NOT_FOUND, pynvml.NVML_ERROR_INSUFFICIENT_SIZE])
+def test_nothing_new_is_no_refusal(nvml: FakeNvml, code: int) -> None:
+    nvml.fail(USE, code, after=2)
+    assert uses(nvml, (0.0, [(1, 7, 50)]), (1.0, [(2, 7, 50)]), (2.0, [])) == [{}, None, None]
+    assert nvml.calls.count(USE) > 3  # it is asked again
+
+
+def test_a_driver_that_says_so_with_success(nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeNvml, "_nvmlDeviceGetProcessUtilization", lambda *_: None)
+    assert uses(nvml, (0.0, []), (1.0, []), (2.0, [])) == [{}, None, None]
+    assert nvml.calls.count(USE) == 3
+
+
+@pytest.mark.parametrize("name", ["NOT_SUPPORTED", "NO_PERMISSION", "UNKNOWN", "INVALID_ARGUMENT"])
+def test_use_that_is_not_told_is_asked_for_once_and_ends_no_reading(nvml: FakeNvml, name: str) -> None:
+    nvml.fail(USE, getattr(pynvml, f"NVML_ERROR_{name}"))
+    assert uses(nvml, *((float(second), [(second, 7, 50)]) for second in range(4))) == [None] * 4
+    assert nvml.calls.count(USE) == 1
+
+
+def test_use_that_an_old_driver_does_not_know(nvml: FakeNvml) -> None:
+    nvml.missing.add(USE)
+    assert uses(nvml, (0.0, []), (1.0, [(1, 7, 50)])) == [None, None]
+
+
+def test_a_gpu_that_is_lost_when_its_use_is_asked_for(nvml: FakeNvml) -> None:
+    nvml.fail(USE, pynvml.NVML_ERROR_GPU_IS_LOST)
+    with pytest.raises(GpuLostError, match=r"^the GPU is gone: GPU is lost$"):
+        uses(nvml, (0.0, []))

@@ -6,7 +6,7 @@ import pytest
 
 from pytest_vllmperf import Workload, gpu
 from pytest_vllmperf.gpu import GpuRequirement
-from pytest_vllmperf.lab.perf import PerfSession
+from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.records.run import MeasureSettings
 from pytest_vllmperf.records.spec import EngineSpec
 
@@ -17,7 +17,7 @@ SPEC = EngineSpec.create("vllmperf:qwen3-0.6b", gpu_memory_utilization=0.5, max_
 WORK = Workload.synthetic(requests=32, input_tokens=128, output_tokens=128)
 
 
-def test_an_engine_over_two_gpus(perf: PerfSession) -> None:
+def test_an_engine_over_two_gpus(perf: Lab) -> None:
     run = perf.measure(perf.target(SPEC, GpuRequirement(count=2)), WORK, MeasureSettings(None, 3))
     assert run.problems == ()
     assert run.gpus == len({trace.uuid for trace in run.traces}) == 2

@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 
 from pytest_vllmperf import gpu
+from pytest_vllmperf.engines import simulated
+from pytest_vllmperf.engines.backends import Backends
 from pytest_vllmperf.engines.base import Engine
 from pytest_vllmperf.engines.simulated import Script, SimulatedEngine
 from pytest_vllmperf.gpu import GpuDevice
-from pytest_vllmperf.lab import leases, perf
+from pytest_vllmperf.lab import leases, measuring, slots
+from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.lab.leases import Leases
-from pytest_vllmperf.lab.perf import PerfSession
 from pytest_vllmperf.lab.release import ReleaseProof
 from pytest_vllmperf.records.devices import GpuReading, GpuTrace
 from pytest_vllmperf.records.engine import Progress, Timeouts
@@ -78,7 +80,7 @@ class ScriptedSampler(AbstractContextManager["ScriptedSampler"]):
 def nvml(monkeypatch: pytest.MonkeyPatch) -> ScriptedNvml:
     scripted = ScriptedNvml()
     monkeypatch.setattr(gpu, "look", scripted.look)
-    monkeypatch.setattr(perf, "Sampler", scripted.sampler)
+    monkeypatch.setattr(measuring, "Sampler", scripted.sampler)
     return scripted
 
 
@@ -101,17 +103,30 @@ def told() -> Told:
     return Told()
 
 
-def open_session(folder: Path, progress: Progress) -> PerfSession:
-    return PerfSession(Settings(Update.NONE, folder / "baselines", DEFAULTS, 30.0, 20.0), progress)
+def open_session(folder: Path, progress: Progress) -> Lab:
+    return Lab(Settings(Update.NONE, folder / "baselines", DEFAULTS, 30.0, 20.0), progress)
 
 
 @pytest.fixture
-def session(tmp_path: Path, told: Told, nvml: ScriptedNvml, monkeypatch: pytest.MonkeyPatch) -> Iterator[PerfSession]:
+def session(tmp_path: Path, told: Told, nvml: ScriptedNvml, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     monkeypatch.setenv(leases.VARIABLE, str(tmp_path))
     monkeypatch.setattr(gpu, "devices", lambda: (H200, A6000))
     opened = open_session(tmp_path, told)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The label of every simulated engine that is started."""
+    started: list[str] = []
+
+    def start(spec: EngineSpec, number: int = 0) -> SimulatedEngine:
+        started.append(spec.label)
+        return SimulatedEngine(spec, number)
+
+    monkeypatch.setattr(simulated, "SimulatedEngine", start)
+    return started
 
 
 class RunningEngine(SimulatedEngine):
@@ -129,7 +144,7 @@ class RecordingLauncher:
     timeouts: Timeouts
     closed = False
 
-    def __init__(self, timeouts: Timeouts) -> None:
+    def __init__(self, timeouts: Timeouts, backends: Backends) -> None:
         type(self).timeouts = timeouts
         type(self).started = []
         type(self).closed = False
@@ -162,12 +177,12 @@ def is_free(device: str) -> bool:
 
 
 @pytest.fixture
-def real(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, told: Told, nvml: ScriptedNvml) -> Iterator[PerfSession]:
+def real(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, told: Told, nvml: ScriptedNvml) -> Iterator[Lab]:
     """A session whose engines are taken for real ones, and that gives memory no time to come back."""
     monkeypatch.setenv(leases.VARIABLE, str(tmp_path))
     monkeypatch.setattr(gpu, "devices", lambda: (H200, A6000, SECOND))
-    monkeypatch.setattr(perf, "Launcher", RecordingLauncher)
-    monkeypatch.setattr(perf, "ReleaseProof", partial(ReleaseProof, timeout=0.0))
+    monkeypatch.setattr(slots, "Launcher", RecordingLauncher)
+    monkeypatch.setattr(slots, "ReleaseProof", partial(ReleaseProof, timeout=0.0))
     opened = open_session(tmp_path, told)
     yield opened
     opened.close()

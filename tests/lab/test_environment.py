@@ -8,8 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pytest_vllmperf.engines.backends import BACKENDS
 from pytest_vllmperf.gpu import GpuDevice
 from pytest_vllmperf.lab import environment
+from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.models.checkpoint import model_digest
 from pytest_vllmperf.records.engine import EngineFacts
 from pytest_vllmperf.records.spec import EngineSpec
@@ -36,16 +38,17 @@ CPU = replace(CUDA, device="cpu", device_name=None)
 GPU = GpuDevice("GPU-1", "NVIDIA H200", 139 * 2**30, (9, 0), "565.57.01", cuda="12.7", power_limit=700.0)
 SPEC = EngineSpec.create("org/model", max_model_len=4096)
 WORKLOAD = Workload.synthetic(requests=2, input_tokens=4, output_tokens=2)
+VLLM = BACKENDS.of(SPEC)
 
 
 def hard(spec: EngineSpec = SPEC, workload: Workload = WORKLOAD, facts: EngineFacts = CUDA, gpus: Any = (GPU,),
          digest: str = "d") -> dict[str, str]:  # fmt: skip
-    return environment.fingerprint(spec, workload, facts, gpus, digest).hard
+    return environment.fingerprint(Target(spec), workload, facts, gpus, digest).hard
 
 
 def soft(spec: EngineSpec = SPEC, workload: Workload = WORKLOAD, facts: EngineFacts = CUDA, gpus: Any = (GPU,),
          digest: str = "d") -> dict[str, str]:  # fmt: skip
-    return environment.fingerprint(spec, workload, facts, gpus, digest).soft
+    return environment.fingerprint(Target(spec), workload, facts, gpus, digest).soft
 
 
 @pytest.mark.parametrize(
@@ -70,7 +73,7 @@ def test_other_hardware_another_model_and_other_work_cannot_be_compared(changed:
     [
         {"spec": SPEC.with_args(max_model_len=2048)},
         {"spec": SPEC.with_args(quantization="awq")},
-        {"spec": SPEC.with_env(VLLM_USE_V1="1")},
+        {"spec": replace(SPEC, env=(("VLLM_USE_V1", "1"),))},
         {"facts": replace(CUDA, versions={"vllm": "0.33.0", "torch": "2.13.0"})},
         {"facts": replace(CUDA, resolved={"dtype": "float16"})},
         {"gpus": (replace(GPU, driver="570.1"),)},
@@ -105,7 +108,7 @@ def test_what_may_change_on_one_card_is_told_where_it_is_known(
 def test_a_part_of_a_gpu_is_another_device() -> None:
     part = replace(GPU, name="NVIDIA H200 MIG 1g.18gb", total_bytes=16 * 2**30, mig=True)
     assert differences(hard(), hard(gpus=(part,)))
-    assert environment.profile(CUDA, (part,)) == "nvidia-h200-mig-1g.18gb"  # though vLLM calls it NVIDIA H200
+    assert environment.profile(VLLM, CUDA, (part,)) == "nvidia-h200-mig-1g.18gb"  # though vLLM calls it NVIDIA H200
 
 
 @pytest.mark.parametrize(
@@ -131,7 +134,7 @@ def test_a_cpu_is_told_by_model_cores_and_instructions(monkeypatch: pytest.Monke
     assert found["cpu cores"] == "16"
     assert found["cpu instructions"] == "avx2 avx512f amx_int8"
     assert not any(key.startswith("gpu") for key in found)
-    assert environment.profile(CPU, ()) == "amd-epyc-9654-16-cores"
+    assert environment.profile(VLLM, CPU, ()) == "amd-epyc-9654-16-cores"
 
 
 def test_a_machine_without_cpuinfo_has_a_profile(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +145,7 @@ def test_a_machine_without_cpuinfo_has_a_profile(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("platform.processor", lambda: "")
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
     monkeypatch.setattr("os.cpu_count", lambda: 4)
-    assert environment.profile(CPU, ()) == "riscv64-4-cores"
+    assert environment.profile(VLLM, CPU, ()) == "riscv64-4-cores"
     assert hard(facts=CPU, gpus=())["cpu instructions"] == ""
 
 
@@ -154,11 +157,17 @@ def test_a_machine_without_cpuinfo_has_a_profile(monkeypatch: pytest.MonkeyPatch
         (replace(CUDA, device_name=None), (GPU,), "nvidia-h200"),
         (CUDA, (), "nvidia-h200"),
         (replace(CUDA, device_name=None), (), "gpu"),
-        (replace(CPU, device="simulated"), (), "simulated"),
     ],
 )
 def test_profile_is_the_folder_of_this_hardware(facts: EngineFacts, gpus: Any, name: str) -> None:
-    assert environment.profile(facts, gpus) == name
+    assert environment.profile(VLLM, facts, gpus) == name
+
+
+@pytest.mark.parametrize(("facts", "gpus"), [(CUDA, (GPU,)), (CPU, ()), (replace(CPU, device="simulated"), ())])
+def test_of_an_engine_by_a_script_no_hardware_is_named(facts: EngineFacts, gpus: Any) -> None:
+    spec = EngineSpec.create("org/model", backend="simulated")
+    assert environment.profile(BACKENDS.of(spec), facts, gpus) == "simulated"
+    assert set(hard(spec=spec, facts=facts, gpus=gpus)) == {"backend", "device", "model", "workload"}
 
 
 @relaxed
@@ -184,7 +193,7 @@ def test_there_are_differences_exactly_when_two_differ(then: dict[str, str], now
 
 
 def test_keys_are_sorted_so_that_files_do_not_change_without_need() -> None:
-    found = environment.fingerprint(SPEC.with_args(a=1, z=2), WORKLOAD, CUDA, (GPU,), "d")
+    found = environment.fingerprint(Target(SPEC.with_args(a=1, z=2)), WORKLOAD, CUDA, (GPU,), "d")
     assert list(found.hard) == sorted(found.hard)
     assert list(found.soft) == sorted(found.soft)
 
@@ -195,8 +204,9 @@ def test_no_home_folder_in_the_models_name(model: str, shown: str) -> None:
 
 
 def test_no_secret_of_the_engines_environment_in_a_shared_file() -> None:
-    spec = SPEC.with_env(HF_TOKEN="hf_AbCdEf", VLLM_API_KEY="sk-secret", VLLM_USE_V1="1")
-    told = str(environment.fingerprint(spec, WORKLOAD, CUDA, (GPU,), "d"))
+    secret = {"HF_TOKEN": "hf_AbCdEf", "VLLM_API_KEY": "sk-secret", "VLLM_USE_V1": "1"}
+    spec = EngineSpec.create("org/model", env=secret)
+    told = str(environment.fingerprint(Target(spec), WORKLOAD, CUDA, (GPU,), "d"))
     assert "hf_AbCdEf" not in told
     assert "sk-secret" not in told
 
@@ -284,7 +294,7 @@ def test_where_the_cache_lies(hub: Path, tmp_path: Path, monkeypatch: pytest.Mon
         fetched(tmp_path / folder, commit=commit)
         value = str(tmp_path / folder.removesuffix("/hub"))
         if engines_own:
-            spec = spec.with_env(**{variable: value})
+            spec = replace(spec, env=(*spec.env, (variable, value)))
         else:
             monkeypatch.setenv(variable, value)
         assert model_key(spec) == f"org/model@{commit}"

@@ -156,47 +156,15 @@ def test_everything_is_given_back_before_the_wait(lease: Make) -> None:
         mine.choose([ONE, TWO], 2, look)
 
 
-def test_room_is_made_once_while_the_devices_are_still_held(lease: Make) -> None:
-    holder, mine = lease(), lease()
-    mine.choose([ONE], 1, never)
-    holder.choose([TWO], 1, never)
-    made: list[tuple[str, ...]] = []
-    looks: list[str] = []
-
-    def give_it_back(doing: str, waited: float) -> None:
-        looks.append(doing)
-        if len(looks) == 3:
-            holder.release()
-
-    assert mine.choose([ONE, TWO], 2, give_it_back, lambda: made.append(mine.held)) == (ONE, TWO)
-    assert (made, len(looks)) == ([(ONE,)], 3)
-
-
-def test_no_room_is_made_where_it_helps_nobody(lease: Make) -> None:
-    def broken() -> None:
-        raise AssertionError("nothing is given back")
-
-    holder, mine = lease(), lease()
-    mine.choose([ONE], 1, never)
-    assert mine.choose([ONE, THREE], 2, never, broken) == (ONE, THREE)
-    mine.release()
-    holder.choose([TWO], 1, never)
-    with pytest.raises(GivenUpError):
-        mine.choose([TWO], 1, give_up, broken)
-
-
-def test_room_that_cannot_be_made_keeps_the_devices(lease: Make) -> None:
-    """What runs on them still does."""
-
-    def broken() -> None:
-        raise RuntimeError("it does not stop")
-
-    holder, mine = lease(), lease()
-    mine.choose([ONE], 1, never)
-    holder.choose([TWO], 1, never)
-    with pytest.raises(RuntimeError):
-        mine.choose([ONE, TWO], 2, never, broken)
+def test_what_cannot_be_taken_at_once_leaves_everything_as_it_was(lease: Make) -> None:
+    holder, mine, other = lease(), lease(), lease()
+    assert mine.take([ONE], 1) == (ONE,)
+    assert holder.take([TWO], 1) == (TWO,)
+    assert mine.take([ONE, TWO, THREE], 3) is None
     assert mine.held == (ONE,)
+    assert mine.take([ONE, TWO, THREE], 2) == (ONE, THREE)
+    assert mine.held == (ONE, THREE)
+    assert other.take(DEVICES, 1) is None
 
 
 def test_devices_are_given_back_by_name_or_all(lease: Make) -> None:
@@ -304,7 +272,7 @@ def test_nothing_is_added_where_one_of_them_cannot_be_locked(tmp_path: Path, lea
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.ENOSPC])
-@pytest.mark.parametrize("call", ["mkdir", "chmod", "open"])
+@pytest.mark.parametrize("call", ["pathlib.Path.mkdir", "pathlib.Path.chmod", "os.open"])
 def test_what_cannot_be_written_is_told_in_a_line(
     call: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -314,7 +282,7 @@ def test_what_cannot_be_written_is_told_in_a_line(
         raise OSError(code, os.strerror(code))
 
     with monkeypatch.context() as patched:
-        patched.setattr(f"os.{call}", failing)
+        patched.setattr(call, failing)
         told = failure(tmp_path / "locks")
     assert told == os.strerror(code)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from pytest_vllmperf.errors import EngineError
 from pytest_vllmperf.lab.release import TOLERANCE, ReleaseProof, unreturned
-from pytest_vllmperf.records.devices import GpuReading
+from pytest_vllmperf.records.devices import GpuReading, Occupants
 
 relaxed = settings(deadline=None, max_examples=100)
 
@@ -203,6 +204,62 @@ def test_every_device_has_to_be_back_and_no_other() -> None:
     assert made.wait("one", "two") == 1.0
     with pytest.raises(EngineError, match="of GPU three did not"):
         made.wait("one", "three")
+
+
+def busy(utilization: float | None) -> GpuReading:
+    return replace(IDLE, utilization=utilization)
+
+
+def starting(*readings: GpuReading | None) -> tuple[Bench, float | None]:
+    """A device before an engine is started on it, and the utilization that is kept of it."""
+    made = Bench(one=[IDLE, *readings])
+    made.proof.taken(["one"])
+    made.proof.starting(["one"], lambda doing, waited: None)
+    return made, made.proof.occupants("one", [OWN]).utilization
+
+
+@pytest.mark.parametrize(
+    ("readings", "kept", "seconds"),
+    [
+        ([busy(0.0)], 0.0, 0),
+        ([busy(0.04)], 0.04, 0),
+        ([busy(None)], None, 0),
+        ([None], None, 0),
+        ([busy(0.67)], 0.67, 2),  # in every reading: somebody computes
+        ([busy(0.3), busy(0.67), busy(0.5)], 0.3, 2),
+        ([busy(0.97), busy(0.0)], 0.0, 1),  # what the engine before did, or a desktop that blinked
+        ([busy(0.97), busy(None)], 0.97, 1),
+        ([busy(0.97), None], 0.97, 1),
+    ],
+)
+def test_who_computes_before_an_engine_is_started_shows_in_all_readings(
+    readings: list[GpuReading | None], kept: float | None, seconds: int
+) -> None:
+    made, utilization = starting(*readings)
+    assert (utilization, made.now) == (kept, 50.0 + seconds)
+
+
+def test_memory_comes_back_before_work_is_looked_at() -> None:
+    made = bench(replace(STUCK, utilization=0.9), busy(0.0))
+    made.proof.starting(["one"], lambda doing, waited: None)
+    assert made.proof.occupants("one", ()).utilization == 0.0
+    with pytest.raises(EngineError):
+        bench(STUCK).proof.starting(["one"], lambda doing, waited: None)
+
+
+def test_a_neighbour_that_ended_is_forgotten_at_the_next_start() -> None:
+    made = Bench(one=[IDLE, busy(0.5), busy(0.5), busy(0.5), IDLE, busy(0.0)])
+    made.proof.taken(["one"])
+    for expected in (0.5, None, 0.0):
+        made.proof.starting(["one"], lambda doing, waited: None)
+        assert made.proof.occupants("one", ()).utilization == expected
+
+
+def test_who_may_be_on_a_device() -> None:
+    made = bench()
+    assert made.proof.occupants("one", [77]) == Occupants({DESKTOP}, {OWN, CHILD, 77})
+    assert made.proof.occupants("two", [77]) == Occupants(None, {OWN, CHILD, 77})
+    assert bench(idle=reading(GIB)).proof.occupants("one", ()) == Occupants(None, {OWN, CHILD})
 
 
 amounts = st.integers(0, 2**38)

@@ -2,12 +2,13 @@
 
 import copy
 import pickle
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
 
 from pytest_vllmperf.errors import NotMeasuredError
 from pytest_vllmperf.metrics.measurement import Measurement
+from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.devices import GpuTrace
 from pytest_vllmperf.records.ledger import VramLedger
 from pytest_vllmperf.records.samples import EngineSamples, Environment
@@ -15,6 +16,7 @@ from pytest_vllmperf.records.samples import EngineSamples, Environment
 ENVIRONMENT = Environment(hard={"gpu": "H200"}, soft={})
 LATER = Environment(hard={"gpu": "H200"}, soft={"driver": "2"})
 LEDGER = VramLedger(1, 2, 3, 4, 5, 6, 7, 8.0)
+POINTS = (".mean", ".p50", ".p90", ".p95", ".p99")
 TRACE = GpuTrace("GPU-1", ())
 
 
@@ -73,9 +75,58 @@ def test_a_name_that_is_no_metric_is_told() -> None:
         run.value("speed")
     with pytest.raises(AttributeError, match="a measurement has no 'speed'"):
         _ = run.speed
-    with pytest.raises(AttributeError, match="ttft has mean, p50, p90, p95 and p99, not p42"):
+    with pytest.raises(AttributeError, match="ttft has mean, p50, p90, p95, p99, not p42"):
         _ = run.ttft.p42
     assert not hasattr(run, "speed")
+
+
+def test_a_wrong_name_says_the_nearest_right_one() -> None:
+    run = measurement(ONE)
+    for read in (run.value, run.samples):
+        with pytest.raises(NotMeasuredError, match=r"no metric is called 'ttft.p5O'; did you mean 'ttft.p50'\?$"):
+            read("ttft.p5O")
+    with pytest.raises(AttributeError, match=r"no 'throughput'; did you mean 'output_throughput'\?$"):
+        _ = run.throughput
+    with pytest.raises(AttributeError, match=r"not p5; did you mean 'ttft.p50'\?$"):
+        _ = run.ttft.p5
+    with pytest.raises(AttributeError, match=r"no 'TTFT'; did you mean 'ttft'\?$"):
+        _ = run.TTFT
+    with pytest.raises(AttributeError, match=r"no 'xyz'; dir\(run\) lists its metrics$"):
+        _ = run.xyz
+
+
+def test_an_editor_finds_every_metric() -> None:
+    found = dir(measurement(ONE))
+    whole = {name.replace(".", "_") for name in METRICS if not name.endswith(POINTS)}
+    assert {*whole, "ttft", "itl", "decode"} <= set(found)
+    assert {"mean", "p50", "p90", "p95", "p99"} <= set(dir(measurement(ONE).ttft))
+
+
+def test_a_metric_with_a_dot_has_an_attribute_with_an_underscore() -> None:
+    once = {"load_time.cold": 9.0, "memory.non_torch": 7.0}
+    run = measurement(EngineSamples(discarded=0, iterations=1, samples={}, once=once))
+    assert (run.load_time_cold, run.memory_non_torch) == (9.0, 7.0)
+
+
+def test_what_a_failed_assertion_shows_is_short() -> None:
+    run = measurement(ONE, TWO)
+    assert repr(run) == "<Measurement llama quantization=awq on h200, 2 engines: output throughput 30 tok/s>"
+    assert repr(run.ttft) == "<ttft: not measured>"
+    both = ONE.model_copy(update={"samples": {"ttft.p50": [0.0232], "ttft.p99": [0.051]}})
+    assert repr(measurement(both).ttft) == "<ttft p50=23.2 ms p99=51 ms>"
+    assert repr(measurement(both)) == "<Measurement llama quantization=awq on h200, 1 engine: TTFT p50 23.2 ms>"
+    assert repr(replace(run, problems=("it ran hot",))).endswith(" 2 engines: void>")
+    assert repr(measurement(EngineSamples(discarded=0, iterations=1, samples={}))).endswith(" 1 engine: no clock>")
+    assert len(repr(replace(run, spec_label="m" * 1000))) < 120
+
+
+def test_metrics_are_no_fields() -> None:
+    assert [field.name for field in fields(Measurement)][:3] == ["spec_label", "device", "profile"]
+    assert not {field.name for field in fields(Measurement)} & {name.replace(".", "_") for name in METRICS}
+    run = measurement(ONE)
+    assert replace(run, gpus=2) != run == replace(run)
+    with pytest.raises(FrozenInstanceError):
+        run.output_throughput = 3.0
 
 
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda thing: pickle.loads(pickle.dumps(thing))])

@@ -1,24 +1,20 @@
 """The one table of metrics, and the words of a gate."""
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_vllmperf.errors import SpecError
-from pytest_vllmperf.metrics.table import (
-    CLOCK_METRICS,
-    DISTRIBUTIONS,
-    EXACT_METRICS,
-    GATES,
-    METRICS,
-    Direction,
-    MetricClass,
-    resolve_gate,
-)
+from pytest_vllmperf.metrics.declaration import MetricClass
+from pytest_vllmperf.metrics.gates import Gate, gate_help
+from pytest_vllmperf.metrics.table import CLOCK_METRICS, DECLARATIONS, GATES, METRICS, AllMetrics, resolve_gate
+from pytest_vllmperf.stats import Direction
 
 relaxed = settings(deadline=None, max_examples=60)
-
-UNITS = {"s", "B", "tok/s", "req/s", "tokens", "share", "W", "J", "J/tok", "tok/J", "Hz", "°C", ""}
+EXACT_METRICS = GATES["exact"]
 
 
 def test_every_row_is_filled_and_found_by_its_name() -> None:
@@ -26,16 +22,35 @@ def test_every_row_is_filled_and_found_by_its_name() -> None:
         assert metric.name == name
         assert metric.label
         assert metric.formula
-        assert metric.unit in UNITS
     assert len({metric.label for metric in METRICS.values()}) == len(METRICS)
 
 
+def test_every_metric_has_the_function_that_computes_it() -> None:
+    computed = [one for one in DECLARATIONS if one.of is not None or getattr(one, "of_start", None) is not None]
+    by_request = [one for one in DECLARATIONS if getattr(one, "of_request", None) is not None]
+    assert len(computed) + len(by_request) == len(DECLARATIONS)
+
+
+def test_the_table_is_in_the_order_of_the_declarations() -> None:
+    names = list(METRICS)
+    assert names[:4] == ["output_throughput", "request_throughput", "total_token_throughput", "ttft.mean"]
+    assert names.index("decode.p99") + 1 == names.index("engine_steps")
+    assert names[-1] == "load_time.rest"
+
+
+def test_a_metric_is_an_attribute_of_its_class() -> None:
+    assert AllMetrics.output_throughput is METRICS["output_throughput"]
+    assert AllMetrics.memory_non_torch is METRICS["memory.non_torch"]
+    assert AllMetrics.ttft.metrics[1] is METRICS["ttft.p50"]
+
+
 def test_every_distribution_has_its_points() -> None:
-    for name in DISTRIBUTIONS:
-        for point in ("mean", "p50", "p90", "p95", "p99"):
-            metric = METRICS[f"{name}.{point}"]
-            assert (metric.unit, metric.better) == ("s", Direction.LOWER)
+    for declared in DECLARATIONS:
+        for metric in declared.metrics if len(declared.metrics) > 1 else ():
+            point = metric.name.rpartition(".")[2]
+            assert (metric.unit.symbol, metric.better) == ("s", Direction.LOWER)
             assert (metric.kind is MetricClass.TAIL) == (point in ("p90", "p95", "p99"))
+            assert metric.decides_from == {"p90": 250, "p95": 500, "p99": 2000}.get(point, 0)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +84,18 @@ def test_sets_are_what_they_say() -> None:
     assert {METRICS[name].kind for name in resolve_gate(("exact",), "cuda")} == {MetricClass.EXACT}
     counters = {"engine_steps", "preemptions", "prefix_cache_hit_tokens"}
     assert set(EXACT_METRICS) == {*counters, "weight_bytes", "kv_bytes_per_token"}
+    assert list(GATES) == [gate.word for gate in Gate]
+    assert all(GATES.values())
+
+
+def test_the_help_text_lists_every_set() -> None:
+    assert gate_help() == "metrics that decide: names, or the sets auto, exact, clock, cpu, vram, energy"
+
+
+def test_the_words_of_a_gate_are_light() -> None:
+    """Options list them in every pytest run, which imports no numpy."""
+    code = "import sys, pytest_vllmperf.metrics.gates; print('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
 
 
 @relaxed
@@ -88,3 +115,11 @@ def test_an_unknown_word_is_refused_with_what_there_is(word: str) -> None:
     assert "sets: auto, exact, clock, cpu" in str(caught.value)
     assert "ttft.p50" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("word", "near"), [("ttft.p5O", "ttft.p50"), ("clok", "clock"), ("throughput", "output_throughput")]
+)
+def test_an_unknown_word_names_the_nearest(word: str, near: str) -> None:
+    with pytest.raises(SpecError, match=rf"{word}'; did you mean '{near}'\?; sets: "):
+        resolve_gate((word,), "cuda")

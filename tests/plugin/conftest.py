@@ -137,7 +137,7 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         started.append(spec.label)
         return SimulatedEngine(spec, number)
 
-    monkeypatch.setattr("pytest_vllmperf.engines.launcher.SimulatedEngine", start)
+    monkeypatch.setattr("pytest_vllmperf.engines.simulated.SimulatedEngine", start)
     return started
 
 

@@ -151,7 +151,7 @@ def test_engines_take_turns(project: Project, monkeypatch: pytest.MonkeyPatch) -
             run = self.run
             self.run = lambda *args: (ran.append(spec.model), run(*args))[1]  # type: ignore[method-assign]
 
-    monkeypatch.setattr("pytest_vllmperf.engines.launcher.SimulatedEngine", Noting)
+    monkeypatch.setattr("pytest_vllmperf.engines.simulated.SimulatedEngine", Noting)
     _compare(project, "comparison.assert_speedup(1.5)", arguments=", iterations=3, warmup=0")
     project.run("--vllmperf").assert_outcomes(passed=1)
     assert ran == ["fast", "slow", "slow", "fast", "fast", "slow", "slow", "fast"]

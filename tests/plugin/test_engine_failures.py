@@ -23,7 +23,7 @@ def test_one_line_and_the_end_of_the_log(project: Project, fail: str) -> None:
     result.assert_outcomes(failed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines([LINES[fail], "*- end of the engine's log -*", "scripted log"])
-    for trace in ("Traceback", "simulated.py", "perf.py", "fixture.py", "def test_chat"):
+    for trace in ("Traceback", "simulated.py", "slots.py", "fixture.py", "def test_chat"):
         assert trace not in result.stdout.str()
 
 
@@ -61,7 +61,7 @@ def test_the_next_test_gets_a_fresh_engine(project: Project, monkeypatch: pytest
         def kill(self) -> None:
             killed.append(self)
 
-    monkeypatch.setattr("pytest_vllmperf.engines.launcher.SimulatedEngine", DiesOnce)
+    monkeypatch.setattr("pytest_vllmperf.engines.simulated.SimulatedEngine", DiesOnce)
     project.perf_tests("test_dies", "test_next", "test_last")
     result = project.run("--vllmperf-update")
     result.assert_outcomes(passed=2, failed=1)
@@ -79,7 +79,7 @@ def test_a_workload_that_does_not_fit_leaves_the_engine_alive(
         started.append(spec.model)
         return SimulatedEngine(spec, number)
 
-    monkeypatch.setattr("pytest_vllmperf.engines.launcher.SimulatedEngine", start)
+    monkeypatch.setattr("pytest_vllmperf.engines.simulated.SimulatedEngine", start)
     project.module("""
 pytestmark = pytest.mark.vllm("sim", backend="simulated", max_model_len=20)
 

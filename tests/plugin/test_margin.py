@@ -195,7 +195,7 @@ def test_impossible_marker_and_call(project: Project, margin: str, words: Sequen
     project.perf_tests(marks=[f"@pytest.mark.vllmperf(margin={margin})"])
     result = project.run("--vllmperf")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: test_chat.py::test_chat: @pytest.mark.vllmperf: *"])
+    result.stderr.fnmatch_lines(["ERROR: test_chat.py:6: test_chat.py::test_chat: @pytest.mark.vllmperf: *"])
     assert all(word in result.stderr.str() for word in words)
 
     project.perf_tests(check=f"vllmperf.check(run, margin={margin})")

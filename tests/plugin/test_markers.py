@@ -60,7 +60,7 @@ def test_what_cannot_be_meant_is_a_usage_error(project: Project, marker: str, ar
     _test(project, marker, arguments)
     result = project.run("--vllmperf-update")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([f"ERROR: test_chat.py::test_marked: @pytest.mark.{marker}: *"])
+    result.stderr.fnmatch_lines([f"ERROR: test_chat.py:6: test_chat.py::test_marked: @pytest.mark.{marker}: *"])
     assert words in result.stderr.str()
     result.stdout.no_fnmatch_line("*INTERNALERROR*")
     assert project.files() == {}

@@ -18,9 +18,9 @@ RTX = GpuDevice("GPU-1", "NVIDIA GeForce RTX 4060", 8 * 2**30, (8, 9), "570.1")
 # The simulated engine never runs on a GPU, so it stands in for vLLM's here.
 WORKERS = """
 if os.environ.get("PYTEST_XDIST_WORKER"):
-    from pytest_vllmperf.engines import launcher
+    from pytest_vllmperf.engines import launcher, simulated
 
-    launcher.Launcher.start = lambda self, spec, env, progress: launcher.SimulatedEngine(spec)
+    launcher.Launcher.start = lambda self, spec, env, progress: simulated.SimulatedEngine(spec)
 """
 BY_GPU = 'per_gpu={"RTX": {"max_num_seqs": 2, "step_seconds": 0.04}, "rtx 40[67]0": {"step_seconds": 0.02}, "H200": {}}'
 
@@ -72,6 +72,6 @@ def test_what_cannot_be_meant_in_a_marker_fails_before_anything_starts(project: 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     line = "per_gpu['RTX']: 'python' cannot differ by GPU; only engine arguments can"
     assert [found for found in result.errlines if found] == [
-        f"ERROR: test_chat.py::test_chat: @pytest.mark.vllm: {line}"
+        f"ERROR: test_chat.py:6: test_chat.py::test_chat: @pytest.mark.vllm: {line}"
     ]
     assert starts == []

@@ -11,10 +11,11 @@ TAKEN = """
 from pytest_vllmperf.errors import EngineError
 from pytest_vllmperf.lab.leases import Leases
 
-def choose(self, fitting, count, progress, make_room):
+def choose(self, fitting, count, progress):
     progress(f"waiting for {fitting[0]}, which another run is measuring on", 12.0)
     raise EngineError("nobody waits that long")
 
+Leases.take = lambda self, fitting, count: None
 Leases.choose = choose
 """
 

@@ -9,12 +9,12 @@ if TYPE_CHECKING:
 
 LEAK = """
 from pytest_vllmperf.errors import EngineError
-from pytest_vllmperf.session.perf import PerfSession
+from pytest_vllmperf.lab.lab import Lab
 
 def release(self):
     raise EngineError("58,000 MiB of GPU-1 did not come back: process 42 holds 58,000 MiB")
 
-PerfSession.release = release
+Lab.release = release
 """
 
 

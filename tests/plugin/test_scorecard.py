@@ -229,7 +229,7 @@ def test_a_marker_that_cannot_be_meant(project: Project, arguments: str, words: 
     result = project.run("--vllmperf-update")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     (line,) = [line for line in result.errlines if line]
-    assert line.startswith("ERROR: test_chat.py::test_chat: @pytest.mark.scorecard: ")
+    assert line.startswith("ERROR: test_chat.py:6: test_chat.py::test_chat: @pytest.mark.scorecard: ")
     assert words in line
     result.stdout.no_fnmatch_line("*INTERNALERROR*")
     assert project.files() == {}

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_vllmperf.engines.backends import Backends
 from pytest_vllmperf.engines.launcher import Launcher
 from pytest_vllmperf.records.engine import Timeouts
 
@@ -18,11 +19,11 @@ def given(monkeypatch: pytest.MonkeyPatch) -> list[Timeouts]:
     """The time-outs that launchers were made with."""
     seen: list[Timeouts] = []
 
-    def launcher(timeouts: Timeouts) -> Launcher:
+    def launcher(timeouts: Timeouts, backends: Backends) -> Launcher:
         seen.append(timeouts)
-        return Launcher(timeouts)
+        return Launcher(timeouts, backends)
 
-    monkeypatch.setattr("pytest_vllmperf.lab.perf.Launcher", launcher)
+    monkeypatch.setattr("pytest_vllmperf.lab.slots.Launcher", launcher)
     return seen
 
 

@@ -25,15 +25,15 @@ CONFTEST = f"""
 import os
 
 if os.environ.get("PYTEST_XDIST_WORKER"):
-    from pytest_vllmperf.engines import launcher
+    from pytest_vllmperf.engines import simulated
     from pytest_vllmperf.errors import EngineUnsupportedError
 
-    def start(spec, number=0, start=launcher.SimulatedEngine):
+    def start(spec, number=0, start=simulated.SimulatedEngine):
         if spec.args.get("seed") == {OLD}:
             raise EngineUnsupportedError({REASON!r})
         return start(spec, number)
 
-    launcher.SimulatedEngine = start
+    simulated.SimulatedEngine = start
 """
 
 
@@ -54,7 +54,7 @@ def moment(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
             if now == request.param and self.spec.args.get("seed") == OLD:
                 raise EngineUnsupportedError(REASON, "what the engine wrote")
 
-    monkeypatch.setattr("pytest_vllmperf.engines.launcher.SimulatedEngine", Unsupported)
+    monkeypatch.setattr("pytest_vllmperf.engines.simulated.SimulatedEngine", Unsupported)
     return str(request.param)
 
 
@@ -74,7 +74,7 @@ def test_without_the_marker_it_fails_in_a_line(project: Project, moment: str) ->
     result = project.run("--vllmperf", "--tb=long")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*_ test_chat _*", REASON, "*- end of the engine's log -*", "what the engine wrote"])
-    for trace in ("Traceback", "fixture.py", "perf.py", "def test_chat", "EngineUnsupportedError: "):
+    for trace in ("Traceback", "fixture.py", "slots.py", "def test_chat", "EngineUnsupportedError: "):
         assert trace not in result.stdout.str().partition("short test summary")[0]
 
 
@@ -106,7 +106,7 @@ def test_a_skipped_test_keeps_the_baseline_that_there_was(
     project.perf_tests(marks=[SKIP], seed=OLD)
     project.record()
     before = project.files()
-    monkeypatch.setattr("pytest_vllmperf.engines.launcher.SimulatedEngine", _refuse)
+    monkeypatch.setattr("pytest_vllmperf.engines.simulated.SimulatedEngine", _refuse)
     project.write("conftest.py", CONFTEST)
     result = project.run("--vllmperf-update", "-rs", *workers)
     result.assert_outcomes(skipped=1)
@@ -154,6 +154,7 @@ def test_another_word_is_refused(project: Project, word: str) -> None:
     project.perf_tests(marks=[f"@pytest.mark.vllmperf(unsupported={word})"])
     result = project.run("--vllmperf-update")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    line = f"ERROR: test_chat.py::test_chat: @pytest.mark.vllmperf: unsupported: {word} is none of fail, skip"
+    wrong = f"unsupported: {word} is none of fail, skip"
+    line = f"ERROR: test_chat.py:6: test_chat.py::test_chat: @pytest.mark.vllmperf: {wrong}"
     assert [line for line in result.errlines if line] == [line]
     assert project.files() == {}

@@ -28,7 +28,7 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         def close(self) -> None:
             seen.append(f"-{self.spec.model}")
 
-    monkeypatch.setattr("pytest_vllmperf.engines.launcher.SimulatedEngine", Noting)
+    monkeypatch.setattr("pytest_vllmperf.engines.simulated.SimulatedEngine", Noting)
     return seen
 
 
@@ -111,7 +111,10 @@ def test_the_order_of_starts_does_not_turn_the_ratio_round(project: Project) -> 
 @pytest.mark.parametrize(
     ("way", "line"),
     [
-        ("sleep", "way='sleep' needs two vLLM engines on GPUs; leave it out, or take 'restart'"),
+        (
+            "sleep",
+            "way='sleep' is not possible: the simulated engine cannot sleep; leave way= out, or take 'restart'",
+        ),
         ("both", "way='both' is none of resident, sleep, restart"),
         ("", "way='' is none of resident, sleep, restart"),
     ],

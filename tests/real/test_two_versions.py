@@ -9,7 +9,7 @@ import pytest
 from pytest_vllmperf.comparing.comparison import EngineComparison
 from pytest_vllmperf.comparing.pair import Pair
 from pytest_vllmperf.comparing.sharing import Way, share
-from pytest_vllmperf.lab.perf import PerfSession
+from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.records.run import MeasureSettings
 from pytest_vllmperf.records.spec import EngineSpec
@@ -22,7 +22,7 @@ WORK = Workload.synthetic(requests=8, input_tokens=32, output_tokens=16)
 pytestmark = pytest.mark.skipif(not OTHER, reason="VLLMPERF_OTHER_PYTHON names no interpreter with another vLLM")
 
 
-def test_two_versions_are_compared(perf: PerfSession) -> None:
+def test_two_versions_are_compared(perf: Lab) -> None:
     targets = (Target(EngineSpec.create(MODEL, **TINY)), Target(EngineSpec.create(MODEL, python=OTHER, **TINY)))
     sharing = share(targets, perf.weight_bytes(targets), None)
     pair = Pair(perf, sharing, WORK, MeasureSettings(warmup=1, iterations=2))

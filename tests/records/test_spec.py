@@ -200,13 +200,7 @@ def test_with_args_changes_some_and_keeps_the_others() -> None:
     assert spec.args == {"a": 1, "b": 2}
     assert spec.with_args(a=1) == spec
     by_gpu = EngineSpec.create("m", per_gpu={"RTX": {"a": 2}}, a=1)
-    assert by_gpu.with_args(b=3).with_env(A="1").on(GPU).args == {"a": 2, "b": 3}
-
-
-def test_with_env_sets_some_and_keeps_the_others() -> None:
-    spec = EngineSpec.create("m", env={"B": "2", "A": "1"})
-    assert spec.env == (("A", "1"), ("B", "2"))
-    assert spec.with_env(A="3", C="4").env == (("A", "3"), ("B", "2"), ("C", "4"))
+    assert by_gpu.with_args(b=3).on(GPU).args == {"a": 2, "b": 3}
 
 
 def test_a_relative_interpreter_becomes_absolute_without_following_links(
@@ -227,7 +221,6 @@ def test_an_interpreter_is_found_on_the_path(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("given_", "named"),
     [
-        ({"backend": "serve"}, "backend='serve'"),
         ({"model": ""}, "''"),
         ({"model": 7}, "7"),
         ({"python": "/nowhere/python"}, "/nowhere/python"),

@@ -10,7 +10,8 @@ import pytest
 
 from pytest_vllmperf.engines.simulated import SimulatedEngine
 from pytest_vllmperf.lab.driving import measure
-from pytest_vllmperf.records.devices import GpuReading, GpuTrace, GpuUse
+from pytest_vllmperf.metrics.gpu_use import NEIGHBOUR_SHARE
+from pytest_vllmperf.records.devices import GpuReading, GpuTrace, GpuUse, Occupants
 from pytest_vllmperf.records.run import EngineRun, MeasureSettings, RunResult
 from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.validity.rules import CLOCK_SPREAD, RULES, TRANSIENT, Expected, Observed, Problem, problems
@@ -335,16 +336,79 @@ def test_an_iteration_in_which_nothing_finished_spans_no_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("belonging", "pids"),
+    ("occupants", "pids"),
     [
-        ({"GPU-1": {7, 9}}, []),
-        ({"GPU-1": {7}}, [9]),
-        ({"GPU-1": {9}}, [7]),
-        ({"GPU-1": None}, []),
-        ({"GPU-2": {7}}, []),
+        ({"GPU-1": Occupants({7, 9})}, []),
+        ({"GPU-1": Occupants({7}, {9})}, []),
+        ({"GPU-1": Occupants({7})}, [9]),
+        ({"GPU-1": Occupants({9})}, [7]),
+        ({"GPU-1": Occupants(set(), {9})}, [7]),
+        ({"GPU-1": Occupants(None, {9})}, []),
+        ({"GPU-2": Occupants({7})}, []),
     ],
 )
-def test_who_belongs_is_known_by_device(belonging: dict[str, set[int] | None], pids: list[int]) -> None:
+def test_who_belongs_is_known_by_device(occupants: dict[str, Occupants], pids: list[int]) -> None:
     told = replace(trace(reading(BEFORE, 7, 9), reading(MIDST, 7, 9)), uuid="GPU-1")
-    found = problems(run(), ALL, replace(seen(traces=(told,)), belonging=belonging))
+    found = problems(run(), ALL, replace(seen(traces=(told,)), occupants=occupants))
     assert [int(problem.words.split()[1]) for problem in found] == pids
+
+
+ENGINE, NEIGHBOUR, DESKTOP = 42, 9, 7
+
+
+def used(**shares: float) -> GpuTrace:
+    """Three readings around the counted iterations: the engine, and what others used of its device meanwhile."""
+    pids = {"engine": ENGINE, "neighbour": NEIGHBOUR, "desktop": DESKTOP}
+    by_process = {pids[name]: share for name, share in shares.items()}
+    told = (reading(at, *pids.values(), use_by_process=by_process) for at in (BEFORE, MIDST, 9.0))
+    return trace(*told)
+
+
+def judged(told: GpuTrace, occupants: Occupants) -> list[str]:
+    return words(problems(run(), ALL, replace(seen(traces=(told,)), occupants={"GPU-1": occupants})))
+
+
+THERE = Occupants({NEIGHBOUR, DESKTOP}, {ENGINE}, 0.0)
+VOID = (
+    "process 9, which is not of this run, used 31% of the GPU's time; end it, or accept it with "
+    'allow="processes" [processes]'
+)
+
+
+def test_a_process_that_computed_since_before_the_run_voids_what_was_measured() -> None:
+    assert judged(used(engine=0.6, neighbour=0.31, desktop=0.01), THERE) == [VOID]
+    both = judged(used(engine=0.6, desktop=0.08, neighbour=0.31), THERE)
+    assert both == [VOID]  # the larger one
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, NEIGHBOUR_SHARE - 0.001])
+def test_a_desktop_that_holds_memory_and_hardly_computes_voids_nothing(share: float) -> None:
+    """Not even where the GPU was busy before: whose that was is known."""
+    assert NEIGHBOUR_SHARE == 0.05
+    assert judged(used(engine=0.9, desktop=share), replace(THERE, utilization=0.4)) == []
+
+
+def test_an_engine_of_this_run_is_no_neighbour() -> None:
+    assert judged(used(engine=0.6, neighbour=0.4), replace(THERE, own={ENGINE, NEIGHBOUR})) == []
+
+
+HIDDEN = (
+    "the GPU was 67% busy before the engine was started, by a process that is not of this run; end it, or accept it "
+    'with allow="processes" [processes]'
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "found"),
+    [(0.67, [HIDDEN]), (NEIGHBOUR_SHARE - 0.001, []), (0.0, []), (None, [])],
+)
+@pytest.mark.parametrize("told", [trace(reading(BEFORE, 7), reading(MIDST, 7)), used(neighbour=0.9), trace()])
+def test_where_use_by_process_is_unknown_the_use_before_the_engine_decides(
+    told: GpuTrace, before: float | None, found: list[str]
+) -> None:
+    assert judged(told, Occupants({7, 9, 42}, {ENGINE}, before)) == found
+
+
+def test_a_busy_gpu_is_void_also_with_a_single_reading_at_the_limit() -> None:
+    (found,) = judged(trace(), Occupants(None, (), NEIGHBOUR_SHARE))
+    assert found.startswith("the GPU was 5% busy before")

@@ -272,6 +272,42 @@ def test_cold_starts_decide_nothing() -> None:
     assert (verdict.status, verdict.reasons) == (Status.INVALID, ("a cold start decides nothing",))
 
 
+def peaks(*values: float) -> list[EngineSamples]:
+    """Engines of one run: the first starts cold."""
+    return [
+        engine(n, cold_start=n == 0, samples={"torch_peak_bytes": [value] * 10}, once={"weight_bytes": 70.0})
+        for n, value in enumerate(values)
+    ]
+
+
+def test_an_exact_metric_may_be_compared_between_warm_starts_only() -> None:
+    gate, stored = ("torch_peak_bytes", "weight_bytes"), [session(peaks(90.0, 100.0, 100.0))]
+    cold = judge(evidence(peaks(90.0), *gate, sessions=stored))
+    assert [one.status for one in cold.metrics] == [Status.OK, Status.UNDECIDED]
+    assert (of(cold, "torch_peak_bytes").reason, of(cold, "torch_peak_bytes").baseline) == (
+        "not started warm yet",
+        100.0,
+    )
+    assert judge(evidence(peaks(90.0), *gate, sessions=stored, last_look=True)).status is Status.NOISY
+    assert judge(evidence(peaks(120.0, 100.0), *gate, sessions=stored)).status is Status.OK
+    assert judge(evidence(peaks(90.0, 95.0, 95.0), *gate, sessions=stored)).status is Status.IMPROVED
+    assert judge(evidence(peaks(90.0, 101.0, 101.0), *gate, sessions=stored)).status is Status.REGRESSED
+    higher = [session(peaks(110.0, 100.0, 100.0))]
+    assert judge(evidence(peaks(110.0, 105.0, 105.0), *gate, sessions=higher)).status is Status.REGRESSED
+
+
+@pytest.mark.parametrize("new", [peaks(90.0), peaks(90.0, 100.0)])
+def test_a_baseline_without_a_warm_start_cannot_judge(new: list[EngineSamples]) -> None:
+    verdict = judge(evidence(new, "torch_peak_bytes", sessions=[session(peaks(90.0)) for _ in range(3)]))
+    assert verdict.status is Status.INVALID
+    assert "no warm start" in of(verdict, "torch_peak_bytes").reason
+
+
+def test_what_the_baseline_never_measured_is_not_waited_for() -> None:
+    verdict = judge(evidence(peaks(90.0), "torch_peak_bytes"))
+    assert (verdict.status, of(verdict, "torch_peak_bytes").reason) == (Status.INVALID, "only one side has measured it")
+
+
 # --- little to judge by ------------------------------------------------------------------------------------
 
 

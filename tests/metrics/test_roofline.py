@@ -1,4 +1,4 @@
-"""What an iteration cost on its devices, against sums done by hand."""
+"""How close decoding came to the memory's bandwidth, against sums done by hand."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_vllmperf.metrics.device import Roofline, cost_per_million_tokens, device_metrics
-from pytest_vllmperf.metrics.table import METRICS
-from pytest_vllmperf.records.devices import GpuUse
+from pytest_vllmperf.metrics.roofline import Roofline
 from pytest_vllmperf.records.engine import EngineFacts, WeightFacts, WeightLayers
 from pytest_vllmperf.records.run import RequestRecord, RunResult
 
@@ -120,80 +118,3 @@ def test_the_span_is_of_all_requests_and_the_unfinished_count_for_nothing() -> N
 @pytest.mark.parametrize("requests", [(), (DEAD,), (request(queued_ts=12.0),)])
 def test_no_time_has_no_utilization(requests: tuple[RequestRecord, ...]) -> None:
     assert ROOFLINE.utilization(result(*requests)) is None
-    assert device_metrics(result(*requests), None, ROOFLINE) == {}
-
-
-USE = GpuUse(
-    peak_bytes=130 * 2**30,
-    energy=606.0,
-    power=303.0,
-    utilization=0.97,
-    sm_clock=1.98e9,
-    temperature=61.0,
-    clock_events=0,
-)
-
-
-def test_what_the_devices_did_is_told_with_joules_by_output_token() -> None:
-    assert device_metrics(result(request(), request(1)), USE, ROOFLINE) == pytest.approx(
-        {
-            "model_bandwidth_utilization": ROOFLINE.utilization(result(request(), request(1))),
-            "gpu_memory_peak": 130 * 2**30,
-            "gpu_utilization": 0.97,
-            "gpu_power": 303.0,
-            "gpu_energy": 606.0,
-            "joules_per_token": 606 / 202,
-            "tokens_per_joule": 202 / 606,
-            "gpu_sm_clock": 1.98e9,
-            "gpu_temperature": 61.0,
-        }
-    )
-
-
-def test_tokens_of_requests_that_did_not_finish_are_not_paid_for() -> None:
-    cut = request(1, finish_reason=None, output_tokens=50)
-    assert device_metrics(result(request(), cut), USE, None)["joules_per_token"] == pytest.approx(6.0)
-    assert not {"joules_per_token", "tokens_per_joule"} & set(device_metrics(result(cut), USE, None))
-
-
-def test_every_metric_is_in_the_table_and_a_number() -> None:
-    found = device_metrics(result(request()), USE, ROOFLINE)
-    assert set(found) <= set(METRICS)
-    assert {type(value) for value in found.values()} == {float}
-
-
-@pytest.mark.parametrize(
-    ("untold", "absent"),
-    [
-        ("peak_bytes", {"gpu_memory_peak"}),
-        ("energy", {"gpu_energy", "joules_per_token", "tokens_per_joule"}),
-        ("power", {"gpu_power"}),
-        ("utilization", {"gpu_utilization"}),
-        ("sm_clock", {"gpu_sm_clock"}),
-        ("temperature", {"gpu_temperature"}),
-    ],
-)
-@pytest.mark.parametrize("nothing", [None, 0])
-def test_what_was_not_observed_is_absent(untold: str, absent: set[str], nothing: int | None) -> None:
-    whole = set(device_metrics(result(request()), USE, ROOFLINE))
-    part = set(device_metrics(result(request()), replace(USE, **{untold: nothing}), ROOFLINE))
-    assert whole - part == absent
-
-
-def test_where_nobody_looked_only_the_roofline_is_told() -> None:
-    assert set(device_metrics(result(request()), None, ROOFLINE)) == {"model_bandwidth_utilization"}
-    assert "model_bandwidth_utilization" not in device_metrics(result(request()), USE, None)
-    assert device_metrics(result(request()), None, None) == {}
-
-
-@pytest.mark.parametrize(
-    ("throughput", "gpus", "price", "cost"),
-    [
-        (1000.0, 1, 3.6, 1.0),  # 3.6 million tokens an hour
-        (1000.0, 4, 3.6, 4.0),
-        (5000.0, 1, 2.5, 2.5 / 18),
-        (1000.0, 1, 0.0, 0.0),
-    ],
-)
-def test_what_a_million_tokens_cost(throughput: float, gpus: int, price: float, cost: float) -> None:
-    assert cost_per_million_tokens(throughput, gpus, price) == pytest.approx(cost)

@@ -13,7 +13,7 @@ from pytest_vllmperf.comparing.pair import Pair
 from pytest_vllmperf.comparing.sharing import Sharing, Way
 from pytest_vllmperf.gpu import GpuDevice
 from pytest_vllmperf.lab.driving import measure
-from pytest_vllmperf.lab.perf import PerfSession
+from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.records.devices import GpuReading, GpuTrace
 from pytest_vllmperf.records.ledger import DeviceMemory, VramLedger
@@ -47,7 +47,7 @@ def trace(uuid: str = "GPU-1", **at_7: Any) -> GpuTrace:
     return GpuTrace(uuid, tuple(reading(at, **(at_7 if at == 7 else {})) for at in range(16)))
 
 
-def test_what_was_seen_of_the_devices_becomes_metrics(real: PerfSession, nvml: ScriptedNvml) -> None:
+def test_what_was_seen_of_the_devices_becomes_metrics(real: Lab, nvml: ScriptedNvml) -> None:
     nvml.traces["GPU-1"] = trace(power=0.0, used_bytes=120 * GIB)
     run = real.measure(on(H200), WORKLOAD, ONCE)
     assert nvml.watched == [("GPU-1",)]
@@ -61,11 +61,11 @@ def test_what_was_seen_of_the_devices_becomes_metrics(real: PerfSession, nvml: S
     assert run.cost_per_million_tokens(3.6) == pytest.approx(250.0)  # 4 tokens/s
 
 
-def test_the_bandwidth_is_that_of_all_devices_or_unknown(real: PerfSession) -> None:
+def test_the_bandwidth_is_that_of_all_devices_or_unknown(real: Lab) -> None:
     one, two = (real.measure(on(*gpus), WORKLOAD, ONCE) for gpus in ((H200,), (H200, SECOND)))
     assert two.model_bandwidth_utilization == pytest.approx(one.model_bandwidth_utilization / 2)
     assert real.measure(on(H200, A6000), WORKLOAD, ONCE).samples("model_bandwidth_utilization") == []
-    assert (two.gpus, two.profile) == (2, "simulated")
+    assert two.gpus == 2
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_the_bandwidth_is_that_of_all_devices_or_unknown(real: PerfSession) -> N
     ],
 )
 def test_what_was_seen_may_void_a_measurement(
-    real: PerfSession, nvml: ScriptedNvml, seen: GpuTrace, problems: tuple[str, ...], transient: bool
+    real: Lab, nvml: ScriptedNvml, seen: GpuTrace, problems: tuple[str, ...], transient: bool
 ) -> None:
     nvml.traces["GPU-1"] = seen
     run = real.measure(on(H200), WORKLOAD, ONCE)
@@ -102,20 +102,20 @@ def test_what_was_seen_may_void_a_measurement(
     assert (allowed.problems, allowed.transient) == ((), False)
 
 
-def test_what_was_seen_of_other_engines_devices_is_left_out(real: PerfSession) -> None:
+def test_what_was_seen_of_other_engines_devices_is_left_out(real: Lab) -> None:
     with real.engines([on(H200)]) as (engine,):
         run = measure(engine, WORKLOAD, ONCE, lambda _: None)
         found = real.measurement(on(H200), WORKLOAD, run, engine, (replace(trace("GPU-2"), lost="gone"), trace()))
     assert (found.traces, found.problems) == ((trace(),), ())
 
 
-def test_two_engines_are_watched_together(real: PerfSession, nvml: ScriptedNvml) -> None:
+def test_two_engines_are_watched_together(real: Lab, nvml: ScriptedNvml) -> None:
     targets = (on(H200, A6000), replace(on(H200, A6000), spec=SPEC.with_args(seed=1)))
     Pair(real, Sharing(Way.RESIDENT, targets), WORKLOAD, ONCE).measure_round()
     assert nvml.watched == [("GPU-1", "GPU-2")]
 
 
-def test_the_ledger_is_of_the_engines_processes_on_all_their_devices(real: PerfSession, nvml: ScriptedNvml) -> None:
+def test_the_ledger_is_of_the_engines_processes_on_all_their_devices(real: Lab, nvml: ScriptedNvml) -> None:
     command = [sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
@@ -142,7 +142,7 @@ def test_the_ledger_is_of_the_engines_processes_on_all_their_devices(real: PerfS
 
 @pytest.mark.parametrize("looks", [{}, {"GPU-1": [BUSY]}])
 def test_without_a_look_at_every_device_nothing_is_known_of_their_memory(
-    real: PerfSession, nvml: ScriptedNvml, looks: dict[str, list[GpuReading | None]]
+    real: Lab, nvml: ScriptedNvml, looks: dict[str, list[GpuReading | None]]
 ) -> None:
     nvml.looks = looks
     run = real.measure(on(H200, SECOND), WORKLOAD, ONCE)
@@ -152,7 +152,7 @@ def test_without_a_look_at_every_device_nothing_is_known_of_their_memory(
 
 
 def test_of_an_engine_whose_process_is_gone_nothing_is_known(
-    real: PerfSession, nvml: ScriptedNvml, monkeypatch: pytest.MonkeyPatch
+    real: Lab, nvml: ScriptedNvml, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait(LONG)

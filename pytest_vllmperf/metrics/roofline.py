@@ -1,10 +1,9 @@
-"""What an iteration cost on its devices: memory, energy, clocks, and how close decoding came to the memory's limit."""
+"""How close decoding came to the limit that the devices' memory bandwidth sets."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pytest_vllmperf.records.devices import GpuUse
 from pytest_vllmperf.records.engine import EngineFacts, WeightLayers
 from pytest_vllmperf.records.run import RunResult
 
@@ -28,8 +27,8 @@ class Roofline:
         """Of an engine on its devices; None where a part is unknown, or a step does not read all of it.
 
         Args:
-            facts: what the engine told. A step reads some of a model's experts, and where layers differ in what they
-                keep, such as sliding windows in some of them, not the whole context.
+            facts: what the engine reported. A step reads some of a model's experts, and where layers differ in what
+                they keep, such as sliding windows in some of them, not the whole context.
             bandwidth: bytes/s of the devices' memory, together; None where unknown.
         """
         weights, expected = facts.weights, facts.expected_kv_bytes_per_token
@@ -62,38 +61,3 @@ def _of_experts(layers: WeightLayers) -> bool:
     """Whether vLLM's class says so: `Fp8MoEMethod`, `MoeWNA16Method`, `ModelOptNvFp4FusedMoE` and so on."""
     name = layers.method.partition(" ")[0]  # what follows are its scheme and kernel
     return "moe" in name.lower() or "Experts" in name
-
-
-def device_metrics(result: RunResult, use: GpuUse | None, roofline: Roofline | None) -> dict[str, float]:
-    """What one iteration cost on its devices; what was not observed is absent.
-
-    Args:
-        result: the iteration.
-        use: what the devices did in its span; None where nobody looked.
-        roofline: of the engine; None where it is unknown.
-    """
-    tokens = sum(one.output_tokens for one in result.finished)
-    values = {"model_bandwidth_utilization": roofline.utilization(result) if roofline is not None else None}
-    if use is not None:
-        values |= {
-            "gpu_memory_peak": use.peak_bytes,
-            "gpu_utilization": use.utilization,
-            "gpu_power": use.power,
-            "gpu_energy": use.energy,
-            "joules_per_token": use.energy / tokens if use.energy is not None and tokens else None,
-            "tokens_per_joule": tokens / use.energy if use.energy else None,
-            "gpu_sm_clock": use.sm_clock,
-            "gpu_temperature": use.temperature,
-        }
-    return {name: float(value) for name, value in values.items() if value is not None and value > 0}
-
-
-def cost_per_million_tokens(throughput: float, gpus: int, gpu_hour_price: float) -> float:
-    """What a million tokens cost, in the currency of the price.
-
-    Args:
-        throughput: tokens a second, of all GPUs together.
-        gpus: how many there are.
-        gpu_hour_price: of one of them for one hour.
-    """
-    return gpu_hour_price * gpus / (throughput * 3600) * 1e6

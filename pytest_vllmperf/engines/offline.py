@@ -1,0 +1,44 @@
+"""The offline engine: vLLM's `LLM` in a child process."""
+
+from __future__ import annotations
+
+from pytest_vllmperf.engines.child_engine import ChildEngine, Program
+from pytest_vllmperf.engines.forkserver import Library
+from pytest_vllmperf.errors import EngineError, SpecError
+from pytest_vllmperf.records.spec import EngineSpec
+
+VLLM = Library("vllm", "vLLM", "pip install 'pytest-vllmperf[cuda]' on a GPU host, or 'pytest-vllmperf[cpu]'")
+
+
+class OfflineEngine(ChildEngine):
+    """The engine with vLLM: it can sleep, and it keeps a prefix cache."""
+
+    def reset_prefix_cache(self) -> None:
+        """Forget the KV blocks of earlier prompts.
+
+        Raises:
+            EngineError: when vLLM declines, as it does while a block is in use.
+        """
+        if self._ask({"op": "reset_prefix_cache"}) is not True:
+            raise EngineError(f"{self.spec.name}: the prefix cache could not be reset; a block is still in use")
+
+    def sleep(self) -> None:
+        """Give the device's memory back until `wake_up`: vLLM's sleep mode, level 1."""
+        self._ask({"op": "sleep"})
+
+    def wake_up(self) -> None:
+        """Take the device's memory again."""
+        self._ask({"op": "wake_up"})
+
+
+def check_arguments(spec: EngineSpec) -> None:
+    """Refuse what would make a measurement impossible; everything else is vLLM's to check.
+
+    Raises:
+        SpecError: for an argument that would take the timestamps away.
+    """
+    if spec.args.get("disable_log_stats"):
+        raise SpecError("disable_log_stats=True takes away the timestamps that a measurement is made of; leave it out")
+
+
+PROGRAM = Program(VLLM, "vllmperf_offline", OfflineEngine)

@@ -1,0 +1,12 @@
+"""The reference engine: plain transformers in a child process, in static batches."""
+
+from __future__ import annotations
+
+from pytest_vllmperf.engines.child_engine import ChildEngine, Program
+from pytest_vllmperf.engines.forkserver import Library
+
+PROGRAM = Program(
+    Library("transformers", "transformers", "pip install 'pytest-vllmperf[reference]'"),
+    "vllmperf_reference",
+    ChildEngine,
+)

@@ -1,0 +1,112 @@
+"""Measuring a workload on a target, and assembling the `Measurement`. No printing, no judging."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from pytest_vllmperf import models
+from pytest_vllmperf.engines.base import Engine
+from pytest_vllmperf.gpu import Sampler
+from pytest_vllmperf.lab import driving, environment
+from pytest_vllmperf.lab.observing import observation
+from pytest_vllmperf.lab.slots import Slots
+from pytest_vllmperf.lab.take import Take
+from pytest_vllmperf.lab.target import Target
+from pytest_vllmperf.metrics.measurement import Measurement
+from pytest_vllmperf.metrics.reduce import engine_samples
+from pytest_vllmperf.models.checkpoint import model_digest
+from pytest_vllmperf.records.devices import GpuTrace
+from pytest_vllmperf.records.engine import Progress
+from pytest_vllmperf.records.ledger import VramLedger
+from pytest_vllmperf.records.run import EngineRun, MeasureSettings
+from pytest_vllmperf.validity import rules as validity
+from pytest_vllmperf.workload import Workload
+
+
+class Measuring:
+    """Measures on the engines of a run.
+
+    Args:
+        slots: where they run.
+        progress: called with what is going on, for a person.
+    """
+
+    def __init__(self, slots: Slots, progress: Progress) -> None:
+        self._slots = slots
+        self._progress = progress
+
+    def measure(
+        self, target: Target, workload: Workload, settings: MeasureSettings, allowed: Collection[str] = ()
+    ) -> Measurement:
+        """Measure one workload on one engine; how it was made travels with the measurement.
+
+        Args:
+            target: the engine.
+            workload: what is sent.
+            settings: how often.
+            allowed: validity rules that are turned off.
+
+        Raises:
+            EngineError: when the engine does not start, or fails on the way.
+            WorkloadError: when the workload does not fit it.
+        """
+        with self._slots.engines([target]) as (engine,):
+            with self.watching([target]) as sampler:
+                run = driving.measure(engine, workload, settings, self.iteration_progress(target))
+            measured = self.measurement(target, workload, run, engine, sampler.traces(), allowed)
+        return replace(measured, made_with=Take(target, workload, settings, tuple(allowed)))
+
+    def watching(self, targets: Sequence[Target]) -> Sampler:
+        """What reads these engines' devices while they are measured."""
+        return Sampler(tuple(dict.fromkeys(uuid for target in targets for uuid in target.uuids)))
+
+    def iteration_progress(self, target: Target) -> driving.OnIteration:
+        """What tells a person of the iterations on this engine."""
+        return lambda number: self._progress(f"{target.spec.name}: {number}", 0.0)
+
+    def measurement(
+        self,
+        target: Target,
+        workload: Workload,
+        run: EngineRun,
+        engine: Engine,
+        traces: Sequence[GpuTrace],
+        allowed: Collection[str] = (),
+    ) -> Measurement:
+        """What was measured on an engine that still runs, with where and on what.
+
+        Args:
+            target: the engine.
+            workload: what was sent.
+            run: what it did.
+            engine: running.
+            traces: what was seen of devices meanwhile; those of other engines are left out.
+            allowed: validity rules that are turned off.
+        """
+        gpus = () if run.facts.on_cpu else target.gpus  # a CPU build uses none of those that it was given
+        seen = observation(engine, gpus, run.iterations, traces, self._slots.proof)
+        problems = _problems(workload, run, validity.Observed(seen.traces, seen.uses, seen.occupants), allowed)
+        cold = self._slots.cold(target)
+        digest = model_digest(models.resolve(target.spec.model))
+        return Measurement(
+            spec_label=target.spec.label,
+            device=run.facts.device,
+            profile=environment.profile(target.backend, run.facts, gpus),
+            workload=workload.describe(),
+            environment=environment.fingerprint(target, workload, run.facts, gpus, digest),
+            engines=(engine_samples(run.facts, run.warmup, run.iterations, cold_start=cold, device=seen.for_metrics),),
+            problems=tuple(map(str, problems)),
+            transient=bool(problems) and all(problem.transient for problem in problems),
+            gpus=len(gpus),
+            vram=VramLedger.of(run.facts, seen.memory),
+            traces=seen.traces,
+        )
+
+
+def _problems(
+    workload: Workload, run: EngineRun, observed: validity.Observed, allowed: Collection[str]
+) -> Sequence[validity.Problem]:
+    """What voids a measurement of this workload."""
+    expected = validity.Expected(workload.ignore_eos, workload.fresh_prompts)
+    return validity.problems(run, expected, observed, allowed)

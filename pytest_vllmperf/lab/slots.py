@@ -1,0 +1,236 @@
+"""Slots: one for each target, with its engine while one runs. Starts engines, has them sleep and wake, ends them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pytest_vllmperf import gpu
+from pytest_vllmperf.engines.backends import BACKENDS, Backends
+from pytest_vllmperf.engines.base import Engine, Sleeps, able
+from pytest_vllmperf.engines.launcher import Launcher
+from pytest_vllmperf.errors import SpecError, WorkloadError
+from pytest_vllmperf.lab import processes
+from pytest_vllmperf.lab.leases import CPU, Leases
+from pytest_vllmperf.lab.release import ReleaseProof
+from pytest_vllmperf.lab.target import Target
+from pytest_vllmperf.records.engine import Progress, Timeouts
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(eq=False)
+class Slot:
+    """The place of one target, for as long as the run lasts.
+
+    Attributes:
+        target: an engine and where it runs.
+        engine: while one runs.
+        starts: how often one was started; a start that failed counts.
+        asleep: whether the engine has given its device's memory back.
+    """
+
+    target: Target
+    engine: Engine | None = None
+    starts: int = 0
+    asleep: bool = False
+
+    @property
+    def lease(self) -> tuple[str, ...]:
+        """The devices that have to be leased while its engine runs."""
+        return (self.target.uuids or (CPU,)) if self.target.backend.uses_gpu else ()
+
+    @property
+    def cold(self) -> bool:
+        """Whether its engine is the first of this run, which may have to compile."""
+        return self.starts == 1
+
+    def sleep(self) -> None:
+        """Have its engine give the device's memory back, if it runs and has not.
+
+        Raises:
+            SpecError: when engines of its backend cannot.
+        """
+        if self.engine is not None and not self.asleep:
+            able(self.engine, Sleeps).sleep()
+            self.asleep = True
+
+    def wake(self) -> None:
+        """Have its engine take the device's memory again, if it has given it back."""
+        if self.engine is not None and self.asleep:
+            able(self.engine, Sleeps).wake_up()
+            self.asleep = False
+
+    def close(self) -> None:
+        """Stop its engine, if it runs."""
+        if (engine := self._emptied()) is not None:
+            engine.close()
+
+    def kill(self) -> None:
+        """End its engine at once, if it runs."""
+        if (engine := self._emptied()) is not None:
+            engine.kill()
+
+    def _emptied(self) -> Engine | None:
+        engine, self.engine, self.asleep = self.engine, None, False
+        return engine
+
+
+class Slots:
+    """All slots of a run.
+
+    Args:
+        timeouts: given to every engine.
+        progress: called with what is going on, for a person.
+        backends: the kinds of engines that there are.
+
+    Attributes:
+        proof: what the devices held before the first engine of this run.
+    """
+
+    def __init__(self, timeouts: Timeouts, progress: Progress, backends: Backends = BACKENDS) -> None:
+        self.proof = ReleaseProof(gpu.look)
+        self._launcher = Launcher(timeouts, backends)
+        self._leases = Leases()
+        self._progress = progress
+        self._slots: dict[Target, Slot] = {}
+
+    @property
+    def running(self) -> tuple[Slot, ...]:
+        """Those whose engine runs."""
+        return tuple(slot for slot in self._slots.values() if slot.engine is not None)
+
+    def cold(self, target: Target) -> bool:
+        """Whether this target's engine is its first of this run."""
+        return self._slot(target).cold
+
+    def lease(self, fitting: Sequence[str], count: int) -> tuple[str, ...]:
+        """Hold `count` of the devices that fit: what this run holds already first, then what is free; else wait.
+
+        A wait ends every engine, as all devices are given back for it.
+
+        Args:
+            fitting: GPU UUIDs, or `CPU`; at least `count`.
+            count: how many.
+
+        Raises:
+            EngineError: when the devices cannot be locked.
+        """
+        chosen = self._leases.take(fitting, count)
+        if chosen is None:
+            self.close()
+            chosen = self._leases.choose(fitting, count, self._progress)
+        self.proof.taken([device for device in chosen if device != CPU])
+        return chosen
+
+    @contextmanager
+    def engines(self, targets: Sequence[Target], *, asleep: bool = False) -> Iterator[list[Engine]]:
+        """Running engines; those of a measurement that failed are ended, as nobody knows what they still do.
+
+        Args:
+            targets: which; every other engine is stopped first, as a GPU rarely holds two models.
+            asleep: only one of them may hold the device at a time: each sleeps before the next is started, and only
+                the one that `wake` named last is awake.
+        """
+        slots = [self._slot(target) for target in targets]
+        try:
+            yield self._occupied(slots, asleep=asleep)
+        except (SpecError, WorkloadError):  # refused before anything was sent
+            raise
+        except BaseException:
+            self.discard(targets)
+            raise
+
+    def ask(self, target: Target, use: Callable[[Engine], Answer]) -> Answer:
+        """Do something else with an engine, started if need be."""
+        with self.engines([target]) as (engine,):
+            return use(engine)
+
+    def wake(self, targets: Sequence[Target], side: int) -> None:
+        """Have one of these engines hold the device, where they cannot all; does nothing for others."""
+        slots = [self._slot(target) for target in targets]
+        if slots[side].asleep:
+            for slot in slots:
+                slot.sleep()
+            slots[side].wake()
+
+    def retire(self, targets: Sequence[Target]) -> None:
+        """Stop engines that have done their part, so that the next ones of their kind are fresh."""
+        for target in targets:
+            self._slot(target).close()
+
+    def discard(self, targets: Sequence[Target]) -> None:
+        """End engines that failed or were interrupted; the next test gets fresh ones."""
+        for target in targets:
+            self._slot(target).kill()
+
+    def close(self) -> None:
+        """Stop all engines, the latest first."""
+        for slot in reversed(self.running):
+            slot.close()
+
+    def release(self) -> None:
+        """Stop the engines and give the devices back; a later test starts and takes them again.
+
+        Raises:
+            EngineError: when a device's memory did not come back. All are then kept until this process ends, so that
+                no other run starts an engine into that.
+        """
+        self.close()
+        self.proof.wait([device for device in self._leases.held if device != CPU], self._progress)
+        self._leases.release()
+
+    def shut_down(self) -> None:
+        """End everything that was started, for good."""
+        try:
+            self.close()
+        finally:
+            self._launcher.close()
+            self._leases.release()
+
+    def _slot(self, target: Target) -> Slot:
+        return self._slots.setdefault(target, Slot(target))
+
+    def _occupied(self, slots: Sequence[Slot], *, asleep: bool) -> list[Engine]:
+        """The engines of these slots, started where need be, once all their devices are leased."""
+        self._close_others(slots)
+        devices = tuple(dict.fromkeys(device for slot in slots for device in slot.lease))
+        if devices:
+            self.lease(devices, len(devices))  # all at once: no later start has to wait, which ends engines
+        engines = []
+        for place, slot in enumerate(slots):
+            if asleep and slot.engine is None:
+                self._close_others(slots[:place])
+                for earlier in slots[:place]:
+                    earlier.sleep()
+            engines.append(slot.engine or self._start(slot))
+        if not asleep:  # an earlier comparison may have left one of them so
+            for slot in slots:
+                slot.wake()
+        return engines
+
+    def _close_others(self, kept: Sequence[Slot]) -> None:
+        for slot in self.running:
+            if slot not in kept:
+                slot.close()
+
+    def _start(self, slot: Slot) -> Engine:
+        """Start a slot's engine, once the memory of those before it is back."""
+        target, uuids = slot.target, slot.target.uuids
+        used = {uuid for other in self.running for uuid in other.target.uuids}
+        self.proof.starting([uuid for uuid in uuids if uuid not in used], self._progress)
+        slot.starts += 1
+        env = {"CUDA_VISIBLE_DEVICES": ",".join(uuids)} if uuids else {}
+        name = target.spec.name
+        try:
+            engine = self._launcher.start(
+                target.spec, env, lambda doing, waited: self._progress(f"{name}: {doing}", waited)
+            )
+        except BaseException:
+            self.proof.started(uuids, ())  # what it has left behind has to come back too
+            raise
+        slot.engine = engine
+        self.proof.started(uuids, processes.tree(engine))
+        return engine

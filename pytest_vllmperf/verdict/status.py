@@ -1,3 +1,0 @@
-"""What a verdict can say."""
-
-from __future__ import annotations
