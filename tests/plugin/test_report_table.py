@@ -28,7 +28,7 @@ def _section(result: pytest.RunResult) -> list[str]:
     """The lines of the summary section."""
     lines = result.outlines
     start = next(n for n, line in enumerate(lines) if "= vllmperf" in line)
-    ends = (n for n, line in enumerate(lines) if n > start and (line.startswith("=====") or " in 0." in line))
+    ends = (n for n, line in enumerate(lines) if n > start and (line.startswith("=====") or " passed in " in line))
     return [line for line in lines[start : next(ends)] if line]
 
 
