@@ -148,7 +148,7 @@ def test_a_folder_that_cannot_be_written_is_one_line_before_anything_runs(
 def test_a_file_that_cannot_be_replaced_leaves_nothing_half_written(card: Project) -> None:
     (card.root / "cards" / f"{STEM}.md").mkdir(parents=True)
     result = card.run("--vllmperf", "--vllmperf-scorecards=cards")
-    result.stdout.fnmatch_lines(["ERROR: *cards: the scorecard could not be written: *"])
+    result.stdout.fnmatch_lines([f"ERROR: *cards/{STEM}.md: the scorecard could not be written: *"])
     assert _names(card.root / "cards") == [f"{STEM}.md"]
 
 
