@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_vllmperf import models
+from pytest_vllmperf.comparing.quality import first_difference
 from pytest_vllmperf.engines.base import Engine
 from pytest_vllmperf.engines.launcher import Launcher
 from pytest_vllmperf.errors import EngineStartError, WorkloadError
@@ -20,15 +21,6 @@ from .conftest import MODEL, quiet
 
 CHAT = [{"role": "user", "content": "hello you"}]
 BAD = "{% for message in messages %}BAD {{ message.content }} {{ mood }}{% endfor %}"
-PROJECT = f"""
-import pytest
-
-CHAT = {CHAT}
-
-@pytest.mark.vllm({MODEL!r}, chat_template={BAD!r}, max_model_len=256, enforce_eager=True)
-def test_guard(vllmperf):
-    vllmperf.assert_same_chat_template({MODEL!r}, [CHAT])
-"""
 
 
 def own(engine: Engine) -> tuple[int, ...]:
@@ -54,7 +46,8 @@ def test_an_engines_template_renders_its_chats(start: Callable[..., Engine], tmp
         rendered = engine.render([CHAT])[0]
         assert "".join(rendered.tokens) == "BAD hello you gladly"
         assert prompt_tokens(engine) == len(rendered.ids)
-        assert engine.render([CHAT], models.resolve(MODEL))[0].ids != rendered.ids
+        (right,) = engine.render([CHAT], models.resolve(MODEL))  # what `assert_same_chat_template` does
+        assert first_difference(rendered, right) == "token 0 is 37 'B', the reference has 0 '<|begin|>'"
         assert len(engine.facts.resolved["chat_template"]) == 12
     finally:
         engine.close()
@@ -84,10 +77,3 @@ def test_the_reference_takes_the_same_template(launcher: Launcher) -> None:
         assert "".join(engine.render([CHAT])[0].tokens) == "BAD hello you gladly"
     finally:
         engine.close()
-
-
-def test_the_guard_finds_the_wrong_template(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(PROJECT)
-    result = pytester.runpytest_subprocess("--vllmperf", "-p", "no:cacheprovider")
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["CHAT_TEMPLATE * is not that of vllmperf:tiny", "*chat 0: token 0 is *"])
