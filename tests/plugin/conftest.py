@@ -9,6 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import scipy.special  # noqa: F401 - a run inside this process would import it anew, as a verdict needs it: two thirds of the run
+import xdist.dsession
+import xdist.remote
+import xdist.scheduler
+import xdist.workermanage  # noqa: F401 - the same, by runs with workers
 
 import pytest_vllmperf.harness.armed  # noqa: F401 - numpy cannot be imported a second time by every run inside this process
 from pytest_vllmperf.engines.simulated import SimulatedEngine
