@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import scipy.special  # noqa: F401 - a run inside this process would import it anew, as a verdict needs it: two thirds of the run
+import xdist.dsession
+import xdist.remote
+import xdist.scheduler
+import xdist.workermanage  # noqa: F401 - the same, by runs with workers
 
 import pytest_vllmperf.harness.armed  # noqa: F401 - numpy cannot be imported a second time by every run inside this process
 from pytest_vllmperf.engines.simulated import SimulatedEngine
 from pytest_vllmperf.gpu import GpuDevice
 from pytest_vllmperf.records.spec import EngineSpec
+from tests.plugin.prepared import PreparedPython
 
 HEADER = """\
 import pytest
@@ -117,6 +123,19 @@ class Project:
         """All baseline files, by path."""
         folder = self.root / "baselines"
         return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.fixture(scope="session")
+def prepared_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PreparedPython]:
+    """Forks workers of xdist, for runs in this process; those of `run_apart` start as a user's do."""
+    python = PreparedPython(tmp_path_factory.mktemp("prepared"))
+    yield python
+    python.close()
+
+
+@pytest.fixture(autouse=True)
+def _prepared_workers(prepared_python: PreparedPython, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("execnet.gateway_io.popen_args", prepared_python.popen_args)
 
 
 @pytest.fixture
