@@ -32,6 +32,8 @@ from pytest_vllmperf.storage.baselines import BaselineStore
 from pytest_vllmperf.storage.scorecards import check_folder
 
 _NAME = "vllmperf-armed"
+_ASKED = pytest.StashKey[bool]()
+"""Set where a test asked for the fixture, be it while it runs."""
 _OUTPUT = "vllmperf_modules"
 _PERFORMANCE_TEST = "vllmperf_test"
 
@@ -105,6 +107,7 @@ class ArmedPlugin:
             SpecError: for a marker that cannot be meant.
             NoGpuError: when there is no GPU, or none that its marker asks for, and the run requires one.
         """
+        item.stash[_ASKED] = True
         marked = collection.read_markers(item)
         self._check_gpu(marked.gpu)
         context = TestContext(
@@ -201,7 +204,7 @@ class ArmedPlugin:
         try:
             return (yield)
         finally:
-            measured = is_performance_test(item) or CONTEXT in item.stash
+            measured = is_performance_test(item) or _ASKED in item.stash
             if measured and (nextitem is None or not is_performance_test(nextitem)):
                 self._release()
 
@@ -225,7 +228,7 @@ class ArmedPlugin:
         report = yield
         self._clear()
         context = item.stash.get(CONTEXT, None)
-        if is_performance_test(item) or context is not None:
+        if is_performance_test(item) or _ASKED in item.stash:
             setattr(report, _PERFORMANCE_TEST, True)  # for the process that counts, which has no items under xdist
         if context is not None and call.excinfo is not None:
             context.raised = True

@@ -83,6 +83,7 @@ class Protocol:
         """
         __tracebackhide__ = True
         context = item.stash.get(CONTEXT, None)
+        self._cut_short = self._cut_short or _stopping(item)
         sound = context is not None and not failed and not context.failures
         own = context.pending if context is not None and sound else []
         if self._may_wait(item):
@@ -96,6 +97,7 @@ class Protocol:
 
     def before_teardown(self, item: pytest.Item) -> None:
         """A test's fixtures are about to be torn down, maybe without its function having run."""
+        self._cut_short = self._cut_short or _stopping(item)
         if self._held and not self._may_wait(item):
             self._settle([])
 

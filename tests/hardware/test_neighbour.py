@@ -85,12 +85,14 @@ def test_a_process_that_computed_since_before_the_run_voids_a_measurement(
 ) -> None:
     with neighbour(COMPUTES) as pid, fresh_session(tmp_path_factory) as perf:
         run = measured(perf)
-        assert [problem for problem in run.problems if problem.endswith("[processes]")], evidence(run)
+        assert [problem for problem in run.problems if problem.rule == "processes"], evidence(run)
         assert run.transient
-        by_process = [problem for problem in run.problems if problem.startswith(f"process {pid}, which is not of this")]
-        busy = [problem for problem in run.problems if problem.startswith("the GPU was ")]
+        by_process = [
+            problem for problem in run.problems if problem.words.startswith(f"process {pid}, which is not of this")
+        ]
+        busy = [problem for problem in run.problems if problem.words.startswith("the GPU was ")]
         assert by_process or busy, (run.problems, evidence(run))
-        assert not [problem for problem in measured(perf, "processes").problems if problem.endswith("[processes]")]
+        assert not [problem for problem in measured(perf, "processes").problems if problem.rule == "processes"]
 
 
 def test_a_process_that_only_holds_memory_voids_nothing(

@@ -55,7 +55,7 @@ def test_however_it_was_skipped(project: Project, workers: list[str], body: str)
 
 def test_one_that_ran_is_enough(project: Project, workers: list[str]) -> None:
     project.perf_tests("test_a", marks=SKIP)
-    project.perf_tests("test_b", module="test_runs.py", check="pass")
+    project.perf_tests("test_b", module="test_runs.py", check="assert run.ttft.p50 > 0")
     result = project.run("--vllmperf", *workers)
     result.assert_outcomes(passed=1, skipped=1)
     assert (result.ret, _said(result)) == (OK, None)
@@ -95,14 +95,15 @@ def test_a_run_that_fails_anyway_says_it_too(project: Project, workers: list[str
 
 
 @pytest.mark.parametrize("arguments", [["-k", "plain"], ["-m", "not vllm"], ["test_plain.py"]])
-def test_a_run_without_performance_tests_is_left_alone(
+def test_a_run_that_selects_no_performance_test_fails_too(
     project: Project, workers: list[str], arguments: list[str]
 ) -> None:
     project.perf_tests(marks=SKIP)
     project.write("test_plain.py", "import pytest\n\n@pytest.mark.skip\ndef test_plain(): pass\n")
     result = project.run("--vllmperf", *arguments, *workers)
     assert result.parseoutcomes()["skipped"] == 1
-    assert (result.ret, _said(result)) == (OK, None)
+    assert (result.ret, _said(result)) == (FAILED, None)
+    result.stdout.fnmatch_lines(["ERROR: nothing was judged: no performance test was selected; *"])
 
 
 def test_nothing_at_all_keeps_pytests_own_exit_code(project: Project, workers: list[str]) -> None:

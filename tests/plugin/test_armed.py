@@ -56,13 +56,6 @@ def test_armed_without_a_warning_of_its_own(project: Project) -> None:
     project.run("--vllmperf", "-W", "error", "--strict-config", "--strict-markers").assert_outcomes(passed=1)
 
 
-def test_armed_without_performance_tests_says_nothing(project: Project) -> None:
-    project.write("test_plain.py", "def test_plain(): pass\n")
-    result = project.run("--vllmperf", "--no-header")
-    result.assert_outcomes(passed=1)
-    result.stdout.no_fnmatch_line("*vllmperf*")
-
-
 def test_failing_gate_is_exit_code_1(project: Project) -> None:
     project.perf_tests()
     project.record()

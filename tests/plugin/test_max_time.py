@@ -14,26 +14,22 @@ def test_no_time_leaves_the_first_engine_alone(project: Project, starts: list[st
     project.perf_tests()
     project.record()
     starts.clear()
-    project.perf_tests(step_seconds=0.02)
+    project.perf_tests(step_seconds=0.0106)
     result = project.run("--vllmperf", "--vllmperf-max-time=0")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["test_chat  NOISY *", "* after 1 engine *"])
     assert len(starts) == 1
 
 
-def test_what_was_recorded_until_then_is_kept(project: Project, workers: list[str]) -> None:
-    project.perf_tests()
-    project.record("--vllmperf-max-time=0", *workers)
-    assert project.sessions() == [1]
-
-
 def test_ini(project: Project, starts: list[str]) -> None:
-    project.ini("vllmperf_max_time = 0")
     project.perf_tests()
     project.record()
-    assert len(starts) == 1
-    project.record("--vllmperf-max-time=600")
-    assert len(starts) == 4
+    project.ini("vllmperf_max_time = 0")
+    project.perf_tests(step_seconds=0.0106)
+    for arguments, engines in (((), 1), (("--vllmperf-max-time=600",), 6)):
+        starts.clear()
+        project.run("--vllmperf", *arguments).assert_outcomes(passed=1)
+        assert len(starts) == engines
 
 
 @pytest.mark.parametrize("value", ["-1", "nan", "inf", "long"])

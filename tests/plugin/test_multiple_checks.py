@@ -15,7 +15,7 @@ def _checks(project: Project, *checks: str, step: float = 0.01) -> None:
 def test_names_keep_baselines_apart(project: Project) -> None:
     _checks(project, "run, name='cold'", "vllmperf.measure(WORK, iterations=3), name='warm'")
     result = project.run("--vllmperf-update")
-    result.stdout.fnmatch_lines(["test_two # cold *recorded *", "test_two # warm *recorded *"])
+    result.stdout.fnmatch_lines(["test_two # cold *RECORDED *", "test_two # warm *RECORDED *"])
     assert sorted(project.stored()) == ["test_two # cold", "test_two # warm"]
     counts = [len(project.engine(f"test_two # {name}")["samples"]["ttft.p50"]) for name in ("cold", "warm")]
     assert counts == [10, 3]
@@ -53,9 +53,9 @@ def test_each_is_judged_by_its_own(project: Project) -> None:
 
 def test_a_failing_check_names_itself(project: Project) -> None:
     """With two checks in one test, the lines have to say which one they are about."""
-    _checks(project, "run, name='cold'", "run, name='warm', margin=9")
+    _checks(project, "run, name='cold'", "run, name='warm', margin='900%'")
     project.record()
-    _checks(project, "run, name='cold', margin=9", "run, name='warm'", step=0.02)
+    _checks(project, "run, name='cold', margin='900%'", "run, name='warm'", step=0.02)
     result = project.run("--vllmperf")
     result.assert_outcomes(failed=1)
     failure = result.stdout.str().split("= FAILURES =")[1].split("= vllmperf")[0]

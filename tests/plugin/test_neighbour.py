@@ -22,7 +22,7 @@ from contextlib import nullcontext
 from pytest_vllmperf import gpu
 from pytest_vllmperf.engines.simulated import SimulatedEngine
 from pytest_vllmperf.gpu import GpuDevice
-from pytest_vllmperf.lab import perf
+from pytest_vllmperf.lab import measuring, slots
 from pytest_vllmperf.records.devices import GpuReading, GpuTrace
 from pytest_vllmperf.records.spec import EngineSpec
 
@@ -32,7 +32,7 @@ class Engine(SimulatedEngine):
     pid = ENGINE
 
 class Launcher:
-    def __init__(self, timeouts):
+    def __init__(self, timeouts, backends):
         pass
 
     def start(self, spec, device_env, progress):
@@ -54,7 +54,7 @@ class Sampler(nullcontext):
 
 gpu.devices = lambda: ({device!r},)
 gpu.look = lambda uuid: GpuReading(0.0, 2**30, {{7: 2**30}}, utilization={before})
-perf.Launcher, perf.Sampler = Launcher, Sampler
+slots.Launcher, measuring.Sampler = Launcher, Sampler
 """
 TESTS = """
 {mark}

@@ -154,4 +154,4 @@ def test_a_file_that_cannot_be_replaced_leaves_nothing_half_written(card: Projec
 
 def test_it_is_explained(project: Project) -> None:
     result = project.run("--help")
-    result.stdout.fnmatch_lines(["  --vllmperf-scorecards=VALUE", "  vllmperf_scorecards (string):*"])
+    result.stdout.fnmatch_lines(["  --vllmperf-scorecards=FOLDER", "  vllmperf_scorecards (string):*"])

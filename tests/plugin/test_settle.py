@@ -73,7 +73,7 @@ def test_junit_has_the_failure_and_the_verdict(slower: Project, workers: list[st
 
 def test_measuring_again_counts_as_the_tests_time(slower: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     def spent(*args: str) -> float:
-        result = slower.run("--vllmperf", "--durations=0", "-vv", "-k", "test_a", *args)
+        result = slower.run("--vllmperf", "--durations=0", "-vv", "-k", "test_a or test_b", *args)
         (line,) = [line for line in result.outlines if re.match(r"[\d.]+s call .*test_a$", line.strip())]
         return float(line.split("s ")[0])
 
@@ -130,7 +130,7 @@ def test_teardown(checked): pass
     project.record()
     assert project.sessions("test_teardown") == [3]
     project.module(body.format(0.03))
-    project.run("--vllmperf", *workers).assert_outcomes(failed=1)
+    project.run("--vllmperf", *workers).assert_outcomes(passed=1, errors=1)
 
 
 def test_an_error_in_teardown_stays_one(project: Project) -> None:
@@ -148,7 +148,7 @@ def test_teardown(vllmperf{}):
     project.record()
     project.module(body.format(0.03, ", breaks"))
     result = project.run("--vllmperf")
-    result.assert_outcomes(passed=1, errors=1)
+    result.assert_outcomes(failed=1, errors=1)
     result.stdout.fnmatch_lines(["E * ValueError: mine"])
 
 
@@ -250,7 +250,7 @@ def test_ctrl_c_while_measuring_again_writes_nothing_and_loses_no_report(
         "--vllmperf-update", "-p", "no:hypothesispytest", no_reraise_ctrlc=True
     )
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    result.stdout.fnmatch_lines(["test_a  UNDECIDED *", "test_b  UNDECIDED *", "nothing was recorded: *"])
+    result.stdout.fnmatch_lines(["test_a  UNDECIDED *", "nothing was recorded: *"])
     assert project.files() == {}
 
 

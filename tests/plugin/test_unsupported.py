@@ -60,7 +60,7 @@ def moment(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 
 def test_it_is_skipped_with_the_reason(project: Project, moment: str) -> None:
     project.perf_tests("test_old", "test_older", marks=[SKIP], seed=OLD)
-    project.perf_tests("test_new", marks=[SKIP], module="test_new.py", check="")
+    project.perf_tests("test_new", marks=[SKIP], module="test_new.py", check="assert run.ttft.p50 > 0")
     result = project.run("--vllmperf", "-rs", "-vv")
     result.assert_outcomes(skipped=2, passed=1)
     assert result.ret == pytest.ExitCode.OK
