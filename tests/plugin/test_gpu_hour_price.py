@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tests.plugin.conftest import Project
 
 TEST = """
-from pytest_vllmperf import options
+from pytest_vllmperf.harness import options
 
 def test_price(vllmperf, pytestconfig):
     assert options.settings(pytestconfig).gpu_hour_price == {price!r}
