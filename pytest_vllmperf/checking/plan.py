@@ -105,22 +105,19 @@ def plan(
     sessions = tuple(stored.sessions) if stored is not None else ()
     new = settings.update is Update.NEW and is_thin(sessions)
     purpose = Purpose.RECORD if settings.update is Update.ALL or new else Purpose.JUDGE
-    several = purpose is Purpose.RECORD or settings.append
+    wanted = settings.engines if purpose is Purpose.RECORD or settings.append else 1
     gate = resolve_gate(words, run.device)
     gated = max(policy.gated_metrics([gate]), gated_in_run(run.profile, run.device))
-    wanted = settings.engines if several else 1
     return Plan(
         site=site,
         purpose=purpose,
         baseline=sessions,
-        settings=VerdictSettings(
-            gate,
-            own.margin or 0.0,
-            own.margins,
-            a_fail=policy.a_fail(gated),
-            max_engines=max(settings.max_engines, wanted),
-        ),
+        settings=_judging(gate, own, policy.a_fail(gated), max(settings.max_engines, wanted)),
         differences=tuple(differences(sessions[-1].environment.hard, run.environment.hard)) if sessions else (),
         engines=wanted,
         append=settings.append and purpose is Purpose.JUDGE,
     )
+
+
+def _judging(gate: tuple[str, ...], own: CheckSettings, a_fail: float, max_engines: int) -> VerdictSettings:
+    return VerdictSettings(gate, own.margin or 0.0, own.margins, a_fail=a_fail, max_engines=max_engines)

@@ -197,11 +197,9 @@ class VllmPerf:
             CheckFailed: where it is decided that the check does not hold.
         """
         __tracebackhide__ = True
-        if not isinstance(run, Measurement):
-            raise SpecError(f"check() takes what measure() returned, not {_shown(run)}")
+        _check_measurement(run)
         own = call_settings(margin=margin, gate=gate).over(self._test.settings)
-        caller = inspect.currentframe()
-        site = self._test.site(name, _line_above(caller))
+        site = self._test.site(name, _line_above(inspect.currentframe()))
         stored = self._session.store.read(run.profile, site.module).tests.get(site.name)
         check = Check(plan(site, run, stored, own, self._session.settings, self._gated_in_run), run)
         self._test.add(check, run)
@@ -241,17 +239,11 @@ class VllmPerf:
             WorkloadError: when the workload does not fit one of them.
             EngineError: when an engine does not start, or fails on the way.
         """
-        _check_workload("compare", workload)
-        for one in (a, b):
-            _check_engine("compare", one)
-        if a == b:
-            raise SpecError("compare() needs two different engines; these are one and the same")
+        _check_compared(a, b, workload)
         targets = (self._target(a), self._target(b))
-        wanted = None if way is None else _way(way)
-        sharing = share(targets, self._session.weight_bytes(targets), wanted)
-        allowed = self._test.settings.allow or ()
-        pair = Pair(self._session, sharing, workload, self._measure_settings(iterations, warmup), allowed)
-        limits = self._session.settings
+        sharing = share(targets, self._session.weight_bytes(targets), None if way is None else _way(way))
+        settings, limits = self._measure_settings(iterations, warmup), self._session.settings
+        pair = Pair(self._session, sharing, workload, settings, self._test.settings.allow or ())
         with self._where_supported():
             compared = EngineComparison(pair, limits.max_engines, limits.max_time)
         self._test.compared.append(compared.record)
@@ -290,6 +282,19 @@ def _check_workload(call: str, workload: object) -> None:
 def _check_engine(call: str, engine: object) -> None:
     if engine is not None and not isinstance(engine, EngineSpec):
         raise SpecError(f"{call}() takes engines made by vllmperf.engine(...), not {_shown(engine)}")
+
+
+def _check_measurement(run: object) -> None:
+    if not isinstance(run, Measurement):
+        raise SpecError(f"check() takes what measure() returned, not {_shown(run)}")
+
+
+def _check_compared(a: EngineSpec, b: EngineSpec, workload: Workload) -> None:
+    _check_workload("compare", workload)
+    for one in (a, b):
+        _check_engine("compare", one)
+    if a == b:
+        raise SpecError("compare() needs two different engines; these are one and the same")
 
 
 def _way(word: str) -> Way:

@@ -99,3 +99,19 @@ def test_more_sessions_find_smaller_slowdowns(project: Project) -> None:
         project.run("--vllmperf-append").assert_outcomes(passed=1)
     project.perf_tests(step_seconds=0.0106)
     project.run("--vllmperf").assert_outcomes(failed=1)
+
+
+def test_what_was_left_out_is_reported_with_the_reason_and_a_way_to_accept_it(
+    project: Project, workers: list[str]
+) -> None:
+    project.perf_tests("test_a", "test_b")
+    project.record()
+    body = (project.root / "test_chat.py").read_text()
+    project.write("test_chat.py", body.replace("step_seconds=0.01", "step_seconds=0.005", 1))
+    result = project.run("--vllmperf-append", *workers)
+    result.assert_outcomes(passed=2)
+    text = " ".join(line.strip() for line in result.outlines)
+    assert "appended 1, left out 1: test_a: output throughput +" in text
+    assert "is beyond the margin of 5 %" in text
+    assert "to accept a new level: --vllmperf-update, with --vllmperf-reason saying why" in text
+    assert (project.sessions("test_a"), project.sessions("test_b")) == ([3], [3, 3])

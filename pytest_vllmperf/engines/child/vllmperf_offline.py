@@ -122,7 +122,7 @@ class OfflineEngine:
         from vllm.platforms import current_platform
 
         config = self.llm.llm_engine.vllm_config
-        model, cache, scheduler = config.model_config, config.cache_config, config.scheduler_config
+        model, cache = config.model_config, config.cache_config
         tokenizer = self.tokenizer()
         vocab_size = model.get_vocab_size()
         device = current_platform.device_type
@@ -142,18 +142,24 @@ class OfflineEngine:
                 "torch": str(torch.__version__),
                 "python": sys.version.split()[0],
             },
-            "resolved": {
-                "dtype": str(model.dtype).removeprefix("torch."),
-                "quantization": model.quantization,
-                "kv_cache_dtype": cache.cache_dtype,
-                "block_size": cache.block_size,
-                "max_num_seqs": scheduler.max_num_seqs,
-                "max_num_batched_tokens": scheduler.max_num_batched_tokens,
-                "enforce_eager": model.enforce_eager,
-                "tensor_parallel_size": config.parallel_config.tensor_parallel_size,
-                **self.chosen,
-                **vllmperf_prompts.template_digest(self.chat),
-            },
+            "resolved": self.resolved(),
+        }
+
+    def resolved(self) -> dict[str, Any]:
+        """What vLLM made of the arguments."""
+        config = self.llm.llm_engine.vllm_config
+        model, cache, scheduler = config.model_config, config.cache_config, config.scheduler_config
+        return {
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "quantization": model.quantization,
+            "kv_cache_dtype": cache.cache_dtype,
+            "block_size": cache.block_size,
+            "max_num_seqs": scheduler.max_num_seqs,
+            "max_num_batched_tokens": scheduler.max_num_batched_tokens,
+            "enforce_eager": model.enforce_eager,
+            "tensor_parallel_size": config.parallel_config.tensor_parallel_size,
+            **self.chosen,
+            **vllmperf_prompts.template_digest(self.chat),
         }
 
     def kv_config(self) -> dict[str, Any] | None:

@@ -143,18 +143,9 @@ class ReferenceEngine:
             for tokens, text in zip(outputs, texts, strict=True):
                 stamps = clock.steps[: len(tokens)]
                 gaps += [round((b - a) * 1e9) for a, b in itertools.pairwise(stamps)]
-                records.append(
-                    {
-                        "prompt_tokens": len(text),
-                        "output_tokens": len(tokens),
-                        "cached_tokens": 0,
-                        "finish_reason": "stop" if tokens and tokens[-1] in self.end_tokens(sampling) else "length",
-                        "queued_ts": begun if concurrency else started,
-                        "scheduled_ts": begun,
-                        "first_token_ts": stamps[0],
-                        "last_token_ts": stamps[-1],
-                    }
-                )
+                stopped = bool(tokens) and tokens[-1] in self.end_tokens(sampling)
+                times = {"queued_ts": begun if concurrency else started, "scheduled_ts": begun}
+                records.append({**_record(text, tokens, stamps, stopped), **times})
         return {
             "requests": records,
             "busy_seconds": time.perf_counter() - started,
@@ -320,3 +311,15 @@ def serve(lines: Any) -> Any:
     """Answer operations until the end; see `vllmperf_process.serve`."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     return vllmperf_process.serve(ReferenceEngine(), lines)
+
+
+def _record(prompt: list[int], tokens: list[int], stamps: list[float], stopped: bool) -> dict[str, Any]:
+    """What one request came to, but for when it was queued and scheduled."""
+    return {
+        "prompt_tokens": len(prompt),
+        "output_tokens": len(tokens),
+        "cached_tokens": 0,
+        "finish_reason": "stop" if stopped else "length",
+        "first_token_ts": stamps[0],
+        "last_token_ts": stamps[-1],
+    }
