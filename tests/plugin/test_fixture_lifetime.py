@@ -40,7 +40,7 @@ def files(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         started.append(spec.model)
         return SimulatedEngine(spec, number)
 
-    monkeypatch.setattr("pytest_vllmperf.engines.launcher.SimulatedEngine", start)
+    monkeypatch.setattr("pytest_vllmperf.engines.simulated.SimulatedEngine", start)
     return started
 
 
