@@ -14,7 +14,7 @@ from pytest_vllmperf.cli import judging
 from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.records.verdict import Status, Verdict
 from pytest_vllmperf.report.verdicts import folded, metric_lines
-from pytest_vllmperf.verdict import Evidence, judge_all
+from pytest_vllmperf.verdict import Evidence, judge
 from pytest_vllmperf.verdict.comparability import differences
 
 REGRESSION, NOT_COMPARABLE = 1, 3
@@ -110,6 +110,6 @@ def check(a: Path, b: Path, asked: judging.Asked = NOT_ASKED) -> CheckResult:
         )
         for name, settings in zip(names, judging.settings([new[name] for name in names], asked), strict=True)
     ]
-    verdicts = dict(zip(names, judge_all(evidence), strict=True))
+    verdicts = {name: judge(one) for name, one in zip(names, evidence, strict=True)}
     changed = {name: found for name in names if (found := judging.changes(stored[name].judging, new[name].judging))}
     return CheckResult(verdicts, sorted(set(stored) - set(new)), sorted(set(new) - set(stored)), changed)

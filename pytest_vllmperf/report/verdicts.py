@@ -14,19 +14,15 @@ from pytest_vllmperf.verdict import Claim, ClaimOutcome, Comparison
 _INDENT = "    "
 
 
-def metric_line(judged: MetricVerdict, *, gated: bool = True, requests: int = 0) -> str:
-    """One judged metric, as one line.
+def metric_lines(judged: MetricVerdict, *, gated: bool = True, requests: int = 0, width: int = WIDTH) -> list[str]:
+    """One judged metric, on one line, or broken between its parts where that is wider than `width`.
 
     Args:
         judged: the metric.
         gated: whether it decides.
         requests: of the workload; 0 where unknown.
+        width: in characters.
     """
-    return " · ".join(_parts(judged, gated=gated, requests=requests))
-
-
-def metric_lines(judged: MetricVerdict, *, gated: bool = True, requests: int = 0, width: int = WIDTH) -> list[str]:
-    """The same, broken between its parts where it is wider than `width`."""
     return wrapped(_parts(judged, gated=gated, requests=requests), width=width)
 
 

@@ -1,7 +1,7 @@
 """Measurement against baseline, and engine against engine. Pure: no engine, no file, no clock."""
 
 from pytest_vllmperf.records.verdict import MetricVerdict, Noise, Outlook, Status, Verdict
-from pytest_vllmperf.verdict.check import Evidence, judge, judge_all
+from pytest_vllmperf.verdict.check import Evidence, judge
 from pytest_vllmperf.verdict.comparison import Claim, ClaimOutcome, Comparison, compare
 from pytest_vllmperf.verdict.decision import Case, Decision, assess, judge_case, judge_cases, judge_paired
 from pytest_vllmperf.verdict.exact import ExactDecision, judge_exact
@@ -32,7 +32,6 @@ __all__ = [
     "compare",
     "family_a_fail",
     "judge",
-    "judge_all",
     "judge_case",
     "judge_cases",
     "judge_exact",

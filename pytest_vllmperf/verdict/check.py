@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pytest_vllmperf import stats
@@ -49,17 +49,10 @@ def judge(evidence: Evidence) -> Verdict:
         INVALID for a void measurement, NO_BASELINE, NOT_COMPARABLE with the differences, else the worst status of the
         gated metrics; UNDECIDED asks for another engine.
     """
-    return judge_all([evidence])[0]
-
-
-def judge_all(checks: Sequence[Evidence]) -> list[Verdict]:
-    """Judge many checks; their metrics share array operations."""
-    plans = [None if _nothing_to_judge(check) else _Plan(check) for check in checks]
-    decisions = iter(judge_cases(case for plan in plans if plan is not None for case in plan.cases.values()))
-    return [
-        _nothing_to_judge(check) or Verdict(Status.INVALID) if plan is None else plan.verdict(decisions)
-        for check, plan in zip(checks, plans, strict=True)
-    ]
+    if (nothing := _nothing_to_judge(evidence)) is not None:
+        return nothing
+    plan = _Plan(evidence)
+    return plan.verdict(judge_cases(plan.cases.values()))
 
 
 def _nothing_to_judge(check: Evidence) -> Verdict | None:
@@ -91,7 +84,7 @@ def _starts(sessions: Sequence[Session]) -> int:
 
 @dataclass
 class _Plan:
-    """What is to be judged of one check, before the cases of all checks are decided together."""
+    """What is to be judged of one check, before its cases are decided together."""
 
     check: Evidence
     cases: dict[str, Case] = field(default_factory=dict)
@@ -115,9 +108,9 @@ class _Plan:
                 self._informational[metric.name] = "" if metric.decides else "a cold start decides nothing"
                 self._plan(metric)
 
-    def verdict(self, decisions: Iterator[Decision]) -> Verdict:
-        """Put what was decided together; takes as many decisions as there are cases here."""
-        for (name, case), decision in zip(self.cases.items(), decisions, strict=False):
+    def verdict(self, decisions: Sequence[Decision]) -> Verdict:
+        """Put what was decided together, one decision for each of the cases."""
+        for (name, case), decision in zip(self.cases.items(), decisions, strict=True):
             self._done[name] = _judged(case, decision)
         ordered = [self._standing(name) for name in METRICS if name in self._done]
         gated = tuple(one for one in ordered if one.metric not in self._informational)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -21,21 +22,25 @@ TAIL = MetricVerdict("ttft.p95", Status.NOISY, 0.5, 0.5305, 0.1, 0.061, -0.03, 0
 COUNTER = MetricVerdict("engine_steps", Status.REGRESSED, 64.0, 256.0, 0.0, 3.0, engines=2, iterations=5)
 
 
+def line_of(judged: MetricVerdict, **more: Any) -> str:
+    """All of a metric on one line."""
+    (line,) = verdicts.metric_lines(judged, width=10_000, **more)
+    return line
+
+
 def test_a_regression_in_one_line() -> None:
-    assert verdicts.metric_line(SLOWER) == (
+    assert line_of(SLOWER) == (
         "REGRESSED output throughput 4,812 -> 4,391 tok/s  -8.8 % [-11.2, -6.1] (99 % CI, margin 5 %) · "
         "3 engines x 10 against 15 in 5 sessions · noise: session 1.0 %, engine 1.4 %"
     )
 
 
 def test_what_cannot_be_told_says_what_could_be_and_what_to_do() -> None:
-    assert verdicts.metric_line(TAIL, requests=500) == (
+    assert line_of(TAIL, requests=500) == (
         "NOISY TTFT p95 500 -> 530.5 ms  +6.1 % [-3.0, +16.1] (99 % CI, margin 10 %) · after 6 engines · "
         "detectable here from 11 % · try compare() or 1,000 requests"
     )
-    assert verdicts.metric_line(replace(TAIL, metric="tpot.p50")).endswith(
-        "try compare() or more sessions (--vllmperf-append)"
-    )
+    assert line_of(replace(TAIL, metric="tpot.p50")).endswith("try compare() or more sessions (--vllmperf-append)")
 
 
 def test_a_line_is_broken_at_80_columns_between_its_parts() -> None:
@@ -45,42 +50,38 @@ def test_a_line_is_broken_at_80_columns_between_its_parts() -> None:
         "    noise: session 1.0 %, engine 1.4 %",
     ]
     assert max(len(line) for line in verdicts.metric_lines(TAIL, requests=500)) <= 80
-    assert verdicts.metric_lines(COUNTER) == [verdicts.metric_line(COUNTER)]
+    assert len(verdicts.metric_lines(COUNTER)) == 1
 
 
 def test_a_counter_has_no_interval() -> None:
-    assert verdicts.metric_line(COUNTER) == "REGRESSED engine steps 64 -> 256  +300.0 % (exact) · 2 engines"
-    assert "(margin 10 %)" in verdicts.metric_line(replace(COUNTER, margin=0.1))
+    assert line_of(COUNTER) == "REGRESSED engine steps 64 -> 256  +300.0 % (exact) · 2 engines"
+    assert "(margin 10 %)" in line_of(replace(COUNTER, margin=0.1))
 
 
 def test_what_does_not_decide_says_so_and_why() -> None:
-    shown = verdicts.metric_line(replace(TAIL, reason="TTFT p95 decides from 500"), gated=False)
+    shown = line_of(replace(TAIL, reason="TTFT p95 decides from 500"), gated=False)
     assert shown.startswith("not gated TTFT p95 500 -> 530.5 ms  +6.1 % [-3.0, +16.1] (99 % CI) · 6 engines x 10")
     assert shown.endswith(" · TTFT p95 decides from 500")
 
 
 def test_paired_requests_are_told() -> None:
-    shown = verdicts.metric_line(replace(SLOWER, metric="ttft.p50", paired=True, iterations=64))
+    shown = line_of(replace(SLOWER, metric="ttft.p50", paired=True, iterations=64))
     assert "  by request -8.8 % [" in shown
     assert "3 engines x 64 requests against 15" in shown
 
 
 def test_groups_of_engines_are_told() -> None:
-    assert "the stored engines fall into groups" in verdicts.metric_line(
-        replace(SLOWER, noise=replace(NOISE, multimodal=True))
-    )
-    assert "groups" not in verdicts.metric_line(SLOWER)
+    assert "the stored engines fall into groups" in line_of(replace(SLOWER, noise=replace(NOISE, multimodal=True)))
+    assert "groups" not in line_of(SLOWER)
 
 
 def test_a_metric_of_one_side_says_that_it_was_not_measured() -> None:
     missing = MetricVerdict("ttft.p50", Status.INVALID, 0.05, None, 0.05, reason="only one side has measured it")
-    assert verdicts.metric_line(missing) == (
-        "INVALID TTFT p50 50 ms -> not measured (margin 5 %) · only one side has measured it"
-    )
+    assert line_of(missing) == ("INVALID TTFT p50 50 ms -> not measured (margin 5 %) · only one side has measured it")
 
 
 def test_one_engine_and_one_session_are_singular() -> None:
-    shown = verdicts.metric_line(replace(SLOWER, engines=1, noise=replace(NOISE, sessions=1, engines=3)))
+    shown = line_of(replace(SLOWER, engines=1, noise=replace(NOISE, sessions=1, engines=3)))
     assert "1 engine x 10 against 3 in 1 session ·" in shown
 
 

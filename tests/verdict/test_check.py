@@ -13,7 +13,7 @@ from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.samples import EngineSamples, Environment, Session
 from pytest_vllmperf.records.verdict import MetricVerdict, Status, Verdict
-from pytest_vllmperf.verdict import Evidence, VerdictSettings, judge, judge_all
+from pytest_vllmperf.verdict import Evidence, VerdictSettings, judge
 from pytest_vllmperf.verdict.check import clearly_better
 
 THROUGHPUT, TPOT = "output_throughput", "tpot.p50"
@@ -123,21 +123,6 @@ def test_a_change_far_beyond_margin_and_noise_is_never_noisy() -> None:
     assert judge(evidence(slow, THROUGHPUT)).status is Status.UNDECIDED
     assert judge(evidence(slow, THROUGHPUT, last_look=True)).status is Status.REGRESSED
     assert judge(evidence(engines(1, 0.6), "tpot.p50", last_look=True)).status is Status.REGRESSED
-
-
-def test_many_checks_are_judged_as_one_by_one() -> None:
-    checks = [
-        evidence(engines(1 + n % 4, 0.8 + 0.05 * n), *(GATE if n % 2 else (THROUGHPUT, "ttft.p50", "engine_steps")))
-        for n in range(8)
-    ]
-    checks.insert(3, replace(checks[0], sessions=[]))
-    together, alone = judge_all(checks), [judge(check) for check in checks]
-    assert [verdict.status for verdict in together] == [verdict.status for verdict in alone]
-    assert len({verdict.status for verdict in together}) >= 4
-    for one, other in zip(together, alone, strict=True):
-        assert [m.metric for m in one.metrics] == [m.metric for m in other.metrics]
-        assert [m.change for m in one.metrics] == pytest.approx([m.change for m in other.metrics])
-    assert judge_all([]) == []
 
 
 @pytest.mark.parametrize("metric", [THROUGHPUT, "cpu_seconds"])
