@@ -38,7 +38,7 @@ class Check:
     spent: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
-        """Look at the first measurement; one that nobody can make again has to do as it is."""
+        """Look at the first measurement. One that cannot be repeated is judged without further engines."""
         self.verdict = Verdict(Status.RECORDED if self.plan.purpose is Purpose.RECORD else Status.UNDECIDED)
         self.look(last=self.take is None)
 

@@ -1,4 +1,4 @@
-"""What two engines came to, as a record that travels."""
+"""The ratio of two engines, as a record."""
 
 from __future__ import annotations
 

@@ -221,10 +221,8 @@ class VllmPerf:
 
         They may be of any backend and any interpreter. Both run at once where the GPU holds them, on a fixed split of
         its memory unless they name their own; else one sleeps while the other works, where both are vLLM; else each
-        is started for its turn.
-
-        That is one round. An assertion that it does not decide starts a fresh engine of each and measures another
-        round, up to `--vllmperf-max-engines` rounds.
+        is started for its turn. That is one round. An assertion that it does not decide starts a fresh engine of each
+        and measures another round, up to `--vllmperf-max-engines` rounds.
 
         Args:
             a: the engine that is claimed to be better.

@@ -70,7 +70,7 @@ class Protocol:
         if context is not None and context.waiting:
             self._held.append(_Held(item, context, reports))
         else:
-            self._report(item, context, reports)
+            self._report(item, reports)
         if self._held and _stopping(item):
             self.cut_short()
             self._report_held()
@@ -149,15 +149,16 @@ class Protocol:
         if failures and not held.context.raised:
             held.reports = [_failed(held.item, report, failures) for report in held.reports]
         _add_to_call(held.reports, spent)
-        self._report(held.item, held.context, held.reports)
+        for report in held.reports:
+            if report.when == "teardown":  # made before its checks were concluded
+                attach(report, held.context)
+        self._report(held.item, held.reports)
 
-    def _report(self, item: pytest.Item, context: TestContext | None, reports: Sequence[pytest.TestReport]) -> None:
+    def _report(self, item: pytest.Item, reports: Sequence[pytest.TestReport]) -> None:
         """Hand the reports on; the last one carries the test's checks to the process that writes."""
         self._before_report()
         for report in reports:
             report.user_properties = list(item.user_properties)
-            if context is not None and report.when == "teardown":
-                attach(report, context)
             item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
 
