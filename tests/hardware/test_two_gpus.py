@@ -1,0 +1,145 @@
+"""Two GPUs of one host: an engine of eight billion weights on both, strangers on one of them, and the visible ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from pytest_vllmperf import Workload, gpu
+from pytest_vllmperf.gpu import GpuRequirement
+from pytest_vllmperf.lab.lab import Lab
+from pytest_vllmperf.models import SHAPES, resolve
+from pytest_vllmperf.models.shapes import config
+from pytest_vllmperf.records.run import MeasureSettings
+from pytest_vllmperf.records.settings import DEFAULTS, Settings, Update
+from pytest_vllmperf.records.spec import EngineSpec
+from tests.hardware.test_neighbour import COMPUTES
+
+pytestmark = pytest.mark.skipif(len(gpu.devices()) < 2, reason="needs 2 x GPU")
+
+GIB = 2**30
+WORK = Workload.synthetic(requests=64, input_tokens=128, output_tokens=256)
+SMALL = EngineSpec.create("vllmperf:qwen3-0.6b", gpu_memory_utilization=0.3, max_model_len=1024, enforce_eager=True)
+SUITE = """
+import json, pathlib, pytest
+from pytest_vllmperf import Workload
+
+@pytest.mark.gpu(count=2)
+@pytest.mark.vllm({model!r}, load_format="dummy", gpu_memory_utilization=0.6, max_model_len=1024, {more})
+def test_8b(vllmperf):
+    run = vllmperf.measure(Workload.synthetic(requests=64, input_tokens=128, output_tokens=128), iterations=5)
+    ledger = run.vram
+    pathlib.Path("seen.json").write_text(json.dumps({{
+        "gpus": sorted(trace.uuid for trace in run.traces),
+        "mean_power": [sum(one.power or 0 for one in trace.readings) / len(trace.readings) for trace in run.traces],
+        "used": [max(one.used_bytes for one in trace.readings) for trace in run.traces],
+        "weights": run.weight_bytes, "kv_bytes_per_token": run.kv_bytes_per_token,
+        "ledger": {{"weights": ledger.weights, "difference": ledger.difference, "others": ledger.others}},
+        "joules_per_token": run.joules_per_token, "gpu_power": run.gpu_power, "throughput": run.output_throughput,
+    }}))
+    vllmperf.check(run)
+"""
+
+
+@contextmanager
+def computing_on(number: int) -> Iterator[None]:
+    """A process that computes on one of the GPUs."""
+    program = COMPUTES.replace('device="cuda"', f'device="cuda:{number}"')
+    with subprocess.Popen([sys.executable, "-c", program], stdin=-1, stdout=-1, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            yield
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    perf = Lab(Settings(Update.NONE, tmp_path, DEFAULTS, 600.0, 300.0), lambda doing, waited: None)
+    yield perf
+    perf.close()
+
+
+@pytest.fixture(scope="module")
+def eight_billion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The configuration and a tokenizer; vLLM makes up the weights."""
+    folder = tmp_path_factory.mktemp("llama-8b")
+    tiny = Path(resolve("vllmperf:tiny"))
+    for file in tiny.glob("tokenizer*"):
+        (folder / file.name).write_bytes(file.read_bytes())
+    (folder / "config.json").write_text(json.dumps(config(SHAPES["llama-8b"], "bfloat16")))
+    return folder
+
+
+def test_a_stranger_on_the_other_gpu_voids_nothing(lab: Lab) -> None:
+    with computing_on(1):
+        run = lab.measure(lab.target(SMALL, GpuRequirement()), WORK, MeasureSettings(2, 8))
+    assert [trace.uuid for trace in run.traces] == [gpu.devices()[0].uuid]
+    assert run.problems == ()
+
+
+def test_a_stranger_on_either_gpu_voids_an_engine_on_both(lab: Lab) -> None:
+    with computing_on(1):
+        run = lab.measure(lab.target(SMALL, GpuRequirement(count=2)), WORK, MeasureSettings(2, 8))
+    assert {problem.rule for problem in run.problems} == {"processes"}
+
+
+@pytest.mark.parametrize("by", ["index", "uuid"])
+def test_only_visible_gpus_are_used(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
+    second = gpu.devices()[1].uuid
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1" if by == "index" else second)
+    pytester.makepyfile(
+        test_visible=f"""
+        import pytest
+        from pytest_vllmperf import Workload
+
+        @pytest.mark.gpu
+        @pytest.mark.vllm({SMALL.model!r}, gpu_memory_utilization=0.3, max_model_len=1024, enforce_eager=True)
+        def test_one(vllmperf):
+            run = vllmperf.measure(Workload.synthetic(requests=8, input_tokens=64, output_tokens=64), iterations=3)
+            assert [trace.uuid for trace in run.traces] == [{second!r}]
+
+        @pytest.mark.gpu(count=2)
+        @pytest.mark.vllm({SMALL.model!r})
+        def test_both(vllmperf):
+            raise AssertionError("two GPUs are not visible")
+        """
+    )
+    result = pytester.runpytest_subprocess("--vllmperf", "-p", "no:cacheprovider", "-rs")
+    result.assert_outcomes(passed=1, skipped=1)
+
+
+def test_an_8b_engine_on_both_is_recorded_and_judged(pytester: pytest.Pytester, eight_billion: Path) -> None:
+    """What was seen is kept in the folder that `OUT` names, for the studies."""
+    pytester.makepyfile(test_eight=SUITE.format(model=str(eight_billion), more="enforce_eager=True"))
+    recorded = pytester.runpytest_subprocess("--vllmperf-update", "-p", "no:cacheprovider")
+    recorded.assert_outcomes(passed=1)
+    seen = json.loads((pytester.path / "seen.json").read_text())
+    assert len(seen["gpus"]) == 2
+    assert seen["kv_bytes_per_token"] == 131_072  # of both ranks together
+    assert seen["weights"] == pytest.approx(2 * 8.03e9, rel=0.03)
+    assert abs(seen["ledger"]["difference"]) < 6 * GIB
+    assert seen["gpu_power"] == pytest.approx(sum(seen["mean_power"]), rel=0.35)
+    judged = pytester.runpytest_subprocess("--vllmperf", "-p", "no:cacheprovider")
+    judged.assert_outcomes(passed=1)
+    pytester.makepyfile(
+        test_eight=SUITE.format(model=str(eight_billion), more="enforce_eager=True, tensor_parallel_size=1")
+    )
+    alone = pytester.runpytest_subprocess("--vllmperf", "-p", "no:cacheprovider")
+    alone.assert_outcomes(failed=1)
+    alone.stdout.fnmatch_lines(["*tensor_parallel_size*"])
+    if out := os.environ.get("OUT"):
+        Path(out, "baselines").mkdir(exist_ok=True)
+        for file in pytester.path.glob("baselines/**/*.json"):
+            Path(out, "baselines", file.name).write_bytes(file.read_bytes())
+        Path(out, "seen.json").write_text(json.dumps(seen, indent=1))
+        Path(out, "alone.txt").write_text(str(alone.stdout))
+        Path(out, "judged.txt").write_text(str(judged.stdout))
