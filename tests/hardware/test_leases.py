@@ -16,7 +16,7 @@ from pytest_vllmperf import Workload
 @pytest.mark.vllm("vllmperf:qwen3-0.6b", gpu_memory_utilization=0.9, max_model_len=1024, enforce_eager=True)
 @pytest.mark.parametrize("number", range({tests}))
 def test_whole(vllmperf, number):
-    run = vllmperf.measure(Workload.synthetic(requests=16, input_tokens=64, output_tokens=128), iterations=3)
+    run = vllmperf.measure(Workload.synthetic(requests=16, input_tokens=64, output_tokens=64), iterations=3, warmup=4)
     assert run.problems == ()
     (trace,) = run.traces
     pathlib.Path(f"gpu-of-{{number}}").write_text(trace.uuid)

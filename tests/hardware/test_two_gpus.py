@@ -34,7 +34,7 @@ from pytest_vllmperf import Workload
 @pytest.mark.gpu(count=2)
 @pytest.mark.vllm({model!r}, load_format="dummy", gpu_memory_utilization=0.6, max_model_len=1024, {more})
 def test_8b(vllmperf):
-    run = vllmperf.measure(Workload.synthetic(requests=64, input_tokens=128, output_tokens=128), iterations=5)
+    run = vllmperf.measure(Workload.synthetic(requests=32, input_tokens=64, output_tokens=64), iterations=3, warmup=6)
     ledger = run.vram
     pathlib.Path("seen.json").write_text(json.dumps({{
         "gpus": sorted(trace.uuid for trace in run.traces),
@@ -50,9 +50,9 @@ def test_8b(vllmperf):
 
 @contextmanager
 def computing_on(number: int) -> Iterator[None]:
-    """A process that computes on one of the GPUs."""
-    program = COMPUTES.replace('device="cuda"', f'device="cuda:{number}"')
-    with subprocess.Popen([sys.executable, "-c", program], stdin=-1, stdout=-1, text=True) as process:
+    """A process that computes on one of the GPUs and sees no other: torch opens a context on the first it sees."""
+    seen = {**os.environ, "CUDA_VISIBLE_DEVICES": str(number)}
+    with subprocess.Popen([sys.executable, "-c", COMPUTES], stdin=-1, stdout=-1, text=True, env=seen) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
@@ -128,7 +128,7 @@ def test_an_8b_engine_on_both_is_recorded_and_judged(pytester: pytest.Pytester, 
     assert seen["weights"] == pytest.approx(2 * 8.03e9, rel=0.03)
     assert abs(seen["ledger"]["difference"]) < 6 * GIB
     assert seen["gpu_power"] == pytest.approx(sum(seen["mean_power"]), rel=0.35)
-    judged = pytester.runpytest_subprocess("--vllmperf", "-p", "no:cacheprovider")
+    judged = pytester.runpytest_subprocess("--vllmperf", "--vllmperf-max-engines", "2", "-p", "no:cacheprovider")
     judged.assert_outcomes(passed=1)
     pytester.makepyfile(
         test_eight=SUITE.format(model=str(eight_billion), more="enforce_eager=True, tensor_parallel_size=1")
