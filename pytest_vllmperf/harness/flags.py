@@ -97,6 +97,8 @@ OPTIONS = (
            value="FOLDER"),
     Option("start_timeout", "seconds for an engine to come up", "above_zero", "900", value="SECONDS"),
     Option("operation_timeout", "seconds for one iteration", "above_zero", "600", value="SECONDS"),
+    Option("lease_timeout", "seconds to wait for a GPU that another run is measuring on; then the test fails",
+           "from_zero", "3600", value="SECONDS"),
 )  # fmt: skip
 """All options, in the order of help texts and of the README."""
 

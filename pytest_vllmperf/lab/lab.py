@@ -41,7 +41,7 @@ class Lab:
         self.settings = settings
         self.store = BaselineStore(settings.baselines)
         timeouts = Timeouts(start=settings.start_timeout, operation=settings.operation_timeout)
-        self.slots = Slots(timeouts, progress, backends)
+        self.slots = Slots(timeouts, progress, backends, settings.lease_timeout)
         self.engines, self.ask = self.slots.engines, self.slots.ask
         self.wake, self.retire = self.slots.wake, self.slots.retire
         self._targets = Targets(self.slots, backends)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import stat
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from pytest_vllmperf.errors import EngineError
 from pytest_vllmperf.records.engine import Progress
@@ -25,18 +27,68 @@ FOLDER = Path("/tmp/vllmperf-locks")  # noqa: S108 - fixed: runs with different 
 _POLL_S = 1.0
 
 
+@dataclass(frozen=True)
+class LockFile:
+    """A lock file that this process has locked. The kernel takes the lock back when the process ends.
+
+    Attributes:
+        path: its place.
+        descriptor: open, with the lock on it.
+    """
+
+    path: Path
+    descriptor: int
+
+    @classmethod
+    def acquire(cls, path: Path) -> LockFile | None:
+        """Lock a file, made where there is none; None while another process holds it.
+
+        A holder could remove the file between the opening and the lock. So the path must still lead to the locked
+        file; else it is opened again.
+
+        Raises:
+            OSError: it cannot be made or opened, or is no regular file.
+        """
+        while True:
+            lock = cls(path, _opened(path))
+            try:
+                fcntl.flock(lock.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(lock.descriptor)
+                return None
+            except OSError:
+                os.close(lock.descriptor)
+                raise
+            if lock.in_place():
+                return lock
+            os.close(lock.descriptor)
+
+    def in_place(self) -> bool:
+        """Whether the path still leads to the locked file: who finds another one there can lock that."""
+        try:
+            return os.path.samestat(os.fstat(self.descriptor), self.path.lstat())
+        except FileNotFoundError:
+            return False
+
+    def release(self) -> None:
+        """Give the lock back. The file stays: it may be another process's already."""
+        os.close(self.descriptor)
+
+
 class Leases:
     """The devices that this process holds, each through a lock file whose lock ends with the process.
 
     Args:
         folder: of the lock files; what `VLLMPERF_LOCKS` names, or else `FOLDER`, unless given.
         pause: between two looks at devices that others hold, in seconds.
+        timeout: seconds to wait for devices that others hold.
     """
 
-    def __init__(self, folder: Path | None = None, pause: float = _POLL_S) -> None:
+    def __init__(self, folder: Path | None = None, pause: float = _POLL_S, timeout: float = float("inf")) -> None:
         self._folder = folder or Path(os.environ.get(VARIABLE) or FOLDER)
         self._pause = pause
-        self._held: dict[str, FileLock] = {}
+        self._timeout = timeout
+        self._held: dict[str, LockFile] = {}
 
     @property
     def held(self) -> tuple[str, ...]:
@@ -58,15 +110,21 @@ class Leases:
             The chosen ones, in the order of `fitting`.
 
         Raises:
-            EngineError: a lock file, or the folder for them, cannot be made or opened.
+            EngineError: a lock file, or the folder for them, cannot be made or opened, or the time-out is over.
         """
-        started, waited = time.monotonic(), False
+        started, again = time.monotonic(), False
         while (chosen := self.take(fitting, count)) is None:
             self.release()
-            progress(_waiting(fitting, count), time.monotonic() - started)
-            if waited:
-                time.sleep(self._pause)
-            waited = True
+            waited = time.monotonic() - started
+            progress(f"waiting for {_busy(fitting, count)}", waited)
+            if waited >= self._timeout:
+                raise EngineError(
+                    f"no lease on {_busy(fitting, count)}, within {self._timeout:g} s; end that run, or raise "
+                    "--vllmperf-lease-timeout"
+                )
+            if again:  # the second look is at once
+                time.sleep(min(self._pause, self._timeout - waited))
+            again = True
         return chosen
 
     def take(self, fitting: Sequence[str], count: int) -> tuple[str, ...] | None:
@@ -79,8 +137,10 @@ class Leases:
             count: how many.
 
         Raises:
-            EngineError: a lock file, or the folder for them, cannot be made or opened.
+            EngineError: a lock file, or the folder for them, cannot be made or opened; or a device that was held is
+                held no more, see `verify`.
         """
+        self.verify()
         own = [device for device in fitting if device in self._held]
         fresh: list[str] = []
         try:
@@ -96,17 +156,31 @@ class Leases:
         wanted = {*own[:count], *fresh}
         return tuple(device for device in fitting if device in wanted)
 
+    def verify(self) -> None:
+        """Make sure that this process still holds what it took: another user may remove or replace a lock file.
+
+        Raises:
+            EngineError: another run may have used a device meanwhile. It is then held no more.
+        """
+        lost = [device for device, lock in self._held.items() if not lock.in_place()]
+        if lost:
+            path = self._held[lost[0]].path
+            self.release(lost)
+            raise EngineError(
+                f"the lock file {path} was removed or replaced while this run held {lost[0]}; another run may have "
+                "used it meanwhile, so what was measured on it does not count; run the test again"
+            )
+
     def _acquired(self, device: str) -> bool:
         file = self._folder / f"vllmperf-device-{device}.lock"
-        lock = FileLock(file, mode=0o666)  # which it sets whatever the umask, where the file is ours
         try:
             _make_shared(self._folder)
-            lock.acquire(timeout=0)
-        except Timeout:
-            return False
+            lock = LockFile.acquire(file)
         except OSError as error:
             remedy = f"set {VARIABLE} to a folder that every user of this machine can write to"
             raise EngineError(f"{device} cannot be locked by {file}: {error.strerror or error}; {remedy}") from error
+        if lock is None:
+            return False
         self._held[device] = lock
         return True
 
@@ -116,8 +190,40 @@ class Leases:
             self._held.pop(device).release()
 
 
+def _opened(path: Path) -> int:
+    """A descriptor of a lock file that all users can lock, made where there is none.
+
+    Never opened with O_CREAT where it exists: Linux (fs.protected_regular) refuses that for another user's file in a
+    folder with the sticky bit. Another user's file that cannot be written is opened for reading: a lock needs no more.
+
+    Raises:
+        OSError: it cannot be made or opened, is a link, or is no regular file.
+    """
+    flags = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # the last for a FIFO, which would be waited for
+    while True:
+        with suppress(FileNotFoundError):
+            descriptor = _opened_there(path, flags)
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return descriptor
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        with suppress(FileExistsError):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | flags, 0o666)
+            os.fchmod(descriptor, 0o666)  # whatever the umask
+            return descriptor
+
+
+def _opened_there(path: Path, flags: int) -> int:
+    try:
+        return os.open(path, os.O_RDWR | flags)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY | flags)
+
+
 def _make_shared(folder: Path) -> None:
-    """Make a folder that all users can write to; one that exists is used as it is.
+    """Make a folder that all users can write to, and where nobody can remove another's files.
+
+    One that exists is used as it is: `Leases.verify` notices a lock file that was removed.
 
     Raises:
         OSError: it cannot be made.
@@ -128,12 +234,10 @@ def _make_shared(folder: Path) -> None:
         if not folder.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
         return
-    # By chmod, as the umask limits mkdir. Without the sticky bit: where it is set, Linux (fs.protected_regular) refuses
-    # to open what may be created and is another user's.
-    folder.chmod(0o777)
+    folder.chmod(0o1777)  # by chmod, as the umask limits mkdir
 
 
-def _waiting(fitting: Sequence[str], count: int) -> str:
+def _busy(fitting: Sequence[str], count: int) -> str:
     if len(fitting) == 1:
-        return f"waiting for {fitting[0]}, which another run is measuring on"
-    return f"waiting for {count} of {len(fitting)} GPUs, which other runs are measuring on"
+        return f"{fitting[0]}, which another run is measuring on"
+    return f"{count} of {len(fitting)} GPUs, which other runs are measuring on"

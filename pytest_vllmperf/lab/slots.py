@@ -85,15 +85,22 @@ class Slots:
         timeouts: given to every engine.
         progress: called with what is going on, for a person.
         backends: the kinds of engines that there are.
+        lease_timeout: seconds to wait for devices that other runs hold.
 
     Attributes:
         proof: what the devices held before the first engine of this run.
     """
 
-    def __init__(self, timeouts: Timeouts, progress: Progress, backends: Backends = BACKENDS) -> None:
+    def __init__(
+        self,
+        timeouts: Timeouts,
+        progress: Progress,
+        backends: Backends = BACKENDS,
+        lease_timeout: float = float("inf"),
+    ) -> None:
         self.proof = ReleaseProof(gpu.look)
         self._launcher = Launcher(timeouts, backends)
-        self._leases = Leases()
+        self._leases = Leases(timeout=lease_timeout)
         self._progress = progress
         self._slots: dict[Target, Slot] = {}
 
@@ -129,6 +136,8 @@ class Slots:
     def engines(self, targets: Sequence[Target], *, asleep: bool = False) -> Iterator[list[Engine]]:
         """Running engines; those of a measurement that failed are ended, as nobody knows what they still do.
 
+        What was done on devices that another run may have used meanwhile fails too.
+
         Args:
             targets: which; every other engine is stopped first, as a GPU rarely holds two models.
             asleep: only one of them may hold the device at a time: each sleeps before the next is started, and only
@@ -137,6 +146,7 @@ class Slots:
         slots = [self._slot(target) for target in targets]
         try:
             yield self._occupied(slots, asleep=asleep)
+            self._leases.verify()
         except (SpecError, WorkloadError):  # refused before anything was sent
             raise
         except BaseException:

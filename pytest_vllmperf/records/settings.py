@@ -62,6 +62,7 @@ class Settings:
         check: how tests measure and what decides unless their marker says otherwise; nothing in it is None.
         start_timeout: seconds for an engine to come up.
         operation_timeout: seconds for one iteration.
+        lease_timeout: seconds to wait for GPUs that other runs hold.
         append: whether what agrees with its baseline is added to it.
         reason: why baselines are recorded anew; empty when nobody said.
         engines: fresh engines that a recorded session is measured on.
@@ -78,6 +79,7 @@ class Settings:
     check: CheckSettings
     start_timeout: float = 900.0
     operation_timeout: float = 600.0
+    lease_timeout: float = 3600.0
     append: bool = False
     reason: str = ""
     engines: int = 3

@@ -200,7 +200,7 @@ def test_every_user_can_open_what_one_has_made(tmp_path: Path) -> None:
         mine.choose([ONE], 1, never)
         (file,) = folder.iterdir()
         assert file.name == "vllmperf-device-GPU-1.lock"
-        assert [stat.S_IMODE(made.stat().st_mode) for made in (folder, file)] == [0o777, 0o666]
+        assert [stat.S_IMODE(made.stat().st_mode) for made in (folder, file)] == [0o1777, 0o666]
         mine.release()
 
 
@@ -394,3 +394,99 @@ def test_no_two_runs_ever_hold_the_same_device(done: list[tuple[int, list[str], 
             assert len(held) == len(set(held))
         for one in runs:
             one.release()
+
+
+@pytest.mark.usefixtures("_clock")
+@pytest.mark.parametrize(("timeout", "looks"), [(0.0, 1), (2.5, 4)])
+def test_the_wait_has_an_end(timeout: float, looks: int, lease: Make, tmp_path: Path) -> None:
+    first, second = lease(), Leases(tmp_path, pause=1.0, timeout=timeout)
+    first.choose([ONE], 1, never)
+    told: list[float] = []
+    with pytest.raises(EngineError) as failed:
+        second.choose([ONE], 1, lambda doing, waited: told.append(waited))
+    assert str(failed.value) == (
+        f"no lease on GPU-1, which another run is measuring on, within {timeout:g} s; end that run, or raise "
+        "--vllmperf-lease-timeout"
+    )
+    assert len(told) == looks + (timeout > 0)
+    assert told[-1] == timeout
+
+
+def replace_file(file: Path) -> None:
+    file.unlink()
+    file.touch()
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, replace_file])
+def test_a_lock_file_that_somebody_removes_is_noticed(harm: Callable[[Path], None], lease: Make, tmp_path: Path) -> None:
+    """Another run could lock the file that takes its place, and measure on the same GPU."""
+    mine = lease()
+    mine.choose([ONE, TWO], 2, never)
+    mine.verify()
+    harm(tmp_path / "vllmperf-device-GPU-2.lock")
+    assert lease().choose([TWO], 1, never) == (TWO,)
+    with pytest.raises(EngineError, match="GPU-2.lock was removed or replaced while this run held GPU-2; another run"):
+        mine.verify()
+    assert mine.held == (ONE,)
+    with pytest.raises(GivenUpError):
+        mine.choose([TWO], 1, give_up)
+
+
+def test_a_file_that_is_removed_while_it_is_locked_is_opened_again(
+    lease: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the opening and the lock."""
+    file, flock, looks = tmp_path / "vllmperf-device-GPU-1.lock", leases.fcntl.flock, []
+
+    def removed_before(descriptor: int, how: int) -> None:
+        looks.append(descriptor)
+        if len(looks) == 1:
+            file.unlink()
+        flock(descriptor, how)
+
+    monkeypatch.setattr(leases.fcntl, "flock", removed_before)
+    mine = lease()
+    assert mine.choose([ONE], 1, never) == (ONE,)
+    assert len(looks) == 2
+    mine.verify()
+
+
+def test_a_fifo_or_a_link_is_no_lock_file(tmp_path: Path) -> None:
+    file = tmp_path / "vllmperf-device-GPU-1.lock"
+    os.mkfifo(file)
+    assert failure(tmp_path) == "it is not a regular file"
+    file.unlink()
+    (tmp_path / "elsewhere").touch()
+    file.symlink_to(tmp_path / "elsewhere")
+    assert failure(tmp_path) == os.strerror(errno.ELOOP)
+
+
+AS_ANOTHER_USER = """
+import os, pathlib, sys
+from pytest_vllmperf.lab.leases import Leases
+os.setgid(54321)
+os.setuid(54321)
+folder = pathlib.Path(sys.argv[1])
+try:
+    (folder / "vllmperf-device-GPU-1.lock").unlink()
+except PermissionError:
+    print("cannot be removed")
+print(Leases(folder).take(["GPU-1", "GPU-2"], 1))
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs two users")
+@pytest.mark.parametrize("mode", [0o666, 0o644])
+def test_another_user_can_wait_for_a_lock_but_not_remove_it(mode: int, lease: Make) -> None:
+    """Whatever the other's umask made of the file."""
+    with tempfile.TemporaryDirectory() as parent:
+        Path(parent).chmod(0o755)
+        folder = Path(parent, "locks")
+        mine = Leases(folder)
+        mine.choose([ONE], 1, never)
+        (folder / "vllmperf-device-GPU-1.lock").chmod(mode)
+        run = subprocess.run(
+            [sys.executable, "-c", AS_ANOTHER_USER, str(folder)], capture_output=True, text=True, timeout=LONG
+        )
+        mine.release()
+    assert run.stdout == "cannot be removed\n('GPU-2',)\n", run.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -203,3 +204,19 @@ def test_devices_are_kept_until_their_memory_comes_back(real: Lab, nvml: Scripte
     nvml.looks["GPU-1"] = [IDLE]
     real.release()
     assert is_free("GPU-1")
+
+
+def test_what_was_measured_on_a_device_that_was_lost_meanwhile_does_not_count(
+    real: Lab, told: Told, tmp_path: Path
+) -> None:
+    def lose() -> None:
+        (tmp_path / "vllmperf-device-GPU-2.lock").unlink(missing_ok=True)
+
+    target = real.target(EngineSpec.create("m"), GpuRequirement.create("A6000"))
+    told.at = {"m: iteration": lose}
+    with pytest.raises(EngineError, match="GPU-2.lock was removed or replaced while this run held GPU-2"):
+        real.measure(target, WORKLOAD, ONCE)
+    assert real.slots.running == ()
+    told.at = {}
+    real.measure(target, WORKLOAD, ONCE)
+    assert len(RecordingLauncher.started) == 2
