@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from pytest_vllmperf.errors import ModelError
 from pytest_vllmperf.models import folders, tokenizer
@@ -23,6 +25,13 @@ from pytest_vllmperf.models.shapes import SHAPES, Shape, config, is_linear, tens
 from pytest_vllmperf.models.tensors import Array, Layout, Part, to_stored, write
 
 PREFIX = "vllmperf:"
+WAIT_S = 1800.0
+"""Seconds to wait for another run that makes the same model; the largest takes minutes."""
+
+Progress = Callable[[str, float], None]
+"""Called now and then: what is going on, and for how many seconds."""
+
+_POLL_S = 1.0
 _REVISION = 2  # in the folder's name: a changed recipe must not meet an old cache
 _STORED = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 _QUANTIZED_DTYPE = "float16"  # what every format's kernels take; AWQ's take nothing else
@@ -33,8 +42,16 @@ def names() -> list[str]:
     return [PREFIX + shape + suffix for shape in SHAPES for suffix in ("", *(f"-{name}" for name in QUANTIZATIONS))]
 
 
-def resolve(model: str) -> str:
+def _quiet(doing: str, waited: float) -> None:
+    """Nobody is watching."""
+
+
+def resolve(model: str, progress: Progress = _quiet) -> str:
     """The path of a built-in model (`vllmperf:tiny`, `vllmperf:tiny-awq`), made on first use; `~` is expanded.
+
+    Args:
+        model: a path, a hub name, or a built-in name.
+        progress: called while a model is made or waited for.
 
     Raises:
         ModelError: for a built-in name that does not exist, or when it cannot be made.
@@ -46,42 +63,81 @@ def resolve(model: str) -> str:
         raise ModelError(f"there is no built-in model {name!r}; there is {', '.join(names())}")
     base, _, last = name.rpartition("-")
     shape, quantization = (base, last) if last in QUANTIZATIONS else (name, "none")
-    return str(make_model(cache_folder() / f"{name}-{_REVISION}", SHAPES[shape], quantization))
+    return str(make_model(cache_folder() / f"{name}-{_REVISION}", SHAPES[shape], quantization, progress))
 
 
 def cache_folder() -> Path:
-    """Where built-in models are kept: $VLLMPERF_CACHE, or pytest-vllmperf in the user's cache folder."""
+    """Where built-in models are kept: $VLLMPERF_CACHE, or pytest-vllmperf in the user's cache folder.
+
+    Raises:
+        ModelError: when no variable names a folder and the user has no home.
+    """
     chosen = os.environ.get("VLLMPERF_CACHE")
     if chosen:
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pytest-vllmperf"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pytest-vllmperf"
+    except RuntimeError:  # HOME is not set, and there is no entry in passwd, as in a container with a foreign uid
+        raise ModelError(
+            "this user has no home folder to keep models in; set VLLMPERF_CACHE to a folder, or HOME"
+        ) from None
 
 
-def make_model(folder: Path, shape: Shape | None = None, quantization: str = "none") -> Path:
+def make_model(
+    folder: Path, shape: Shape | None = None, quantization: str = "none", progress: Progress = _quiet
+) -> Path:
     """Make a checkpoint, or leave the finished one that lies there.
 
-    It is written beside and renamed, so that a folder of this name is always whole; two runs that want it at once
-    make it once. One tensor is held in memory at a time.
+    It is written beside and renamed, so that a folder of this name is always whole and needs no lock to be read; two
+    runs that want it at once make it once. One tensor is held in memory at a time.
 
     Args:
         folder: where to.
         shape: its dimensions; the tiny one unless given.
         quantization: `none`, or a name of `QUANTIZATIONS`.
+        progress: called while it is made or waited for.
 
     Raises:
         ModelError: for a quantization that does not exist or does not fit the shape, when tokenizers is not
-            installed, the folder holds something else, or it cannot be written.
+            installed, the folder holds something else, it cannot be written, or another run makes it for too long.
     """
     shape = shape or Shape()
     parts = _parts(shape, quantization)
     try:
+        if folder.exists():
+            return _finished(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(str(folder) + ".lock"):
+        with _lock(folder, progress):
             if folder.exists():
                 return _finished(folder)
+            progress(f"making the model {folder.name}", 0.0)
             return _make_beside(folder, shape, quantization, parts)
     except OSError as error:
         raise ModelError(f"{folder}: the model could not be written: {error.strerror or error}") from None
+
+
+@contextmanager
+def _lock(folder: Path, progress: Progress) -> Iterator[None]:
+    """Hold the lock of a folder that is to be made.
+
+    Raises:
+        ModelError: when another run has held it for `WAIT_S`.
+        OSError: when the lock file cannot be made.
+    """
+    lock, started = FileLock(f"{folder}.lock"), time.monotonic()
+    while True:
+        try:
+            lock.acquire(timeout=_POLL_S, poll_interval=0.05)
+            break
+        except Timeout:
+            waited = time.monotonic() - started
+        if waited >= WAIT_S:
+            raise ModelError(f"{folder}: another run has held {folder}.lock for {WAIT_S:g} s; end that run")
+        progress(f"waiting for another run that makes the model {folder.name}", waited)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _finished(folder: Path) -> Path:

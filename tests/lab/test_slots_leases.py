@@ -214,7 +214,7 @@ def test_what_was_measured_on_a_device_that_was_lost_meanwhile_does_not_count(
 
     target = real.target(EngineSpec.create("m"), GpuRequirement.create("A6000"))
     told.at = {"m: iteration": lose}
-    with pytest.raises(EngineError, match="GPU-2.lock was removed or replaced while this run held GPU-2"):
+    with pytest.raises(EngineError, match=r"GPU-2\.lock was removed or replaced while this run held GPU-2"):
         real.measure(target, WORKLOAD, ONCE)
     assert real.slots.running == ()
     told.at = {}

@@ -38,3 +38,31 @@ def test_a_finished_folder_is_never_replaced(tmp_path: Path) -> None:
         (made / "config.json").write_text("{}")
     assert [path.name for path in folder.iterdir()] == ["mine"]
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_what_another_process_is_making_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    with folders.whole(folder) as first:
+        (first / "config.json").write_text("{}")
+        with pytest.raises(KeyboardInterrupt), folders.whole(folder):
+            raise KeyboardInterrupt
+        assert first.is_dir()
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_what_nobody_makes_any_more_goes_and_similar_names_stay(tmp_path: Path) -> None:
+    left, others = tmp_path / ".model.making-abc", [tmp_path / ".model-2.making-abc", tmp_path / ".model.mine"]
+    for path in (left, *others):
+        path.mkdir()
+    with folders.whole(tmp_path / "model"):
+        pass
+    assert sorted(tmp_path.iterdir()) == sorted([*others, tmp_path / "model"])
+
+
+def test_a_link_in_the_place_of_leftovers_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "file").touch()
+    (tmp_path / ".model.making-abc").symlink_to(tmp_path / "precious")
+    with folders.whole(tmp_path / "model"):
+        pass
+    assert (tmp_path / "precious" / "file").exists()

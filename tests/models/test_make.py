@@ -3,12 +3,15 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+from filelock import FileLock
 
 from pytest_vllmperf.errors import ModelError
 from pytest_vllmperf.models import SHAPES, Shape, cache_folder, make, make_model, names, resolve, tokenizer
@@ -273,3 +276,76 @@ def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert cache_folder() == Path("/var/cache/me/pytest-vllmperf")
     monkeypatch.setenv("VLLMPERF_CACHE", str(tmp_path))
     assert cache_folder() == tmp_path
+
+
+def test_a_finished_model_needs_no_lock(tmp_path: Path) -> None:
+    """As in a cache that is read-only, or while another run makes the same model elsewhere."""
+    folder = make_model(tmp_path / "model", SMALL)
+    lock = tmp_path / "model.lock"
+    lock.unlink(missing_ok=True)
+    lock.mkdir()  # a lock file can be neither made nor opened, whoever asks
+    assert make_model(folder, SMALL) == folder
+
+
+def test_who_waits_for_another_run_says_so_and_then_reads_what_it_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, told = tmp_path / "model", []
+    other = FileLock(f"{folder}.lock")
+    other.acquire()
+    monkeypatch.setattr(make, "_POLL_S", 0.01)
+
+    def release(doing: str, waited: float) -> None:
+        told.append(doing)
+        other.release()
+
+    make_model(folder, SMALL, progress=release)
+    assert told == ["waiting for another run that makes the model model", "making the model model"]
+
+
+def test_the_wait_for_another_run_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "model"
+    monkeypatch.setattr(make, "_POLL_S", 0.01)
+    monkeypatch.setattr(make, "WAIT_S", 0.05)
+    with FileLock(f"{folder}.lock"), pytest.raises(ModelError) as caught:
+        make_model(folder, SMALL)
+    assert str(caught.value) == f"{folder}: another run has held {folder}.lock for 0.05 s; end that run"
+    assert not folder.exists()
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "XDG_CACHE_HOME", "VLLMPERF_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+
+    def unknown(number: int) -> NoReturn:
+        raise KeyError(number)
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    with pytest.raises(ModelError, match="no home folder to keep models in; set VLLMPERF_CACHE to a folder, or HOME"):
+        resolve("vllmperf:tiny")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from typing import NoReturn
+from pytest_vllmperf.models import make
+from tests.models.test_make import SMALL
+
+def killed(place, parts):
+    (place / "model.safetensors").write_bytes(b"x" * 2**20)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+make.write = killed
+make.make_model(Path(sys.argv[1]), SMALL)
+"""
+
+
+def test_what_a_killed_maker_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    run = subprocess.run([sys.executable, "-c", KILLED, str(folder)], check=False)
+    assert run.returncode == -signal.SIGKILL
+    assert [path.name for path in tmp_path.glob(".model.making-*")] != []
+    make_model(folder, SMALL)
+    assert list(tmp_path.glob(".model.making-*")) == []
+    assert set(contents(folder)) == FILES
