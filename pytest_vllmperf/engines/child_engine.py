@@ -198,8 +198,7 @@ class ChildEngine:
         if self._closed:
             raise EngineDiedError(f"{self.spec.name} has been stopped already")
         try:
-            self._child.channel.send(message)
-            return self._child.channel.receive(timeout, on_tick)
+            return self._child.channel.ask(message, timeout, on_tick)
         except ChannelClosed:
             self._server.wait_exit(self._child, _EXIT_NEWS_S)
             how = _ending(self._child.exit_code)
