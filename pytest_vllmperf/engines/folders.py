@@ -93,15 +93,15 @@ def sockets_parent(places: Sequence[str | None]) -> Path | None:
     Args:
         places: paths of folders; None and those that do not exist are left out.
     """
-    for place in filter(None, places):
-        if len(os.fsencode(place)) + _SOCKET_NAME <= _SOCKET_LIMIT and os.path.isabs(place) and _is_safe(place):
-            return Path(place)
+    for place in map(Path, filter(None, places)):
+        if len(os.fsencode(place)) + _SOCKET_NAME <= _SOCKET_LIMIT and place.is_absolute() and _is_safe(place):
+            return place
     return None
 
 
-def _is_safe(place: str) -> bool:
+def _is_safe(place: Path) -> bool:
     try:
-        found = os.stat(place)
+        found = place.stat()
     except OSError:
         return False
     shared = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)

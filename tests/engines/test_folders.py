@@ -144,20 +144,26 @@ def test_a_folder_that_does_not_exist_has_nothing_to_sweep(tmp_path: Path) -> No
 
 
 def test_sockets_get_a_short_place_that_nobody_else_can_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    def stat(mode: int, uid: int = os.geteuid()) -> os.stat_result:
+    def found(mode: int, uid: int = os.geteuid()) -> os.stat_result:
         return os.stat_result((mode, 0, 0, 0, uid, 0, 0, 0, 0, 0))
 
     known = {
-        "/" + "x" * 43: stat(0o40700),
-        "/short": stat(0o41777, 0),
-        "/mine": stat(0o40700),
-        "/open": stat(0o40777, 0),
-        "/group": stat(0o40770),
-        "/theirs": stat(0o40700, os.geteuid() + 1),
-        "/file": stat(0o100700),
-        "relative": stat(0o40700),
+        "/" + "x" * 43: found(0o40700),
+        "/short": found(0o41777, 0),
+        "/mine": found(0o40700),
+        "/open": found(0o40777, 0),
+        "/group": found(0o40770),
+        "/theirs": found(0o40700, os.geteuid() + 1),
+        "/file": found(0o100700),
+        "relative": found(0o40700),
     }
-    monkeypatch.setattr(os, "stat", lambda place: known[place] if place in known else os.lstat("/no/such/folder"))
+
+    def stat_of(place: Path) -> os.stat_result:
+        if str(place) not in known:
+            raise FileNotFoundError(place)
+        return known[str(place)]
+
+    monkeypatch.setattr(Path, "stat", stat_of)
     monkeypatch.setattr(os, "access", lambda place, how: True)
     for refused in ("/" + "x" * 43, "/open", "/group", "/theirs", "/file", "relative", "/none", None, ""):
         assert sockets_parent([refused, "/mine"]) == Path("/mine"), refused
