@@ -1,4 +1,4 @@
-"""The parent's end of an engine's line protocol: one JSON object a line, with time-outs."""
+"""The parent's end of an engine's line protocol: one JSON object a line. Every wait has an end."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from typing import Any
 TICK_S = 0.25
 _CHUNK = 1 << 16
 
+OnTick = Callable[[float], None]
+"""Called about four times a second with the seconds waited; it may raise to give up."""
+
 
 class ChannelClosed(Exception):  # noqa: N818 - an event of the protocol, turned into an error by the engine
     """The other side is gone."""
@@ -19,6 +22,19 @@ class ChannelClosed(Exception):  # noqa: N818 - an event of the protocol, turned
 
 class ChannelTimeout(Exception):  # noqa: N818
     """No message in time."""
+
+
+def is_ready(fd: int, event: int, timeout: float) -> bool:
+    """Whether a descriptor can be used, or has been closed at its other side, within `timeout` seconds.
+
+    Args:
+        fd: any number: `select` would refuse those above 1023.
+        event: `select.POLLIN` or `select.POLLOUT`.
+        timeout: in seconds.
+    """
+    poll = select.poll()
+    poll.register(fd, event)
+    return bool(poll.poll(max(0.0, timeout) * 1000))
 
 
 class Channel:
@@ -32,28 +48,54 @@ class Channel:
     def __init__(self, read_fd: int, write_fd: int) -> None:
         self._read_fd = read_fd
         self._write_fd = write_fd
+        os.set_blocking(write_fd, False)  # a child that reads no more fills the pipe
         self._buffer = bytearray()
         self._open = True
 
-    def send(self, message: dict[str, Any]) -> None:
+    def ask(self, message: dict[str, Any], timeout: float, on_tick: OnTick | None = None) -> dict[str, Any]:
+        """Send one message and wait for its answer.
+
+        Args:
+            message: what to send.
+            timeout: in seconds, for both.
+            on_tick: see `OnTick`.
+
+        Raises:
+            ChannelClosed: when the other side ends first.
+            ChannelTimeout: when the message was not read, or not answered, in time.
+        """
+        started = time.monotonic()
+        self.send(message, timeout, on_tick)
+        return self.receive(timeout - (time.monotonic() - started), on_tick)
+
+    def send(self, message: dict[str, Any], timeout: float, on_tick: OnTick | None = None) -> None:
         """Write one message whole.
+
+        Args:
+            message: what to send.
+            timeout: in seconds.
+            on_tick: see `OnTick`.
 
         Raises:
             ChannelClosed: when nobody reads any more.
+            ChannelTimeout: when it was not read in time.
         """
-        data = memoryview(json.dumps(message, separators=(",", ":")).encode() + b"\n")
-        try:
-            while data:
+        data, started = memoryview(json.dumps(message, separators=(",", ":")).encode() + b"\n"), time.monotonic()
+        while data:
+            self._wait(self._write_fd, select.POLLOUT, started, timeout, on_tick)
+            try:
                 data = data[os.write(self._write_fd, data) :]
-        except OSError:
-            raise ChannelClosed from None
+            except BlockingIOError:  # the pipe has room, but not for a single page
+                continue
+            except OSError:
+                raise ChannelClosed from None
 
-    def receive(self, timeout: float, on_tick: Callable[[float], None] | None = None) -> dict[str, Any]:
+    def receive(self, timeout: float, on_tick: OnTick | None = None) -> dict[str, Any]:
         """The next message.
 
         Args:
-            timeout: seconds.
-            on_tick: called about four times a second with the seconds waited; it may raise to give up.
+            timeout: in seconds.
+            on_tick: see `OnTick`.
 
         Raises:
             ChannelClosed: when the other side ends first.
@@ -61,18 +103,21 @@ class Channel:
         """
         started = time.monotonic()
         while (end := self._buffer.find(b"\n")) < 0:
-            waited = time.monotonic() - started
-            if waited >= timeout:
-                raise ChannelTimeout
-            ready, _, _ = select.select([self._read_fd], [], [], min(TICK_S, timeout - waited))
-            if ready:
-                self._fill()
-            elif on_tick is not None:
-                on_tick(time.monotonic() - started)
+            self._wait(self._read_fd, select.POLLIN, started, timeout, on_tick)
+            self._fill()
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 1]
         message: dict[str, Any] = json.loads(line)
         return message
+
+    def _wait(self, fd: int, event: int, started: float, timeout: float, on_tick: OnTick | None) -> None:
+        """Return once a pipe can be used."""
+        while (waited := time.monotonic() - started) < timeout:
+            if is_ready(fd, event, min(TICK_S, timeout - waited)):
+                return
+            if on_tick is not None:
+                on_tick(time.monotonic() - started)
+        raise ChannelTimeout
 
     def _fill(self) -> None:
         chunk = os.read(self._read_fd, _CHUNK)

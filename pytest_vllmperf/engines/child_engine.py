@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,9 +14,11 @@ from typing import Any
 
 from pytest_vllmperf.engines import log
 from pytest_vllmperf.engines.base import run_result
-from pytest_vllmperf.engines.channel import ChannelClosed, ChannelTimeout
+from pytest_vllmperf.engines.channel import ChannelClosed, ChannelTimeout, OnTick
+from pytest_vllmperf.engines.endings import OomKills, memory_shortage, oom_kills
 from pytest_vllmperf.engines.forkserver import Child, ForkServer, Library
 from pytest_vllmperf.engines.hints import with_memory_hint
+from pytest_vllmperf.engines.watch import Watch
 from pytest_vllmperf.errors import (
     EngineDiedError,
     EngineError,
@@ -80,7 +82,9 @@ class ChildEngine:
         self._server = server
         self._child = child
         self._timeouts = timeouts
+        self._watch: Watch | None = None
         self._closed = False
+        self._failed = False
 
     @property
     def pid(self) -> int:
@@ -111,11 +115,12 @@ class ChildEngine:
         except EngineDiedError as error:
             raise EngineStartError(str(error), error.log_tail) from None
         if "error" in answer:
+            reason, tail = self._reason(answer["error"]), self._log_tail()
             self.kill()
-            reason = self._reason(answer["error"])
             kind = EngineUnsupportedError if _UNSUPPORTED.search(reason) else EngineStartError
             told = f"{self._program.library.label} refused {self.spec.name}: {with_memory_hint(reason)}"
-            raise kind(told, self._log_tail())
+            raise kind(told, tail)
+        self._watch = Watch(self.pid)
         declared, dtype = answer["ok"]["weights"]["declared"], answer["ok"]["resolved"].get("dtype")
         facts = {**answer["ok"], "stored_bytes": tensor_bytes(model, None if declared else dtype)}
         self.facts = engine_facts(facts, self._server.import_seconds, log.read_end(self._child.log))
@@ -163,9 +168,19 @@ class ChildEngine:
 
     def _ask(self, message: dict[str, Any]) -> Any:
         """One operation of a running engine, with what it refuses told as an error of ours."""
-        answer = self._call(message, self._timeouts.operation)
+        watch, before, written = self._watch, oom_kills(), log.size(self._child.log)
+
+        def on_tick(_: float) -> None:
+            if watch is not None and (name := watch.overdue()) is not None:
+                raise self._core_died(name, message["op"], before, written)
+
+        answer = self._call(message, self._timeouts.operation, on_tick)
         if "error" not in answer:
             return answer["ok"]
+        if watch is not None and (name := watch.dead()) is not None:
+            died = self._core_died(name, message["op"], before, written)
+            self.kill()
+            raise died
         reason = f"{self.spec.name}: {self._reason(answer['error'])}"
         if answer["error"]["type"] == "ValueError":
             raise WorkloadError(reason)
@@ -190,29 +205,30 @@ class ChildEngine:
                 os.killpg(self._child.pid, signal.SIGKILL)
             self._server.wait_exit(self._child, self._timeouts.shutdown)
         self._child.channel.close()
+        if not self._failed:
+            with suppress(OSError):
+                self._child.log.unlink(missing_ok=True)
 
-    def _call(
-        self, message: dict[str, Any], timeout: float, on_tick: Callable[[float], None] | None = None
-    ) -> dict[str, Any]:
+    def _call(self, message: dict[str, Any], timeout: float, on_tick: OnTick | None = None) -> dict[str, Any]:
         """One operation and its answer, with what can go wrong on the way told as an engine's error."""
         if self._closed:
             raise EngineDiedError(f"{self.spec.name} has been stopped already")
+        before = oom_kills()
         try:
-            self._child.channel.send(message)
-            return self._child.channel.receive(timeout, on_tick)
+            return self._child.channel.ask(message, timeout, on_tick)
         except ChannelClosed:
             self._server.wait_exit(self._child, _EXIT_NEWS_S)
-            how = _ending(self._child.exit_code)
+            how = self._server.ending(self._child, message["op"], before)
+            tail = self._log_tail()
             self.kill()
-            raise EngineDiedError(
-                f"{self.spec.name}: the engine process {how} during {message['op']}", self._log_tail()
-            ) from None
+            raise EngineDiedError(f"{self.spec.name}: the engine process {how}", tail) from None
         except ChannelTimeout:
+            tail = self._log_tail()
             self.kill()
             raise EngineTimeoutError(
                 f"{self.spec.name}: {message['op']} took longer than {timeout:g} s; the engine was ended "
                 "(vllmperf_operation_timeout)",
-                self._log_tail(),
+                tail,
             ) from None
         except BaseException:
             self.kill()  # Ctrl-C: the answer will never be read, so the engine is of no more use
@@ -223,8 +239,25 @@ class ChildEngine:
         told = _refusal(error)
         return (log.root_cause(log.read_end(self._child.log)) or told) if log.points_elsewhere(told) else told
 
+    def _core_died(self, name: str, operation: str, before: OomKills, written: int) -> EngineDiedError:
+        """The error for a process of vLLM's that died while the engine's own lives on.
+
+        Args:
+            name: vLLM's name for it.
+            operation: what was asked of the engine.
+            before: what `oom_kills` had counted by then.
+            written: how long the log was by then.
+        """
+        why = memory_shortage(before)
+        reason = f"was killed for memory ({why})" if why else "died"
+        said = None if why else log.root_cause(log.read_end(self._child.log, since=written))
+        told = f"{self.spec.name}: {self._program.library.label}'s process {name} {reason} during {operation}{f': {said}' if said else ''}"
+        return EngineDiedError(told, self._log_tail())
+
     def _log_tail(self) -> str:
-        return log.tail(self._child.log)
+        """The end of the log of an engine that failed; it is kept."""
+        self._failed = True
+        return log.kept_tail(self._child.log)
 
 
 def start_child(
@@ -266,15 +299,7 @@ def _refusal(error: dict[str, str]) -> str:
     lines = [line.strip() for line in error["message"].splitlines() if line.strip()]
     reasons = [line for line in lines if line.startswith(("Value error, ", "Assertion failed, "))]
     chosen = reasons[0].split(", ", 1)[1] if reasons else " ".join(lines[:2])
-    return chosen.split(" [type=")[0] or error["type"]
-
-
-def _ending(exit_code: int | None) -> str:
-    if exit_code is None:
-        return "went away"
-    if exit_code < 0:
-        return f"was ended by {signal.Signals(-exit_code).name}"
-    return f"ended with exit code {exit_code}"
+    return log.cut(chosen.split(" [type=")[0], log.MESSAGE_CHARACTERS) or error["type"]
 
 
 def engine_facts(told: dict[str, Any], import_seconds: float, log_text: str) -> EngineFacts:

@@ -7,19 +7,25 @@ import os
 import select
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pytest_vllmperf.engines import log
-from pytest_vllmperf.engines.channel import TICK_S, Channel
+from pytest_vllmperf.engines.channel import TICK_S, Channel, is_ready
+from pytest_vllmperf.engines.endings import OomKills, ending, oom_kills
 from pytest_vllmperf.errors import EngineStartError
 
 _SCRIPT = Path(__file__).parent / "child" / "vllmperf_forkserver.py"
 _PACKET = 1 << 20
 _FORK_TIMEOUT_S = 30.0
+_END_TIMEOUT_S = 5.0
+_NO_ENGINE = "no engine process could be started"
 
 
 @dataclass(frozen=True)
@@ -61,35 +67,65 @@ class ForkServer:
         python: path of the interpreter.
         library: what to import.
         env: variables set for it and its engines.
-        folder: for its log, and as the engines' temporary folder.
+        folder: private; the engines' temporary folder, unless `env` says otherwise. Its log lies beside it.
+
+    Raises:
+        EngineStartError: when the interpreter cannot be started, or its log not be written.
     """
 
     def __init__(self, python: str, library: Library, env: Mapping[str, str], folder: Path) -> None:
         self._python = python
         self._library = library
         self._folder = folder
-        self._log = folder / "server.log"
+        self._log = folder.with_name(f"server-{folder.name}.log")
         self._children: dict[int, Child] = {}
+        self._before = oom_kills()
         self.import_seconds = 0.0
-        self._control, child_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            with child_end:
-                self._process = self._start(child_end, {**os.environ, "TMPDIR": str(folder), **env})
+            output = log.opened(self._log)
         except OSError as error:
-            self._control.close()
+            raise EngineStartError(unwritable(error)) from None
+        try:
+            self._control, child_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with child_end, ExitStack() as failed:
+                failed.callback(self._control.close)
+                self._process = self._start(child_end, output, {**os.environ, "TMPDIR": str(folder), **env})
+                failed.pop_all()
+        except OSError as error:
             raise EngineStartError(f"{python} cannot be started: {error.strerror or error}") from None
+        finally:
+            os.close(output)
 
-    def _start(self, child_end: socket.socket, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
-        with self._log.open("ab") as output:
-            return subprocess.Popen(
-                [self._python, str(_SCRIPT), self._library.module, str(child_end.fileno()), str(os.getpid())],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                pass_fds=[child_end.fileno()],
-                env=env,
-                start_new_session=True,  # a Ctrl-C at the terminal is the parent's to handle
-            )
+    def _start(self, child_end: socket.socket, output: int, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        """Start the process in a thread that lives as long as it does.
+
+        The kernel sends a process its parent-death signal when the *thread* that started it ends: a test may well
+        measure in a thread.
+        """
+        control = child_end.fileno()
+        arguments = [self._library.module, str(control), str(os.getpid()), str(self._folder)]
+        started: Future[subprocess.Popen[bytes]] = Future()
+
+        def start() -> None:
+            try:
+                process = subprocess.Popen(
+                    [self._python, str(_SCRIPT), *arguments],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    pass_fds=[control],
+                    env=env,
+                    start_new_session=True,  # a Ctrl-C at the terminal is the parent's to handle
+                )
+            except Exception as error:
+                started.set_exception(error)
+                return
+            started.set_result(process)
+            with suppress(ChildProcessError):  # waited for already
+                os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+
+        threading.Thread(target=start, name=f"vllmperf-{self._folder.name}", daemon=True).start()
+        return started.result()
 
     @property
     def alive(self) -> bool:
@@ -106,35 +142,61 @@ class ForkServer:
         if event["event"] == "ready":
             self.import_seconds = event["import_seconds"]
             return
-        name, install = self._library.label, self._library.install
+        raise EngineStartError(self._refusal(event), log.kept_tail(self._log))
+
+    def _refusal(self, event: Mapping[str, Any]) -> str:
+        name, python = self._library.label, self._python
         if event["kind"] == "not_installed":
-            raise EngineStartError(f"{name} is not installed for {self._python}; install it there with {install}")
-        raise EngineStartError(f"{name} cannot be imported by {self._python}: {event['message']}", log.tail(self._log))
+            return f"{name} is not installed for {python}; install it there with {self._library.install}"
+        if event["kind"] == "wrapper":
+            return (
+                f"{python} is a wrapper that starts Python without `exec`: an engine could outlive its test; use exec"
+            )
+        return f"{name} cannot be imported by {python}: {log.cut(event['message'], log.MESSAGE_CHARACTERS)}"
 
     def fork(self, script: str, log_file: Path) -> Child:
-        """Start one engine process running the child script of that name."""
-        child_read, parent_write = os.pipe()
-        parent_read, child_write = os.pipe()
-        request = json.dumps({"op": "fork", "script": script, "log": str(log_file)}).encode()
+        """Start one engine process running the child script of that name.
+
+        Raises:
+            EngineStartError: when the server does not do it, or the log cannot be written.
+        """
+        opened: list[int] = []
         try:
-            socket.send_fds(self._control, [request], [child_read, child_write])
+            opened.append(log.opened(log_file))
+            opened += [*os.pipe(), *os.pipe()]
+            log_fd, child_read, parent_write, parent_read, child_write = opened
+            self._before = oom_kills()
+            self._send({"op": "fork", "script": script}, [child_read, child_write, log_fd])
             event = self._receive(_FORK_TIMEOUT_S, lambda _: None, wanted="forked")
-        except (OSError, EngineStartError) as error:
-            os.close(parent_read)
-            os.close(parent_write)
-            raise EngineStartError(f"no engine process could be started: {error}", log.tail(self._log)) from None
+            opened = [log_fd, child_read, child_write]
+        except OSError as error:
+            raise EngineStartError(unwritable(error) if error.filename else f"{_NO_ENGINE}: {error}") from None
+        except EngineStartError as error:
+            raise EngineStartError(f"{_NO_ENGINE}: {error}", error.log_tail) from None
         finally:
-            os.close(child_read)
-            os.close(child_write)
+            for fd in opened:
+                os.close(fd)
         child = Child(event["pid"], Channel(parent_read, parent_write), log_file)
         self._children[child.pid] = child
         return child
 
+    def ending(self, child: Child, during: str, before: OomKills) -> str:
+        """How an engine's process ended, for a sentence that begins with "the engine process".
+
+        Args:
+            child: it has ended, or is about to.
+            during: what it did.
+            before: what `oom_kills` had counted when that began.
+        """
+        if child.exit_code is not None or self.alive:
+            return ending(child.exit_code, f" during {during}", before)
+        return f"went away during {during} with its server process, which {ending(self._exit_code(), '', before)}"
+
     def wait_exit(self, child: Child, timeout: float) -> bool:
         """Whether the child ended within `timeout` seconds; its exit code then stands in it."""
         deadline = time.monotonic() + timeout
-        while child.exit_code is None and time.monotonic() < deadline:
-            if self._readable(min(TICK_S, max(0.0, deadline - time.monotonic()))) and not self._read_exit():
+        while child.exit_code is None and (left := deadline - time.monotonic()) > 0:
+            if self._readable(min(TICK_S, left)) and not self._read_exit():
                 return False
         return child.exit_code is not None
 
@@ -142,11 +204,25 @@ class ForkServer:
         """End the server, and with it every engine that still runs."""
         self._control.close()
         self._process.terminate()
-        try:
-            self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._exit_code()
+
+    def _exit_code(self) -> int | None:
+        """Wait for a server that is about to end, and end it if it does not; None if even that takes too long."""
+        with suppress(subprocess.TimeoutExpired):
+            return self._process.wait(timeout=_END_TIMEOUT_S)
+        self._process.kill()
+        with suppress(subprocess.TimeoutExpired):
+            return self._process.wait(timeout=_END_TIMEOUT_S)
+        return None
+
+    def _send(self, request: Mapping[str, Any], fds: list[int]) -> None:
+        """Hand over one request.
+
+        Raises:
+            OSError: when the server is gone, or takes nothing in time.
+        """
+        self._control.settimeout(_FORK_TIMEOUT_S)
+        socket.send_fds(self._control, [json.dumps(request).encode()], fds)
 
     def _receive(self, timeout: float, on_tick: Callable[[float], None], wanted: str = "") -> dict[str, Any]:
         """The next event, or the next of one kind; news of children that ended is kept."""
@@ -155,12 +231,10 @@ class ForkServer:
             if not self._readable(min(TICK_S, timeout - waited)):
                 on_tick(time.monotonic() - started)
                 continue
-            data = self._control.recv(_PACKET)
+            data = self._packet()
             if not data:
-                code = self._process.wait()
-                raise EngineStartError(
-                    f"the server process of {self._python} ended with exit code {code}", log.tail(self._log)
-                )
+                how = ending(self._exit_code(), "", self._before)
+                raise EngineStartError(f"the server process of {self._python} {how}", log.kept_tail(self._log))
             event: dict[str, Any] = json.loads(data)
             if event["event"] == "exited":
                 self._note_exit(event)
@@ -169,15 +243,22 @@ class ForkServer:
         self._process.kill()
         doing = "fork an engine" if wanted else f"finish importing {self._library.label}"
         advice = "" if wanted else "; raise vllmperf_start_timeout if it needs longer"
-        raise EngineStartError(f"{self._python} did not {doing} within {timeout:g} s{advice}", log.tail(self._log))
+        told = f"{self._python} did not {doing} within {timeout:g} s{advice}"
+        raise EngineStartError(told, log.kept_tail(self._log))
 
     def _readable(self, timeout: float) -> bool:
-        ready, _, _ = select.select([self._control], [], [], timeout)
-        return bool(ready)
+        return is_ready(self._control.fileno(), select.POLLIN, timeout)
+
+    def _packet(self) -> bytes:
+        """One packet; empty when the server is gone."""
+        try:
+            return self._control.recv(_PACKET)
+        except OSError:
+            return b""
 
     def _read_exit(self) -> bool:
         """Take in one event; False when the server is gone, which ended its children too."""
-        data = self._control.recv(_PACKET)
+        data = self._packet()
         if data:
             self._note_exit(json.loads(data))
         return bool(data)
@@ -186,3 +267,8 @@ class ForkServer:
         child = self._children.pop(event.get("pid", -1), None)
         if child is not None:
             child.exit_code = event["exit_code"]
+
+
+def unwritable(error: OSError) -> str:
+    """What to do about a temporary file or folder that cannot be written."""
+    return f"{error.filename} cannot be written: {error.strerror}; set TMPDIR to a folder that has room"

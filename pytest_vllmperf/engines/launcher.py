@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 from pytest_vllmperf.engines.backends import BACKENDS, Backends
 from pytest_vllmperf.engines.base import Engine
-from pytest_vllmperf.engines.forkserver import ForkServer, Library
+from pytest_vllmperf.engines.folders import RunFolder, sockets_parent
+from pytest_vllmperf.engines.forkserver import ForkServer, Library, unwritable
 from pytest_vllmperf.engines.starting import Start
-from pytest_vllmperf.errors import EngineError
+from pytest_vllmperf.errors import EngineStartError
 from pytest_vllmperf.records.engine import Progress, Timeouts
 from pytest_vllmperf.records.spec import EngineSpec
 
+_VLLM_SOCKETS = "VLLM_RPC_BASE_PATH"
+_SHORT_PLACES = ("/tmp", "/var/tmp")  # noqa: S108 - for a private folder
 _ServerKey = tuple[str, Library, tuple[tuple[str, str], ...]]
 
 
@@ -31,8 +35,8 @@ class Launcher:
         self._timeouts = timeouts
         self._backends = backends
         self._servers: dict[_ServerKey, ForkServer] = {}
-        self._folder: Path | None = None
-        self._failed = False
+        self._folder: RunFolder | None = None
+        self._sockets: RunFolder | None = None
         self._started: Counter[EngineSpec] = Counter()
 
     def start(self, spec: EngineSpec, device_env: Mapping[str, str], progress: Progress) -> Engine:
@@ -45,33 +49,38 @@ class Launcher:
 
         Raises:
             SpecError: for a backend that does not exist, or an argument that its engines cannot be measured with.
-            EngineStartError: when it does not come up; its log is then kept.
+            EngineStartError: when it does not come up; its log is then kept, and named in the error.
         """
         backend = self._backends.of(self._backends.checked(spec))
         number = self._started[spec]
         self._started[spec] += 1
         env = {**device_env, **dict(spec.env)}
-        try:
-            return backend.start(Start(spec, number, env, self._timeouts, progress, self))
-        except EngineError:
-            self._failed = True
-            raise
+        return backend.start(Start(spec, number, env, self._timeouts, progress, self))
 
     @property
     def folder(self) -> Path:
-        """Logs and the engines' temporary files; kept after `close` only when an engine failed to start."""
+        """Logs and the engines' temporary files; of it only logs of engines that failed are left after `close`.
+
+        Raises:
+            EngineStartError: when it cannot be made.
+        """
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="vllmperf-"))
-        return self._folder
+            try:
+                self._folder = RunFolder(Path(tempfile.gettempdir()), "vllmperf-")
+            except OSError as error:
+                raise EngineStartError(unwritable(error)) from None
+        return self._folder.path
 
     def close(self) -> None:
         """End every server process, and every engine that still runs."""
-        for server in self._servers.values():
-            server.close()
-        self._servers.clear()
-        if self._folder is not None and not self._failed:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+        with ExitStack() as ends:  # the last entered is the first to end, and none is left out when one raises
+            for folder in (self._folder, self._sockets):
+                if folder is not None:
+                    ends.callback(folder.close)
+            for server in self._servers.values():
+                ends.callback(server.close)
+            self._folder, self._sockets = None, None
+            self._servers.clear()
 
     def server(self, start: Start, library: Library) -> ForkServer:
         """The server process of this engine's interpreter and environment, started if need be.
@@ -86,7 +95,7 @@ class Launcher:
         if key in self._servers and not self._servers[key].alive:
             self._servers.pop(key).close()
         if key not in self._servers:
-            server = ForkServer(python, library, start.env, Path(tempfile.mkdtemp(dir=self.folder, prefix="")))
+            server = self._new_server(python, library, start.env)
             importing = f"importing {library.label}"
             try:
                 server.wait_ready(self._timeouts.start, lambda waited: start.progress(importing, waited))
@@ -95,3 +104,29 @@ class Launcher:
                 raise
             self._servers[key] = server
         return self._servers[key]
+
+    def _new_server(self, python: str, library: Library, env: Mapping[str, str]) -> ForkServer:
+        """A server process with a temporary folder of its own, below the user's, which has a short name as well.
+
+        Sockets' names are limited to 107 bytes, and vLLM, torch and multiprocessing put sockets into TMPDIR. So TMPDIR
+        is a link in a short folder: large files still go where the user wants them.
+        """
+        try:
+            folder = Path(tempfile.mkdtemp(dir=self.folder, prefix=""))
+            short = self._sockets_folder()
+            link = short / folder.name
+            if link != folder:
+                link.symlink_to(folder)
+        except OSError as error:
+            raise EngineStartError(unwritable(error)) from None
+        chosen = {} if _VLLM_SOCKETS in os.environ else {_VLLM_SOCKETS: str(short)}
+        return ForkServer(python, library, {"TMPDIR": str(link), **chosen, **env}, folder)
+
+    def _sockets_folder(self) -> Path:
+        """A folder with a short name; that of the run where no place for one is found."""
+        if self._sockets is None:
+            places = (tempfile.gettempdir(), os.environ.get("XDG_RUNTIME_DIR"), *_SHORT_PLACES)
+            if (parent := sockets_parent(places)) is None:
+                return self.folder
+            self._sockets = RunFolder(parent, "vp-")
+        return self._sockets.path

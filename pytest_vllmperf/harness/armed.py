@@ -21,6 +21,7 @@ from pytest_vllmperf.harness.fixture import VllmPerf
 from pytest_vllmperf.harness.outcomes import Outcomes
 from pytest_vllmperf.harness.protocol import Protocol, attach
 from pytest_vllmperf.harness.results import ModuleTests, Results
+from pytest_vllmperf.harness.signals import EndSignals
 from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.records.ids import TestId
 from pytest_vllmperf.records.results import TestResults
@@ -92,6 +93,7 @@ class ArmedPlugin:
         self._collected = Collected(config)
         self._outcomes = Outcomes()
         self._ending = Ending()
+        self._signals = EndSignals()
         self._results = Results()
         self._perf = Lab(settings, self._progress)
         shared = not is_worker(config) and not config.getoption("maxfail")
@@ -99,6 +101,10 @@ class ArmedPlugin:
         self._tests: list[GatedTest] = []
         self._gated: dict[tuple[str, str], int] = {}
         self._leaks: list[str] = []
+
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """From here on engines may run, which must not outlive a run that is ended by a signal."""
+        self._signals.install(session)
 
     def fixture(self, item: pytest.Item) -> VllmPerf:
         """A test's fixture, once its GPU is known to exist.
@@ -262,6 +268,7 @@ class ArmedPlugin:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write what was recorded and decide the exit status; in a worker, hand on what was collected."""
+        self._signals.ignore()
         modules = self._collected.modules()
         if is_worker(self._config):
             named = {module: (sorted(tests.names), tests.whole) for module, tests in modules.items()}
@@ -316,7 +323,11 @@ class ArmedPlugin:
 
     def pytest_unconfigure(self) -> None:
         """End everything that was started, however the run ended."""
-        self._perf.close()
+        self._signals.ignore()
+        try:
+            self._perf.close()
+        finally:
+            self._signals.restore()
 
     def _clear(self) -> None:
         if self._console is not None:

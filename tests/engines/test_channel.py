@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_vllmperf.engines.channel import Channel, ChannelClosed, ChannelTimeout
+from tests.faults import many_open_files
 
 relaxed = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 
@@ -72,7 +73,7 @@ def test_messages_come_whole_and_in_order_however_they_are_cut(sent: list[dict[s
 def test_a_message_is_sent_as_one_line(message: dict[str, Any]) -> None:
     pipes = Pipes()
     try:
-        pipes.channel.send(message)
+        pipes.channel.send(message, 30)
         line = os.read(pipes.child_read, 1 << 16)
         assert line.count(b"\n") == 1
         assert line.endswith(b"\n")
@@ -91,7 +92,7 @@ def test_a_message_larger_than_the_pipe_arrives_whole(pipes: Pipes) -> None:
 
     listener = threading.Thread(target=listen)
     listener.start()
-    pipes.channel.send(large)
+    pipes.channel.send(large, 30)
     listener.join()
     assert json.loads(got[0]) == large
 
@@ -107,6 +108,38 @@ def test_half_a_message_is_silence_and_is_kept(pipes: Pipes) -> None:
         pipes.channel.receive(0.02)
     pipes.say(b"1}\n")
     assert pipes.channel.receive(30) == {"a": 1}
+
+
+LARGE = {"ids": list(range(100_000))}
+"""More than a pipe holds."""
+
+
+def test_a_message_that_nobody_reads_is_a_time_out(pipes: Pipes) -> None:
+    with pytest.raises(ChannelTimeout):
+        pipes.channel.send(LARGE, 0.02)
+
+
+def test_waiting_to_send_is_told_and_bounded(pipes: Pipes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_vllmperf.engines.channel.TICK_S", 0.001)
+    ticks: list[float] = []
+    with pytest.raises(ChannelTimeout):
+        pipes.channel.ask(LARGE, 0.02, ticks.append)
+    assert ticks  # whoever waits is informed while a message is sent, too
+
+
+def test_a_message_without_answer_is_a_time_out(pipes: Pipes) -> None:
+    with pytest.raises(ChannelTimeout):
+        pipes.channel.ask({"op": "run"}, 0.02)
+    assert os.read(pipes.child_read, 100) == b'{"op":"run"}\n'
+
+
+def test_descriptors_above_those_that_select_takes(pipes: Pipes) -> None:
+    with many_open_files():
+        high = Pipes()
+        assert high.child_read > 1024
+        high.say(b'{"a":1}\n')
+        assert high.channel.ask({}, 30) == {"a": 1}
+        high.end()
 
 
 def test_somebody_waiting_is_told_and_may_give_up(pipes: Pipes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +168,7 @@ def test_the_end_of_the_other_side_is_told(pipes: Pipes) -> None:
 def test_nobody_listening_is_told(pipes: Pipes) -> None:
     pipes.close(pipes.child_read)
     with pytest.raises(ChannelClosed):
-        pipes.channel.send({"op": "run"})
+        pipes.channel.send({"op": "run"}, 30)
 
 
 def test_close_ends_the_childs_input_and_may_be_repeated(pipes: Pipes) -> None:

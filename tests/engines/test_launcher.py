@@ -3,6 +3,7 @@
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,19 +15,32 @@ from pytest_vllmperf.engines.simulated import SimulatedEngine
 from pytest_vllmperf.errors import EngineStartError, ModelError, SpecError
 from pytest_vllmperf.records.engine import Timeouts
 from pytest_vllmperf.records.spec import EngineSpec
+from tests.engines.conftest import wait_until_gone
 
 CHILD = """
-import os
+import os, socket, tempfile, uuid
+
+def bound():
+    # as vLLM, and then multiprocessing, make sockets
+    for place in (os.environ["VLLM_RPC_BASE_PATH"], tempfile.mkdtemp(prefix="pymp-")):
+        with socket.socket(socket.AF_UNIX) as made:
+            try:
+                made.bind(os.path.join(place, str(uuid.uuid4())))
+            except OSError:
+                return False
+    return True
 
 def serve(lines):
     for message in lines:
         if message["op"] == "load" and message["engine_args"].get("refuse"):
+            print("no room", flush=True)
             lines.send({"error": {"type": "ValueError", "message": "refused"}})
         elif message["op"] == "load":
             lines.send({"ok": {
                 "device": "cpu", "device_name": None, "max_model_len": 64, "vocab_size": 100, "special_token_ids": [],
                 "prefix_caching": False, "kv_cache_tokens": None, "kv_cache_bytes": None, "versions": {},
                 "resolved": {"server": os.getppid(), "WORD": os.environ.get("WORD"), "TMPDIR": os.environ["TMPDIR"],
+                             "sockets": os.environ["VLLM_RPC_BASE_PATH"], "bound": bound(),
                              "devices": os.environ.get("CUDA_VISIBLE_DEVICES")}, "load_seconds": 1.0,
                 "weights": {"declared": {}, "asked": None, "resolved": None, "dummy": False, "loaded_bytes": None,
                             "layers": []},}})
@@ -119,18 +133,98 @@ def test_timestamps_cannot_be_switched_off(launcher: Launcher) -> None:
 
 def test_temporary_files_lie_in_the_launchers_folder_and_go_with_it(launcher: Launcher, here: Path) -> None:
     told = start(launcher, EngineSpec.create("org/a"))
-    assert Path(str(told["TMPDIR"])).is_relative_to(launcher.folder)
+    assert Path(str(told["TMPDIR"])).resolve().is_relative_to(launcher.folder)
     assert launcher.folder.parent == here
     launcher.close()
     assert list(here.iterdir()) == []
     launcher.close()
 
 
+def test_sockets_work_however_long_tmpdir_is(
+    launcher: Launcher, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = here / ("d" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    told = start(launcher, EngineSpec.create("org/a"))
+    assert told["bound"] is True
+    assert Path(str(told["TMPDIR"])).resolve().is_relative_to(long)  # where large files go
+    sockets = Path(str(told["sockets"]))
+    assert sockets.stat().st_mode & 0o777 == 0o700
+    assert start(launcher, EngineSpec.create("org/a", env={"WORD": "x"}))["sockets"] == str(sockets)
+    launcher.close()
+    assert list(long.iterdir()) == []
+    assert not sockets.exists()
+
+
+def test_where_sockets_lie_is_the_users_to_choose(
+    launcher: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, theirs = tmp_path / "mine", tmp_path / "theirs"
+    for folder in (mine, theirs):
+        folder.mkdir()
+    by_spec = EngineSpec.create("org/a", env={"VLLM_RPC_BASE_PATH": str(mine), "TMPDIR": str(theirs)})
+    told = start(launcher, by_spec)
+    assert (told["sockets"], told["TMPDIR"]) == (str(mine), str(theirs))
+    monkeypatch.setenv("VLLM_RPC_BASE_PATH", str(theirs))
+    assert start(launcher, EngineSpec.create("org/a"))["sockets"] == str(theirs)
+
+
+def test_without_a_short_place_sockets_lie_in_the_runs_folder(
+    launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_vllmperf.engines.launcher.sockets_parent", lambda places: None)
+    told = start(launcher, EngineSpec.create("org/a"))
+    assert told["sockets"] == str(launcher.folder)
+    assert Path(str(told["TMPDIR"])).parent == launcher.folder
+
+
+def test_a_temporary_folder_that_cannot_be_written_is_told(
+    launcher: Launcher, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(here / "none"))
+    with pytest.raises(EngineStartError) as caught:
+        launcher.start(EngineSpec.create("org/a"), {}, quiet)
+    assert str(caught.value).startswith(f"{here}/none/vllmperf-")
+    assert str(caught.value).endswith(
+        " cannot be written: No such file or directory; set TMPDIR to a folder that has room"
+    )
+
+
+def test_engines_that_a_thread_started_live_on(launcher: Launcher) -> None:
+    told: list[dict[str, object]] = []
+    thread = threading.Thread(target=lambda: told.append(start(launcher, EngineSpec.create("org/a"))))
+    thread.start()
+    thread.join()
+    assert start(launcher, EngineSpec.create("org/b"))["server"] == told[0]["server"]
+
+
+def test_every_server_is_ended_even_if_ending_one_is_interrupted(
+    launcher: Launcher, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pids = [int(str(start(launcher, EngineSpec.create("org/a", env={"WORD": word}))["server"])) for word in "ab"]
+    last = list(launcher._servers.values())[-1]
+    close = last.close
+
+    def interrupted() -> None:
+        close()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(last, "close", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        launcher.close()
+    for pid in pids:
+        wait_until_gone(pid)
+    assert list(here.iterdir()) == []
+
+
 def test_the_log_of_an_engine_that_did_not_start_is_kept(launcher: Launcher, here: Path) -> None:
-    with pytest.raises(EngineStartError, match="vLLM refused a: refused"):
+    with pytest.raises(EngineStartError, match="vLLM refused a: refused") as caught:
         launcher.start(EngineSpec.create("org/a", refuse=True), {}, quiet)
     launcher.close()
-    assert len(list(here.glob("vllmperf-*/engine-*.log"))) == 1
+    (log,) = here.glob("vllmperf-*/engine-*.log")
+    assert caught.value.log_tail == f"no room\nfull log: {log}"
+    assert [entry for entry in log.parent.iterdir() if entry.is_dir()] == []  # temporary files are gone
 
 
 def test_after_a_server_that_did_not_come_up_the_next_is_tried_afresh(

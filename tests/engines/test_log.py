@@ -47,6 +47,60 @@ def test_the_tail_is_the_last_lines_without_stamps(tmp_path: Path) -> None:
     assert len(log.tail(file).splitlines()) == 20
 
 
+def test_the_tail_of_an_engine_that_floods_its_output_is_bounded(tmp_path: Path) -> None:
+    file = tmp_path / "engine.log"
+    file.write_text("x" * 200_000 + "\nlast")
+    assert log.tail(file).splitlines() == ["x" * 297 + "...", "last"]
+    file.write_text("\n".join(f"{number} {'é' * 400}" for number in range(1000)))
+    lines = log.tail(file).splitlines()
+    assert lines[-1].startswith("999 ")
+    assert {len(line) for line in lines} == {300}
+    assert 4096 - 700 < len("\n".join(lines).encode()) <= 4096
+    file.write_text("\N{GRINNING FACE}" * 400 + "\n" + "\n" * 5000)
+    assert len(log.tail(file)) == 300
+
+
+def test_a_very_long_message_of_an_exception_is_cut() -> None:
+    cause = log.root_cause("ValueError: " + "x" * 5000)
+    assert cause is not None
+    assert (len(cause), cause[-3:]) == (1000, "...")
+
+
+def test_a_log_that_is_shown_is_kept_and_named(tmp_path: Path) -> None:
+    file = tmp_path / "engine.log"
+    file.write_text("one\ntwo\n")
+    assert log.kept_tail(file) == f"one\ntwo\nfull log: {file}"
+    assert (tmp_path / "keep").exists()
+
+
+def test_a_log_that_says_nothing_is_not_kept(tmp_path: Path) -> None:
+    (tmp_path / "engine.log").write_text("\n")
+    assert log.kept_tail(tmp_path / "engine.log") == ""
+    assert log.kept_tail(tmp_path / "none") == ""
+    assert not (tmp_path / "keep").exists()
+
+
+def test_a_log_that_cannot_be_written_names_itself(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+        log.opened(Path("/dev/full"))
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="link"):
+        log.opened(tmp_path / "link")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_only_what_was_written_since(tmp_path: Path) -> None:
+    file = tmp_path / "engine.log"
+    assert log.size(file) == 0
+    file.write_text("before")
+    written = log.size(file)
+    file.write_text("beforeafter")
+    assert log.read_end(file, since=written) == "after"
+    assert log.read_end(file, most=3, since=written) == "ter"
+    file.write_text("b")  # somebody emptied it
+    assert log.read_end(file, since=written) == ""
+
+
 def test_the_end_of_a_long_file_is_read(tmp_path: Path) -> None:
     file = tmp_path / "engine.log"
     file.write_bytes(b"x" * 100 + "é".encode() + b"end")

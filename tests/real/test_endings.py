@@ -88,15 +88,16 @@ def test_during_the_import(pytest_run: Callable[[], psutil.Process], tmp_path: P
     assert not (tmp_path / "baselines").exists()
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "killed"])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=["ctrl-c", "ended", "killed"])
 def test_during_a_run(pytest_run: Callable[[], psutil.Process], tmp_path: Path, how: signal.Signals) -> None:
     process = pytest_run()
     processes = descendants(process, 2)
     wait_for(is_measuring(processes[-1], tmp_path), 120, "an engine that is up")
     end(process, how, processes)
     assert not (tmp_path / "baselines").exists()
-    if how is signal.SIGINT:
-        process.wait(30)
+    if how is not signal.SIGKILL:
+        assert process.wait(30) == pytest.ExitCode.INTERRUPTED
+        assert not list(tmp_path.glob("v*"))  # nothing is left in TMPDIR
         output = (tmp_path / "output").read_text()
         assert "nothing was recorded: the run did not come to its end" in output
         assert "Traceback" not in output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +23,7 @@ from pytest_vllmperf.errors import (
 )
 from pytest_vllmperf.lab.driving import measure, measure_in_turns
 from pytest_vllmperf.metrics.reduce import engine_samples
-from pytest_vllmperf.records.engine import Sampling
+from pytest_vllmperf.records.engine import Sampling, Timeouts
 from pytest_vllmperf.records.run import EngineRun, MeasureSettings
 from pytest_vllmperf.records.samples import EngineSamples
 from pytest_vllmperf.records.spec import EngineSpec
@@ -213,10 +214,41 @@ def test_timestamps_cannot_be_switched_off(start: Callable[..., Engine]) -> None
 def test_a_killed_engine_is_told_with_its_signal_and_log(start: Callable[..., Engine]) -> None:
     engine = start(max_num_seqs=4)
     psutil.Process(pid_of(engine)).kill()
-    with pytest.raises(EngineDiedError, match=r"ended by SIGKILL during run") as told:
+    with pytest.raises(EngineDiedError, match=r"ended by SIGKILL during run; the kernel") as told:
         engine.run(Workload.synthetic(requests=1, input_tokens=8, output_tokens=2).requests(100), sampling=Sampling())
     assert told.value.log_tail
     engine.close()
+
+
+def test_an_engine_core_that_dies_is_noticed(launcher: Launcher) -> None:
+    multiprocessing = {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}  # as on CUDA
+    engine = launcher.start(EngineSpec.create(MODEL, env=multiprocessing, **TINY), {}, quiet)
+    (core,) = [
+        child for child in psutil.Process(pid_of(engine)).children(recursive=True) if "EngineCore" in child.cmdline()[0]
+    ]
+    work = Workload.synthetic(requests=64, input_tokens=64, output_tokens=400)
+    threading.Timer(0.5, core.kill).start()
+    # the operation's time-out, of minutes, would be another error
+    with pytest.raises(EngineDiedError, match=r"^tiny: vLLM's process EngineCore\w* died during run") as told:
+        engine.run(work.requests(100), Sampling())
+    assert "\n" not in str(told.value)
+    assert not psutil.pid_exists(pid_of(engine))
+
+
+def test_sockets_of_an_engine_core_work_with_a_long_tmpdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = tmp_path / ("d" * 80)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    launcher = Launcher(Timeouts(start=600, operation=300))
+    try:
+        spec = EngineSpec.create(MODEL, env={"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}, **TINY)
+        done, _ = run(
+            launcher.start(spec, {}, quiet), Workload.synthetic(requests=2, input_tokens=8, output_tokens=2)
+        )
+        assert problems(done, Expected(exact_length=True)) == ()
+    finally:
+        launcher.close()
+    assert list(long.iterdir()) == []
 
 
 def test_an_operation_that_takes_too_long_ends_the_engine(launcher: Launcher, monkeypatch: pytest.MonkeyPatch) -> None:

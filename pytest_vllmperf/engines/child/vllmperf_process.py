@@ -7,6 +7,7 @@ import ctypes
 import json
 import os
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -20,6 +21,12 @@ def die_with_parent(parent: int, with_signal: int = signal.SIGKILL) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, with_signal, 0, 0, 0)
     if os.getppid() != parent:  # it ended before the call
         os._exit(1)
+
+
+def print_traceback() -> None:
+    """Write the current exception into the log, if that can be written."""
+    with contextlib.suppress(OSError):  # the disk is full
+        traceback.print_exc()
 
 
 def kill_group(leader: int) -> None:
@@ -97,15 +104,22 @@ class Lines:
             data = data[os.write(self._write_fd, data) :]
 
     def close_in_descendants(self) -> None:
-        """Processes forked from this one end with it, as theirs end with them, and do not keep its pipes open."""
+        """Processes forked from this one end with it, as theirs end with them, and do not keep its pipes open.
+
+        A parent-death signal comes when the forking *thread* ends. What other threads than the main one fork, like a
+        pool's helpers, goes with the process group instead.
+        """
         owner = forking = os.getpid()
+        by_main_thread = True
 
         def before_fork() -> None:
-            nonlocal forking
+            nonlocal forking, by_main_thread
             forking = os.getpid()
+            by_main_thread = threading.current_thread() is threading.main_thread()
 
         def after_fork() -> None:
-            die_with_parent(forking)
+            if by_main_thread:
+                die_with_parent(forking)
             if forking != owner:  # closed already: the numbers may belong to other files by now
                 return
             for fd in (self._incoming.fileno(), self._write_fd):
@@ -128,7 +142,7 @@ def serve(engine: Any, lines: Lines) -> Any:
         try:
             answer = {"ok": getattr(engine, operation)(**message)}
         except Exception as error:
-            traceback.print_exc()
+            print_traceback()
             answer = {"error": {"type": type(error).__name__, "message": str(error), "pid": os.getpid()}}
         lines.send(answer)
         if operation == "shutdown":
