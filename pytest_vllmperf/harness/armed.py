@@ -50,7 +50,7 @@ def register(config: pytest.Config) -> None:
         check_recording(settings)
         if not is_worker(config):
             store = BaselineStore(settings.baselines)
-            store.validate()
+            store.validate(config.rootpath)
             if settings.update is not Update.NONE or settings.append:
                 store.check_writable()
             check_folder(settings.scorecards)

@@ -49,6 +49,7 @@ FORMAT = Format(
     foreign="name a JSON file that --vllmperf-scorecards has written",
     older="measure it again with --vllmperf-scorecards",
     damaged="restore it, or measure it again with --vllmperf-scorecards",
+    too_large="measure fewer rows into it",
 )
 
 

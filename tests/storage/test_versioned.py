@@ -168,13 +168,17 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("content", "named"), BROKEN.values(), ids=BROKEN)
-def test_a_broken_file_is_named_in_one_line_and_left_alone(store: BaselineStore, content: bytes, named: str) -> None:
+def test_a_broken_file_is_named_in_one_line_and_left_alone(
+    store: BaselineStore, tmp_path: Path, content: bytes, named: str
+) -> None:
+    (tmp_path / MODULE).parent.mkdir()
+    (tmp_path / MODULE).touch()
     path = store.path("h200", MODULE)
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
     for attempt in (
         lambda: store.read("h200", MODULE),
-        store.validate,
+        lambda: store.validate(tmp_path),
         lambda: store.write("h200", MODULE, Changes({"test_b": entry()}, removed=["test_a"])),
     ):
         with pytest.raises(BaselineError) as caught:
