@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.metrics.table import METRICS
+from pytest_vllmperf.metrics.validation import LARGEST, SMALLEST
 from pytest_vllmperf.records.samples import EngineSamples, Entry, Environment, Judging, Session
 from pytest_vllmperf.storage.baselines import BaselineFile, BaselineStore, Changes, load
 from pytest_vllmperf.storage.versioned import dumps
@@ -25,7 +26,7 @@ relaxed = settings(
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
 numbers = st.floats(allow_nan=False, allow_infinity=False)
-positive = st.floats(0, exclude_min=True, allow_infinity=False, allow_nan=False).filter(lambda x: x < 1e300)
+positive = st.floats(SMALLEST, LARGEST)
 names = st.sampled_from(sorted(METRICS))
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**60), 2**60) | numbers | text,
