@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pytest_vllmperf import __version__
-from pytest_vllmperf.errors import ModelError, SpecError, VllmPerfError
+from pytest_vllmperf.errors import ModelError, SpecError, VllmPerfError, in_one_line
 
 BAD_INPUT = 2
 INTERRUPTED = 128 + signal.SIGINT
@@ -70,9 +70,7 @@ def _internal(error: Exception) -> str:
     """One line about an exception that nobody foresaw; its traceback is shown to those who ask for it."""
     if os.environ.get(DEBUG):
         traceback.print_exception(error)
-    words = " ".join(str(error).split())
-    what = f"{type(error).__name__}: {words}" if words else type(error).__name__
-    return f"internal error: {what}; please report it, with the traceback that {DEBUG}=1 shows"
+    return f"{in_one_line(error)}; please report it, with the traceback that {DEBUG}=1 shows"
 
 
 def _failed(message: str, code: int = BAD_INPUT) -> int:
@@ -158,6 +156,10 @@ def _add_baseline(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     diff.add_argument("--json", action="store_true", help="for a program")
     diff.set_defaults(run=_diff)
     _add_prune(actions)
+    restore = actions.add_parser("restore", help="put back what a run could not write, from its vllmperf-rescue file")
+    restore.add_argument("file", type=Path, metavar="FILE.json")
+    restore.add_argument("--baselines", type=Path, default=Path("baselines"), help="their folder (baselines)")
+    restore.set_defaults(run=_restore)
 
 
 def _add_prune(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -280,6 +282,14 @@ def _agreed(question: str) -> bool:
     sys.stdout.flush()
     print(question, "[y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _restore(chosen: argparse.Namespace) -> int:
+    from pytest_vllmperf.cli import restore
+
+    text, whole = restore.restore(chosen.file, chosen.baselines)
+    print(text)
+    return 0 if whole else BAD_INPUT
 
 
 def _scorecard(chosen: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ from pytest_vllmperf.harness import collection, ending, failures, options
 from pytest_vllmperf.harness.collection import Collected, is_performance_test
 from pytest_vllmperf.harness.console import Console
 from pytest_vllmperf.harness.context import CONTEXT, TestContext
-from pytest_vllmperf.harness.ending import Ending
+from pytest_vllmperf.harness.ending import Ending, Run
 from pytest_vllmperf.harness.fixture import VllmPerf
 from pytest_vllmperf.harness.outcomes import Outcomes
 from pytest_vllmperf.harness.protocol import Protocol, attach
@@ -53,6 +53,7 @@ def register(config: pytest.Config) -> None:
             store.validate(config.rootpath)
             if settings.update is not Update.NONE or settings.append:
                 store.check_writable()
+                store.sweep()
             check_folder(settings.scorecards)
     except (SpecError, BaselineError) as error:
         raise pytest.UsageError(str(error)) from None
@@ -273,7 +274,8 @@ class ArmedPlugin:
             return
         self._results.failed_modules |= self._unsound_modules()
         whole = exitstatus not in ending.CUT_SHORT
-        self._ending.write(self._results, self._perf.store, self._settings, self._config.rootpath, whole=whole)
+        run = Run(self._config.rootpath, self._config.invocation_params.dir, whole)
+        self._ending.write(self._results, self._perf.store, self._settings, run)
         nothing = self._outcomes.nothing_judged() if whole else None
         reasons = [*self._outcomes.unchecked, *([nothing] if nothing else []), *self._leaks]
         self._ending.notes += [line for reason in reasons for line in folded(reason)]

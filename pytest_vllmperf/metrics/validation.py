@@ -51,7 +51,7 @@ def _lists(engine: EngineSamples, requests: int | None) -> Iterator[tuple[str, S
 
 def _all_sound(values: Sequence[float]) -> bool:
     """A quick look that finds most lists sound; the sum of a list with a NaN is one."""
-    return not values or (math.isfinite(sum(values)) and SMALLEST <= min(values) and max(values) <= LARGEST)
+    return not values or (math.isfinite(sum(values)) and min(values) >= SMALLEST and max(values) <= LARGEST)
 
 
 def _sound(value: float, *, zero: bool) -> bool:

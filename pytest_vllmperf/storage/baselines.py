@@ -91,9 +91,9 @@ class Changes:
             if name in self.entries:
                 continue
             if name not in tests or name in self.removed:
-                found[name] = "it has been removed"
+                found[name] = "removed"
             elif changed := _hard_differences(tests[name], new):
-                found[name] = f"it has been replaced ({'; '.join(changed)})"
+                found[name] = f"replaced ({'; '.join(changed)})"
         return found
 
     def _shortened(self, entry: Entry) -> Entry:
@@ -326,4 +326,3 @@ def _check_samples(path: Path, name: str, entry: Entry) -> None:
     for session_number, session in enumerate(entry.sessions, start=1):
         for engine_number, engine in enumerate(session.engines, start=1):
             FORMAT.check_samples(path, name, f"session {session_number}, engine {engine_number}", engine, requests)
-

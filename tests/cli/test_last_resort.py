@@ -58,7 +58,7 @@ def test_ctrl_c_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
 @pytest.mark.parametrize("variables", [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1:strict"},
                                        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}])  # fmt: skip
 def test_an_output_that_does_not_know_a_character(write: Write, variables: dict[str, str]) -> None:
-    a, b = write("a.json", test_x=entry()), write("b.json", **{"test_x": entry(), "test_好": entry()})
+    a, b = write("a.json", test_x=entry()), write("b.json", test_x=entry(), test_好=entry())
     done = run("check", a, b, **variables)
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"(99 % CI, margin 5 %)" in done.stdout
@@ -96,7 +96,12 @@ def test_a_name_that_is_too_long(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_hostile_files(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
     path = tmp_path / "a.json"
     path.write_text(text, encoding="utf-8")
-    for arguments in (["check", path, path], ["baseline", "show", path], ["baseline", "diff", path, path], ["scorecard", path]):
+    for arguments in (
+        ["check", path, path],
+        ["baseline", "show", path],
+        ["baseline", "diff", path, path],
+        ["scorecard", path],
+    ):
         assert cli.main(list(map(str, arguments))) == 2
         out, err = capsys.readouterr()
         assert (out, err.count("\n")) == ("", 1)

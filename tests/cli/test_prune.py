@@ -82,7 +82,9 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize(("answer", "agreed"), [("y\n", True), ("YES\n", True), ("n\n", False), ("\n", False), ("", False)])
+@pytest.mark.parametrize(
+    ("answer", "agreed"), [("y\n", True), ("YES\n", True), ("n\n", False), ("\n", False), ("", False)]
+)
 def test_on_a_terminal_it_asks(
     kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
     answer: str, agreed: bool,
@@ -111,9 +113,7 @@ def test_files_of_other_programs_are_never_touched(kept: Path, tmp_path: Path) -
     assert not kept.with_name("test_gone.json").exists()
 
 
-def test_from_a_wrong_folder_nothing_is_deleted(
-    kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_from_a_wrong_folder_nothing_is_deleted(kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = contents(tmp_path)
     wrong = tmp_path / "wrong"
     wrong.mkdir()

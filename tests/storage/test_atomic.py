@@ -210,7 +210,9 @@ def test_what_a_killed_run_has_left_is_removed(folder: Path) -> None:
     atomic.sweep(folder / "gone")
 
 
-@pytest.mark.parametrize("name", [".vllmperf-notes.tmp", "vllmperf-0000000000000000.tmp", ".vllmperf-0000000000000000.json"])
+@pytest.mark.parametrize(
+    "name", [".vllmperf-notes.tmp", "vllmperf-0000000000000000.tmp", ".vllmperf-0000000000000000.json"]
+)
 def test_what_this_package_has_not_made_stays(folder: Path, name: str) -> None:
     path = leftover(folder, name)
     (folder / f".vllmperf-{'1' * 16}.tmp").mkdir()
@@ -250,9 +252,11 @@ def test_what_is_being_written_stays(folder: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_run_that_is_killed_leaves_what_the_next_one_removes(folder: Path) -> None:
-    script = "import os, signal, sys, pathlib\nfrom pytest_vllmperf.storage import atomic\n" \
-        "os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)\n" \
+    script = (
+        "import os, signal, sys, pathlib\nfrom pytest_vllmperf.storage import atomic\n"
+        "os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)\n"
         "atomic.write_text(pathlib.Path(sys.argv[1]) / 'file.json', 'new')\n"
+    )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", script, str(folder)], env=environment, check=False).returncode == -9
     (left,) = folder.iterdir()

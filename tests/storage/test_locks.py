@@ -74,9 +74,7 @@ def test_where_folders_cannot_be_locked_a_file_stands_for_the_lock_and_is_remove
     )
 
 
-def test_another_error_of_the_file_system_is_told(
-    store: BaselineStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_error_of_the_file_system_is_told(store: BaselineStore, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(handle: int, operation: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 

@@ -74,7 +74,9 @@ def test_what_cannot_be_parsed_may_be_a_damaged_baseline(
 
 
 def test_a_baseline_of_any_version_and_layout_is_one(store: BaselineStore, other: Path, tmp_path: Path) -> None:
-    other.write_text('{"tests": ' + '{"%s": 1}' % ("x" * 100_000) + ', "schema": "pytest-vllmperf/baseline", "version": 1}')
+    other.write_text(
+        '{"tests": ' + '{"%s": 1}' % ("x" * 100_000) + ', "schema": "pytest-vllmperf/baseline", "version": 1}'
+    )
     assert store.modules() == [("h200", "deep/package")]
     with pytest.raises(BaselineError, match="schema version 1 is not 2"):
         store.validate(tmp_path)
