@@ -24,7 +24,8 @@ def check_engine(engine: EngineSamples, requests: int | None = None) -> None:
 
     Raises:
         SampleError: for the first sample that is no finite number, negative, zero where there is no such value, or
-            beyond `SMALLEST` and `LARGEST`; and for a count that does not fit. Its position is that of the sample in its list, from 0.
+            beyond `SMALLEST` and `LARGEST`; and for a count that does not fit. Its position is that of the sample in
+            its list, from 0.
     """
     for name, values, count, of_what in _lists(engine, requests):
         if name not in METRICS and name != _TTFT_BY_REQUEST:

@@ -28,7 +28,7 @@ def write_text(path: Path, text: str, unless: Callable[[], bool] = lambda: False
 
     A reader sees the old file or the new one, never a part of one. The mode of an existing file is kept; a new one
     gets 0o644 less the umask. A symbolic link stays: what it points to is replaced, or made where nothing is there.
-    Unpaired surrogates, which UTF-8 does not have, are written as `\\udc80`.
+    Unpaired surrogates, which UTF-8 does not have, are written as escapes.
 
     Args:
         path: the file.

@@ -203,7 +203,7 @@ class BaselineStore:
         try:
             while not folder.exists():
                 folder = folder.parent
-            for folder in [folder, *(other for other in self._folders() if other != folder)]:
+            for folder in [folder, *self._folders()]:  # noqa: B020 - the one that the error names
                 with tempfile.TemporaryFile(dir=folder):
                     pass
         except OSError as error:
@@ -274,7 +274,7 @@ def _folder(path: Path) -> Path:
 def _state(path: Path) -> tuple[int, ...] | None:
     """Changes whenever a file is replaced or written; None where there is none."""
     try:
-        found = os.stat(path)
+        found = path.stat()
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size

@@ -89,6 +89,6 @@ def _lock(handle: int, deadline: float) -> bool:
 def _same(handle: int, folder: Path) -> bool:
     """Whether the locked folder still has its name."""
     try:
-        return os.path.samestat(os.fstat(handle), os.stat(folder))
+        return os.path.samestat(os.fstat(handle), folder.stat())
     except FileNotFoundError:
         return False

@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 MIB = 1 << 20
 
@@ -28,10 +31,7 @@ def read(path: Path, limit: int) -> bytes:
         TooLargeError: for a file of more bytes.
         OSError: when it cannot be read, is not a regular file, or its name is too long for the file system.
     """
-    _check(path, os.stat(path), limit)
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    with os.fdopen(handle, "rb") as file:
-        _check(path, os.fstat(handle), limit)
+    with _opened(path, limit) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
         raise _too_large(path, len(content), limit)
@@ -39,16 +39,22 @@ def read(path: Path, limit: int) -> bytes:
 
 
 def head(path: Path, size: int) -> bytes:
-    """The first bytes of a regular file.
+    """The first bytes of a regular file of any size.
 
     Raises:
-        OSError: as for `read`, but for the size.
+        OSError: as for `read`.
     """
-    _check(path, os.stat(path), None)
+    with _opened(path, None) as file:
+        return file.read(size)
+
+
+@contextmanager
+def _opened(path: Path, limit: int | None) -> Iterator[BinaryIO]:
+    _check(path, path.stat(), limit)
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     with os.fdopen(handle, "rb") as file:
-        _check(path, os.fstat(handle), None)
-        return file.read(size)
+        _check(path, os.fstat(handle), limit)
+        yield file
 
 
 def _check(path: Path, found: os.stat_result, limit: int | None) -> None:

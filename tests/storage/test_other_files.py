@@ -59,7 +59,7 @@ def test_where_a_baseline_has_to_lie_it_is_refused(
         lambda: store.read("h200", "deep/package.py"),
         lambda: store.write("h200", "deep/package.py", Changes({"test_a": entry()})),
     ):
-        with pytest.raises(BaselineError, match="not a baseline of pytest-vllmperf .*; move it elsewhere"):
+        with pytest.raises(BaselineError, match=r"not a baseline of pytest-vllmperf .*; move it elsewhere"):
             attempt()
     assert other.read_text() == text
 
