@@ -99,8 +99,8 @@ class Ending:
     def _write_cards(self, folder: Path | None, run: Run) -> None:
         try:
             self.card_files = write_scorecards(self.cards, folder, markdown)
-        except BaselineError as error:
-            self._failed(str(error))
+        except Exception as error:
+            self._failed(in_one_line(error))
             self._rescue_cards(rescue.folders(run.started_in))
 
     def _rescue_cards(self, places: Sequence[Path]) -> None:

@@ -133,6 +133,7 @@ class BaselineStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._last: tuple[Path, tuple[int, ...], BaselineFile] | None = None
 
     def path(self, profile: str, module: str) -> Path:
         """Where a test module's baseline lies; `module` is its path as in a node id.
@@ -148,10 +149,21 @@ class BaselineStore:
     def read(self, profile: str, module: str) -> BaselineFile:
         """The stored checks of a module; an empty file where nothing is stored.
 
+        The file that was read last is not read again as long as nobody has changed it: every check asks for it.
+
         Raises:
             BaselineError: for a file that is not what this version writes.
         """
-        return load(self.path(profile, module))
+        path = self.path(profile, module)
+        try:
+            state = _state(path)
+        except OSError:
+            state = None
+        if self._last is not None and self._last[:2] == (path, state):
+            return self._last[2]
+        file = load(path)
+        self._last = None if state is None else (path, state, file)
+        return file
 
     def modules(self) -> list[tuple[str, str]]:
         """(profile, module without suffix) of every baseline file, be it damaged, sorted.

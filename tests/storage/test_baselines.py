@@ -403,3 +403,17 @@ def test_a_module_whose_name_is_not_text(store: BaselineStore, tmp_path: Path) -
     assert set(store.read(profile, f"{stored}.py").tests) == {"test_a"}
     assert module_exists(tmp_path, stored)
     assert not module_exists(tmp_path, "test_b")
+
+
+def test_a_file_is_read_again_only_when_it_has_changed(store: BaselineStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.write("h200", MODULE, Changes({"test_a": entry(1)}))
+    reads: list[Path] = []
+    monkeypatch.setattr(baseline, "load", lambda path, *limit: reads.append(path) or load(path, *limit))
+    assert store.read("h200", MODULE) == store.read("h200", MODULE)
+    assert len(reads) == 1
+    BaselineStore(store.root).write("h200", MODULE, Changes({"test_b": entry(1)}))
+    reads.clear()
+    assert set(store.read("h200", MODULE).tests) == {"test_a", "test_b"}
+    store.path("h200", MODULE).unlink()
+    assert store.read("h200", MODULE).tests == {}
+    assert len(reads) == 2
