@@ -134,3 +134,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
     nearest = max(known, key=likeness, default=None)
     return f"; did you mean {nearest!r}?" if nearest is not None and likeness(nearest)[0] >= _NEAR else ""
+
+
+def in_one_line(error: BaseException) -> str:
+    """What to say of an exception: its text where it is ours, else that nobody foresaw it, and its type and text."""
+    if isinstance(error, VllmPerfError):
+        return str(error)
+    words = " ".join(str(error).split())
+    name = type(error).__name__
+    return f"internal error: {name}: {words}" if words else f"internal error: {name}"

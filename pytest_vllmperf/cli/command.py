@@ -1,19 +1,24 @@
-"""The parser of the command, and how its failures are told."""
+"""The parser of the command, and how its failures are reported."""
 
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from pytest_vllmperf import __version__
-from pytest_vllmperf.errors import ModelError, VllmPerfError
+from pytest_vllmperf.errors import ModelError, SpecError, VllmPerfError, in_one_line
 
 BAD_INPUT = 2
+INTERRUPTED = 128 + signal.SIGINT
+DEBUG = "VLLMPERF_DEBUG"
+"""The environment variable that shows the traceback of an internal error."""
 READER_GONE = 128 + signal.SIGPIPE
 """What a shell reports of a program that writes into a pipe whose reader has ended."""
 
@@ -21,9 +26,10 @@ READER_GONE = 128 + signal.SIGPIPE
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code.
 
-    That is the command's own, 2 with one line on standard error for bad input, or 141 where the reader of the output
-    has ended, as in `vllmperf check A.json B.json | head`.
+    That is the command's own, 2 with one line on standard error for bad input and for an error of this package, 130
+    after Ctrl-C, or 141 where the reader of the output has ended, as in `vllmperf check A.json B.json | head`.
     """
+    _show_every_character()
     try:
         try:
             return _run(arguments)
@@ -32,6 +38,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _discard_output()
         return READER_GONE
+    except OSError as error:  # a full disk, say
+        _discard_output()
+        return _failed(f"standard output cannot be written: {error.strerror or error}")
+
+
+def _show_every_character() -> None:
+    """A character that the encoding of the output does not have is shown as its escape, and is no error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -39,8 +55,27 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         return int(chosen.run(chosen))
     except VllmPerfError as error:
-        print(f"vllmperf: {error}", file=sys.stderr)
-        return BAD_INPUT
+        return _failed(str(error))
+    except OSError as error:
+        if error.filename is None:  # that of the output
+            raise
+        return _failed(f"{error.filename}: {error.strerror}")
+    except KeyboardInterrupt:
+        return _failed("interrupted", INTERRUPTED)
+    except Exception as error:  # else Python would end with 1, which is a regression's code
+        return _failed(_internal(error))
+
+
+def _internal(error: Exception) -> str:
+    """One line about an exception that nobody foresaw; its traceback is shown to those who ask for it."""
+    if os.environ.get(DEBUG):
+        traceback.print_exception(error)
+    return f"{in_one_line(error)}; please report it, with the traceback that {DEBUG}=1 shows"
+
+
+def _failed(message: str, code: int = BAD_INPUT) -> int:
+    print(f"vllmperf: {message}", file=sys.stderr)
+    return code
 
 
 def _discard_output() -> None:
@@ -49,7 +84,7 @@ def _discard_output() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except BrokenPipeError:
+        except OSError:
             with suppress(OSError):  # a stream without a descriptor is not flushed into a pipe
                 os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
@@ -120,11 +155,24 @@ def _add_baseline(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     diff.add_argument("b", type=Path, metavar="B.json")
     diff.add_argument("--json", action="store_true", help="for a program")
     diff.set_defaults(run=_diff)
-    prune = actions.add_parser("prune", help="take out old sessions, and files whose test module is gone")
+    _add_prune(actions)
+    restore = actions.add_parser("restore", help="put back what a run could not write, from its vllmperf-rescue file")
+    restore.add_argument("file", type=Path, metavar="FILE.json")
+    restore.add_argument("--baselines", type=Path, default=Path("baselines"), help="their folder (baselines)")
+    restore.set_defaults(run=_restore)
+
+
+def _add_prune(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    prune = actions.add_parser(
+        "prune",
+        help="take out old sessions, and files whose test module is gone",
+        description="Lists what it would do, and asks before it does it. Only baseline files are touched.",
+    )
     _add_folder(prune)
     prune.add_argument("--keep", type=int, default=20, metavar="N", help="newest sessions of each check to keep (20)")
     prune.add_argument("--rootdir", type=Path, default=Path(), help="where the test modules are (this folder)")
     prune.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    prune.add_argument("--yes", action="store_true", help="do not ask")
     prune.set_defaults(run=_prune)
 
 
@@ -210,8 +258,38 @@ def _diff(chosen: argparse.Namespace) -> int:
 def _prune(chosen: argparse.Namespace) -> int:
     from pytest_vllmperf.cli import prune
 
-    print(prune.prune(chosen.baselines, chosen.keep, chosen.rootdir, dry_run=chosen.dry_run, as_json=chosen.json))
-    return 0
+    found = prune.plan(chosen.baselines, chosen.keep, chosen.rootdir)
+    if not chosen.json:
+        print(found.as_text())
+    done = bool(found.steps) and not chosen.dry_run and (chosen.yes or _agreed(f"do this to {chosen.baselines}?"))
+    if done:
+        found.do()
+    if chosen.json:
+        print(found.as_json(changed=done))
+    elif found.steps and not done:
+        print("nothing was changed")
+    return BAD_INPUT if found.left else 0
+
+
+def _agreed(question: str) -> bool:
+    """Ask on the terminal; no answer is no.
+
+    Raises:
+        SpecError: where there is no terminal.
+    """
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise SpecError("nothing was changed: there is no terminal to ask on; add --yes, or --dry-run")
+    sys.stdout.flush()
+    print(question, "[y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _restore(chosen: argparse.Namespace) -> int:
+    from pytest_vllmperf.cli import restore
+
+    text, whole = restore.restore(chosen.file, chosen.baselines)
+    print(text)
+    return 0 if whole else BAD_INPUT
 
 
 def _scorecard(chosen: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +24,10 @@ def read(path: Path) -> BaselineFile:
     Raises:
         BaselineError: when it does not, or cannot be read.
     """
-    if not path.is_file():
+    found = load(path)
+    if not os.path.exists(path):  # noqa: PTH110 - a name that is too long is an error of `Path.exists`
         raise BaselineError(f"{path}: there is no such file")
-    return load(path)
+    return found
 
 
 @dataclass(frozen=True)

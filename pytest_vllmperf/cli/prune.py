@@ -3,60 +3,116 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_vllmperf.errors import BaselineError, SpecError
-from pytest_vllmperf.storage.baselines import BaselineStore, Changes
+from pytest_vllmperf.records import ids
+from pytest_vllmperf.storage.baselines import PRUNED_LIMIT, BaselineStore, Changes, load, module_exists
 
 
-def prune(folder: Path, keep: int, rootdir: Path, *, dry_run: bool, as_json: bool) -> str:
+@dataclass(frozen=True)
+class Step:
+    """What is done to one file.
+
+    Attributes:
+        lines: what it is, in words.
+        do: does it.
+    """
+
+    lines: Sequence[str]
+    do: Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """What is to be done to the files of one folder.
+
+    Attributes:
+        steps: in the order of the files.
+        left: damaged files, which stay as they are, and what is wrong with them.
+    """
+
+    steps: Sequence[Step] = ()
+    left: Sequence[str] = field(default_factory=tuple)
+
+    def do(self) -> None:
+        """Change the files.
+
+        Raises:
+            BaselineError: when one cannot be written or deleted; those before it are done.
+        """
+        for step in self.steps:
+            step.do()
+
+    def lines(self) -> list[str]:
+        """All that is to be done, in words."""
+        return [line for step in self.steps for line in step.lines]
+
+    def as_text(self) -> str:
+        """For a person."""
+        return "\n".join([*self.lines(), *(f"left as it is: {line}" for line in self.left)]) or "nothing to prune"
+
+    def as_json(self, *, changed: bool) -> str:
+        """For a program.
+
+        Args:
+            changed: whether it was done.
+        """
+        return json.dumps({"changed": changed, "steps": self.lines(), "left": list(self.left)}, indent=1)
+
+
+def plan(folder: Path, keep: int, rootdir: Path) -> Pruning:
     """Keep the newest sessions of each check, and delete files whose test module does not exist.
 
-    Checks of tests that are gone from a module that still exists are known to pytest alone: an update of the whole
-    module takes them out.
+    Only baseline files are looked at; files of other programs stay as they are. Checks of tests that are gone from a
+    module that still exists are known to pytest alone: an update of the whole module takes them out.
 
     Args:
         folder: of the baselines.
         keep: sessions of each check to keep, at least one.
         rootdir: where the test modules are, as their paths begin in a node id.
-        dry_run: only say what would be done.
-        as_json: for a program.
 
     Raises:
         SpecError: for a number of sessions that leaves none.
-        BaselineError: for a folder that does not exist, or a file that cannot be read, written or deleted.
+        BaselineError: for a folder that does not exist, or of which no test module does: one of the two folders is
+            not the one that is meant.
     """
     if keep < 1:
         raise SpecError(f"--keep: {keep} would leave no session; keep at least 1")
     if not folder.is_dir():
         raise BaselineError(f"{folder}: there is no such folder; name it with --baselines")
     store = BaselineStore(folder)
-    done: list[str] = []
-    for profile, module in store.modules():
-        path = store.path(profile, f"{module}.py")
-        if not (rootdir / f"{module}.py").exists():
-            done.append(f"{path}: its test module does not exist below {rootdir.resolve().name}/; deleted")
-            if not dry_run:
-                _delete(path)
-        else:
-            done += _shorten(store, profile, module, keep, dry_run=dry_run)
-    if as_json:
-        return json.dumps({"dry_run": dry_run, "done": done}, indent=1)
-    return "\n".join([*done, *(["nothing was changed: --dry-run"] if dry_run else [])]) or "nothing to prune"
+    modules = store.modules()
+    if modules and not any(module_exists(rootdir, module) for _, module in modules):
+        raise BaselineError(
+            f"{folder}: none of its test modules exists below {rootdir.resolve()}, so that all of its files would be "
+            "deleted; name the folder of the test modules with --rootdir, or delete the files yourself"
+        )
+    steps: list[Step] = []
+    left: list[str] = []
+    for profile, module in modules:
+        try:
+            steps += _steps(store, profile, module, keep, rootdir)
+        except BaselineError as error:
+            left.append(str(error))
+    return Pruning(steps, left)
 
 
-def _shorten(store: BaselineStore, profile: str, module: str, keep: int, *, dry_run: bool) -> list[str]:
-    entries = store.read(profile, f"{module}.py").tests
-    long = {name: entry for name, entry in entries.items() if len(entry.sessions) > keep}
-    if long and not dry_run:
-        shorter = {name: e.model_copy(update={"sessions": e.sessions[-keep:]}) for name, e in long.items()}
-        store.write(profile, f"{module}.py", Changes(entries=shorter))
+def _steps(store: BaselineStore, profile: str, module: str, keep: int, rootdir: Path) -> list[Step]:
+    """What is done to one file; nothing where it is as it should be.
+
+    Raises:
+        BaselineError: for a file that is damaged.
+    """
     path = store.path(profile, f"{module}.py")
-    return [f"{path}: {name}: {len(e.sessions) - keep} of {len(e.sessions)} sessions" for name, e in long.items()]
-
-
-def _delete(path: Path) -> None:
-    try:
-        path.unlink()
-    except OSError as error:
-        raise BaselineError(f"{path}: not deleted: {error.strerror}") from None
+    entries = load(path, PRUNED_LIMIT).tests
+    if not module_exists(rootdir, module):
+        words = f"{path}: its test module {ids.raw(module)}.py does not exist below {rootdir.resolve().name}/: deleted"
+        return [Step([words], lambda: store.delete(path))]
+    long = {name: len(entry.sessions) for name, entry in entries.items() if len(entry.sessions) > keep}
+    if not long:
+        return []
+    lines = [f"{path}: {name}: the oldest {count - keep} of {count} sessions removed" for name, count in long.items()]
+    return [Step(lines, lambda: store.write(profile, f"{module}.py", Changes(keep=keep), PRUNED_LIMIT))]

@@ -13,10 +13,10 @@ from pytest_vllmperf.checking.plan import check_recording
 from pytest_vllmperf.errors import BaselineError, EngineError, NoGpuError, SpecError, VllmPerfError
 from pytest_vllmperf.gpu import GpuRequirement
 from pytest_vllmperf.harness import collection, ending, failures, options
-from pytest_vllmperf.harness.collection import Collected, is_performance_test
+from pytest_vllmperf.harness.collection import Collected, Places, is_performance_test
 from pytest_vllmperf.harness.console import Console
 from pytest_vllmperf.harness.context import CONTEXT, TestContext
-from pytest_vllmperf.harness.ending import Ending
+from pytest_vllmperf.harness.ending import Ending, Run
 from pytest_vllmperf.harness.fixture import VllmPerf
 from pytest_vllmperf.harness.outcomes import Outcomes
 from pytest_vllmperf.harness.protocol import Protocol, attach
@@ -43,7 +43,7 @@ def register(config: pytest.Config) -> None:
     """Check what can be checked before a GPU is touched, then add the hooks.
 
     Raises:
-        pytest.UsageError: for a flag or ini setting that cannot be meant, a baseline file that cannot be read, or a
+        pytest.UsageError: for a flag or ini setting that is not valid, a baseline file that cannot be read, or a
             folder that cannot be written.
     """
     try:
@@ -51,12 +51,15 @@ def register(config: pytest.Config) -> None:
         check_recording(settings)
         if not is_worker(config):
             store = BaselineStore(settings.baselines)
-            store.validate()
+            store.validate(config.rootpath)
             if settings.update is not Update.NONE or settings.append:
                 store.check_writable()
+                store.sweep()
             check_folder(settings.scorecards)
     except (SpecError, BaselineError) as error:
         raise pytest.UsageError(str(error)) from None
+    except OSError as error:  # of a folder that cannot be looked at
+        raise pytest.UsageError(f"{error.filename}: {error.strerror}") from None
     config.pluginmanager.register(ArmedPlugin(config, settings), _NAME)
 
 
@@ -91,6 +94,7 @@ class ArmedPlugin:
         self._settings = settings
         self._console: Console | None = None
         self._collected = Collected(config)
+        self._places = Places(config)
         self._outcomes = Outcomes()
         self._ending = Ending()
         self._signals = EndSignals()
@@ -110,14 +114,15 @@ class ArmedPlugin:
         """A test's fixture, once its GPU is known to exist.
 
         Raises:
-            SpecError: for a marker that cannot be meant.
+            SpecError: for a marker that is not valid, or a test whose baseline has no place of its own.
             NoGpuError: when there is no GPU, or none that its marker asks for, and the run requires one.
         """
         item.stash[_ASKED] = True
+        self._places.check(item)
         marked = collection.read_markers(item)
         self._check_gpu(marked.gpu)
         context = TestContext(
-            nodeid=item.nodeid,
+            nodeid=str(TestId.parse(item.nodeid)),
             rootdir=self._config.rootpath,
             started_in=self._config.invocation_params.dir,
             arguments=options.repeated(self._config),
@@ -165,8 +170,10 @@ class ArmedPlugin:
         self._collected.add(items)
         yield
         items[:] = collection.ordered(items)
+        self._places.add(items)
         for item in filter(is_performance_test, items):
             try:
+                self._places.check(item)
                 marked = collection.read_markers(item)
             except SpecError as error:
                 if is_worker(self._config):  # a worker's tests tell it themselves, each its own
@@ -280,7 +287,8 @@ class ArmedPlugin:
             return
         self._results.failed_modules |= self._unsound_modules()
         whole = exitstatus not in ending.CUT_SHORT
-        self._ending.write(self._results, self._perf.store, self._settings, self._config.rootpath, whole=whole)
+        run = Run(self._config.rootpath, self._config.invocation_params.dir, whole)
+        self._ending.write(self._results, self._perf.store, self._settings, run)
         nothing = self._outcomes.nothing_judged() if whole else None
         reasons = [*self._outcomes.unchecked, *([nothing] if nothing else []), *self._leaks]
         self._ending.notes += [line for reason in reasons for line in folded(reason)]
@@ -293,7 +301,7 @@ class ArmedPlugin:
 
     def _unsound_modules(self) -> set[str]:
         """Modules of which a test failed, or did not come to its end."""
-        sound = self._outcomes.ended - self._outcomes.failed
+        sound = {str(TestId.parse(nodeid)) for nodeid in self._outcomes.ended - self._outcomes.failed}
         return {
             module
             for module, tests in self._results.modules.items()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,9 @@ from pytest_vllmperf.harness.results import ModuleTests
 from pytest_vllmperf.records.ids import TestId
 from pytest_vllmperf.records.settings import CheckSettings
 from pytest_vllmperf.records.spec import EngineSpec
+
+_LONGEST_NAME = 255
+"""Bytes of a file's name on the file systems of Linux."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,55 @@ def _engine(item: pytest.Item) -> object:
     return (marked.spec, marked.gpu)
 
 
+class Places:
+    """Where the baselines of the collected performance tests lie: each module has a file, each test an entry in it.
+
+    Args:
+        config: of the run.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._modules: dict[str, set[str]] = {}
+        self._tests: dict[TestId, set[str]] = {}
+
+    def add(self, items: Sequence[pytest.Item]) -> None:
+        """Take in the performance tests among these."""
+        for item in filter(is_performance_test, items):
+            test = TestId.parse(item.nodeid)
+            self._modules.setdefault(_stem(test.module), set()).add(test.module)
+            self._tests.setdefault(test, set()).add(item.nodeid)
+
+    def check(self, item: pytest.Item) -> None:
+        """See that a test has an entry of its own, in a file that can be made.
+
+        Raises:
+            SpecError: for one that would share it, whose module is outside the root directory, or has too long a name.
+        """
+        test = TestId.parse(item.nodeid)
+        if not item.path.is_relative_to(self._config.rootpath):
+            raise SpecError(self._outside(item.path))
+        if others := self._modules.get(_stem(test.module), set()) - {test.module}:
+            raise SpecError(f"{test.module} and {min(others)} would share a baseline file; rename one of them")
+        if len(self._tests.get(test, ())) > 1:
+            raise SpecError(f"{test}: another test's id differs only in characters that are no Unicode; rename one")
+        excess = len(os.fsencode(f"{Path(test.module).stem}.json")) - _LONGEST_NAME
+        if excess > 0:
+            raise SpecError(f"{test.module}: the name is too long for its baseline file, by {excess} bytes; shorten it")
+
+    def _outside(self, path: Path) -> str:
+        """Two folders outside may have a module of one name; what pytest calls it depends on the arguments."""
+        here = self._config.invocation_params.dir
+        shown, rootdir, common = (
+            os.path.relpath(one, here)
+            for one in (path, self._config.rootpath, os.path.commonpath([here, self._config.rootpath, path]))
+        )
+        return (
+            f"{shown} is outside pytest's root directory {rootdir}, below which a module's path names its baseline; "
+            f"add --rootdir={common}"
+        )
+
+
 class Collected:
     """Keeps book of what was collected, and whether modules were collected whole."""
 
@@ -104,6 +158,12 @@ class Collected:
 
     def _is_partial(self, module: str) -> bool:
         return self._everything_partial or module in self._partial or module.rsplit("/", 1)[-1] in self._partial
+
+
+def _stem(module: str) -> str:
+    """What of a module's path names its baseline file."""
+    path = Path(module)
+    return str(path.with_suffix("")) if path.name else ""
 
 
 def _last_failed(config: pytest.Config) -> bool:

@@ -17,6 +17,7 @@ from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.gpu import GpuRequirement
 from pytest_vllmperf.harness.markers import CardEntry
 from pytest_vllmperf.metrics.measurement import Measurement
+from pytest_vllmperf.records import ids
 from pytest_vllmperf.records.ids import CHECK_SEPARATOR, CheckId, TestId
 from pytest_vllmperf.records.results import CheckRecord, ComparisonRecord, TestResults
 from pytest_vllmperf.records.samples import EngineSamples
@@ -151,7 +152,7 @@ class TestContext:
     def record_command(self) -> str:
         """The command that records this test's baseline, from where pytest was started."""
         test = TestId.parse(self.nodeid)
-        here = TestId(os.path.relpath(self.rootdir / test.module, self.started_in), test.name)
+        here = TestId(os.path.relpath(self.rootdir / ids.raw(test.module), self.started_in), ids.raw(test.name))
         return shlex.join(["pytest", "--vllmperf-update-new", *self.arguments, str(here)])
 
 

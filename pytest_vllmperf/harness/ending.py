@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,16 +11,32 @@ from pathlib import Path
 import pytest
 
 from pytest_vllmperf.comparing.scorecards import scorecards
-from pytest_vllmperf.errors import BaselineError
+from pytest_vllmperf.errors import BaselineError, in_one_line
 from pytest_vllmperf.harness.results import Results
 from pytest_vllmperf.records.scorecard import Scorecard
 from pytest_vllmperf.records.settings import Settings, Update
 from pytest_vllmperf.report.scorecards import markdown
+from pytest_vllmperf.storage import rescue
 from pytest_vllmperf.storage.baselines import BaselineStore
 from pytest_vllmperf.storage.scorecards import write_scorecards
 
 CUT_SHORT = (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR)
 """Exit statuses of a run that did not come to its end."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The run that ends.
+
+    Attributes:
+        rootdir: where test modules are looked for.
+        started_in: where pytest was started.
+        whole: whether it came to its end.
+    """
+
+    rootdir: Path
+    started_in: Path
+    whole: bool
 
 
 @dataclass
@@ -41,38 +59,78 @@ class Ending:
     notes: list[str] = field(default_factory=list)
     write_failed: bool = False
 
-    def write(self, results: Results, store: BaselineStore, settings: Settings, rootdir: Path, *, whole: bool) -> None:
-        """Write baselines and scorecards; whatever cannot be written leaves the rest written and a note.
+    def write(self, results: Results, store: BaselineStore, settings: Settings, run: Run) -> None:
+        """Write baselines and scorecards; whatever cannot be written leaves the rest written, a note and a rescue file.
 
         Args:
             results: what the tests came to.
             store: of the baselines.
             settings: the run's.
-            rootdir: where test modules are looked for.
-            whole: whether the run came to its end; else no baseline is written.
+            run: where it ran, and whether it came to its end; else no baseline is written.
         """
         if settings.update is not Update.NONE or settings.append:
-            if whole:
-                self._try(lambda: results.write(store, prune=settings.update is Update.ALL))
+            if run.whole:
+                self._try(lambda: self._record(results, store, settings, run))
             else:
                 self.notes.append("nothing was recorded: the run did not come to its end")
-        self._try(lambda: self._look_for_stale(results, store, rootdir))
-        self.cards = scorecards(results.rows)
-        self._try(lambda: self._write_cards(settings.scorecards))
+        self._try(lambda: self._look_for_stale(results, store, run.rootdir))
+        self._try(lambda: self._make_cards(results))
+        self._try(lambda: self._write_cards(settings.scorecards, run))
+
+    def _record(self, results: Results, store: BaselineStore, settings: Settings, run: Run) -> None:
+        try:
+            results.write(store, prune=settings.update is Update.ALL)
+        finally:
+            self._failed(*results.problems)
+            if results.unwritten:
+                file = rescue.keep(results.unwritten, rescue.folders(run.started_in))
+                command = ["vllmperf", "baseline", "restore", str(file), "--baselines"]
+                command.append(os.path.relpath(store.root, run.started_in))
+                self.notes.append(f"what could not be written is kept in {file}; put it back with:")
+                self.notes.append(f"    {shlex.join(command)}")
 
     def _look_for_stale(self, results: Results, store: BaselineStore, rootdir: Path) -> None:
         self.stale = results.stale(store)
         self.orphans = results.orphans(store, rootdir)
 
-    def _write_cards(self, folder: Path | None) -> None:
-        self.card_files = write_scorecards(self.cards, folder, markdown)
+    def _make_cards(self, results: Results) -> None:
+        self.cards = scorecards(results.rows)
+
+    def _write_cards(self, folder: Path | None, run: Run) -> None:
+        try:
+            self.card_files = write_scorecards(self.cards, folder, markdown)
+        except Exception as error:
+            self._failed(in_one_line(error))
+            self._rescue_cards(rescue.folders(run.started_in))
+
+    def _rescue_cards(self, places: Sequence[Path]) -> None:
+        """Write the scorecards into the first folder that takes them.
+
+        Raises:
+            BaselineError: when there is none.
+        """
+        for number, place in enumerate(places, start=1):
+            folder = rescue.new_path(place, "-scorecards")
+            try:
+                write_scorecards(self.cards, folder, markdown)
+            except BaselineError:
+                if number == len(places):
+                    raise
+            else:
+                self.notes.append(f"the scorecards are kept in {folder}")
+                return
 
     def _try(self, write: Callable[[], None]) -> None:
+        """Do one thing of several; whatever it raises must not keep the others from being done."""
         try:
             write()
-        except BaselineError as error:
+        except Exception as error:
+            self._failed(in_one_line(error))
+
+    def _failed(self, *problems: str) -> None:
+        for problem in problems:
             self.write_failed = True
-            line = f"ERROR: {error}"
+            line = f"ERROR: {problem}"
             if line not in self.notes:
                 self.notes.append(line)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -23,15 +24,22 @@ def _warmup(where: str, value: Any) -> int | Literal["auto"]:
 
 
 def _reason(where: str, value: Any) -> str:
-    if not str(value).strip():
+    text = str(value).strip()
+    if not text:
         raise SpecError(f"{where} is empty")
-    return str(value).strip()
+    if bad := next((sign for sign in text if unicodedata.category(sign) in ("Cc", "Cs")), None):
+        kind = "text in UTF-8" if unicodedata.category(bad) == "Cs" else "text on one line, without control characters"
+        raise SpecError(f"{where}: {text!r} is not {kind}")
+    return text
 
 
 def _folder(where: str, value: Any) -> Path:
-    if not str(value).strip():
+    text = str(value)
+    if not text.strip():
         raise SpecError(f"{where}: names no folder")
-    return Path(str(value))
+    if "\0" in text:
+        raise SpecError(f"{where}: {text!r} is no folder's name")
+    return Path(text)
 
 
 def _folder_or_none(where: str, value: Any) -> Path | None:

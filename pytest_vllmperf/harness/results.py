@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pytest_vllmperf.errors import BaselineError, in_one_line
 from pytest_vllmperf.records.ids import CheckId, TestId
 from pytest_vllmperf.records.results import CheckRecord, ComparisonRecord, Keeping, TestResults
 from pytest_vllmperf.records.scorecard import Row
-from pytest_vllmperf.storage.baselines import BaselineStore, Changes
+from pytest_vllmperf.storage.baselines import BaselineStore, Changes, module_exists
+from pytest_vllmperf.storage.rescue import Place
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,20 @@ class ModuleTests:
 
 @dataclass
 class Results:
-    """The controller's books."""
+    """The controller's books.
+
+    Attributes:
+        checks: all that were made.
+        comparisons: with the node ids of their tests.
+        rows: of scorecards.
+        recorded: checks whose session is kept.
+        failed_modules: of which a test failed, or did not come to its end.
+        modules: that were collected.
+        written: baseline files that were changed.
+        pruned: tests that no longer exist, whose entries were removed.
+        unwritten: changes to files that could not be written.
+        problems: why, and which sessions did not join their baseline.
+    """
 
     checks: list[CheckRecord] = field(default_factory=list)
     comparisons: list[tuple[str, ComparisonRecord]] = field(default_factory=list)
@@ -37,6 +53,8 @@ class Results:
     modules: dict[str, ModuleTests] = field(default_factory=dict)
     written: list[Path] = field(default_factory=list)
     pruned: list[str] = field(default_factory=list)
+    unwritten: dict[Place, Changes] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
 
     def add(self, test: TestResults, *, passed: bool) -> None:
         """Take in what one finished test came to; only a test that passed leaves something to record."""
@@ -47,71 +65,95 @@ class Results:
             if passed and check.keeping is not Keeping.NOTHING:
                 self.recorded.append(check)
 
-    def stale(self, store: BaselineStore, profile: str | None = None) -> dict[tuple[str, str], list[str]]:
+    def stale(self, store: BaselineStore) -> dict[Place, list[str]]:
         """(profile, module) -> names stored for tests that no longer exist; modules not collected whole are left out.
 
         Raises:
             BaselineError: for a file that cannot be read.
         """
-        found = {}
-        for module, tests in sorted(self.modules.items()):
-            if not tests.whole:
-                continue
-            for stored_profile, stored_module in store.modules():
-                if stored_module != Path(module).with_suffix("").as_posix() or profile not in (
-                    None,
-                    stored_profile,
-                ):
-                    continue
-                stored = store.read(stored_profile, module).tests
-                gone = [name for name in sorted(stored) if CheckId.parse(module, name).test.name not in tests.names]
-                if gone:
-                    found[stored_profile, module] = gone
-        return found
+        return {place: gone for place in self._stored(store) if (gone := self._gone(store, place))}
+
+    def _stored(self, store: BaselineStore) -> list[Place]:
+        """The baseline files of modules that were collected whole, in the order of these."""
+        whole = {_stem(name): name for name, tests in self.modules.items() if tests.whole}
+        places = [(profile, whole[module]) for profile, module in store.modules() if module in whole]
+        return sorted(places, key=lambda place: (place[1], place[0]))
+
+    def _gone(self, store: BaselineStore, place: Place) -> list[str]:
+        """The names that are stored for tests that no longer exist."""
+        profile, module = place
+        names = self.modules[module].names
+        stored = store.read(profile, module).tests
+        return [name for name in sorted(stored) if CheckId.parse(module, name).test.name not in names]
 
     def write(self, store: BaselineStore, *, prune: bool) -> None:
-        """Write what was recorded, one file after the other.
+        """Write what was recorded, one file after the other; what cannot be written does not stop the others.
 
         Args:
             store: where.
             prune: take stale entries out of files that are written, where their module ran whole and without failure.
-
-        Raises:
-            BaselineError: at the first file that cannot be written; earlier ones are whole.
         """
         files = self._by_file()
         gone = self._prunable(store, {profile for profile, _ in files}) if prune else {}
-        for profile, module in {**files, **gone}:
-            names = gone.get((profile, module), [])
-            records = files.get((profile, module), [])
+        for place in {**files, **gone}:
+            records = files.get(place, [])
             changes = Changes(
                 entries={record.name: record.entry() for record in records if record.keeping is Keeping.NEW},
                 appended={record.name: record.entry() for record in records if record.keeping is Keeping.APPENDED},
-                removed=names,
+                removed=gone.get(place, ()),
             )
-            self.written.append(store.write(profile, module, changes))
-            self.pruned += [str(TestId(module, name)) for name in names]
+            self._write(store, place, changes)
 
-    def _prunable(self, store: BaselineStore, profiles: Iterable[str]) -> dict[tuple[str, str], list[str]]:
+    def _write(self, store: BaselineStore, place: Place, changes: Changes) -> None:
+        profile, module = place
+        try:
+            written = store.write(profile, module, changes)
+        except Exception as error:  # what was measured must not be lost to anything
+            self.unwritten[place] = changes
+            self.problems.append(in_one_line(error))
+            self._forget(place, {*changes.entries, *changes.appended})
+            return
+        self.written.append(written.path)
+        self.pruned += [str(TestId(module, name)) for name in changes.removed]
+        self.problems += [
+            f"{TestId(module, name)}: not appended: the baseline that it was judged by has been {reason} meanwhile"
+            for name, reason in written.refused.items()
+        ]
+        self._forget(place, written.refused)
+
+    def _forget(self, place: Place, names: Collection[str]) -> None:
+        """Checks that are not recorded after all."""
+        self.recorded = [
+            check for check in self.recorded if (check.profile, check.module) != place or check.name not in names
+        ]
+
+    def _prunable(self, store: BaselineStore, profiles: Collection[str]) -> dict[Place, list[str]]:
         """Stale entries for the hardware of this run: which tests there are may depend on it."""
-        return {
-            (profile, module): names
-            for wanted in sorted(profiles)
-            for (profile, module), names in self.stale(store, wanted).items()
-            if module not in self.failed_modules
-        }
+        found = {}
+        for place in self._stored(store):
+            if place[0] in profiles and place[1] not in self.failed_modules:
+                with suppress(BaselineError):  # who reads or writes it next says what is wrong with it
+                    if gone := self._gone(store, place):
+                        found[place] = gone
+        return found
 
     def orphans(self, store: BaselineStore, rootdir: Path) -> list[Path]:
         """Files whose test module is neither below `rootdir` nor among the collected ones."""
-        known = {Path(module).with_suffix("").as_posix() for module in self.modules}
+        known = {_stem(module) for module in self.modules}
         return [
             store.path(profile, f"{module}.py")
             for profile, module in store.modules()
-            if module not in known and not (rootdir / f"{module}.py").exists()
+            if module not in known and not module_exists(rootdir, module)
         ]
 
-    def _by_file(self) -> Mapping[tuple[str, str], list[CheckRecord]]:
-        files: dict[tuple[str, str], list[CheckRecord]] = {}
+    def _by_file(self) -> Mapping[Place, list[CheckRecord]]:
+        files: dict[Place, list[CheckRecord]] = {}
         for check in self.recorded:
             files.setdefault((check.profile, check.module), []).append(check)
         return files
+
+
+def _stem(module: str) -> str:
+    """A module's path without its suffix, as the store has it."""
+    path = Path(module)
+    return path.with_suffix("").as_posix() if path.name else ""

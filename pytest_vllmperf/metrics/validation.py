@@ -9,6 +9,9 @@ from pytest_vllmperf.errors import SampleError
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.samples import EngineSamples
 
+SMALLEST, LARGEST = 1e-30, 1e30
+"""Beyond these no figure of an engine lies, in whatever unit; between them, sums, squares and ratios are finite."""
+
 _TTFT_BY_REQUEST = "ttft_by_request"
 
 
@@ -20,8 +23,9 @@ def check_engine(engine: EngineSamples, requests: int | None = None) -> None:
         requests: of the workload; None where unknown.
 
     Raises:
-        SampleError: for the first sample that is no finite number, negative, or zero where there is no such value; and
-            for a count that does not fit. Its position is that of the sample in its list, from 0.
+        SampleError: for the first sample that is no finite number, negative, zero where there is no such value, or
+            beyond `SMALLEST` and `LARGEST`; and for a count that does not fit. Its position is that of the sample in
+            its list, from 0.
     """
     for name, values, count, of_what in _lists(engine, requests):
         if name not in METRICS and name != _TTFT_BY_REQUEST:
@@ -29,10 +33,11 @@ def check_engine(engine: EngineSamples, requests: int | None = None) -> None:
         if count is not None and len(values) != count:
             raise SampleError(name, f"{len(values)} samples where the file tells of {count} {of_what}")
         zero = name in METRICS and METRICS[name].may_be_zero
-        if not _sound(values, zero=zero):
-            position = next(i for i, value in enumerate(values) if not _sound([value], zero=zero))
-            kind = "finite number that is not negative" if zero else "positive finite number"
-            raise SampleError(name, f"{values[position]!r} is not a {kind}", (position,))
+        if _all_sound(values):
+            continue
+        position = next((i for i, value in enumerate(values) if not _sound(value, zero=zero)), None)
+        if position is not None:
+            raise SampleError(name, _problem(values[position], zero=zero), (position,))
 
 
 def _lists(engine: EngineSamples, requests: int | None) -> Iterator[tuple[str, Sequence[float], int | None, str]]:
@@ -45,8 +50,16 @@ def _lists(engine: EngineSamples, requests: int | None) -> Iterator[tuple[str, S
         yield _TTFT_BY_REQUEST, engine.ttft_by_request, requests, "requests"
 
 
-def _sound(values: Sequence[float], *, zero: bool) -> bool:
-    """A sum is finite only where all of its terms are; that is quicker than a look at each."""
-    if not values:
-        return True
-    return math.isfinite(sum(values)) and (min(values) >= 0 if zero else min(values) > 0)
+def _all_sound(values: Sequence[float]) -> bool:
+    """A quick look that finds most lists sound; the sum of a list with a NaN is one."""
+    return not values or (math.isfinite(sum(values)) and min(values) >= SMALLEST and max(values) <= LARGEST)
+
+
+def _sound(value: float, *, zero: bool) -> bool:
+    return SMALLEST <= value <= LARGEST or (zero and value == 0)
+
+
+def _problem(value: float, *, zero: bool) -> str:
+    if math.isfinite(value) and value > 0:
+        return f"{value!r} is out of range: samples lie between {SMALLEST:g} and {LARGEST:g}"
+    return f"{value!r} is not a {'finite number that is not negative' if zero else 'positive finite number'}"

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 CHECK_SEPARATOR = " # "
 """Between a test's name and the name of one of its checks, in a baseline file."""
 
 _NODE_SEPARATOR = "::"
+
+_ESCAPED = re.compile(r"\\u(d[89a-f][0-9a-f]{2})")
+
+
+def writable(text: str) -> str:
+    """A text that can be stored: unpaired surrogates, as of file names that are not UTF-8, become escapes.
+
+    That is how pytest itself writes them in the names of parameters. A text that has been made writable stays as it is.
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def raw(text: str) -> str:
+    """The text that `writable` was given: the name of a file, say."""
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)
 
 
 @dataclass(frozen=True, order=True)
@@ -27,7 +43,7 @@ class TestId:
     @classmethod
     def parse(cls, nodeid: str) -> TestId:
         """Read a node id. Parameters may hold anything, `::` too: the first one ends the module's path."""
-        module, _, name = nodeid.partition(_NODE_SEPARATOR)
+        module, _, name = writable(nodeid).partition(_NODE_SEPARATOR)
         return cls(module, name)
 
     def __str__(self) -> str:
@@ -60,4 +76,4 @@ class CheckId:
     def name(self) -> str:
         """The check's name in the baseline file."""
         test = self.test.name or self.test.module
-        return f"{test}{CHECK_SEPARATOR}{self.own}" if self.own else test
+        return f"{test}{CHECK_SEPARATOR}{writable(self.own)}" if self.own else test

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.metrics.table import METRICS
+from pytest_vllmperf.records import ids
 from pytest_vllmperf.records.samples import Entry
-from pytest_vllmperf.storage import atomic
-from pytest_vllmperf.storage.versioned import Format, dumps
+from pytest_vllmperf.storage import atomic, regular
+from pytest_vllmperf.storage.locks import locked
+from pytest_vllmperf.storage.versioned import LIMIT, Format
+from pytest_vllmperf.verdict.comparability import differences
 
 SCHEMA: Literal["pytest-vllmperf/baseline"] = "pytest-vllmperf/baseline"
 VERSION: Literal[2] = 2
@@ -44,7 +46,14 @@ FORMAT = Format(
     foreign="move it elsewhere",
     older="record it again",
     damaged="restore it from version control",
+    too_large="shorten it with: vllmperf baseline prune --keep N",
 )
+
+PRUNED_LIMIT = 16 * LIMIT
+"""The largest file that is read in order to shorten it, in bytes."""
+
+_ATTEMPTS = 5
+"""How often a change is made again, where a writer that takes no lock replaced the file meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -53,25 +62,66 @@ class Changes:
 
     Attributes:
         entries: to be started anew.
-        appended: entries whose sessions are added to those of the same name; where there is none, nothing is added.
+        appended: entries whose sessions are added to those of the same name, if they can be compared with these.
             The gate and margins become the appended ones: they are what the newest session was judged by.
         removed: names to take out.
+        keep: how many sessions of each entry stay, the newest; None for `MOST_SESSIONS` of those that grow.
     """
 
     entries: Mapping[str, Entry] = field(default_factory=dict)
     appended: Mapping[str, Entry] = field(default_factory=dict)
     removed: Sequence[str] = ()
+    keep: int | None = None
 
     def apply(self, tests: Mapping[str, Entry]) -> dict[str, Entry]:
-        """The entries as they are after it; the newest `MOST_SESSIONS` of each stay."""
-        kept = {name: entry for name, entry in tests.items() if name not in self.removed}
-        longer = {name: _appended(entry, self.appended[name]) for name, entry in kept.items() if name in self.appended}
+        """The entries as they are after it."""
+        kept = {name: self._shortened(entry) for name, entry in tests.items() if name not in self.removed}
+        refused = self.refused(tests)
+        longer = {
+            name: _appended(entry, self.appended[name])
+            for name, entry in kept.items()
+            if name in self.appended and name not in refused
+        }
         return {**kept, **longer, **self.entries}
+
+    def refused(self, tests: Mapping[str, Entry]) -> dict[str, str]:
+        """Entries whose sessions cannot be added, and why: what they were judged by is not there any more."""
+        found = {}
+        for name, new in self.appended.items():
+            if name in self.entries:
+                continue
+            if name not in tests or name in self.removed:
+                found[name] = "removed"
+            elif changed := _hard_differences(tests[name], new):
+                found[name] = f"replaced ({'; '.join(changed)})"
+        return found
+
+    def _shortened(self, entry: Entry) -> Entry:
+        if self.keep is None or len(entry.sessions) <= self.keep:
+            return entry
+        return entry.model_copy(update={"sessions": entry.sessions[-self.keep :]})
+
+
+def _hard_differences(entry: Entry, new: Entry) -> list[str]:
+    return differences(entry.sessions[-1].environment.hard, new.sessions[-1].environment.hard)
 
 
 def _appended(entry: Entry, new: Entry) -> Entry:
     sessions = [*entry.sessions, *new.sessions][-MOST_SESSIONS:]
     return entry.model_copy(update={"sessions": sessions, "judging": new.judging})
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file that was changed.
+
+    Attributes:
+        path: the file.
+        refused: entries whose sessions were not added, and why.
+    """
+
+    path: Path
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 class BaselineStore:
@@ -83,34 +133,77 @@ class BaselineStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._last: tuple[Path, tuple[int, ...], BaselineFile] | None = None
 
     def path(self, profile: str, module: str) -> Path:
-        """Where a test module's baseline lies; `module` is its path as in a node id."""
-        parts = [part for part in Path(module).with_suffix(".json").parts if part not in ("..", "/")]
-        return self.root / profile / Path(*parts)  # also for a module outside the root directory
+        """Where a test module's baseline lies; `module` is its path as in a node id.
+
+        Raises:
+            BaselineError: for a module outside the root directory: modules of two folders would share a file.
+        """
+        place = Path(module)
+        if not place.name or place.is_absolute() or ".." in place.parts:
+            raise BaselineError(f"{module!r} is outside pytest's root directory, and has no place for a baseline")
+        return self.root / profile / place.with_suffix(".json")
 
     def read(self, profile: str, module: str) -> BaselineFile:
         """The stored checks of a module; an empty file where nothing is stored.
 
+        The file that was read last is not read again as long as nobody has changed it: every check asks for it.
+
         Raises:
             BaselineError: for a file that is not what this version writes.
         """
-        return load(self.path(profile, module))
+        path = self.path(profile, module)
+        try:
+            state = _state(path)
+        except OSError:
+            state = None
+        if self._last is not None and self._last[:2] == (path, state):
+            return self._last[2]
+        file = load(path)
+        self._last = None if state is None else (path, state, file)
+        return file
 
     def modules(self) -> list[tuple[str, str]]:
-        """(profile, module without suffix) of every file, sorted."""
-        files = sorted(self.root.glob("*/**/*.json"))
-        relative = [file.relative_to(self.root).with_suffix("") for file in files]
-        return [(path.parts[0], Path(*path.parts[1:]).as_posix()) for path in relative if len(path.parts) > 1]
+        """(profile, module without suffix) of every baseline file, be it damaged, sorted.
 
-    def validate(self) -> None:
-        """Read every file.
+        Files of other programs are left out.
+        """
+        return [self._place(file) for file in self._files() if _concerns(file)]
+
+    def validate(self, rootdir: Path) -> None:
+        """Read every baseline file.
+
+        JSON files of other programs are ignored, unless one lies where the baseline of a test module has to be. A file
+        that cannot be parsed may be a damaged baseline, and is refused: the gate must not overlook one.
+
+        Args:
+            rootdir: where the test modules are.
 
         Raises:
             BaselineError: for the first that is not what this version writes.
         """
-        for file in sorted(self.root.glob("*/**/*.json")):
-            load(file)
+        for file in self._files():
+            if not _is_foreign(file) or module_exists(rootdir, self._place(file)[1]):
+                load(file)
+
+    def _files(self) -> list[Path]:
+        return sorted(self.root.glob("*/**/*.json"))
+
+    def _place(self, file: Path) -> tuple[str, str]:
+        profile, *module = file.relative_to(self.root).with_suffix("").parts
+        return profile, Path(*module).as_posix()
+
+    def _folders(self) -> list[Path]:
+        """The folders that a write may go to, those included that links lead to."""
+        linked = {Path(os.path.realpath(file)).parent for file in self._files() if file.is_symlink()}
+        return [*self.root.glob("**/"), *sorted(linked)]
+
+    def sweep(self) -> None:
+        """Remove temporary files that a killed run has left."""
+        for folder in self._folders():
+            atomic.sweep(folder)
 
     def check_writable(self) -> None:
         """Make sure that a later write will not fail for lack of permission.
@@ -118,43 +211,115 @@ class BaselineStore:
         Raises:
             BaselineError: when the folder, or one in it or one that a link in it leads to, cannot be written.
         """
-        existing = self.root
-        while not existing.exists():
-            existing = existing.parent
-        linked = {Path(os.path.realpath(file)).parent for file in self.root.glob("*/**/*.json") if file.is_symlink()}
-        for folder in [existing, *(p for p in self.root.glob("**/") if p != existing), *sorted(linked)]:
-            try:
+        folder = self.root
+        try:
+            while not folder.exists():
+                folder = folder.parent
+            for folder in [folder, *self._folders()]:  # noqa: B020 - the one that the error names
                 with tempfile.TemporaryFile(dir=folder):
                     pass
-            except OSError as error:
-                raise BaselineError(f"{folder}: baselines cannot be written there: {error.strerror}") from None
+        except OSError as error:
+            raise BaselineError(f"{folder}: baselines cannot be written there: {error.strerror}") from None
 
-    def write(self, profile: str, module: str, changes: Changes) -> Path:
+    def write(self, profile: str, module: str, changes: Changes, limit: int = LIMIT) -> Written:
         """Change a module's file; entries that the changes do not name stay as they are.
+
+        The changes are applied to what the file holds once it is locked, so that nothing that another run has written
+        meanwhile is lost.
+
+        Args:
+            profile: whose file.
+            module: the test module's path, as in a node id.
+            changes: to be made.
+            limit: bytes of a file that is read at most.
 
         Raises:
             BaselineError: when the file cannot be read, locked or written. It is then what it was before.
         """
         path = self.path(profile, module)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(_lock_path(path), timeout=LOCK_TIMEOUT_S):
-                atomic.write_text(path, dumps(BaselineFile(tests=changes.apply(load(path).tests))))
-        except Timeout:
-            raise BaselineError(f"{path}: another run has held its lock for {LOCK_TIMEOUT_S} s") from None
-        except OSError as error:
-            raise BaselineError(f"{path}: not written: {error.strerror or error}") from None
-        return path
+        with _locked(path):
+            atomic.sweep(_folder(path))
+            for _ in range(_ATTEMPTS):
+                before = _state(path)
+                tests = load(path, limit).tests
+                text = FORMAT.encoded(path, BaselineFile(tests=changes.apply(tests)))
+                if atomic.write_text(path, text, unless=lambda before=before: _state(path) != before):  # type: ignore[misc]
+                    return Written(path, changes.refused(tests))
+        raise BaselineError(f"{path}: not written: another program keeps replacing it")
+
+    def delete(self, path: Path) -> None:
+        """Delete a file that is a baseline of this version.
+
+        Raises:
+            BaselineError: when it is none, cannot be read, locked or deleted. It is then what it was before.
+        """
+        with _locked(path):
+            load(path, PRUNED_LIMIT)
+            path.unlink()
 
 
-def load(path: Path) -> BaselineFile:
+def module_exists(rootdir: Path, module: str) -> bool:
+    """Whether there is a test module of this path, which is without its suffix."""
+    return os.path.lexists(rootdir / f"{ids.raw(module)}.py")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock on a file, and say in one line what went wrong with it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(_folder(path), LOCK_TIMEOUT_S):
+            yield
+    except TimeoutError as error:
+        advice = f"; {error}" if str(error) else ""
+        raise BaselineError(f"{path}: another run has held its lock for {LOCK_TIMEOUT_S} s{advice}") from None
+    except OSError as error:
+        raise BaselineError(f"{path}: not written: {error.strerror or error}") from None
+
+
+def _folder(path: Path) -> Path:
+    """Where a file really lies; that is where its link leads to, so that all who write it take the same lock."""
+    folder = Path(os.path.realpath(path)).parent
+    return folder if folder.is_dir() else path.parent
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    """Changes whenever a file is replaced or written; None where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _concerns(file: Path) -> bool:
+    with suppress(OSError):
+        return FORMAT.concerns(file)
+    return False
+
+
+def _is_foreign(file: Path) -> bool:
+    """Whether a file certainly belongs to another program: it is valid, and no baseline."""
+    try:
+        return file.is_dir() or (not FORMAT.concerns(file) and FORMAT.is_json(file))
+    except regular.TooLargeError:
+        return True  # a baseline has its schema in its first lines
+    except OSError:
+        return False
+
+
+def load(path: Path, limit: int = LIMIT) -> BaselineFile:
     """Read one file; an empty `BaselineFile` where there is none.
+
+    Args:
+        path: the file.
+        limit: bytes at most.
 
     Raises:
         BaselineError: naming the file and what is wrong with it: it cannot be read, is not JSON (cut short, say), of
             another schema or version, or its content does not fit.
     """
-    file = FORMAT.read(path) or BaselineFile()
+    file = FORMAT.read(path, limit) or BaselineFile()
     for name, entry in file.tests.items():
         _check_metrics(path, name, entry)
         _check_samples(path, name, entry)
@@ -173,9 +338,3 @@ def _check_samples(path: Path, name: str, entry: Entry) -> None:
     for session_number, session in enumerate(entry.sessions, start=1):
         for engine_number, engine in enumerate(session.engines, start=1):
             FORMAT.check_samples(path, name, f"session {session_number}, engine {engine_number}", engine, requests)
-
-
-def _lock_path(path: Path) -> Path:
-    """In the temporary folder: a lock beside the file would end up in the repository."""
-    name = hashlib.sha256(os.path.realpath(path).encode()).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"vllmperf-baseline-{os.getuid()}-{name}.lock"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from pytest_vllmperf.storage.versioned import Format, dumps
 
 SCHEMA: Literal["pytest-vllmperf/scorecard"] = "pytest-vllmperf/scorecard"
 VERSION: Literal[1] = 1
+
+_LONGEST_STEM = 200
 
 
 class CardFile(BaseModel):
@@ -49,6 +52,7 @@ FORMAT = Format(
     foreign="name a JSON file that --vllmperf-scorecards has written",
     older="measure it again with --vllmperf-scorecards",
     damaged="restore it, or measure it again with --vllmperf-scorecards",
+    too_large="measure fewer rows into it",
 )
 
 
@@ -77,6 +81,7 @@ def write_scorecards(
     place = folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        atomic.sweep(folder)
         for place, text in texts.items():
             atomic.write_text(place, text)
     except OSError as error:
@@ -106,10 +111,17 @@ def read_rows(path: Path) -> tuple[Row, ...]:
 
 
 def _stem(card: Scorecard, cards: Sequence[Scorecard]) -> str:
-    """The card's file name; two cards whose names come to the same get a number."""
+    """The card's file name without its suffix; two cards whose names come to the same get a number."""
     same = [other for other in cards if (slug(other.name), other.profile) == (slug(card.name), card.profile)]
     number = f"-{same.index(card) + 1}" if same.index(card) else ""
-    return f"{slug(card.name)}{number}-{card.profile}"
+    return _of_any_length(f"{slug(card.name)}{number}-{card.profile}")
+
+
+def _of_any_length(stem: str) -> str:
+    """A name that a file system takes: a long one is cut, and a hash of all of it added."""
+    if len(stem) <= _LONGEST_STEM:
+        return stem
+    return f"{stem[:_LONGEST_STEM]}-{hashlib.sha256(stem.encode()).hexdigest()[:8]}"
 
 
 def check_folder(folder: Path | None) -> None:
@@ -120,6 +132,9 @@ def check_folder(folder: Path | None) -> None:
     """
     if folder is None:
         return
-    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    try:
+        there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    except OSError as error:
+        raise BaselineError(f"{folder}: scorecards cannot be written: {error.strerror}") from None
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise BaselineError(f"{folder}: scorecards cannot be written: {there} is no folder that can be written")

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from pytest_vllmperf.errors import BaselineError, SampleError
 from pytest_vllmperf.metrics.validation import check_engine
 from pytest_vllmperf.records.samples import EngineSamples
+from pytest_vllmperf.storage import regular
+
+LIMIT = 64 * regular.MIB
+"""The largest file that is read or written, in bytes."""
+
+_HEAD = 64 * 1024
+"""Where a file's schema stands, as this package writes it, and far beyond."""
+
+_LONGEST = 200
+"""Characters of a text out of a file that a message shows."""
 
 Content = TypeVar("Content", bound=BaseModel)
 
@@ -28,6 +39,7 @@ class Format(Generic[Content]):
         foreign: what to do about a file of another schema.
         older: what to do about a file of an older version.
         damaged: what to do about a file whose content does not fit.
+        too_large: what to do about a file of more than `LIMIT` bytes.
     """
 
     noun: str
@@ -37,33 +49,67 @@ class Format(Generic[Content]):
     foreign: str
     older: str
     damaged: str
+    too_large: str
 
-    def read(self, path: Path) -> Content | None:
+    def read(self, path: Path, limit: int = LIMIT) -> Content | None:
         """Read one file; None where there is none.
 
+        Args:
+            path: the file.
+            limit: bytes at most.
+
         Raises:
-            BaselineError: naming the file and what is wrong with it: it cannot be read, is not JSON, of another schema
-                or version, or its content does not fit.
+            BaselineError: naming the file and what is wrong with it: it cannot be read, is not a regular file, is too
+                large, is not JSON, of another schema or version, or its content does not fit.
         """
         try:
-            text = path.read_text(encoding="utf-8")
+            content = regular.read(path, limit)
         except FileNotFoundError:
             return None
+        except regular.TooLargeError as error:
+            raise BaselineError(f"{path}: {error.strerror}; {self.too_large}") from None
         except OSError as error:
             raise BaselineError(f"{path}: cannot be read: {error.strerror or error}") from None
-        except UnicodeDecodeError as error:
-            raise BaselineError(f"{path}: cannot be read: {error}") from None
+        return self.parse(path, content)
+
+    def parse(self, path: Path, content: bytes) -> Content:
+        """The content of a file that has been read.
+
+        Raises:
+            BaselineError: as for `read`.
+        """
         try:
-            content = json.loads(text)
-        except ValueError as error:
-            raise BaselineError(f"{path}: not JSON, or cut short ({error}); {self.damaged}") from None
-        self._check_schema(path, content)
-        try:
-            return self.content.model_validate(content)
+            found = self.content.model_validate_json(content)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise self.unfit(path, f"{where}: {first['msg']}") from None
+            raise self._explained(path, content, error) from None
+        if not {"schema_name", "version"} <= found.model_fields_set:
+            self._check_schema(path, content)
+        return found
+
+    def concerns(self, path: Path) -> bool:
+        """Whether a file is of this kind, be it damaged: it holds the name of the schema.
+
+        Raises:
+            OSError: when it cannot be read, or is not a regular file.
+        """
+        schema = self.schema.encode()
+        if schema in regular.head(path, _HEAD):
+            return True
+        with suppress(regular.TooLargeError):
+            return schema in regular.read(path, LIMIT)
+        return False
+
+    def is_json(self, path: Path) -> bool:
+        """Whether a file can be parsed as JSON, whatever it holds.
+
+        Raises:
+            OSError: when it cannot be read, is too large, or is not a regular file.
+        """
+        try:
+            _Anything.model_validate_json(regular.read(path, LIMIT))
+        except ValidationError as error:
+            return not _is_syntax(error)
+        return True
 
     def check_samples(
         self, path: Path, name: str, place: str, engine: EngineSamples, requests: int | None = None
@@ -88,22 +134,80 @@ class Format(Generic[Content]):
 
     def unfit(self, path: Path, problem: str) -> BaselineError:
         """The error for content that does not fit."""
-        return BaselineError(f"{path}: {problem}; {self.damaged}")
+        return BaselineError(f"{path}: {_one_line(problem)}; {self.damaged}")
 
-    def _check_schema(self, path: Path, content: object) -> None:
-        schema = content.get("schema") if isinstance(content, dict) else None
-        if not isinstance(content, dict) or schema != self.schema:
-            raise BaselineError(
-                f"{path}: not a {self.noun} of pytest-vllmperf (its schema is {schema!r}); {self.foreign}"
-            )
-        version = content.get("version")
+    def encoded(self, path: Path, content: Content) -> str:
+        """A file's text, which `read` will take.
+
+        Raises:
+            BaselineError: when it would be too large, or holds what cannot be written.
+        """
+        try:
+            text = dumps(content)
+        except (ValueError, RecursionError) as error:
+            raise BaselineError(f"{path}: not written: {_one_line(str(error))}") from None
+        if (size := len(text)) > LIMIT:
+            mib = regular.MIB
+            words = f"it would have {size // mib} MiB, and at most {LIMIT // mib} MiB are read"
+            raise BaselineError(f"{path}: not written: {words}; {self.too_large}")
+        return text
+
+    def _explained(self, path: Path, content: bytes, error: ValidationError) -> BaselineError:
+        """Why a file is not valid: what is wrong with its text comes first, then the schema, then its content."""
+        try:
+            content.decode("utf-8")
+        except UnicodeDecodeError as undecodable:
+            return BaselineError(f"{path}: cannot be read: {undecodable}")
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        if _is_syntax(error):
+            reason = first["msg"].removeprefix("Invalid JSON: ")
+            return BaselineError(f"{path}: not JSON, or cut short ({reason}); {self.damaged}")
+        try:
+            self._check_schema(path, content)
+        except BaselineError as foreign:
+            return foreign
+        where = ".".join(str(part) for part in first["loc"])
+        return self.unfit(path, f"{_one_line(where)}: {first['msg']}")
+
+    def _check_schema(self, path: Path, content: bytes) -> None:
+        try:
+            found = _Header.model_validate_json(content)
+        except ValidationError:  # no object at all
+            found = _Header()
+        if found.schema_name != self.schema:
+            named = _one_line(repr(found.schema_name))
+            raise BaselineError(f"{path}: not a {self.noun} of pytest-vllmperf (its schema is {named}); {self.foreign}")
+        version = found.version
         if isinstance(version, int) and version > self.version:
             raise BaselineError(
-                f"{path}: written by a newer pytest-vllmperf (schema version {version}, this one reads "
-                f"{self.version}); upgrade the plugin"
+                f"{path}: written by a newer pytest-vllmperf (schema version {_one_line(repr(version))}, this one "
+                f"reads {self.version}); upgrade the plugin"
             )
         if version != self.version:
-            raise BaselineError(f"{path}: schema version {version!r} is not {self.version}; {self.older}")
+            raise BaselineError(
+                f"{path}: schema version {_one_line(repr(version))} is not {self.version}; {self.older}"
+            )
+
+
+class _Header(BaseModel):
+    """What says which kind of file it is; nothing else is kept."""
+
+    schema_name: Any = Field(default=None, alias="schema")
+    version: Any = None
+
+
+class _Anything(BaseModel):
+    """Any object."""
+
+
+def _is_syntax(error: ValidationError) -> bool:
+    return error.errors(include_url=False, include_context=False, include_input=False)[0]["type"] == "json_invalid"
+
+
+def _one_line(text: str) -> str:
+    """A text out of a file, for a message: without line breaks and control characters, and cut where it is long."""
+    shown = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text[: _LONGEST + 1])
+    return shown if len(text) <= _LONGEST else f"{shown[:_LONGEST]}…"
 
 
 def dumps(content: BaseModel) -> str:
@@ -115,16 +219,18 @@ def _layout(value: object, depth: int) -> str:
     """JSON in which a list of plain values takes one line, so that a diff shows what changed."""
     inner = " " * (depth + 1)
     if isinstance(value, dict) and value:
-        items = [f"{inner}{json.dumps(key)}: {_layout(value[key], depth + 1)}" for key in sorted(value)]
+        items = [f"{inner}{json.dumps(_plain(key))}: {_layout(value[key], depth + 1)}" for key in sorted(value)]
         return "{\n" + ",\n".join(items) + "\n" + " " * depth + "}"
     if isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
         items = [inner + _layout(item, depth + 1) for item in value]
         return "[\n" + ",\n".join(items) + "\n" + " " * depth + "]"
-    return json.dumps(_whole(value), ensure_ascii=False)
+    return json.dumps(_plain(value), ensure_ascii=False)
 
 
-def _whole(value: object) -> object:
-    """Counts and bytes without a decimal point."""
+def _plain(value: object) -> object:
+    """Counts and bytes without a decimal point; texts without unpaired surrogates, which no reader takes."""
     if isinstance(value, list):
-        return [_whole(item) for item in value]
+        return [_plain(item) for item in value]
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
     return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from pytest_vllmperf.records.samples import EngineSamples, Entry, Environment, Judging, Session
-from pytest_vllmperf.storage.baselines import BaselineFile, dumps
+from pytest_vllmperf.storage.baselines import BaselineFile
+from pytest_vllmperf.storage.versioned import dumps
 
 GATE = ["output_throughput", "ttft.p50", "tpot.p50", "e2e.p50"]
 HARD = {"device": "cuda", "gpu": "NVIDIA H200", "workload": "w1"}

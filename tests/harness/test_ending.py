@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pytest_vllmperf.errors import BaselineError
-from pytest_vllmperf.harness.ending import CUT_SHORT, Ending, exit_status
+from pytest_vllmperf import cli
+from pytest_vllmperf.harness.ending import CUT_SHORT, Ending, Run, exit_status
 from pytest_vllmperf.harness.results import Results
+from pytest_vllmperf.records.samples import EngineSamples, Entry, Environment, Judging, Session
 from pytest_vllmperf.records.settings import DEFAULTS, Settings, Update
-from pytest_vllmperf.storage.baselines import BaselineStore
+from pytest_vllmperf.storage.baselines import BaselineStore, Changes
+from tests.storage.test_scorecards import row
 
 OK, FAILED, USAGE, NO_TESTS = (
     pytest.ExitCode.OK,
@@ -40,19 +44,109 @@ def test_the_status(current: int, write_failed: bool, nothing_judged: bool, leak
     assert found == status
 
 
+MODULE = "tests/test_chat.py"
+ENTRY = Entry(
+    engine="llama",
+    workload={"count": 1},
+    judging=Judging(gate=["ttft.p50"], margin=0.05),
+    sessions=[
+        Session(
+            recorded="now",
+            environment=Environment(hard={"gpu": "H200"}, soft={}),
+            engines=[EngineSamples(discarded=0, iterations=1, samples={"ttft.p50": [0.25]})],
+        )
+    ],
+)
+
+
 class Refusing(Results):
     def write(self, store: BaselineStore, *, prune: bool) -> None:
-        raise BaselineError("a.json: not written: No space left on device")
+        self.problems.append("a.json: not written: No space left on device")
+        self.unwritten["h200", MODULE] = Changes(entries={"test_a": ENTRY}, appended={"test_b": ENTRY})
 
 
-@pytest.mark.parametrize(("whole", "failed"), [(True, True), (False, False)])
-def test_what_cannot_be_written_is_a_note_and_a_failure(tmp_path: Path, whole: bool, failed: bool) -> None:
-    settings = Settings(Update.ALL, tmp_path / "baselines", DEFAULTS, 1.0, 1.0)
-    end = Ending()
-    end.write(Refusing(), BaselineStore(settings.baselines), settings, tmp_path, whole=whole)
-    assert end.write_failed is failed
+class Breaking(Results):
+    def write(self, store: BaselineStore, *, prune: bool) -> None:
+        raise RecursionError("too deep")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(Update.ALL, tmp_path / "baselines", DEFAULTS, 1.0, 1.0)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    started_in = tmp_path / "started in"
+    started_in.mkdir()
+    return Run(rootdir=tmp_path, started_in=started_in, whole=True)
+
+
+def test_what_cannot_be_written_is_kept_and_can_be_put_back(settings: Settings, run: Run) -> None:
+    store, end = BaselineStore(settings.baselines), Ending()
+    end.write(Refusing(), store, settings, run)
+    assert end.write_failed
+    (file,) = run.started_in.iterdir()
     assert end.notes == [
-        "ERROR: a.json: not written: No space left on device"
-        if whole
-        else "nothing was recorded: the run did not come to its end"
+        "ERROR: a.json: not written: No space left on device",
+        f"what could not be written is kept in {file}; put it back with:",
+        f"    vllmperf baseline restore '{file}' --baselines ../baselines",
     ]
+    store.write("h200", MODULE, Changes(entries={"test_b": ENTRY, "test_c": ENTRY}))
+    assert cli.main([*shlex.split(end.notes[2])[1:-1], str(store.root)]) == 0
+    tests = store.read("h200", MODULE).tests
+    assert {name: len(entry.sessions) for name, entry in tests.items()} == {"test_a": 1, "test_b": 2, "test_c": 1}
+    assert not file.exists()
+
+
+def test_where_the_run_started_may_not_be_writable(
+    settings: Settings, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    run.started_in.rmdir()
+    end = Ending()
+    end.write(Refusing(), BaselineStore(settings.baselines), settings, run)
+    (file,) = tmp_path.glob("vllmperf-rescue-*.json")
+    assert f"what could not be written is kept in {file}; put it back with:" in end.notes
+
+
+def test_nor_may_any_other_folder(
+    settings: Settings, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    run.started_in.rmdir()
+    end = Ending()
+    end.write(Refusing(), BaselineStore(settings.baselines), settings, run)
+    assert end.write_failed
+    assert [note.partition(":")[0] for note in end.notes] == ["ERROR", "ERROR"]
+    assert end.notes[1].startswith("ERROR: what was measured could not be kept: ")
+
+
+def test_an_error_that_nobody_foresaw_keeps_nothing_else_from_being_written(
+    settings: Settings, run: Run, tmp_path: Path
+) -> None:
+    end = Ending()
+    results = Breaking(rows=[row("bf16")])
+    end.write(results, BaselineStore(settings.baselines), replace(settings, scorecards=tmp_path / "cards"), run)
+    assert (end.write_failed, end.notes) == (True, ["ERROR: internal error: RecursionError: too deep"])
+    assert len(end.card_files) == 2
+
+
+def test_a_run_that_was_cut_short_writes_no_baseline(settings: Settings, run: Run) -> None:
+    end = Ending()
+    end.write(Refusing(), BaselineStore(settings.baselines), settings, replace(run, whole=False))
+    assert (end.write_failed, end.notes) == (False, ["nothing was recorded: the run did not come to its end"])
+
+
+def test_scorecards_that_cannot_be_written_are_kept(settings: Settings, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "cards").write_text("in the way")
+    end = Ending()
+    where = replace(settings, scorecards=tmp_path / "cards")
+    end.write(Results(rows=[row("bf16")]), BaselineStore(settings.baselines), where, run)
+    (folder,) = run.started_in.iterdir()
+    assert end.write_failed
+    assert end.notes == [
+        f"ERROR: {tmp_path / 'cards'}: the scorecard could not be written: File exists",
+        f"the scorecards are kept in {folder}",
+    ]
+    assert len(list(folder.iterdir())) == 2

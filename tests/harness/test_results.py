@@ -152,7 +152,6 @@ def test_what_is_stale(store: BaselineStore) -> None:
         ("h200", MODULE): ["test_gone", "test_gone # 2"],
         ("rtx-4090", MODULE): ["test_gone", "test_gone # 2"],
     }
-    assert results.stale(store, "rtx-4090") == {("rtx-4090", MODULE): ["test_gone", "test_gone # 2"]}
 
 
 def test_a_module_that_was_not_collected_whole_has_nothing_stale(store: BaselineStore) -> None:
@@ -189,23 +188,77 @@ def test_stale_entries_stay(store: BaselineStore, reason: str) -> None:
     assert results.pruned == []
 
 
-def test_a_file_that_cannot_be_written_ends_it_and_earlier_ones_are_whole(store: BaselineStore) -> None:
-    broken = store.path("h200", "test_b.py")
-    broken.parent.mkdir(parents=True)
-    broken.write_text("{")
+CUT_SHORT = '{"schema": "pytest-vllmperf/baseline", '
+
+
+def record_in(*modules: str, **changed: Any) -> Results:
     results = Results()
-    results.add(
-        TestResults(
-            checks=(
-                check(module="test_a.py"),
-                check(module="test_b.py"),
-                check(module="test_c.py"),
-            )
-        ),
-        passed=True,
-    )
+    results.add(TestResults(checks=tuple(check(module=module, **changed) for module in modules)), passed=True)
+    return results
+
+
+def broken(store: BaselineStore, module: str) -> Path:
+    path = store.path("h200", module)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(CUT_SHORT)
+    return path
+
+
+def test_a_file_that_cannot_be_written_does_not_stop_the_others(store: BaselineStore) -> None:
+    path = broken(store, "test_b.py")
+    results = record_in("test_a.py", "test_b.py", "test_c.py")
+    results.write(store, prune=False)
+    assert results.written == [store.path("h200", f"test_{name}.py") for name in "ac"]
+    assert results.unwritten == {("h200", "test_b.py"): Changes(entries={"test_a": ENTRY})}
+    (problem,) = results.problems
+    assert problem.startswith(f"{path}: not JSON, or cut short")
+    assert {check.module for check in results.recorded} == {"test_a.py", "test_c.py"}
+    assert path.read_text() == CUT_SHORT
+
+
+def test_nor_does_a_damaged_file_of_another_module_that_is_looked_at_for_stale_entries(store: BaselineStore) -> None:
+    broken(store, "test_b.py")
+    results = record_in("test_a.py")
+    results.modules = {name: ModuleTests(frozenset({"test_a"}), whole=True) for name in ("test_a.py", "test_b.py")}
+    results.write(store, prune=True)
+    assert (results.written, results.problems) == ([store.path("h200", "test_a.py")], [])
     with pytest.raises(BaselineError, match=r"test_b\.json"):
-        results.write(store, prune=False)
-    assert results.written == [store.path("h200", "test_a.py")]
-    assert stored(store, module="test_a.py") == {"test_a"}
-    assert broken.read_text() == "{"
+        results.stale(store)
+
+
+def test_nor_does_an_error_that_nobody_foresaw(store: BaselineStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = BaselineStore.write
+
+    def fail(self: BaselineStore, profile: str, module: str, changes: Changes) -> Any:
+        if module == "test_a.py":
+            raise MemoryError
+        return write(self, profile, module, changes)
+
+    monkeypatch.setattr(BaselineStore, "write", fail)
+    results = record_in("test_a.py", "test_b.py")
+    results.write(store, prune=False)
+    assert results.written == [store.path("h200", "test_b.py")]
+    assert (list(results.unwritten), results.problems) == ([("h200", "test_a.py")], ["internal error: MemoryError"])
+
+
+def test_a_session_whose_baseline_was_replaced_meanwhile_is_not_recorded(store: BaselineStore) -> None:
+    other = SESSION.model_copy(update={"environment": Environment(hard={"gpu": "A100"}, soft={})})
+    store.write("h200", MODULE, Changes({"test_a": ENTRY.model_copy(update={"sessions": [other]}), "test_b": ENTRY}))
+    results = Results()
+    checks = tuple(check(name, keeping=Keeping.APPENDED) for name in ("test_a", "test_b"))
+    results.add(TestResults(checks=checks), passed=True)
+    results.write(store, prune=False)
+    assert [check.name for check in results.recorded] == ["test_b"]
+    assert results.problems == [
+        f"{MODULE}::test_a: not appended: the baseline that it was judged by has been replaced (gpu: A100 -> H200) "
+        "meanwhile"
+    ]
+    assert results.unwritten == {}
+    assert store.read("h200", MODULE).tests["test_a"].sessions == [other]
+
+
+def test_a_file_that_is_a_test_by_itself_is_not_looked_for(store: BaselineStore) -> None:
+    results = Results(modules={"": ModuleTests(frozenset({"test_a"}), whole=True)})
+    store.write("h200", MODULE, Changes({"test_gone": ENTRY}))
+    assert results.stale(store) == {}
+    assert results.orphans(store, store.root) == [store.path("h200", MODULE)]

@@ -83,3 +83,19 @@ def test_every_list_is_looked_at(changed: dict[str, Any], metric: str, problem: 
 def test_requests_that_were_not_all_finished_have_no_ttft_each() -> None:
     check_engine(engine(ttft_by_request=[]), requests=2)
     check_engine(engine(ttft_by_request=[0.1]), requests=None)
+
+
+@pytest.mark.parametrize("bad", [1e308, 1.1e30, 5e-324, 0.9e-30])
+def test_what_statistics_would_overflow_on_is_found(bad: float) -> None:
+    """The sum of finite samples may not be finite, nor their ratio."""
+    for values, position in (([bad] * 3, 0), ([0.1, 0.2, bad], 2)):
+        with pytest.raises(SampleError) as caught:
+            check_engine(engine(samples={"tpot.p50": values}))
+        assert caught.value.position == (position,)
+        assert caught.value.problem == f"{bad!r} is out of range: samples lie between 1e-30 and 1e+30"
+    check_engine(engine(samples={"tpot.p50": [1e-30, 1e30, 1e30]}))
+
+
+def test_no_number_among_others_is_found() -> None:
+    with pytest.raises(SampleError, match="nan is not"):
+        check_engine(engine(samples={"preemptions": [0.0, math.nan, 1.0]}))

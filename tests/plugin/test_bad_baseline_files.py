@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -92,3 +93,53 @@ def test_other_files_in_the_folder_are_left_alone(project: Project) -> None:
     project.write("baselines/simulated/.gitattributes", "*.json -diff\n")
     project.record()
     assert len(project.files()) == 3
+
+
+FOREIGN = ("package.json", "node_modules/a/package.json", ".vscode/settings.json")
+
+
+def test_json_of_other_programs_is_left_alone(project: Project, workers: list[str]) -> None:
+    project.perf_tests()
+    for name in FOREIGN:
+        project.write(f"baselines/simulated/{name}", '{"name": "mine"}')
+    project.record(*workers)
+    project.run("--vllmperf", *workers).assert_outcomes(passed=1)
+    assert len(project.files()) == 4
+    assert project.run("--vllmperf-update").ret == pytest.ExitCode.OK
+    project.run("--vllmperf").stdout.no_fnmatch_line("*stale*")
+
+
+def test_a_pipe_in_the_place_of_a_baseline_is_never_waited_for(project: Project) -> None:
+    project.perf_tests()
+    project.baseline().parent.mkdir(parents=True)
+    os.mkfifo(project.baseline())
+    result = project.run("--vllmperf")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *test_chat.json: cannot be read: it is not a regular file"])
+
+
+HOSTILE = ["[" * 100_000, '{"version": ' + "9" * 5000 + "}", '{"schema": "\\ud800"}']
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=["nested", "digits", "surrogate"])
+def test_hostile_files_are_one_line(project: Project, text: str) -> None:
+    project.perf_tests()
+    project.write("baselines/simulated/test_chat.json", text)
+    _refused(project, "not JSON", "--vllmperf")
+
+
+def test_samples_whose_sum_is_infinite(project: Project) -> None:
+    project.perf_tests()
+    project.record()
+    content = json.loads(project.baseline().read_text())
+    samples = content["tests"]["test_chat"]["sessions"][0]["engines"][0]["samples"]
+    samples["output_throughput"] = [1e308] * len(samples["output_throughput"])
+    project.baseline().write_text(json.dumps(content))
+    _refused(project, "1e+308 is out of range", "--vllmperf")
+
+
+def test_a_recording_run_removes_what_a_killed_one_has_left(project: Project, workers: list[str]) -> None:
+    project.perf_tests()
+    left = project.write(f"baselines/simulated/.vllmperf-{'0' * 16}.tmp", "half")
+    project.record(*workers)
+    assert not left.exists()

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_vllmperf.records import ids
 from pytest_vllmperf.records.ids import CheckId, TestId
 
 modules = st.from_regex(r"([a-zA-Zäß_]{1,8}/){0,3}test_[a-z]{0,6}\.py", fullmatch=True)
@@ -43,3 +44,13 @@ def test_a_name_in_a_baseline_file_is_test_and_check(module: str, name: str, own
 )
 def test_what_belongs_to_the_test_and_what_to_the_check(name: str, test: str, own: str) -> None:
     assert CheckId.parse("m.py", name) == CheckId(TestId("m.py", test), own)
+
+
+@pytest.mark.parametrize("text", ["test_a", "test_\udcff[\ud800]", "test_é\U0001f600", "C:\\udir"])
+def test_what_is_no_unicode_is_escaped_and_can_be_had_back(text: str) -> None:
+    escaped = ids.writable(text)
+    assert escaped.encode("utf-8")
+    assert ids.writable(escaped) == escaped
+    assert ids.raw(escaped) == text
+    assert TestId.parse(f"{text}::{text}") == TestId(escaped, escaped)
+    assert CheckId(TestId("m.py", "t"), text).name == f"t # {escaped}"

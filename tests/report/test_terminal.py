@@ -238,7 +238,7 @@ def test_a_stale_entry_is_told_with_the_file_that_holds_it(tmp_path: Path, monke
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     store = BaselineStore(tmp_path / "baselines")
     gone = Entry(engine="e", workload={}, judging=JUDGING, sessions=[SESSION])
-    path = store.write("h200", "tests/test_a.py", Changes({"test_gone": gone}))
+    path = store.write("h200", "tests/test_a.py", Changes({"test_gone": gone})).path
     results = Results(modules={"tests/test_a.py": ModuleTests(frozenset({"test_here"}), whole=True)})
     lines = terminal.books([], [], results.stale(store), rootdir=tmp_path)
     file = path.relative_to(store.root)

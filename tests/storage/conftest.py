@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,12 +10,6 @@ from pytest_vllmperf.records.samples import EngineSamples, Entry, Environment, J
 from pytest_vllmperf.storage.baselines import BaselineStore
 
 MODULE = "tests/test_chat.py"
-
-
-@pytest.fixture(autouse=True)
-def _temporary_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Locks lie in the temporary folder; keep them out of everybody else's."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("locks")))
 
 
 @pytest.fixture

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -191,3 +194,84 @@ def test_what_is_no_regular_file_is_not_replaced(folder: Path, linked: bool) -> 
     with pytest.raises(OSError, match="it is not a regular file"):
         atomic.write_text(path, NEW)
     assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def leftover(folder: Path, name: str = f".vllmperf-{'0' * 16}.tmp", age: float = 3600) -> Path:
+    path = folder / name
+    path.write_text("half")
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+def test_what_a_killed_run_has_left_is_removed(folder: Path) -> None:
+    leftover(folder)
+    atomic.sweep(folder)
+    assert list(folder.iterdir()) == []
+    atomic.sweep(folder / "gone")
+
+
+@pytest.mark.parametrize(
+    "name", [".vllmperf-notes.tmp", "vllmperf-0000000000000000.tmp", ".vllmperf-0000000000000000.json"]
+)
+def test_what_this_package_has_not_made_stays(folder: Path, name: str) -> None:
+    path = leftover(folder, name)
+    (folder / f".vllmperf-{'1' * 16}.tmp").mkdir()
+    (folder / f".vllmperf-{'2' * 16}.tmp").symlink_to(path)
+    before = sorted(folder.iterdir())
+    atomic.sweep(folder)
+    assert sorted(folder.iterdir()) == before
+
+
+@pytest.mark.parametrize("age", [0, -3600])
+def test_what_is_new_stays(folder: Path, age: float) -> None:
+    """Its writer may not hold the lock on it yet; a clock that was set back makes it look younger."""
+    path = leftover(folder, age=age)
+    atomic.sweep(folder)
+    assert path.exists()
+
+
+def test_what_is_another_users_stays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = leftover(folder)
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+    atomic.sweep(folder)
+    assert path.exists()
+
+
+def test_what_is_being_written_stays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+
+    def meanwhile(handle: int) -> None:
+        (temporary,) = folder.iterdir()
+        os.utime(temporary, (1e9, 1e9))
+        atomic.sweep(folder)
+        seen.append(temporary.exists())
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    atomic.write_text(folder / "file.json", NEW)
+    assert seen == [True]
+
+
+def test_a_run_that_is_killed_leaves_what_the_next_one_removes(folder: Path) -> None:
+    script = (
+        "import os, signal, sys, pathlib\nfrom pytest_vllmperf.storage import atomic\n"
+        "os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "atomic.write_text(pathlib.Path(sys.argv[1]) / 'file.json', 'new')\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", script, str(folder)], env=environment, check=False).returncode == -9
+    (left,) = folder.iterdir()
+    os.utime(left, (1e9, 1e9))
+    atomic.sweep(folder)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_file_that_is_not_wanted_after_all_stays_as_it_was(folder: Path) -> None:
+    path = folder / "file.json"
+    path.write_text(OLD)
+    assert not atomic.write_text(path, NEW, unless=lambda: True)
+    assert {file: file.read_text() for file in folder.iterdir()} == {path: OLD}
+
+
+def test_what_utf_8_does_not_have_is_escaped(folder: Path) -> None:
+    atomic.write_text(folder / "card.md", "a\udcff")
+    assert (folder / "card.md").read_bytes() == b"a\\udcff"

@@ -10,22 +10,27 @@ from typing import Any
 import pytest
 
 from pytest_vllmperf.errors import BaselineError
-from pytest_vllmperf.records.samples import Judging
+from pytest_vllmperf.records import ids
+from pytest_vllmperf.records.ids import CheckId, TestId
+from pytest_vllmperf.records.samples import Entry, Environment, Judging
 from pytest_vllmperf.storage import baselines as baseline
-from pytest_vllmperf.storage.baselines import BaselineFile, BaselineStore, Changes, load
+from pytest_vllmperf.storage import versioned
+from pytest_vllmperf.storage.baselines import BaselineFile, BaselineStore, Changes, load, module_exists
+from pytest_vllmperf.storage.locks import locked
+from pytest_vllmperf.storage.versioned import dumps
 from tests.storage.conftest import MODULE, entry
 
 
 def test_without_a_file_nothing_is_stored(store: BaselineStore) -> None:
     assert store.read("h200", MODULE) == BaselineFile()
     assert store.modules() == []
-    store.validate()
+    store.validate(store.root.parent)
     assert not store.root.exists()
 
 
 def test_entries_are_put_beside_those_that_are_there(store: BaselineStore) -> None:
     store.write("h200", MODULE, Changes({"test_a": entry(1), "test_b": entry(2)}))
-    path = store.write("h200", MODULE, Changes({"test_b": entry(3), "test_c": entry(4)}))
+    path = store.write("h200", MODULE, Changes({"test_b": entry(3), "test_c": entry(4)})).path
     assert path == store.root / "h200" / "tests" / "test_chat.json"
     assert store.read("h200", MODULE).tests == {"test_a": entry(1), "test_b": entry(3), "test_c": entry(4)}
 
@@ -45,14 +50,17 @@ def test_profiles_and_modules_do_not_touch_each_other(store: BaselineStore) -> N
     assert store.modules() == [("h200", "test_top"), ("h200", "tests/test_chat"), ("rtx-4090", "tests/test_chat")]
 
 
-@pytest.mark.parametrize("module", ["../elsewhere/test_chat.py", "/elsewhere/test_chat.py"])
-def test_a_module_outside_the_root_directory_keeps_its_profile(store: BaselineStore, module: str) -> None:
-    path = Path(os.path.normpath(store.path("h200", module)))
-    assert path.is_relative_to(store.root / "h200")
+@pytest.mark.parametrize("module", ["../elsewhere/test_chat.py", "/elsewhere/test_chat.py", "a/../test_chat.py", ""])
+def test_a_module_outside_the_root_directory_has_no_place(store: BaselineStore, module: str) -> None:
+    """Two folders with a module of one name would share its entries."""
+    for attempt in (store.path, store.read, lambda *place: store.write(*place, Changes({"test_a": entry()}))):
+        with pytest.raises(BaselineError, match="is outside pytest's root directory"):
+            attempt("h200", module)
+    assert not store.root.exists()
 
 
 def test_nothing_but_the_file_is_left_in_the_repository(store: BaselineStore) -> None:
-    path = store.write("h200", MODULE, Changes({"test_a": entry()}))
+    path = store.write("h200", MODULE, Changes({"test_a": entry()})).path
     store.write("h200", MODULE, Changes({"test_b": entry()}))
     assert [p for p in store.root.rglob("*") if p.is_file()] == [path]
     assert path.stat().st_mode & 0o777 == 0o644
@@ -86,7 +94,7 @@ def test_one_broken_file_among_good_ones_is_found(store: BaselineStore) -> None:
     store.path("h200", "deep/er/test_b.py").parent.mkdir(parents=True)
     store.path("h200", "deep/er/test_b.py").write_text("{")
     with pytest.raises(BaselineError, match=r"test_b\.json"):
-        store.validate()
+        store.validate(store.root.parent)
 
 
 def no_space(fd: int) -> None:
@@ -94,7 +102,7 @@ def no_space(fd: int) -> None:
 
 
 def test_a_full_disk_leaves_the_file_as_it_was(store: BaselineStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = store.write("h200", MODULE, Changes({"test_a": entry()}))
+    path = store.write("h200", MODULE, Changes({"test_a": entry()})).path
     before = path.read_bytes()
     monkeypatch.setattr(os, "fsync", no_space)
     with pytest.raises(BaselineError) as caught:
@@ -115,7 +123,7 @@ def test_a_full_disk_leaves_no_first_file(store: BaselineStore, monkeypatch: pyt
 
 
 def test_an_interrupted_write_leaves_the_file_as_it_was(store: BaselineStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = store.write("h200", MODULE, Changes({"test_a": entry()}))
+    path = store.write("h200", MODULE, Changes({"test_a": entry()})).path
     before = path.read_bytes()
 
     def interrupted(fd: int) -> None:
@@ -131,7 +139,7 @@ def test_an_interrupted_write_leaves_the_file_as_it_was(store: BaselineStore, mo
 def test_the_content_is_on_the_disk_before_it_takes_the_place(
     store: BaselineStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = store.write("h200", MODULE, Changes({"test_a": entry()}))
+    path = store.write("h200", MODULE, Changes({"test_a": entry()})).path
     before, at_sync, flush = path.read_bytes(), [], os.fsync
 
     def observed(fd: int) -> None:
@@ -149,13 +157,13 @@ def test_a_lock_that_another_run_holds_is_told(store: BaselineStore, monkeypatch
 
     def while_the_lock_is_held(fd: int) -> None:
         monkeypatch.setattr(os, "fsync", flush)
-        store.write("rtx-4090", MODULE, Changes({"test_a": entry()}))  # another file has another lock
+        store.write("rtx-4090", MODULE, Changes({"test_a": entry()}))  # another folder has another lock
         with pytest.raises(BaselineError) as caught:
             store.write("h200", MODULE, Changes({"test_b": entry()}))
         refused.append(str(caught.value))
 
     monkeypatch.setattr(os, "fsync", while_the_lock_is_held)
-    path = store.write("h200", MODULE, Changes({"test_a": entry()}))
+    path = store.write("h200", MODULE, Changes({"test_a": entry()})).path
     assert refused == [f"{path}: another run has held its lock for 0.01 s"]
     assert set(store.read("h200", MODULE).tests) == {"test_a"}
 
@@ -197,7 +205,7 @@ def refuse_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_folder_without_permission_is_found_before_anything_is_measured(
     store: BaselineStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = store.write("h200", MODULE, Changes({"test_a": entry()}))
+    path = store.write("h200", MODULE, Changes({"test_a": entry()})).path
     store.check_writable()
     before = path.read_bytes()
     refuse_in(path.parent, monkeypatch)
@@ -246,7 +254,7 @@ def test_an_appended_session_brings_the_gate_and_margins_that_it_was_judged_by(s
 
 
 def test_a_baseline_that_is_a_link_stays_one(store: BaselineStore, tmp_path: Path) -> None:
-    path = store.write("h200", MODULE, Changes({"test_a": entry(1)}))
+    path = store.write("h200", MODULE, Changes({"test_a": entry(1)})).path
     shared = tmp_path / "shared" / "chat.json"
     shared.parent.mkdir()
     path.rename(shared)
@@ -278,14 +286,134 @@ def test_links_in_a_circle_are_one_line(store: BaselineStore) -> None:
     other = path.with_name("other.json")
     path.symlink_to(other)
     other.symlink_to(path)
-    for attempt in (store.validate, lambda: store.write("h200", MODULE, Changes({"test_a": entry()}))):
+    for attempt in (
+        lambda: store.validate(store.root),
+        lambda: store.write("h200", MODULE, Changes({"test_a": entry()})),
+    ):
         with pytest.raises(BaselineError, match="Too many levels of symbolic links") as caught:
             attempt()
         assert "\n" not in str(caught.value)
 
 
-def test_a_link_and_its_target_share_a_lock(store: BaselineStore, tmp_path: Path) -> None:
-    path = store.write("h200", MODULE, Changes({"test_a": entry()}))
-    link = store.path("h200", "test_link.py")
-    link.symlink_to(path)
-    assert baseline._lock_path(link) == baseline._lock_path(path)
+def test_a_link_and_its_target_share_a_lock(
+    store: BaselineStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = tmp_path / "shared" / "chat.json"
+    shared.parent.mkdir()
+    link = store.path("h200", MODULE)
+    link.parent.mkdir(parents=True)
+    link.symlink_to(shared)
+    monkeypatch.setattr(baseline, "LOCK_TIMEOUT_S", 0.01)
+    with locked(shared.parent, 1), pytest.raises(BaselineError, match="another run has held its lock"):
+        store.write("h200", MODULE, Changes({"test_a": entry()}))
+
+
+def test_what_another_program_wrote_meanwhile_is_not_lost(
+    store: BaselineStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An editor or a checkout takes no lock."""
+    path = store.write("h200", MODULE, Changes({"test_a": entry(1)})).path
+    other = dumps(BaselineFile(tests={"test_a": entry(1), "test_other": entry(2)}))
+    flush = os.fsync
+
+    def meanwhile(handle: int) -> None:
+        monkeypatch.setattr(os, "fsync", flush)
+        path.write_text(other)
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    store.write("h200", MODULE, Changes({"test_b": entry(3)}))
+    assert set(store.read("h200", MODULE).tests) == {"test_a", "test_other", "test_b"}
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_that_is_replaced_again_and_again_is_one_line(
+    store: BaselineStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = store.write("h200", MODULE, Changes({"test_a": entry(1)})).path
+    monkeypatch.setattr(os, "fsync", lambda handle: path.write_text(path.read_text() + "\n"))
+    with pytest.raises(BaselineError, match="not written: another program keeps replacing it"):
+        store.write("h200", MODULE, Changes({"test_b": entry(3)}))
+    assert list(path.parent.iterdir()) == [path]
+
+
+def replaced(hard: dict[str, str]) -> Entry:
+    (one,) = entry(2).sessions
+    return entry().model_copy(
+        update={"sessions": [one.model_copy(update={"environment": Environment(hard=hard, soft={})})]}
+    )
+
+
+def test_a_session_does_not_join_an_entry_that_was_replaced_meanwhile(store: BaselineStore) -> None:
+    """Another run has recorded the test with another model since this one was judged."""
+    store.write("h200", MODULE, Changes({"test_a": replaced({"gpu": "H200", "model": "b"}), "test_b": entry(1)}))
+    written = store.write("h200", MODULE, Changes(appended={name: entry(3) for name in ("test_a", "test_b", "test_c")}))
+    assert written.refused == {
+        "test_a": "replaced (model: b -> none)",
+        "test_c": "removed",
+    }
+    tests = store.read("h200", MODULE).tests
+    assert {name: len(one.sessions) for name, one in tests.items()} == {"test_a": 1, "test_b": 2}
+
+
+def test_a_file_that_nobody_would_read_is_not_written(store: BaselineStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = store.write("h200", MODULE, Changes({"test_a": entry(1)})).path
+    before = path.read_bytes()
+    monkeypatch.setattr(versioned, "LIMIT", len(before))
+    with pytest.raises(BaselineError, match="not written: it would have 0 MiB, and at most 0 MiB are read; shorten it"):
+        store.write("h200", MODULE, Changes({"test_b": entry(3)}))
+    assert path.read_bytes() == before
+
+
+def test_a_recording_run_removes_what_a_killed_one_has_left(store: BaselineStore, tmp_path: Path) -> None:
+    path = store.write("h200", MODULE, Changes({"test_a": entry(1)})).path
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    path.with_name("link.json").symlink_to(shared / "chat.json")
+    left = [folder / f".vllmperf-{'0' * 16}.tmp" for folder in (path.parent, store.root, shared)]
+    for file in left:
+        file.write_text("half")
+        os.utime(file, (1e9, 1e9))
+    store.sweep()
+    assert not [file for file in left if file.exists()]
+
+
+def test_so_does_every_write(store: BaselineStore) -> None:
+    path = store.write("h200", MODULE, Changes({"test_a": entry(1)})).path
+    left = path.with_name(f".vllmperf-{'0' * 16}.tmp")
+    left.write_text("half")
+    os.utime(left, (1e9, 1e9))
+    store.write("h200", MODULE, Changes({"test_b": entry(1)}))
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["test_\udcff", "test_é\u2028", "test_[\x00]"])
+def test_every_name_can_be_written_and_read(store: BaselineStore, name: str) -> None:
+    check = CheckId(TestId.parse(f"{MODULE}::{name}"), name)
+    store.write("h200", MODULE, Changes({check.name: entry(1).model_copy(update={"engine": name})}))
+    ((stored, found),) = store.read("h200", MODULE).tests.items()
+    assert stored == check.name == f"{ids.writable(name)} # {ids.writable(name)}"
+    assert found.engine == ids.writable(name)
+
+
+def test_a_module_whose_name_is_not_text(store: BaselineStore, tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"test_\xff.py")).touch()
+    module = TestId.parse(os.fsdecode(b"test_\xff.py") + "::test_a").module
+    store.write("h200", module, Changes({"test_a": entry(1)}))
+    ((profile, stored),) = store.modules()
+    assert set(store.read(profile, f"{stored}.py").tests) == {"test_a"}
+    assert module_exists(tmp_path, stored)
+    assert not module_exists(tmp_path, "test_b")
+
+
+def test_a_file_is_read_again_only_when_it_has_changed(store: BaselineStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.write("h200", MODULE, Changes({"test_a": entry(1)}))
+    reads: list[Path] = []
+    monkeypatch.setattr(baseline, "load", lambda path, *limit: reads.append(path) or load(path, *limit))
+    assert store.read("h200", MODULE) == store.read("h200", MODULE)
+    assert len(reads) == 1
+    BaselineStore(store.root).write("h200", MODULE, Changes({"test_b": entry(1)}))
+    reads.clear()
+    assert set(store.read("h200", MODULE).tests) == {"test_a", "test_b"}
+    store.path("h200", MODULE).unlink()
+    assert store.read("h200", MODULE).tests == {}
+    assert len(reads) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -179,3 +180,28 @@ def test_a_folder_is_looked_at_before_anything_is_measured(tmp_path: Path) -> No
     (tmp_path / "file").touch()
     with pytest.raises(BaselineError, match="scorecards cannot be written"):
         check_folder(tmp_path / "file" / "cards")
+
+
+def test_cards_of_long_names_have_a_file_each(tmp_path: Path) -> None:
+    cards = [card(row("bf16"), name="x" * 300 + end) for end in "ab"]
+    written = write_scorecards(cards, tmp_path, text)
+    assert len(set(written)) == 4
+    assert [path.read_text(encoding="utf-8") for path in written[::2]] == [text(one) for one in cards]
+
+
+def test_a_name_that_is_no_unicode_can_be_written(tmp_path: Path) -> None:
+    written = write_scorecards([card(row("b\udcff"), name="\udcff")], tmp_path, text)
+    assert read_rows(written[1])[0].configuration == "b\\udcff"
+
+
+def test_what_a_killed_run_has_left_is_removed(tmp_path: Path) -> None:
+    left = tmp_path / f".vllmperf-{'0' * 16}.tmp"
+    left.write_text("half")
+    os.utime(left, (1e9, 1e9))
+    write_scorecards([FULL], tmp_path, text)
+    assert not left.exists()
+
+
+def test_a_folder_of_too_long_a_name_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(BaselineError, match="scorecards cannot be written: File name too long"):
+        check_folder(tmp_path / ("x" * 300))

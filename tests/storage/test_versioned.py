@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.metrics.table import METRICS
+from pytest_vllmperf.metrics.validation import LARGEST, SMALLEST
 from pytest_vllmperf.records.samples import EngineSamples, Entry, Environment, Judging, Session
 from pytest_vllmperf.storage.baselines import BaselineFile, BaselineStore, Changes, load
 from pytest_vllmperf.storage.versioned import dumps
@@ -25,7 +26,7 @@ relaxed = settings(
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
 numbers = st.floats(allow_nan=False, allow_infinity=False)
-positive = st.floats(0, exclude_min=True, allow_infinity=False, allow_nan=False).filter(lambda x: x < 1e300)
+positive = st.floats(SMALLEST, LARGEST)
 names = st.sampled_from(sorted(METRICS))
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**60), 2**60) | numbers | text,
@@ -168,13 +169,17 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("content", "named"), BROKEN.values(), ids=BROKEN)
-def test_a_broken_file_is_named_in_one_line_and_left_alone(store: BaselineStore, content: bytes, named: str) -> None:
+def test_a_broken_file_is_named_in_one_line_and_left_alone(
+    store: BaselineStore, tmp_path: Path, content: bytes, named: str
+) -> None:
+    (tmp_path / MODULE).parent.mkdir()
+    (tmp_path / MODULE).touch()
     path = store.path("h200", MODULE)
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
     for attempt in (
         lambda: store.read("h200", MODULE),
-        store.validate,
+        lambda: store.validate(tmp_path),
         lambda: store.write("h200", MODULE, Changes({"test_b": entry()}, removed=["test_a"])),
     ):
         with pytest.raises(BaselineError) as caught:
