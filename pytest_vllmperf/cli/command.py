@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pytest_vllmperf import __version__
 from pytest_vllmperf.errors import ModelError, VllmPerfError
+from pytest_vllmperf.report.escaping import json_text, terminal_text
 
 BAD_INPUT = 2
 READER_GONE = 128 + signal.SIGPIPE
@@ -39,8 +40,12 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         return int(chosen.run(chosen))
     except VllmPerfError as error:
-        print(f"vllmperf: {error}", file=sys.stderr)
+        print(terminal_text(f"vllmperf: {error}"), file=sys.stderr)
         return BAD_INPUT
+
+
+def _print(text: str, *, as_json: bool = False) -> None:
+    print(json_text(text) if as_json else terminal_text(text))
 
 
 def _discard_output() -> None:
@@ -181,14 +186,14 @@ def _check(chosen: argparse.Namespace) -> int:
     from pytest_vllmperf.cli import check, judging
 
     result = check.check(chosen.a, chosen.b, judging.Asked(chosen.gate, chosen.margin))
-    print(result.as_json() if chosen.json else "\n".join(result.lines()))
+    _print(result.as_json() if chosen.json else "\n".join(result.lines()), as_json=chosen.json)
     return result.exit_code
 
 
 def _list(chosen: argparse.Namespace) -> int:
     from pytest_vllmperf.cli import baselines
 
-    print(baselines.listing(chosen.baselines, as_json=chosen.json))
+    _print(baselines.listing(chosen.baselines, as_json=chosen.json), as_json=chosen.json)
     return 0
 
 
@@ -196,26 +201,27 @@ def _show(chosen: argparse.Namespace) -> int:
     from pytest_vllmperf.cli import baselines, judging
 
     asked = judging.Asked(chosen.gate, chosen.margin)
-    print(baselines.show(chosen.file, chosen.check, asked, as_json=chosen.json))
+    _print(baselines.show(chosen.file, chosen.check, asked, as_json=chosen.json), as_json=chosen.json)
     return 0
 
 
 def _diff(chosen: argparse.Namespace) -> int:
     from pytest_vllmperf.cli import baselines
 
-    print(baselines.diff(chosen.a, chosen.b, as_json=chosen.json))
+    _print(baselines.diff(chosen.a, chosen.b, as_json=chosen.json), as_json=chosen.json)
     return 0
 
 
 def _prune(chosen: argparse.Namespace) -> int:
     from pytest_vllmperf.cli import prune
 
-    print(prune.prune(chosen.baselines, chosen.keep, chosen.rootdir, dry_run=chosen.dry_run, as_json=chosen.json))
+    done = prune.prune(chosen.baselines, chosen.keep, chosen.rootdir, dry_run=chosen.dry_run, as_json=chosen.json)
+    _print(done, as_json=chosen.json)
     return 0
 
 
 def _scorecard(chosen: argparse.Namespace) -> int:
     from pytest_vllmperf.cli import scorecard
 
-    print(scorecard.merge(chosen.files, chosen.baseline, chosen.output))
+    _print(scorecard.merge(chosen.files, chosen.baseline, chosen.output))
     return 0

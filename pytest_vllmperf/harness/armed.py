@@ -20,6 +20,7 @@ from pytest_vllmperf.harness.ending import Ending
 from pytest_vllmperf.harness.fixture import VllmPerf
 from pytest_vllmperf.harness.outcomes import Outcomes
 from pytest_vllmperf.harness.protocol import Protocol, attach
+from pytest_vllmperf.harness.redaction import Redaction
 from pytest_vllmperf.harness.results import ModuleTests, Results
 from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.records.ids import TestId
@@ -27,11 +28,14 @@ from pytest_vllmperf.records.results import TestResults
 from pytest_vllmperf.records.settings import Settings, Update
 from pytest_vllmperf.report import scorecards as report_scorecards
 from pytest_vllmperf.report import terminal
+from pytest_vllmperf.report.escaping import terminal_line, terminal_text
 from pytest_vllmperf.report.verdicts import folded
 from pytest_vllmperf.storage.baselines import BaselineStore
 from pytest_vllmperf.storage.scorecards import check_folder
+from pytest_vllmperf.storage.variables_key import check_key
 
 _NAME = "vllmperf-armed"
+_REDACTION = "vllmperf-redaction"
 _ASKED = pytest.StashKey[bool]()
 """Set where a test asked for the fixture, be it while it runs."""
 _OUTPUT = "vllmperf_modules"
@@ -54,9 +58,12 @@ def register(config: pytest.Config) -> None:
             if settings.update is not Update.NONE or settings.append:
                 store.check_writable()
             check_folder(settings.scorecards)
+        check_key(os.environ)
     except (SpecError, BaselineError) as error:
-        raise pytest.UsageError(str(error)) from None
-    config.pluginmanager.register(ArmedPlugin(config, settings), _NAME)
+        raise pytest.UsageError(terminal_text(str(error))) from None
+    plugin = ArmedPlugin(config, settings)
+    config.pluginmanager.register(plugin, _NAME)
+    config.pluginmanager.register(Redaction(plugin.redactor), _REDACTION)
 
 
 def fixture(config: pytest.Config, item: pytest.Item) -> Iterator[VllmPerf]:
@@ -67,9 +74,9 @@ def fixture(config: pytest.Config, item: pytest.Item) -> Iterator[VllmPerf]:
 
 
 def _section(terminalreporter: Any, title: str, lines: Sequence[str]) -> None:
-    terminalreporter.section(title)
+    terminalreporter.section(terminal_line(title))
     for line in lines:
-        terminalreporter.line(line)
+        terminalreporter.line(terminal_text(line))
 
 
 def _only_looks(config: pytest.Config) -> bool:
@@ -83,7 +90,11 @@ def is_worker(config: pytest.Config) -> bool:
 
 
 class ArmedPlugin:
-    """Hooks of one armed process. Under xdist the workers measure and the controller writes."""
+    """Hooks of one armed process. Under xdist the workers measure and the controller writes.
+
+    Attributes:
+        redactor: takes secrets out of what this process shows.
+    """
 
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
         self._config = config
@@ -94,6 +105,7 @@ class ArmedPlugin:
         self._ending = Ending()
         self._results = Results()
         self._perf = Lab(settings, self._progress)
+        self.redactor = self._perf.redactor
         shared = not is_worker(config) and not config.getoption("maxfail")
         self._protocol = Protocol(self._perf, shared=shared, before_report=self._clear)
         self._tests: list[GatedTest] = []
@@ -109,6 +121,8 @@ class ArmedPlugin:
         """
         item.stash[_ASKED] = True
         marked = collection.read_markers(item)
+        if marked.spec is not None:
+            self.redactor.learn(marked.spec)
         self._check_gpu(marked.gpu)
         context = TestContext(
             nodeid=item.nodeid,
@@ -146,7 +160,7 @@ class ArmedPlugin:
         except NoGpuError as error:
             if required:
                 raise NoGpuError(f"--vllmperf-require-gpu: {error}") from None
-            pytest.skip(str(error))
+            pytest.skip(terminal_line(str(error)))
 
     def _gated_in_run(self, profile: str, device: str) -> int:
         if (profile, device) not in self._gated:
@@ -167,7 +181,7 @@ class ArmedPlugin:
                     continue
                 path, line = failures.item_line(item)
                 shown = f"{os.path.relpath(path, self._config.invocation_params.dir)}:{line}"
-                raise pytest.UsageError(f"{shown}: {error}") from None
+                raise pytest.UsageError(terminal_text(f"{shown}: {self.redactor.text(str(error))}")) from None
             gate = marked.settings.over(self._settings.check).gate or ()
             test = TestId.parse(item.nodeid)
             self._tests.append(GatedTest(test.module, test.name, gate))
@@ -239,7 +253,7 @@ class ArmedPlugin:
             if not item.config.getoption("fulltrace", False):
                 report.longrepr = failures.shown(item, error, call.excinfo)
             if log_tail := getattr(error, "log_tail", ""):
-                report.sections.append(("end of the engine's log", log_tail))
+                report.sections.append(("end of the engine's log", terminal_text(log_tail)))
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -276,7 +290,7 @@ class ArmedPlugin:
         self._ending.write(self._results, self._perf.store, self._settings, self._config.rootpath, whole=whole)
         nothing = self._outcomes.nothing_judged() if whole else None
         reasons = [*self._outcomes.unchecked, *([nothing] if nothing else []), *self._leaks]
-        self._ending.notes += [line for reason in reasons for line in folded(reason)]
+        self._ending.notes += [line for reason in reasons for line in folded(self.redactor.text(reason))]
         session.exitstatus = ending.exit_status(
             exitstatus,
             write_failed=self._ending.write_failed,

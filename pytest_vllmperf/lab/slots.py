@@ -14,9 +14,11 @@ from pytest_vllmperf.engines.launcher import Launcher
 from pytest_vllmperf.errors import SpecError, WorkloadError
 from pytest_vllmperf.lab import processes
 from pytest_vllmperf.lab.leases import CPU, Leases
+from pytest_vllmperf.lab.redacting import redacting
 from pytest_vllmperf.lab.release import ReleaseProof
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.records.engine import Progress, Timeouts
+from pytest_vllmperf.records.redactor import Redactor
 
 Answer = TypeVar("Answer")
 
@@ -84,17 +86,21 @@ class Slots:
     Args:
         timeouts: given to every engine.
         progress: called with what is going on, for a person.
+        redactor: learns the engines, and takes secrets out of what they say when they fail.
         backends: the kinds of engines that there are.
 
     Attributes:
         proof: what the devices held before the first engine of this run.
     """
 
-    def __init__(self, timeouts: Timeouts, progress: Progress, backends: Backends = BACKENDS) -> None:
+    def __init__(
+        self, timeouts: Timeouts, progress: Progress, redactor: Redactor, backends: Backends = BACKENDS
+    ) -> None:
         self.proof = ReleaseProof(gpu.look)
         self._launcher = Launcher(timeouts, backends)
         self._leases = Leases()
         self._progress = progress
+        self._redactor = redactor
         self._slots: dict[Target, Slot] = {}
 
     @property
@@ -135,8 +141,11 @@ class Slots:
                 the one that `wake` named last is awake.
         """
         slots = [self._slot(target) for target in targets]
+        for target in targets:
+            self._redactor.learn(target.spec)
         try:
-            yield self._occupied(slots, asleep=asleep)
+            with redacting(self._redactor):
+                yield self._occupied(slots, asleep=asleep)
         except (SpecError, WorkloadError):  # refused before anything was sent
             raise
         except BaseException:
