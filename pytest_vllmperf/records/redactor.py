@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from urllib.parse import quote, unquote, urlsplit
 
 from pytest_vllmperf.records.masking import (
@@ -93,12 +94,11 @@ def _is_secret(name: str, value: str) -> bool:
 
 
 def _forms(value: str) -> Iterator[str]:
-    """A value as programs print it: as it is, in a literal of Python or JSON, in a URL, and each of its lines."""
-    yield value
-    yield repr(value)[1:-1]
-    yield json.dumps(value)[1:-1]
-    yield quote(value)
-    yield quote(value, safe="")
+    """A value as programs print it: as it is, in a literal of Python or JSON, in a URL, by line."""
+    for one in (value, repr(value)[1:-1], json.dumps(value)[1:-1]):
+        yield from (one, repr(one)[1:-1], json.dumps(one)[1:-1])
+    with suppress(UnicodeEncodeError):  # half of a surrogate pair
+        yield from (quote(value), quote(value, safe=""))
     if "\n" in value:
         yield from (line.strip() for line in value.splitlines())
 

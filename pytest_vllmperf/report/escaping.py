@@ -13,7 +13,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u20
 _COMMAND = re.compile(r"^(\s*):(?=:)")  # GitHub: `::error::`, after spaces too
 _MARKED = re.compile(r"#(?=#\w*\[)")  # GitHub, Azure and TeamCity: `##[error]`, `##vso[`, anywhere in a line
 _XML_FORBIDS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-_MARKDOWN = re.compile(r"[\\|`*<\[\]]")
+_MARKDOWN = re.compile(r"[\\|`*<]|\](?=[(\[:])")
 
 
 def terminal_line(text: str) -> str:

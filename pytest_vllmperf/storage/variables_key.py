@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
@@ -80,26 +81,28 @@ def _read(path: Path) -> bytes | None:
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
     except OSError as error:
-        if path.is_symlink():
-            raise _unsafe(path, "it is a link") from None
-        if isinstance(error, PermissionError) and path.parent.is_dir() and not os.access(path.parent, os.X_OK):
-            return None
-        raise _unsafe(path, error.strerror or str(error)) from None
-    with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise _unsafe(path, "it is no file")
-        if found.st_uid != os.geteuid():
-            raise _unsafe(path, "it belongs to another user")
-        if found.st_mode & 0o077:
-            raise _unsafe(path, "others may read or write it")
-        content = file.read(_BYTES + 1)
+        linked = error.errno == errno.ELOOP
+        raise _unsafe(path, "it is a link" if linked else error.strerror or str(error)) from None
+    try:
+        _check_private(path, os.fstat(descriptor))
+        content = os.read(descriptor, _BYTES + 1)
+    finally:
+        os.close(descriptor)
     if len(content) != _BYTES:
         raise _unsafe(path, f"it does not hold {_BYTES} bytes")
     return content
+
+
+def _check_private(path: Path, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise _unsafe(path, "it is no file")
+    if found.st_uid != os.geteuid():
+        raise _unsafe(path, "it belongs to another user")
+    if found.st_mode & 0o077:
+        raise _unsafe(path, "others may read or write it")
 
 
 def _unsafe(path: Path, why: str) -> SpecError:
