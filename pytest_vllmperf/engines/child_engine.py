@@ -16,7 +16,7 @@ from pytest_vllmperf.engines import log
 from pytest_vllmperf.engines.base import run_result
 from pytest_vllmperf.engines.channel import ChannelClosed, ChannelTimeout
 from pytest_vllmperf.engines.forkserver import Child, ForkServer, Library
-from pytest_vllmperf.engines.hints import with_memory_hint
+from pytest_vllmperf.engines.hints import with_hint
 from pytest_vllmperf.errors import (
     EngineDiedError,
     EngineError,
@@ -114,8 +114,8 @@ class ChildEngine:
             self.kill()
             reason = self._reason(answer["error"])
             kind = EngineUnsupportedError if _UNSUPPORTED.search(reason) else EngineStartError
-            told = f"{self._program.library.label} refused {self.spec.name}: {with_memory_hint(reason)}"
-            raise kind(told, self._log_tail())
+            refusal = f"{self._program.library.label} refused {self.spec.name}"
+            raise kind(f"{refusal}: {with_hint(reason, answer['error']['message'])}", self._log_tail())
         declared, dtype = answer["ok"]["weights"]["declared"], answer["ok"]["resolved"].get("dtype")
         facts = {**answer["ok"], "stored_bytes": tensor_bytes(model, None if declared else dtype)}
         self.facts = engine_facts(facts, self._server.import_seconds, log.read_end(self._child.log))
