@@ -32,9 +32,19 @@ class Redaction:
         report = yield
         if call.excinfo is not None:
             self._learn(call.excinfo)
+        self._redact(report)
+        return report
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_make_collect_report(self) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+        """The same for what a module shows while it is imported."""
+        report = yield
+        self._redact(report)
+        return report
+
+    def _redact(self, report: pytest.CollectReport | pytest.TestReport) -> None:
         report.longrepr = self._redacted(report.longrepr)
         report.sections = [(name, self._redactor.text(text)) for name, text in report.sections]
-        return report
 
     def _learn(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Engines that a test made itself are known by its local names alone."""

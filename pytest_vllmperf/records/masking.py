@@ -86,6 +86,8 @@ def is_secret_name(name: str) -> bool:
 def is_secret_variable(name: str) -> bool:
     """Whether an environment variable of this name holds a secret; any word of the name may say so."""
     words = [word.lower() for word in _WORDS.findall(name)]
+    if name == "PWD":  # the working folder
+        return False
     if not words or _ABOUT.fullmatch(words[-1]):
         return is_secret_name(name)
     telling = any(word in ("token", "key") or _is_secret_word(word) for word in words)

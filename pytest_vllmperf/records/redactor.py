@@ -10,7 +10,6 @@ from urllib.parse import quote, unquote, urlsplit
 
 from pytest_vllmperf.records.masking import (
     MASK,
-    is_secret_name,
     is_secret_variable,
     masked_assignments,
     masked_text,
@@ -88,7 +87,7 @@ class Redactor:
 
 
 def _is_secret(name: str, value: str) -> bool:
-    if is_secret_name(name) or is_secret_variable(name) or masked_text(value) != value:
+    if is_secret_variable(name) or masked_text(value) != value:
         return True
     return not _HARMLESS.fullmatch(name) and not _NUMBER.fullmatch(value)
 

@@ -192,6 +192,15 @@ def test_markers_that_are_not_valid(planted: Project, test: str) -> None:
     assert not leaks(planted, str(result.stdout), str(result.stderr))
 
 
+@pytest.mark.parametrize("workers", [[], ["-n", "1"]], ids=["alone", "xdist"])
+def test_a_module_that_cannot_be_imported(planted: Project, workers: list[str]) -> None:
+    # No engine is named yet: secrets are known by their form alone.
+    planted.module(MODULE + "\ntoken = GIVEN['hf_token']\nprint(f'Bearer {token}')\nraise ValueError(f'not {token}')")
+    result = planted.run("--vllmperf", "-rA", *workers)
+    assert "ValueError: not ***" in result.stdout.str()
+    assert not leaks(planted, str(result.stdout), str(result.stderr))
+
+
 def test_variables_of_this_process(planted: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_API_KEY", "of the process: jade")
     planted.perf_tests(check="print(__import__('os').environ['SOME_API_KEY']); assert 0")

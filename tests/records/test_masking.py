@@ -57,7 +57,9 @@ def test_names_of_secret_variables(name: str) -> None:
     assert is_secret_variable(name)
 
 
-@pytest.mark.parametrize("name", ["SSH_AUTH_SOCK", "POSTGRES_PASSWORD_FILE", "TOKENIZERS_PARALLELISM", "KEYBOARD", ""])
+@pytest.mark.parametrize(
+    "name", ["SSH_AUTH_SOCK", "POSTGRES_PASSWORD_FILE", "TOKENIZERS_PARALLELISM", "KEYBOARD", "PWD", ""]
+)
 def test_names_of_other_variables(name: str) -> None:
     assert not is_secret_variable(name)
 
