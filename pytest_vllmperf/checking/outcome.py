@@ -15,7 +15,7 @@ from pytest_vllmperf.records.settings import Settings
 from pytest_vllmperf.records.verdict import Status, Verdict
 from pytest_vllmperf.report import terminal, verdicts
 from pytest_vllmperf.verdict import outlook
-from pytest_vllmperf.verdict.comparability import differences
+from pytest_vllmperf.verdict.comparability import changes, not_compared
 
 FAILING = (Status.REGRESSED, Status.NO_BASELINE, Status.NOT_COMPARABLE, Status.INVALID)
 
@@ -52,7 +52,7 @@ def conclude(check: Check, settings: Settings) -> tuple[CheckRecord, Failure | N
         return record, None
     changed: Sequence[str] = ()
     if check.plan.baseline:
-        changed = differences(check.plan.baseline[-1].environment.soft, record.session.environment.soft)
+        changed = changes(check.plan.baseline[-1].environment, record.session.environment)
     lines = terminal.failure_lines(record, changed, check.plan.site.command)
     return record, Failure("\n".join(lines), check.plan.site.line)
 
@@ -82,6 +82,7 @@ def _record(check: Check, settings: Settings) -> CheckRecord:
         reason=settings.reason if keeping is Keeping.NEW else "",
         outlook=outlook(sessions, plan.settings) if keeping is not Keeping.NOTHING else (),
         ledger=run.vram,
+        notes=tuple(not_compared(plan.baseline[-1].environment, run.environment)) if plan.baseline else (),
         values={metric: run.value(metric) for metric in METRICS if run.samples(metric)},
     )
 

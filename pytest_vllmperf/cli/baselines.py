@@ -16,7 +16,7 @@ from pytest_vllmperf.records.samples import Entry
 from pytest_vllmperf.report import units
 from pytest_vllmperf.storage.baselines import BaselineStore
 from pytest_vllmperf.verdict import VerdictSettings, outlook
-from pytest_vllmperf.verdict.comparability import differences
+from pytest_vllmperf.verdict.comparability import changes, differences, not_compared
 from pytest_vllmperf.verdict.samples import metric_samples
 
 
@@ -151,7 +151,8 @@ def _differences(before: Entry, after: Entry) -> dict[str, Any]:
     return {
         "sessions": [len(before.sessions), len(after.sessions)],
         "hard": differences(old.hard, new.hard),
-        "soft": differences(old.soft, new.soft),
+        "soft": changes(old, new),
+        "not_compared": not_compared(old, new),
         "judging": judging.changes(before.judging, after.judging),
         "levels": {metric: sides for metric, sides in levels.items() if sides[0] != sides[1]},
     }
@@ -163,6 +164,7 @@ def _diff_lines(name: str, found: dict[str, Any]) -> list[str]:
     lines = [f"{name}: {found['sessions'][0]} -> {found['sessions'][1]} sessions"]
     lines += [f"  must match, and does not: {difference}" for difference in found["hard"]]
     lines += [f"  changed: {difference}" for difference in (*found["soft"], *found["judging"])]
+    lines += [f"  {note}" for note in found["not_compared"]]
     rows = [
         [METRICS[metric].label, units.pair(metric, *sides), units.percent(sides[1] / sides[0] - 1) if sides[0] else ""]
         for metric, sides in found["levels"].items()

@@ -15,7 +15,7 @@ from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.records.verdict import Status, Verdict
 from pytest_vllmperf.report.verdicts import folded, metric_lines
 from pytest_vllmperf.verdict import Evidence, judge
-from pytest_vllmperf.verdict.comparability import differences
+from pytest_vllmperf.verdict.comparability import differences, not_compared
 
 REGRESSION, NOT_COMPARABLE = 1, 3
 NOT_ASKED = judging.Asked()
@@ -30,12 +30,14 @@ class CheckResult:
         only_in_a: names that only the baseline has.
         only_in_b: names that only the other file has.
         changed: by the name of the check, how the gate and margins that it was recorded with differ.
+        notes: what of the environments cannot be compared, in words.
     """
 
     verdicts: Mapping[str, Verdict]
     only_in_a: Sequence[str]
     only_in_b: Sequence[str]
     changed: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
     @property
     def exit_code(self) -> int:
@@ -61,6 +63,7 @@ class CheckResult:
                 lines += [f"  {line}" for line in metric_lines(one, gated=False, width=78)]
         lines += [f"{name}: only in the first file" for name in self.only_in_a]
         lines += [f"{name}: only in the second file" for name in self.only_in_b]
+        lines += [line for note in self.notes for line in folded(note)]
         counts = Counter(verdict.status.value for verdict in self.verdicts.values())
         return [*lines, ", ".join(f"{count} {status}" for status, count in counts.items())]
 
@@ -74,6 +77,7 @@ class CheckResult:
                 "changed": {name: list(changes) for name, changes in self.changed.items()},
                 "only_in_a": list(self.only_in_a),
                 "only_in_b": list(self.only_in_b),
+                "not_compared": list(self.notes),
             },
             indent=1,
         )
@@ -112,4 +116,7 @@ def check(a: Path, b: Path, asked: judging.Asked = NOT_ASKED) -> CheckResult:
     ]
     verdicts = {name: judge(one) for name, one in zip(names, evidence, strict=True)}
     changed = {name: found for name in names if (found := judging.changes(stored[name].judging, new[name].judging))}
-    return CheckResult(verdicts, sorted(set(stored) - set(new)), sorted(set(new) - set(stored)), changed)
+    sides = [(stored[name].sessions[-1].environment, new[name].sessions[-1].environment) for name in names]
+    notes = dict.fromkeys(note for then, now in sides for note in not_compared(then, now))
+    only_a, only_b = sorted(set(stored) - set(new)), sorted(set(new) - set(stored))
+    return CheckResult(verdicts, only_a, only_b, changed, tuple(notes))

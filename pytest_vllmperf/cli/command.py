@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pytest_vllmperf import __version__
 from pytest_vllmperf.errors import ModelError, SpecError, VllmPerfError, in_one_line
+from pytest_vllmperf.report.escaping import json_text, terminal_text
 
 BAD_INPUT = 2
 INTERRUPTED = 128 + signal.SIGINT
@@ -74,8 +75,12 @@ def _internal(error: Exception) -> str:
 
 
 def _failed(message: str, code: int = BAD_INPUT) -> int:
-    print(f"vllmperf: {message}", file=sys.stderr)
+    print(terminal_text(f"vllmperf: {message}"), file=sys.stderr)
     return code
+
+
+def _print(text: str, *, as_json: bool = False) -> None:
+    print(json_text(text) if as_json else terminal_text(text))
 
 
 def _discard_output() -> None:
@@ -229,14 +234,14 @@ def _check(chosen: argparse.Namespace) -> int:
     from pytest_vllmperf.cli import check, judging
 
     result = check.check(chosen.a, chosen.b, judging.Asked(chosen.gate, chosen.margin))
-    print(result.as_json() if chosen.json else "\n".join(result.lines()))
+    _print(result.as_json() if chosen.json else "\n".join(result.lines()), as_json=chosen.json)
     return result.exit_code
 
 
 def _list(chosen: argparse.Namespace) -> int:
     from pytest_vllmperf.cli import baselines
 
-    print(baselines.listing(chosen.baselines, as_json=chosen.json))
+    _print(baselines.listing(chosen.baselines, as_json=chosen.json), as_json=chosen.json)
     return 0
 
 
@@ -244,14 +249,14 @@ def _show(chosen: argparse.Namespace) -> int:
     from pytest_vllmperf.cli import baselines, judging
 
     asked = judging.Asked(chosen.gate, chosen.margin)
-    print(baselines.show(chosen.file, chosen.check, asked, as_json=chosen.json))
+    _print(baselines.show(chosen.file, chosen.check, asked, as_json=chosen.json), as_json=chosen.json)
     return 0
 
 
 def _diff(chosen: argparse.Namespace) -> int:
     from pytest_vllmperf.cli import baselines
 
-    print(baselines.diff(chosen.a, chosen.b, as_json=chosen.json))
+    _print(baselines.diff(chosen.a, chosen.b, as_json=chosen.json), as_json=chosen.json)
     return 0
 
 
@@ -260,12 +265,12 @@ def _prune(chosen: argparse.Namespace) -> int:
 
     found = prune.plan(chosen.baselines, chosen.keep, chosen.rootdir)
     if not chosen.json:
-        print(found.as_text())
+        _print(found.as_text())
     done = bool(found.steps) and not chosen.dry_run and (chosen.yes or _agreed(f"do this to {chosen.baselines}?"))
     if done:
         found.do()
     if chosen.json:
-        print(found.as_json(changed=done))
+        _print(found.as_json(changed=done), as_json=True)
     elif found.steps and not done:
         print("nothing was changed")
     return BAD_INPUT if found.left else 0
@@ -280,7 +285,7 @@ def _agreed(question: str) -> bool:
     if sys.stdin is None or not sys.stdin.isatty():
         raise SpecError("nothing was changed: there is no terminal to ask on; add --yes, or --dry-run")
     sys.stdout.flush()
-    print(question, "[y/N] ", end="", file=sys.stderr, flush=True)
+    print(terminal_text(question), "[y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
@@ -288,12 +293,12 @@ def _restore(chosen: argparse.Namespace) -> int:
     from pytest_vllmperf.cli import restore
 
     text, whole = restore.restore(chosen.file, chosen.baselines)
-    print(text)
+    _print(text)
     return 0 if whole else BAD_INPUT
 
 
 def _scorecard(chosen: argparse.Namespace) -> int:
     from pytest_vllmperf.cli import scorecard
 
-    print(scorecard.merge(chosen.files, chosen.baseline, chosen.output))
+    _print(scorecard.merge(chosen.files, chosen.baseline, chosen.output))
     return 0

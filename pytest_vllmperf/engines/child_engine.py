@@ -17,7 +17,7 @@ from pytest_vllmperf.engines.base import run_result
 from pytest_vllmperf.engines.channel import ChannelClosed, ChannelTimeout, OnTick
 from pytest_vllmperf.engines.endings import OomKills, memory_shortage, oom_kills
 from pytest_vllmperf.engines.forkserver import Child, ForkServer, Library
-from pytest_vllmperf.engines.hints import with_memory_hint
+from pytest_vllmperf.engines.hints import with_hint
 from pytest_vllmperf.engines.watch import Watch
 from pytest_vllmperf.errors import (
     EngineDiedError,
@@ -118,8 +118,8 @@ class ChildEngine:
             reason, tail = self._reason(answer["error"]), self._log_tail()
             self.kill()
             kind = EngineUnsupportedError if _UNSUPPORTED.search(reason) else EngineStartError
-            told = f"{self._program.library.label} refused {self.spec.name}: {with_memory_hint(reason)}"
-            raise kind(told, tail)
+            refusal = f"{self._program.library.label} refused {self.spec.name}"
+            raise kind(f"{refusal}: {with_hint(reason, answer['error']['message'])}", tail)
         self._watch = Watch(self.pid)
         declared, dtype = answer["ok"]["weights"]["declared"], answer["ok"]["resolved"].get("dtype")
         facts = {**answer["ok"], "stored_bytes": tensor_bytes(model, None if declared else dtype)}
@@ -251,7 +251,8 @@ class ChildEngine:
         why = memory_shortage(before)
         reason = f"was killed for memory ({why})" if why else "died"
         said = None if why else log.root_cause(log.read_end(self._child.log, since=written))
-        told = f"{self.spec.name}: {self._program.library.label}'s process {name} {reason} during {operation}{f': {said}' if said else ''}"
+        what = f"{self._program.library.label}'s process {name} {reason} during {operation}"
+        told = f"{self.spec.name}: {what}{f': {said}' if said else ''}"
         return EngineDiedError(told, self._log_tail())
 
     def _log_tail(self) -> str:

@@ -1,4 +1,4 @@
-"""What to write in a test where vLLM's own advice names a flag of its command line."""
+"""What to write in a test where a library's own advice names a flag of its command line, or a call of its own."""
 
 from __future__ import annotations
 
@@ -7,20 +7,24 @@ import re
 _SHARE_TOO_LARGE = re.compile(r"less than desired \w+ memory utilization")
 _FREE_OF_TOTAL = re.compile(r"\(([\d.]+)/([\d.]+) GiB\) on startup")
 _CACHE_TOO_LARGE = re.compile("less than requested memory for kv")
+_NEEDS_TRUST = re.compile("trust[_-]remote[_-]code")
 _USUAL_SHARE = 0.2
 _SMALL_CACHE = "2**28"
 
 
-def with_memory_hint(reason: str) -> str:
-    """A refusal for want of memory with the engine argument to set; every other one unchanged.
+def with_hint(reason: str, message: str = "") -> str:
+    """A refusal for want of memory, or of trust in a model's own code, with the argument to set; others unchanged.
 
     Args:
-        reason: vLLM's own words.
+        reason: the library's own words, in one line.
+        message: all of its words.
     """
     if _SHARE_TOO_LARGE.search(reason):
         argument = f"gpu_memory_utilization={_share(reason):g}"
     elif _CACHE_TOO_LARGE.search(reason):
         argument = f"kv_cache_memory_bytes={_SMALL_CACHE}"
+    elif _NEEDS_TRUST.search(reason + message):
+        argument = "trust_remote_code=True"
     else:
         return reason
     return f"{reason.rstrip('.')}; in a test: @pytest.mark.vllm(..., {argument})"

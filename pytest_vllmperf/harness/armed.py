@@ -20,6 +20,7 @@ from pytest_vllmperf.harness.ending import Ending, Run
 from pytest_vllmperf.harness.fixture import VllmPerf
 from pytest_vllmperf.harness.outcomes import Outcomes
 from pytest_vllmperf.harness.protocol import Protocol, attach
+from pytest_vllmperf.harness.redaction import Redaction
 from pytest_vllmperf.harness.results import ModuleTests, Results
 from pytest_vllmperf.harness.signals import EndSignals
 from pytest_vllmperf.lab.lab import Lab
@@ -28,11 +29,14 @@ from pytest_vllmperf.records.results import TestResults
 from pytest_vllmperf.records.settings import Settings, Update
 from pytest_vllmperf.report import scorecards as report_scorecards
 from pytest_vllmperf.report import terminal
+from pytest_vllmperf.report.escaping import terminal_line, terminal_text
 from pytest_vllmperf.report.verdicts import folded
 from pytest_vllmperf.storage.baselines import BaselineStore
 from pytest_vllmperf.storage.scorecards import check_folder
+from pytest_vllmperf.storage.variables_key import check_key
 
 _NAME = "vllmperf-armed"
+_REDACTION = "vllmperf-redaction"
 _ASKED = pytest.StashKey[bool]()
 """Set where a test asked for the fixture, be it while it runs."""
 _OUTPUT = "vllmperf_modules"
@@ -56,11 +60,14 @@ def register(config: pytest.Config) -> None:
                 store.check_writable()
                 store.sweep()
             check_folder(settings.scorecards)
+        check_key(os.environ)
     except (SpecError, BaselineError) as error:
-        raise pytest.UsageError(str(error)) from None
+        raise pytest.UsageError(terminal_text(str(error))) from None
     except OSError as error:  # of a folder that cannot be looked at
-        raise pytest.UsageError(f"{error.filename}: {error.strerror}") from None
-    config.pluginmanager.register(ArmedPlugin(config, settings), _NAME)
+        raise pytest.UsageError(terminal_text(f"{error.filename}: {error.strerror}")) from None
+    plugin = ArmedPlugin(config, settings)
+    config.pluginmanager.register(plugin, _NAME)
+    config.pluginmanager.register(Redaction(plugin.redactor), _REDACTION)
 
 
 def fixture(config: pytest.Config, item: pytest.Item) -> Iterator[VllmPerf]:
@@ -71,9 +78,9 @@ def fixture(config: pytest.Config, item: pytest.Item) -> Iterator[VllmPerf]:
 
 
 def _section(terminalreporter: Any, title: str, lines: Sequence[str]) -> None:
-    terminalreporter.section(title)
+    terminalreporter.section(terminal_line(title))
     for line in lines:
-        terminalreporter.line(line)
+        terminalreporter.line(terminal_text(line))
 
 
 def _only_looks(config: pytest.Config) -> bool:
@@ -87,7 +94,11 @@ def is_worker(config: pytest.Config) -> bool:
 
 
 class ArmedPlugin:
-    """Hooks of one armed process. Under xdist the workers measure and the controller writes."""
+    """Hooks of one armed process. Under xdist the workers measure and the controller writes.
+
+    Attributes:
+        redactor: takes secrets out of what this process shows.
+    """
 
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
         self._config = config
@@ -100,6 +111,7 @@ class ArmedPlugin:
         self._signals = EndSignals()
         self._results = Results()
         self._perf = Lab(settings, self._progress)
+        self.redactor = self._perf.redactor
         shared = not is_worker(config) and not config.getoption("maxfail")
         self._protocol = Protocol(self._perf, shared=shared, before_report=self._clear)
         self._tests: list[GatedTest] = []
@@ -120,6 +132,8 @@ class ArmedPlugin:
         item.stash[_ASKED] = True
         self._places.check(item)
         marked = collection.read_markers(item)
+        if marked.spec is not None:
+            self.redactor.learn(marked.spec)
         self._check_gpu(marked.gpu)
         context = TestContext(
             nodeid=str(TestId.parse(item.nodeid)),
@@ -157,7 +171,7 @@ class ArmedPlugin:
         except NoGpuError as error:
             if required:
                 raise NoGpuError(f"--vllmperf-require-gpu: {error}") from None
-            pytest.skip(str(error))
+            pytest.skip(terminal_line(str(error)))
 
     def _gated_in_run(self, profile: str, device: str) -> int:
         if (profile, device) not in self._gated:
@@ -180,7 +194,7 @@ class ArmedPlugin:
                     continue
                 path, line = failures.item_line(item)
                 shown = f"{os.path.relpath(path, self._config.invocation_params.dir)}:{line}"
-                raise pytest.UsageError(f"{shown}: {error}") from None
+                raise pytest.UsageError(terminal_text(f"{shown}: {self.redactor.text(str(error))}")) from None
             gate = marked.settings.over(self._settings.check).gate or ()
             test = TestId.parse(item.nodeid)
             self._tests.append(GatedTest(test.module, test.name, gate))
@@ -252,7 +266,7 @@ class ArmedPlugin:
             if not item.config.getoption("fulltrace", False):
                 report.longrepr = failures.shown(item, error, call.excinfo)
             if log_tail := getattr(error, "log_tail", ""):
-                report.sections.append(("end of the engine's log", log_tail))
+                report.sections.append(("end of the engine's log", terminal_text(log_tail)))
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -291,7 +305,7 @@ class ArmedPlugin:
         self._ending.write(self._results, self._perf.store, self._settings, run)
         nothing = self._outcomes.nothing_judged() if whole else None
         reasons = [*self._outcomes.unchecked, *([nothing] if nothing else []), *self._leaks]
-        self._ending.notes += [line for reason in reasons for line in folded(reason)]
+        self._ending.notes += [line for reason in reasons for line in folded(self.redactor.text(reason))]
         session.exitstatus = ending.exit_status(
             exitstatus,
             write_failed=self._ending.write_failed,

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from pytest_vllmperf.report.escaping import terminal_line
+
 _QUIET_S = 10.0
 _REPEAT_S = 30.0
 
@@ -39,6 +41,7 @@ class Console:
     def progress(self, doing: str, waited: float) -> None:
         """Show what is going on and for how many seconds."""
         who = "vllmperf" if self._worker is None else f"vllmperf {self._worker}"
+        doing = terminal_line(doing)
         text = f"{who}: {doing}" + (f" ({waited:.0f} s)" if waited >= 1 else "")
         if self._live:
             self._rewrite(text)

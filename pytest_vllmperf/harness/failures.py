@@ -10,6 +10,7 @@ from _pytest.pathlib import bestrelpath
 
 import pytest_vllmperf
 from pytest_vllmperf.errors import CheckFailed, VllmPerfError
+from pytest_vllmperf.report.escaping import terminal_text
 
 _OURS = Path(pytest_vllmperf.__file__).parent
 
@@ -24,7 +25,7 @@ def shown(item: pytest.Item, error: VllmPerfError, excinfo: pytest.ExceptionInfo
     """
     path, line = user_line(item, error, excinfo)
     kind = "Failed" if isinstance(error, CheckFailed) else type(error).__name__
-    text = str(error)
+    text = terminal_text(str(error))
     place = ReprFileLocation(bestrelpath(Path.cwd(), Path(path)), line, kind)
     entry = ReprEntry(lines=text.splitlines(), reprfuncargs=None, reprlocals=None, reprfileloc=place, style="long")
     crash = ReprFileLocation(path, line, text)

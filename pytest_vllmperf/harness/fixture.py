@@ -36,6 +36,7 @@ from pytest_vllmperf.records.settings import AUTO
 from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.records.verdict import Verdict
 from pytest_vllmperf.report import verdicts
+from pytest_vllmperf.report.escaping import terminal_line
 from pytest_vllmperf.workload import Message, Workload
 
 _SCORECARD_PROMPTS = 8
@@ -63,7 +64,9 @@ class VllmPerf:
         Raises:
             SpecError: for arguments that cannot be meant.
         """
-        return BACKENDS.checked(EngineSpec.create(model, **kwargs))
+        spec = EngineSpec.create(model, **kwargs)
+        self._session.redactor.learn(spec)
+        return BACKENDS.checked(spec)
 
     def measure(
         self,
@@ -138,7 +141,7 @@ class VllmPerf:
         except EngineUnsupportedError as error:
             if self._test.settings.unsupported != "skip":
                 raise
-            raise pytest.skip.Exception(str(error), _use_item_location=True) from None
+            raise pytest.skip.Exception(terminal_line(str(error)), _use_item_location=True) from None
 
     def assert_same_chat_template(
         self, reference: str | os.PathLike[str], chats: Sequence[Sequence[Message]], *, engine: EngineSpec | None = None

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP end an armed run as Ctrl-C does: engines end, temporary files go, the exit status is pytest's 2."""
+"""SIGTERM and SIGHUP end an armed run as Ctrl-C does: engines end, temporary files go, the exit status is 2."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -15,15 +14,17 @@ from pytest_vllmperf.engines.backends import Backend
 from pytest_vllmperf.gpu import GpuDevice
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.records.engine import EngineFacts
+from pytest_vllmperf.records.home import home, without_home
+from pytest_vllmperf.records.masking import masked_text
 from pytest_vllmperf.records.samples import Environment
 from pytest_vllmperf.records.spec import EngineSpec
+from pytest_vllmperf.records.variables import Variables, VariablesKey
 from pytest_vllmperf.storage.names import slug
 from pytest_vllmperf.workload import Workload
 
 # Instruction sets that decide which kernels vLLM's CPU build runs.
 _ISA_FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8", "asimd", "sve", "bf16")
 _COMMIT = re.compile("[0-9a-f]{40}")
-_SECRET = re.compile("TOKEN|KEY|SECRET|PASSWORD|CREDENTIAL|AUTH", re.IGNORECASE)
 
 
 def fingerprint(
@@ -32,8 +33,9 @@ def fingerprint(
     facts: EngineFacts,
     gpus: Sequence[GpuDevice],
     model_digest: str,
+    key: VariablesKey | None = None,
 ) -> Environment:
-    """Hard keys (another machine, another model, other work) and soft keys (versions, engine arguments).
+    """Hard keys (another machine, another model, other work), soft keys (versions, engine arguments) and variables.
 
     Engine arguments, vLLM's version and the driver are soft on purpose: changing one of them and seeing what it
     costs is what a baseline is for.
@@ -45,26 +47,30 @@ def fingerprint(
         gpus: that it ran on.
         model_digest: of `model_digest`. A hub name gets the commit of its snapshot here, as the engine has fetched it
             by now.
+        key: of the hashes of variables; None for names alone.
     """
     spec = target.spec
     hard = {
         "backend": spec.backend,
         "device": facts.device,
-        "model": _with_commit(spec) if model_digest == spec.model else model_digest,
+        "model": _shareable(_with_commit(spec) if model_digest == spec.model else model_digest),
         "workload": workload.key,
         **(_hardware_keys(facts, gpus) if target.backend.on_hardware else {}),
     }
     soft = {
-        **{f"engine argument {name}": json.dumps(value) for name, value in spec.args.items()},
-        **{f"engine environment {name}": _shown_value(name, value) for name, value in spec.env},
+        **{f"engine argument {name}": json.dumps(value) for name, value in spec.shown_args.items()},
         "model name": _shown_model(spec.model),
         "plugin": __version__,
         "system": f"{platform.system()} {platform.release()}",
         **{f"version of {name}": version for name, version in facts.versions.items()},
-        **{f"resolved {name}": str(value) for name, value in facts.resolved.items()},
+        **{f"resolved {name}": _shareable(str(value)) for name, value in facts.resolved.items()},
     }
     soft |= _gpu_soft_keys(gpus)
-    return Environment(hard=dict(sorted(hard.items())), soft=dict(sorted(soft.items())))
+    return Environment(
+        hard=dict(sorted(hard.items())),
+        soft=dict(sorted(soft.items())),
+        variables=Variables.of(dict(spec.env), key),
+    )
 
 
 def profile(backend: Backend, facts: EngineFacts, gpus: Sequence[GpuDevice]) -> str:
@@ -147,13 +153,11 @@ def _cpuinfo(field: str) -> str | None:
     return match[1].strip() if match else None
 
 
-def _shown_value(name: str, value: str) -> str:
-    """A variable's value; of a secret only a fingerprint, as baselines are committed."""
-    if _SECRET.search(name):
-        return f"sha256 {hashlib.sha256(value.encode()).hexdigest()[:12]}"
-    return value
+def _shareable(text: str) -> str:
+    """A text for a file that is shared: no secret, and no home folder."""
+    return str(without_home(masked_text(text), home()))
 
 
 def _shown_model(model: str) -> str:
     """A path's last part: a baseline file is shared, a home folder is not."""
-    return Path(model).name if Path(model).is_absolute() else model
+    return Path(model).name if Path(model).is_absolute() or model.startswith("~") else masked_text(model)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 from pytest_vllmperf.engines.backends import BACKENDS, Backends
 from pytest_vllmperf.gpu import GpuDevice
 from pytest_vllmperf.lab.measuring import Measuring
 from pytest_vllmperf.lab.slots import Slots
 from pytest_vllmperf.lab.targets import Targets, weight_bytes
 from pytest_vllmperf.records.engine import Progress, Timeouts
+from pytest_vllmperf.records.redactor import Redactor
 from pytest_vllmperf.records.settings import Settings
 from pytest_vllmperf.storage.baselines import BaselineStore
 
@@ -23,6 +26,7 @@ class Lab:
     Attributes:
         settings: the run's.
         store: its baselines.
+        redactor: takes secrets out of what this process shows.
         slots: its engines.
         require: see `Targets`.
         target: see `Targets`.
@@ -41,7 +45,8 @@ class Lab:
         self.settings = settings
         self.store = BaselineStore(settings.baselines)
         timeouts = Timeouts(start=settings.start_timeout, operation=settings.operation_timeout)
-        self.slots = Slots(timeouts, progress, backends, settings.lease_timeout)
+        self.redactor = Redactor(os.environ)
+        self.slots = Slots(timeouts, progress, self.redactor, backends, settings.lease_timeout)
         self.engines, self.ask = self.slots.engines, self.slots.ask
         self.wake, self.retire = self.slots.wake, self.slots.retire
         self._targets = Targets(self.slots, backends)

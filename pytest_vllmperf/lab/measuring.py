@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 from pytest_vllmperf import models
 from pytest_vllmperf.engines.base import Engine
@@ -21,6 +23,8 @@ from pytest_vllmperf.records.engine import Progress
 from pytest_vllmperf.records.ledger import VramLedger
 from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.run import EngineRun, MeasureSettings
+from pytest_vllmperf.records.variables import VariablesKey
+from pytest_vllmperf.storage.variables_key import find_key
 from pytest_vllmperf.validity import rules as validity
 from pytest_vllmperf.workload import Workload
 
@@ -36,6 +40,11 @@ class Measuring:
     def __init__(self, slots: Slots, progress: Progress) -> None:
         self._slots = slots
         self._progress = progress
+
+    @cached_property
+    def _key(self) -> VariablesKey | None:
+        """Of the hashes of variables; looked for once an engine has any."""
+        return find_key(os.environ)
 
     def measure(
         self, target: Target, workload: Workload, settings: MeasureSettings, allowed: Collection[str] = ()
@@ -95,7 +104,9 @@ class Measuring:
             device=run.facts.device,
             profile=environment.profile(target.backend, run.facts, gpus),
             workload=workload.describe(),
-            environment=environment.fingerprint(target, workload, run.facts, gpus, digest),
+            environment=environment.fingerprint(
+                target, workload, run.facts, gpus, digest, self._key if target.spec.env else None
+            ),
             engines=(engine_samples(run.facts, run.warmup, run.iterations, cold_start=cold, device=seen.for_metrics),),
             problems=tuple(problems),
             gpus=len(gpus),

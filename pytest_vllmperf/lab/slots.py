@@ -14,9 +14,11 @@ from pytest_vllmperf.engines.launcher import Launcher
 from pytest_vllmperf.errors import SpecError, WorkloadError
 from pytest_vllmperf.lab import processes
 from pytest_vllmperf.lab.leases import CPU, Leases
+from pytest_vllmperf.lab.redacting import redacting
 from pytest_vllmperf.lab.release import ReleaseProof
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.records.engine import Progress, Timeouts
+from pytest_vllmperf.records.redactor import Redactor
 
 Answer = TypeVar("Answer")
 
@@ -84,6 +86,7 @@ class Slots:
     Args:
         timeouts: given to every engine.
         progress: called with what is going on, for a person.
+        redactor: learns the engines, and takes secrets out of what they say when they fail.
         backends: the kinds of engines that there are.
         lease_timeout: seconds to wait for devices that other runs hold.
 
@@ -95,6 +98,7 @@ class Slots:
         self,
         timeouts: Timeouts,
         progress: Progress,
+        redactor: Redactor,
         backends: Backends = BACKENDS,
         lease_timeout: float = float("inf"),
     ) -> None:
@@ -102,6 +106,7 @@ class Slots:
         self._launcher = Launcher(timeouts, backends)
         self._leases = Leases(timeout=lease_timeout)
         self._progress = progress
+        self._redactor = redactor
         self._slots: dict[Target, Slot] = {}
 
     @property
@@ -144,8 +149,11 @@ class Slots:
                 the one that `wake` named last is awake.
         """
         slots = [self._slot(target) for target in targets]
+        for target in targets:
+            self._redactor.learn(target.spec)
         try:
-            yield self._occupied(slots, asleep=asleep)
+            with redacting(self._redactor):
+                yield self._occupied(slots, asleep=asleep)
             self._leases.verify()
         except (SpecError, WorkloadError):  # refused before anything was sent
             raise

@@ -64,6 +64,7 @@ class CheckRecord(BaseModel):
         reason: why a baseline is recorded anew; empty when nobody said.
         outlook: what the baseline will be able to tell, where one is kept.
         ledger: where the device's memory went; None where nobody knows.
+        notes: what of its environment cannot be compared with the baseline's, in words.
         values: metric -> value in the unit of the table.
     """
 
@@ -82,6 +83,7 @@ class CheckRecord(BaseModel):
     reason: str = ""
     outlook: tuple[Outlook, ...] = ()
     ledger: VramLedger | None = None
+    notes: tuple[str, ...] = ()
     values: dict[str, float]
 
     @property

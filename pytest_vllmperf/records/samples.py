@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_vllmperf.records.problems import Problem
+from pytest_vllmperf.records.variables import Variables
 
 
 class EngineSamples(BaseModel):
@@ -40,12 +41,19 @@ class EngineSamples(BaseModel):
 
 
 class Environment(BaseModel):
-    """Where and what was measured: keys that must match, and keys whose differences are reported."""
+    """Where and what was measured.
+
+    Attributes:
+        hard: keys that must match.
+        soft: keys whose differences are reported.
+        variables: of the engine's environment, without their values.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     hard: dict[str, str]
     soft: dict[str, str]
+    variables: Variables = Field(default_factory=Variables)
 
 
 class Session(BaseModel):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import os
 import re
+import secrets
 import shutil
 import sys
 from collections.abc import Mapping
@@ -14,16 +16,20 @@ from pathlib import Path
 from typing import Any
 
 from pytest_vllmperf.errors import SpecError
+from pytest_vllmperf.records.home import home, without_home
+from pytest_vllmperf.records.masking import MASK, is_secret_name, masked, masked_text
 
 DEFAULT_BACKEND = "offline"
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 # What a marker takes beside engine arguments: `create`'s own.
 NOT_ENGINE_ARGS = ("model", "backend", "python", "env", "per_gpu")
+# Another one in each process: secrets are part of an engine's key, and nobody is to search for them with it.
+_SALT = secrets.token_bytes(16)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EngineSpec:
-    """One way to run one model.
+    """One way to run one model. What is secret in it is not shown by `repr`, `name` and `label`.
 
     Attributes:
         model: a path, a hub name, or `vllmperf:NAME` for a model that the package makes itself. A relative path that
@@ -79,21 +85,43 @@ class EngineSpec:
         return parsed
 
     @property
+    def args_by_gpu(self) -> list[dict[str, Any]]:
+        """The arguments of each pattern for GPUs, as keyword arguments."""
+        return [json.loads(own) for _, own in self.per_gpu]
+
+    @property
+    def shown_args(self) -> dict[str, Any]:
+        """The engine arguments as they may be shown and stored: no secret, and `~` for the home folder."""
+        return _shown(self.args)
+
+    @property
     def key(self) -> str:
-        """Twelve hexadecimal digits; two specs with one key are the same engine."""
+        """Twelve hexadecimal digits; two specs with one key are the same engine. It differs from run to run."""
         content = json.dumps([self.model, self.backend, self.python, self.env, self.engine_args, self.per_gpu])
-        return hashlib.sha256(content.encode()).hexdigest()[:12]
+        return hmac.new(_SALT, content.encode(), hashlib.sha256).hexdigest()[:12]
 
     @property
     def name(self) -> str:
         """The model's own name, without the folders or the owner in front."""
-        return self.model.rstrip("/").rsplit("/", 1)[-1]
+        return masked_text(self.model).rstrip("/").rsplit("/", 1)[-1]
 
     @property
     def label(self) -> str:
         """The engine for a person in one line, such as `Meta-Llama-3-8B quantization=awq`."""
-        shown = (f"{key}={value}" for key, value in self.args.items())
+        shown = (f"{key}={value}" for key, value in self.shown_args.items())
         return " ".join([self.name, *(" ".join(one.split()) for one in shown)])
+
+    def __repr__(self) -> str:
+        per_gpu = {pattern: _shown(own) for (pattern, _), own in zip(self.per_gpu, self.args_by_gpu, strict=True)}
+        parts = {
+            "model": masked_text(self.model),
+            "backend": self.backend,
+            "python": self.python,
+            "env": [name for name, _ in self.env],
+            "args": self.shown_args,
+            **({"per_gpu": per_gpu} if per_gpu else {}),
+        }
+        return f"EngineSpec({', '.join(f'{name}={value!r}' for name, value in parts.items())})"
 
     def with_args(self, **engine_args: Any) -> EngineSpec:
         """The same engine with some arguments changed; an argument set to None is passed on as None."""
@@ -112,6 +140,11 @@ class EngineSpec:
             if gpu_name is not None and re.search(pattern, gpu_name, re.IGNORECASE):
                 arguments.update(json.loads(own))
         return replace(self, engine_args=_canonical(arguments), per_gpu=())
+
+
+def _shown(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    folder = home()
+    return {name: without_home(masked(name, value), folder) for name, value in arguments.items()}
 
 
 def _model(model: object) -> str:
@@ -133,7 +166,9 @@ def _canonical(engine_args: Mapping[str, Any]) -> str:
 
 def _by_gpu(per_gpu: Mapping[str, Mapping[str, Any]]) -> tuple[tuple[str, str], ...]:
     if not isinstance(per_gpu, Mapping):
-        raise SpecError(f"per_gpu must map patterns for GPU names to engine arguments, not {per_gpu!r}")
+        raise SpecError(
+            f"per_gpu must map patterns for GPU names to engine arguments, not {masked_text(repr(per_gpu))}"
+        )
     return tuple((_pattern(pattern), _arguments(pattern, own)) for pattern, own in per_gpu.items())
 
 
@@ -150,7 +185,7 @@ def _pattern(pattern: object) -> str:
 def _arguments(pattern: str, own: object) -> str:
     where = f"per_gpu[{pattern!r}]"
     if not isinstance(own, Mapping):
-        raise SpecError(f"{where} must map names of engine arguments to values, not {own!r}")
+        raise SpecError(f"{where} must map names of engine arguments to values, not {masked_text(repr(own))}")
     for name in own:
         if not isinstance(name, str):
             raise SpecError(f"{where}: {name!r} is not the name of an engine argument")
@@ -166,7 +201,8 @@ def _json(name: str, value: object) -> str:
     try:
         return json.dumps(value, sort_keys=True, default=_as_json)
     except (TypeError, ValueError) as error:
-        raise SpecError(f"engine argument {name}={value!r} cannot be handed to another process: {error}") from None
+        shown = MASK if is_secret_name(name) else masked_text(repr(value))
+        raise SpecError(f"engine argument {name}={shown} cannot be handed to another process: {error}") from None
 
 
 def _as_json(value: object) -> object:
@@ -177,10 +213,10 @@ def _as_json(value: object) -> object:
 
 def _environment(env: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     if not isinstance(env, Mapping):
-        raise SpecError(f"env must map names to values, not {env!r}")
+        raise SpecError(f"env must map names to values; it is a {type(env).__name__}")
     for name, value in env.items():
         if not isinstance(value, str):
-            raise SpecError(f"env[{name!r}] must be a string, not {value!r}")
+            raise SpecError(f"env[{name!r}] must be a string; it is a {type(value).__name__}")
         if name == _VISIBLE:  # an engine on a GPU that this run has not leased, and does not look at
             raise SpecError(
                 f"env[{name!r}] cannot be set for one engine; set it for the run, or mark the test with gpu()"

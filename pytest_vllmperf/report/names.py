@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from pytest_vllmperf.records.ids import CheckId, TestId
+from pytest_vllmperf.report.escaping import terminal_line
 
 WIDTH = 80
 """Columns that a summary needs at least."""
@@ -29,7 +30,7 @@ class Names:
 
     def __init__(self, checks: Iterable[CheckId], width: int = WIDTH) -> None:
         self.width = max(width, WIDTH)
-        self._full = _unambiguous(sorted(set(checks)))
+        self._full = {check: terminal_line(name) for check, name in _unambiguous(sorted(set(checks))).items()}
         self._in_line = self.within(self.width - _LINE_ROOM)
 
     def within(self, width: int) -> Mapping[CheckId, str]:

@@ -8,7 +8,7 @@ from tabulate import tabulate
 
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.scorecard import Line, Scorecard
-from pytest_vllmperf.report import units
+from pytest_vllmperf.report import escaping, units
 from pytest_vllmperf.report.names import distinct, shorten
 from pytest_vllmperf.report.verdicts import folded
 
@@ -60,9 +60,9 @@ def markdown(card: Scorecard) -> str:
         *_metrics(_ENERGY),
         ("cost/Mtok", _cost),
     ]
-    remarks = [line for note in card.notes for line in ("", note)]
-    closing = ["", *_speedup_lines(card)]
-    title = f"# {card.name}: {card.profile}"
+    remarks = [line for note in card.notes for line in ("", escaping.markdown(note))]
+    closing = ["", *map(escaping.markdown, _speedup_lines(card))]
+    title = f"# {escaping.markdown(card.name)}: {escaping.markdown(card.profile)}"
     return "\n".join([title, "", *_table(card, columns, "github"), *remarks, *closing]).rstrip() + "\n"
 
 
@@ -75,16 +75,11 @@ def _table(card: Scorecard, columns: Sequence[Column], style: str = "plain") -> 
     plain = style == "plain"
     names = [line.row.configuration for line in card.lines]
     shown = distinct(names, _NAME_WIDTH)
-    first = [shown[name] if plain else _escaped(name) for name in names]
+    first = [shown[name] if plain else escaping.markdown(name) for name in names]
     heads = [shorten(card.name, _NAME_WIDTH) if plain else "configuration", *known]
     rows = [list(row) for row in zip(first, *known.values(), strict=True)]
     align = ["left", *("right" for _ in known)]
     return tabulate(rows, heads, tablefmt=style, colalign=align, disable_numparse=True).splitlines()
-
-
-def _escaped(name: str) -> str:
-    """A bar would end a cell of Markdown."""
-    return name.replace("|", "\\|")
 
 
 def _metrics(columns: Sequence[tuple[str, str]]) -> list[Column]:

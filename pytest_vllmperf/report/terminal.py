@@ -13,6 +13,7 @@ from pytest_vllmperf.records.problems import in_words
 from pytest_vllmperf.records.results import CheckRecord, ComparisonRecord, Keeping
 from pytest_vllmperf.records.verdict import Status
 from pytest_vllmperf.report import units
+from pytest_vllmperf.report.escaping import xml
 from pytest_vllmperf.report.ledger import ledger_lines
 from pytest_vllmperf.report.names import Names
 from pytest_vllmperf.report.verdicts import folded, metric_lines, outlook_lines
@@ -56,7 +57,7 @@ def failure_lines(record: CheckRecord, changed: Sequence[str], command: str) -> 
         lines += metric_lines(judged, gated=False)
     for difference in changed:
         lines += folded(f"changed since the baseline: {difference}")
-    return lines
+    return [*lines, *(line for note in record.notes for line in folded(note))]
 
 
 def properties(record: CheckRecord) -> list[tuple[str, object]]:
@@ -64,7 +65,8 @@ def properties(record: CheckRecord) -> list[tuple[str, object]]:
     prefix = f"vllmperf.{record.id.own}".rstrip(".")
     status = record.verdict.status.value
     values = [(f"{prefix}.{metric}", _exact(value)) for metric, value in record.values.items()]
-    return [(f"{prefix}.status", status), (f"{prefix}.profile", record.profile), *values]
+    found = [(f"{prefix}.status", status), (f"{prefix}.profile", record.profile), *values]
+    return [(xml(name), xml(value)) for name, value in found]
 
 
 def _exact(value: float) -> str:
@@ -100,7 +102,9 @@ def summary(checks: Sequence[CheckRecord], names: Names) -> list[str]:
     bare = _table([["x" * _NAME_WIDTH, *_row(check)] for check in ordered])
     shown = names.within(max(_NAME_WIDTH, names.width - max(map(len, bare)) + _NAME_WIDTH))
     table = _table([[shown[check.id], *_row(check)] for check in ordered])
-    return [*table, *_remarks(checks, names), *_left_out(checks, names)]
+    notes = dict.fromkeys(note for check in checks for note in check.notes)
+    told = [line for note in notes for line in folded(note, names.width)]
+    return [*table, *_remarks(checks, names), *_left_out(checks, names), *told]
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -22,7 +22,7 @@ from pytest_vllmperf.storage.versioned import LIMIT, Format
 from pytest_vllmperf.verdict.comparability import differences
 
 SCHEMA: Literal["pytest-vllmperf/baseline"] = "pytest-vllmperf/baseline"
-VERSION: Literal[2] = 2
+VERSION: Literal[3] = 3
 LOCK_TIMEOUT_S = 60
 MOST_SESSIONS = 20
 """How many sessions an entry keeps: the newest."""
@@ -34,7 +34,7 @@ class BaselineFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
 
     schema_name: Literal["pytest-vllmperf/baseline"] = Field(default=SCHEMA, alias="schema")
-    version: Literal[2] = VERSION
+    version: Literal[3] = VERSION
     tests: dict[str, Entry] = Field(default_factory=dict)
 
 

@@ -1,6 +1,9 @@
-"""Whether two environments are the same where they have to be. Pure."""
+"""Whether two environments are the same where they have to be, and where else they differ. Pure."""
 
 from __future__ import annotations
+
+from pytest_vllmperf.records.samples import Environment
+from pytest_vllmperf.records.variables import REMEDY, Variables
 
 
 def differences(then: dict[str, str], now: dict[str, str]) -> list[str]:
@@ -9,3 +12,29 @@ def differences(then: dict[str, str], now: dict[str, str]) -> list[str]:
     return [
         f"{key}: {then.get(key, 'none')} -> {now.get(key, 'none')}" for key in keys if then.get(key) != now.get(key)
     ]
+
+
+def changes(then: Environment, now: Environment) -> list[str]:
+    """What differs and may, each in words: soft keys, and variables of the engine by name."""
+    return [*differences(then.soft, now.soft), *_changed(then.variables, now.variables)]
+
+
+def not_compared(then: Environment, now: Environment) -> list[str]:
+    """The variables of the engine whose values cannot be compared, each in words."""
+    before, after = then.variables, now.variables
+    if before.key and before.key == after.key:
+        return []
+    why = "recorded with another key" if before.key else "recorded without a key"
+    if not after.key:
+        why = "there is no key here"
+    names = sorted(set(before.hashes) & set(after.hashes))
+    return [f"env {name} cannot be compared: {why} ({REMEDY})" for name in names]
+
+
+def _changed(then: Variables, now: Variables) -> list[str]:
+    """Names that only one side has, and values that differ by hashes of one key."""
+    added = [f"env {name} added" for name in now.hashes if name not in then.hashes]
+    removed = [f"env {name} removed" for name in then.hashes if name not in now.hashes]
+    known = then.hashes if then.key and then.key == now.key else {}
+    changed = [f"env {name} changed" for name in known if now.hashes.get(name, known[name]) != known[name]]
+    return sorted([*added, *removed, *changed])

@@ -87,7 +87,7 @@ def test_the_card_is_written_and_can_be_merged_again(tmp_path: Path, capsys: Cap
     [
         ("", "not JSON, or cut short"),
         (
-            '{"schema": "pytest-vllmperf/baseline", "version": 2, "tests": {}}',
+            '{"schema": "pytest-vllmperf/baseline", "version": 3, "tests": {}}',
             "not a scorecard of pytest-vllmperf (its schema is 'pytest-vllmperf/baseline'); name a JSON file that "
             "--vllmperf-scorecards has written",
         ),

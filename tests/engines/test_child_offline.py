@@ -345,6 +345,7 @@ DEFAULT = {"kv_cache_memory_bytes": 2 * 2**30}
         (True, {"max_model_len": 64, "kv_cache_memory_bytes": None}, DEFAULT),
         (True, {"kv_cache_memory_bytes": 5}, {}),
         (True, {"gpu_memory_utilization": 0.2}, {}),
+        (False, {"trust_remote_code": True}, {}),
         (False, {}, {}),
     ],
 )
@@ -353,7 +354,7 @@ def test_the_cpu_build_gets_a_kv_cache_that_it_can_start_with(
 ) -> None:
     given = load(cpu, **engine_args).given
     assert engine.chosen == chosen
-    ours = {"disable_log_stats": False, "worker_extension_cls": "vllmperf_worker.Probe"}
+    ours = {"disable_log_stats": False, "trust_remote_code": False, "worker_extension_cls": "vllmperf_worker.Probe"}
     assert given == {**ours, **engine_args, **chosen}
 
 

@@ -131,7 +131,7 @@ def test_a_chat_that_does_not_suit_its_template_is_one_error_with_the_request(pr
 def test_another_model_renders_by_its_own_template_with_the_engines_values(
     prompts: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prompts, "load_tokenizer", lambda model: Tokenizer())
+    monkeypatch.setattr(prompts, "load_tokenizer", lambda model, trust_remote_code: Tokenizer())
     engine = {"chat_template": "{{ x }}", "chat_template_content_format": "string"}
     assert prompts.render_by("org/other", [CHAT], engine)[0]["ids"] == [2, 5, 3, 3]
     assert prompts.render_by("org/other", [CHAT], {**engine, "chat_template_kwargs": {"a": 5}})[0]["ids"] == [9, 0, 5]
@@ -178,8 +178,9 @@ def test_both_sides_know_the_same_arguments_of_a_chat(prompts: Any) -> None:
     assert prompts.CHAT_ARGUMENTS == arguments.CHAT_ARGUMENTS
 
 
-def test_another_models_tokenizer_is_loaded_with_none_of_its_code(
-    prompts: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("trust", [True, False])
+def test_a_tokenizer_is_loaded_with_its_code_only_if_that_is_trusted(
+    prompts: Any, monkeypatch: pytest.MonkeyPatch, trust: bool
 ) -> None:
     class AutoTokenizer:
         @staticmethod
@@ -189,7 +190,20 @@ def test_another_models_tokenizer_is_loaded_with_none_of_its_code(
     library = ModuleType("transformers")
     library.__dict__["AutoTokenizer"] = AutoTokenizer
     monkeypatch.setitem(sys.modules, "transformers", library)
-    assert prompts.load_tokenizer("org/other") == ("org/other", {"trust_remote_code": False})
+    loaded = prompts.load_tokenizer("org/other", trust_remote_code=trust)
+    assert loaded == ("org/other", {"trust_remote_code": trust})
+
+
+def test_another_models_code_is_never_run(prompts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(model: str, *, trust_remote_code: bool) -> None:
+        assert trust_remote_code is False
+        raise ValueError(f"{model}: pass `trust_remote_code=True`" if model == "org/other" else "no tokenizer")
+
+    monkeypatch.setattr(prompts, "load_tokenizer", load)
+    with pytest.raises(ValueError, match="the tokenizer of org/other needs code of its own, which is not run here; "):
+        prompts.render_by("org/other", [CHAT], {})
+    with pytest.raises(ValueError, match=r"^no tokenizer$"):
+        prompts.render_by("org/none", [CHAT], {})
 
 
 @pytest.mark.parametrize(("prompt", "output", "fits"), [(6, 4, True), (7, 4, False), (6, 5, False), (11, 1, False)])

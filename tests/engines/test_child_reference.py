@@ -84,6 +84,7 @@ class World:
         config: of the model.
         tokenizer: of the model, or why it has none.
         loads: what `from_pretrained` was given.
+        trusted: whether each tokenizer was loaded with its own code.
     """
 
     def __init__(self) -> None:
@@ -92,6 +93,7 @@ class World:
         self.config: dict[str, Any] = {"max_position_embeddings": 64}
         self.tokenizer: Tokenizer | Exception = Tokenizer(1)
         self.loads: list[dict[str, Any]] = []
+        self.trusted: list[bool] = []
 
     def from_pretrained(self, model: str, **arguments: Any) -> Model:
         if "no_such" in arguments:
@@ -101,7 +103,7 @@ class World:
         return Model(**self.config)
 
     def find_tokenizer(self, model: str, *, trust_remote_code: bool) -> Tokenizer:
-        assert trust_remote_code is False
+        self.trusted.append(trust_remote_code)
         if model == "org/other":
             return Tokenizer(2)
         if isinstance(self.tokenizer, Exception):
@@ -169,7 +171,21 @@ def test_what_it_does_not_know_goes_to_transformers_untouched(
     world.cuda = cuda
     engine, _ = world.load(**engine_args)
     assert world.loads == [{**PLAIN, **given}]
+    assert world.trusted == [given.get("trust_remote_code", False)]
     assert engine.model.evaluating
+
+
+@pytest.mark.parametrize("said", [None, False])
+def test_a_models_own_code_is_not_run_unless_the_user_says_so(world: World, said: bool | None) -> None:
+    world.load(trust_remote_code=said)
+    assert world.loads == [PLAIN]
+    assert world.trusted == [False]
+
+
+def test_a_tokenizer_that_needs_its_own_code_is_refused(world: World) -> None:
+    world.tokenizer = ValueError("pass the argument `trust_remote_code=True`")
+    with pytest.raises(ValueError, match="trust_remote_code"):
+        world.load()
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.models.checkpoint import model_digest
 from pytest_vllmperf.records.engine import EngineFacts
 from pytest_vllmperf.records.spec import EngineSpec
+from pytest_vllmperf.records.variables import VariablesKey
 from pytest_vllmperf.storage.names import slug
 from pytest_vllmperf.verdict.comparability import differences
 from pytest_vllmperf.workload import Workload
@@ -73,7 +74,6 @@ def test_other_hardware_another_model_and_other_work_cannot_be_compared(changed:
     [
         {"spec": SPEC.with_args(max_model_len=2048)},
         {"spec": SPEC.with_args(quantization="awq")},
-        {"spec": replace(SPEC, env=(("VLLM_USE_V1", "1"),))},
         {"facts": replace(CUDA, versions={"vllm": "0.33.0", "torch": "2.13.0"})},
         {"facts": replace(CUDA, resolved={"dtype": "float16"})},
         {"gpus": (replace(GPU, driver="570.1"),)},
@@ -198,17 +198,42 @@ def test_keys_are_sorted_so_that_files_do_not_change_without_need() -> None:
     assert list(found.soft) == sorted(found.soft)
 
 
-@pytest.mark.parametrize(("model", "shown"), [("/home/me/models/llama", "llama"), ("org/model", "org/model")])
+@pytest.mark.parametrize(
+    ("model", "shown"), [("/home/me/models/llama", "llama"), ("~/llama", "llama"), ("org/model", "org/model")]
+)
 def test_no_home_folder_in_the_models_name(model: str, shown: str) -> None:
     assert soft(spec=EngineSpec.create(model))["model name"] == shown
 
 
-def test_no_secret_of_the_engines_environment_in_a_shared_file() -> None:
-    secret = {"HF_TOKEN": "hf_AbCdEf", "VLLM_API_KEY": "sk-secret", "VLLM_USE_V1": "1"}
-    spec = EngineSpec.create("org/model", env=secret)
-    told = str(environment.fingerprint(Target(spec), WORKLOAD, CUDA, (GPU,), "d"))
-    assert "hf_AbCdEf" not in told
-    assert "sk-secret" not in told
+@pytest.mark.parametrize("key", [None, VariablesKey(b"k" * 32)])
+def test_no_value_of_the_engines_environment_in_a_shared_file(key: VariablesKey | None) -> None:
+    env = {"HF_TOKEN": "hf_AbCdEf", "DATABASE_URL": "postgres://u:planted@h", "COOKIE": "planted", "PLAIN": "planted"}
+    found = environment.fingerprint(Target(EngineSpec.create("org/model", env=env)), WORKLOAD, CUDA, (GPU,), "d", key)
+    assert list(found.variables.hashes) == sorted(env)
+    told = found.model_dump_json()
+    assert not [value for value in env.values() if value in told]
+    assert "planted" not in told
+
+
+def test_no_secret_and_no_home_of_the_engines_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    found = soft(spec=EngineSpec.create(
+        "https://me:planted@host/model?token=planted", hf_token="planted", hf_overrides={"api_key": "planted"},
+        download_dir="/home/me/cache",
+    ))  # fmt: skip
+    assert "planted" not in str(found)
+    assert "/home/me" not in str(found)
+    assert found["engine argument hf_token"] == '"***"'
+    assert found["engine argument download_dir"] == '"~/cache"'
+    assert "planted" not in str(hard(spec=EngineSpec.create("s3://me:planted@b"), digest="s3://me:planted@b"))
+
+
+def test_a_rotated_token_is_no_difference() -> None:
+    one, other = SPEC.with_args(hf_token="one"), SPEC.with_args(hf_token="other")
+    assert one != other
+    assert one.key != other.key
+    assert soft(spec=one) == soft(spec=other)
+    assert differences(soft(), soft(spec=one)) == ['engine argument hf_token: none -> "***"']
 
 
 def checkpoint(folder: Path, *, config: str = "{}", weights: bytes = b"1234") -> Path:

@@ -16,6 +16,7 @@ from pytest_vllmperf.lab import leases, slots
 from pytest_vllmperf.lab.slots import Slots
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.records.engine import Progress, Timeouts
+from pytest_vllmperf.records.redactor import Redactor
 from pytest_vllmperf.records.spec import EngineSpec
 from tests.lab.conftest import A6000, H200, ScriptedNvml
 
@@ -73,7 +74,7 @@ def made(tmp_path: Path, book: list[str], nvml: ScriptedNvml, monkeypatch: pytes
 
     monkeypatch.setenv(leases.VARIABLE, str(tmp_path))
     monkeypatch.setattr(slots, "Launcher", launcher)
-    opened = Slots(Timeouts(), lambda doing, waited: None)
+    opened = Slots(Timeouts(), lambda doing, waited: None, Redactor({}))
     yield opened
     opened.shut_down()
 

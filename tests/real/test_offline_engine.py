@@ -242,9 +242,7 @@ def test_sockets_of_an_engine_core_work_with_a_long_tmpdir(tmp_path: Path, monke
     launcher = Launcher(Timeouts(start=600, operation=300))
     try:
         spec = EngineSpec.create(MODEL, env={"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}, **TINY)
-        done, _ = run(
-            launcher.start(spec, {}, quiet), Workload.synthetic(requests=2, input_tokens=8, output_tokens=2)
-        )
+        done, _ = run(launcher.start(spec, {}, quiet), Workload.synthetic(requests=2, input_tokens=8, output_tokens=2))
         assert problems(done, Expected(exact_length=True)) == ()
     finally:
         launcher.close()

@@ -1,4 +1,4 @@
-"""A signal in each phase of a run, once and twice, alone and under xdist: no process and no half-written file is left."""
+"""A signal in each phase of a run, once and twice, alone and under xdist: no process and no partial file is left."""
 
 from __future__ import annotations
 

@@ -63,7 +63,8 @@ class OfflineEngine:
         """Start vLLM with the user's arguments. Returns what the engine knows of itself."""
         import vllm
 
-        arguments = {"disable_log_stats": False, "worker_extension_cls": EXTENSION, **engine_args}
+        ours = {"disable_log_stats": False, "trust_remote_code": False, "worker_extension_cls": EXTENSION}
+        arguments = {**ours, **engine_args}
         self.chat = vllmperf_prompts.take_chat_arguments(arguments)
         if vllmperf_cpu_build.cpu_build_version() is not None:
             vllmperf_cpu_build.initialise_amx()

@@ -92,7 +92,13 @@ def render(chats: list[list[dict[str, str]]], tokenizer: Any, chat_ids: Renderer
 def render_by(model: str, chats: list[list[dict[str, str]]], chat: dict[str, Any]) -> list[dict[str, Any]]:
     """Chats rendered by another model's tokenizer and its own template, with the values that the engine's gets."""
     values = {name: value for name, value in chat.items() if name == "chat_template_kwargs"}
-    tokenizer = load_tokenizer(model)
+    try:
+        tokenizer = load_tokenizer(model, trust_remote_code=False)
+    except ValueError as error:
+        if not needs_trust(error):
+            raise
+        advice = "compare with an engine of it, which takes trust_remote_code=True"
+        raise ValueError(f"the tokenizer of {model} needs code of its own, which is not run here; {advice}") from error
     return render(chats, tokenizer, lambda messages: chat_ids(messages, tokenizer, values))
 
 
@@ -125,11 +131,21 @@ def rendered(render_one: Callable[[], Any]) -> list[int]:
         raise ValueError(f"the chat cannot be rendered: {str(error) or type(error).__name__}") from error
 
 
-def load_tokenizer(model: str) -> Any:
-    """Another model's tokenizer, from its own files and with none of its code."""
+def load_tokenizer(model: str, *, trust_remote_code: bool) -> Any:
+    """A model's tokenizer, from its own files.
+
+    Args:
+        model: path or hub name.
+        trust_remote_code: whether code that lies with the model may run.
+    """
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+    return AutoTokenizer.from_pretrained(model, trust_remote_code=trust_remote_code)
+
+
+def needs_trust(error: Exception) -> bool:
+    """Whether a library says that a model needs code of its own."""
+    return "trust_remote_code" in str(error)
 
 
 def check_fit(request: dict[str, Any], tokens: list[int], max_model_len: int) -> None:

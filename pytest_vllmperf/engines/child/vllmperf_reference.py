@@ -64,6 +64,7 @@ class ReferenceEngine:
         asked = arguments.pop("quantization", None)
         device = arguments.pop("device", None) or ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = arguments.pop("dtype", "auto")
+        trust = bool(arguments.pop("trust_remote_code", False))
         if asked is not None:
             arguments["quantization_config"] = bitsandbytes_config(asked, dtype)
         started = time.monotonic()
@@ -71,14 +72,14 @@ class ReferenceEngine:
             model,
             dtype=dtype,
             device_map={"": device if device != "cuda" else 0},
-            trust_remote_code=arguments.pop("trust_remote_code", False),
+            trust_remote_code=trust,
             **arguments,
         ).eval()
         if device == "cuda":
             torch.cuda.synchronize()
         seconds = time.monotonic() - started
         self.max_model_len = min(limit, getattr(self.model.config, "max_position_embeddings", None) or _NO_LIMIT)
-        self.tokenizer = find_tokenizer(model)
+        self.tokenizer = find_tokenizer(model, trust_remote_code=trust)
         self.told = {"asked": asked, "load_seconds": seconds, "device": device}
         return self.describe()
 
@@ -290,11 +291,13 @@ def bitsandbytes_version(asked: str | None) -> dict[str, str]:
     return {"bitsandbytes": str(bitsandbytes.__version__)}
 
 
-def find_tokenizer(model: str) -> Any:
+def find_tokenizer(model: str, *, trust_remote_code: bool) -> Any:
     """The model's tokenizer; None where it has none, which suits prompts of token ids."""
     try:
-        return vllmperf_prompts.load_tokenizer(model)
+        return vllmperf_prompts.load_tokenizer(model, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
+        if vllmperf_prompts.needs_trust(error):
+            raise
         print(f"no tokenizer: {error}", file=sys.stderr)
         return None
 
