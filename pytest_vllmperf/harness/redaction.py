@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 import pytest
+from _pytest._code.code import TerminalRepr
 
 from pytest_vllmperf.records.redactor import Redactor
 from pytest_vllmperf.records.spec import EngineSpec
 
-_OWN = "_pytest."
-
 
 class Redaction:
-    """The hook that sees each report first when it is made, and so last of all hooks that change it.
+    """The outermost hooks on each report: what they return is what is shown.
 
     Args:
         redactor: of this process.
@@ -59,7 +57,7 @@ class Redaction:
             return self._redactor.text(shown)
         if isinstance(shown, (list, tuple)):
             return type(shown)(map(self._redacted, shown))
-        if is_dataclass(shown) and not isinstance(shown, type) and type(shown).__module__.startswith(_OWN):
-            for field in fields(shown):
-                setattr(shown, field.name, self._redacted(getattr(shown, field.name)))
+        if isinstance(shown, TerminalRepr):
+            for name, value in list(vars(shown).items()):
+                setattr(shown, name, self._redacted(value))
         return shown

@@ -30,21 +30,21 @@ _ABOUT = re.compile(
 _TOKENS = (
     r"hf_[A-Za-z0-9]{16,}",
     r"api_org_[A-Za-z0-9]{16,}",
-    r"sk-(?=[\w-]*\d)[\w-]{16,}",
+    r"sk-(?=[\w-]{0,200}\d)[\w-]{16,}",
     r"gh[a-z]_[A-Za-z0-9]{20,}",
     r"github_pat_\w{20,}",
     r"gl(?:pat|dt|rt|cbt|ptt|soat)-[\w.-]{16,}",
     r"(?:AKIA|ASIA|ABIA|ACCA)[0-9A-Z]{16}",
     r"xox[a-z]-[\w-]{8,}",
     r"xapp-[\w-]{8,}",
-    r"eyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*)?",
+    r"eyJ[\w-]{8,2000}\.[\w-]{4,}(?:\.[\w-]*)?",
     r"nvapi-[\w-]{16,}",
     r"AIza[\w-]{30,}",
     r"npm_[A-Za-z0-9]{30,}",
     r"pypi-[\w-]{16,}",
     r"dop_v1_[0-9a-f]{32,}",
 )
-_URL = r"(?P<kept>\b[A-Za-z][A-Za-z0-9+.-]*://)"
+_URL = r"(?P<kept>\b[A-Za-z][A-Za-z0-9+.-]{0,30}://)"
 _Rule = tuple[re.Pattern[str], "str | Callable[[re.Match[str]], str]"]
 
 

@@ -39,7 +39,9 @@ class Redactor:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
+        self._seen: tuple[tuple[str, str], ...] = ()
         self._values: set[str] = set()
+        self._known: tuple[str, ...] = ()
 
     def learn(self, spec: EngineSpec) -> None:
         """Take in the secrets of an engine: of its variables, and of its arguments by name and content."""
@@ -51,7 +53,7 @@ class Redactor:
                 for secret in secrets_in(name, value):
                     self._add(secret)
         for text in (spec.model, spec.engine_args, *(own for _, own in spec.per_gpu)):
-            for url in re.findall(r"[A-Za-z][\w+.-]*://[^\s\"'\\]+", text):
+            for url in re.findall(r"[A-Za-z][\w+.-]{0,30}://[^\s\"'\\]+", text):
                 self._add_password(url)
 
     def text(self, text: str) -> str:
@@ -74,16 +76,21 @@ class Redactor:
         self._values.update(one for one in (password, unquote(password)) if len(one) >= LEAST)
 
     def _without_values(self, text: str) -> str:
-        for name, value in self._environ.items():
+        self._look_at_environ()
+        if len(self._known) != len(self._values):
+            self._known = tuple(sorted(self._values, key=len, reverse=True))
+        for value in self._known:  # the longest first: one may be part of another
+            text = _without_beginnings(text.replace(value, MASK), value)
+        return text
+
+    def _look_at_environ(self) -> None:
+        now = tuple(self._environ.items())
+        if now == self._seen:
+            return
+        self._seen = now
+        for name, value in now:
             if len(value) >= LEAST and is_secret_variable(name):
                 self._add(value)
-        known = sorted(self._values, key=len, reverse=True)
-        if not known or not text:
-            return text
-        text = re.sub("|".join(map(re.escape, known)), MASK, text)
-        for value in known:
-            text = _without_beginnings(text, value)
-        return text
 
 
 def _is_secret(name: str, value: str) -> bool:
@@ -107,7 +114,6 @@ def _without_beginnings(text: str, value: str) -> str:
     head = value[:_PART]
     if len(value) <= _PART or head not in text:
         return text
-    longer = "".join(f"(?:{re.escape(sign)}" for sign in value[_PART : _PART + 64]) + ")?" * len(
-        value[_PART : _PART + 64]
-    )
+    rest = value[_PART : _PART + 64]
+    longer = "".join(f"(?:{re.escape(sign)}" for sign in rest) + ")?" * len(rest)
     return re.sub(rf"{re.escape(head)}{longer}(?=\s*$|\.\.\.|…)", MASK, text, flags=re.MULTILINE)

@@ -92,3 +92,11 @@ def test_a_program_names_secrets_that_nobody_knows() -> None:
 def test_longer_values_first() -> None:
     found = redactor(env={"A_SETTING": "planted", "B_SETTING": "planted value"})
     assert found.text("planted value, planted") == "***, ***"
+
+
+@pytest.mark.parametrize(
+    "piece", ["a.", "sk-", "eyJ-", "a://", "x='", "a=", "?a=", "planted", "-----BEGIN A-----", "aws_"]
+)
+def test_a_flood_comes_to_an_end(piece: str) -> None:
+    found = redactor(hf_token="planted-value-of-some-length")
+    assert len(found.log(piece * (200_000 // len(piece)))) <= 400_000
