@@ -54,7 +54,15 @@ def tests(session: nox.Session) -> None:
         session.run("pytest", *NEED_MORE, *session.posargs, env=interpreters)
         return
     session.run("pytest", *NEED_MORE, "-m", "not real", "-n", "2", "-q")
-    session.run("pytest", "tests/real", "-n", "2", "--dist", "loadfile", "-q", "--durations=10", env=interpreters)
+    engines = ["tests/real", "tests/reliability", "-m", "not long", "-n", "2", "--dist", "loadfile"]
+    session.run("pytest", *engines, "-q", "--durations=10", env=interpreters)
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Faults done to runs on real engines: signals, full disks, clocks, damaged files, many starts. Two hours."""
+    install_with_vllm(session, *TEST_TOOLS)
+    session.run("pytest", "tests/reliability", *(session.posargs or ["-n", "2", "--durations=20"]))
 
 
 @nox.session

@@ -62,7 +62,7 @@ START = """
 import signal, sys
 import pytest
 signal.signal(signal.SIGINT, signal.default_int_handler)
-sys.exit(pytest.console_main())
+sys.exit(pytest.main())
 """
 
 
