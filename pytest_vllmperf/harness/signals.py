@@ -1,4 +1,7 @@
-"""SIGTERM and SIGHUP end an armed run as Ctrl-C does: engines end, temporary files go, the exit status is pytest's 2."""
+"""SIGTERM and SIGHUP end an armed run as Ctrl-C does.
+
+Engines end, temporary files go, and the exit status is pytest's for an interrupted run.
+"""
 
 from __future__ import annotations
 

@@ -140,9 +140,7 @@ def test_temporary_files_lie_in_the_launchers_folder_and_go_with_it(launcher: La
     launcher.close()
 
 
-def test_sockets_work_however_long_tmpdir_is(
-    launcher: Launcher, here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sockets_work_however_long_tmpdir_is(launcher: Launcher, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     long = here / ("d" * 100)
     long.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(long))

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-
 import pytest
 
 from tests.engines.conftest import is_gone

@@ -88,7 +88,7 @@ def test_during_the_import(pytest_run: Callable[[], psutil.Process], tmp_path: P
     assert not (tmp_path / "baselines").exists()
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=["ctrl-c", "ended", "killed"])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "killed"])
 def test_during_a_run(pytest_run: Callable[[], psutil.Process], tmp_path: Path, how: signal.Signals) -> None:
     process = pytest_run()
     processes = descendants(process, 2)
