@@ -95,8 +95,11 @@ def test_the_names_of_checks(project: Project, workers: list[str], capsys: pytes
 
 
 def test_reasons(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a file that somebody else wrote: the option takes no such text."""
     project.perf_tests()
-    project.record("--vllmperf-reason=it is\x1b[31m red\n::error::forged")
+    project.record("--vllmperf-reason=REASON")
+    forged = project.baseline().read_text().replace("REASON", r"it is\u001b[31m red\n::error::forged")
+    project.baseline().write_text(forged)
     capsys.readouterr()
     assert main(["baseline", "list", "--baselines", str(project.root / "baselines")]) == 0
     shown = capsys.readouterr().out
