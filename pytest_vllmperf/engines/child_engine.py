@@ -251,14 +251,8 @@ class ChildEngine:
         why = memory_shortage(before)
         reason = f"was killed for memory ({why})" if why else "died"
         said = None if why else log.root_cause(log.read_end(self._child.log, since=written))
-<<<<<<< HEAD
-        what = f"{self._program.library.label}'s process {name} {reason} during {operation}"
-        told = f"{self.spec.name}: {what}{f': {said}' if said else ''}"
-        return EngineDiedError(told, self._log_tail())
-=======
         told = f"{self.spec.name}: {self._program.library.label}'s process {name} {reason} during {operation}"
         return EngineDiedError(f"{told}: {said}" if said else told, self._log_tail())
->>>>>>> engines
 
     def _log_tail(self) -> str:
         """The end of the log of an engine that failed; it is kept."""

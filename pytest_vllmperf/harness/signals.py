@@ -1,11 +1,7 @@
-<<<<<<< HEAD
-"""SIGTERM and SIGHUP end an armed run as Ctrl-C does: engines end, temporary files go, the exit status is 2."""
-=======
 """SIGTERM and SIGHUP end an armed run as Ctrl-C does.
 
 Engines end, temporary files go, and the exit status is pytest's for an interrupted run.
 """
->>>>>>> engines
 
 from __future__ import annotations
 

@@ -228,16 +228,11 @@ def test_an_engine_core_with_a_long_tmpdir_works_and_its_death_is_noticed(
     monkeypatch.setattr(tempfile, "tempdir", str(long))
     launcher = Launcher(Timeouts(start=600, operation=300))
     try:
-<<<<<<< HEAD
-        spec = EngineSpec.create(MODEL, env={"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}, **TINY)
-        done, _ = run(launcher.start(spec, {}, quiet), Workload.synthetic(requests=2, input_tokens=8, output_tokens=2))
-=======
         # As on CUDA: the core is a process of its own, and its sockets have names. vLLM's CPU build takes "01" for true
         # as well, but starts no worker for it, which would import vLLM a third time.
         env = {"VLLM_ENABLE_V1_MULTIPROCESSING": "01"}
         engine = launcher.start(EngineSpec.create(MODEL, env=env, **TINY), {}, quiet)
         done, _ = run(engine, Workload.synthetic(requests=2, input_tokens=8, output_tokens=2))
->>>>>>> engines
         assert problems(done, Expected(exact_length=True)) == ()
         below = psutil.Process(pid_of(engine)).children(recursive=True)
         (core,) = [child for child in below if "EngineCore" in child.cmdline()[0]]
