@@ -80,6 +80,7 @@ class ForkServer:
         self._log = folder.with_name(f"server-{folder.name}.log")
         self._children: dict[int, Child] = {}
         self._before = oom_kills()
+        self._given_up = False
         self.import_seconds = 0.0
         try:
             output = log.opened(self._log)
@@ -163,7 +164,8 @@ class ForkServer:
         opened: list[int] = []
         try:
             opened.append(log.opened(log_file))
-            opened += [*os.pipe(), *os.pipe()]
+            for _ in range(2):
+                opened += os.pipe()
             log_fd, child_read, parent_write, parent_read, child_write = opened
             self._before = oom_kills()
             self._send({"op": "fork", "script": script}, [child_read, child_write, log_fd])
@@ -190,6 +192,8 @@ class ForkServer:
         """
         if child.exit_code is not None or self.alive:
             return ending(child.exit_code, f" during {during}", before)
+        if self._given_up:
+            return f"went away during {during} with its server process, which did not answer and was ended"
         return f"went away during {during} with its server process, which {ending(self._exit_code(), '', before)}"
 
     def wait_exit(self, child: Child, timeout: float) -> bool:
@@ -240,6 +244,7 @@ class ForkServer:
                 self._note_exit(event)
             if not wanted or event["event"] == wanted:
                 return event
+        self._given_up = True
         self._process.kill()
         doing = "fork an engine" if wanted else f"finish importing {self._library.label}"
         advice = "" if wanted else "; raise vllmperf_start_timeout if it needs longer"
@@ -271,4 +276,5 @@ class ForkServer:
 
 def unwritable(error: OSError) -> str:
     """What to do about a temporary file or folder that cannot be written."""
-    return f"{error.filename} cannot be written: {error.strerror}; set TMPDIR to a folder that has room"
+    what = error.filename or "the temporary folder"
+    return f"{what} cannot be written: {error.strerror}; set TMPDIR to a folder that has room"

@@ -78,3 +78,29 @@ def test_processes_of_the_second_generation_live_and_keep_their_files() -> None:
 def test_each_generation_ends_with_the_one_before(ends: str) -> None:
     for pid in map(int, output(ENDING.replace("ENDS", ends)).split()):
         wait_until_gone(pid)
+
+
+IN_THREAD = (
+    PREAMBLE
+    + """
+import signal, threading
+forked = []
+
+def helper():
+    pid = os.fork()
+    if pid == 0:
+        signal.pause()
+    forked.append(pid)
+
+thread = threading.Thread(target=helper)
+thread.start()
+thread.join()
+time.sleep(0.3)  # a signal for the thread's end would have come by now
+print(os.waitpid(forked[0], os.WNOHANG)[0])
+os.kill(forked[0], signal.SIGKILL)
+"""
+)
+
+
+def test_what_a_thread_forks_outlives_the_thread() -> None:
+    assert output(IN_THREAD) == "0\n"

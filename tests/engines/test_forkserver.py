@@ -14,6 +14,7 @@ import pytest
 
 from pytest_vllmperf.engines import forkserver
 from pytest_vllmperf.engines.channel import ChannelClosed
+from pytest_vllmperf.engines.endings import OomKills
 from pytest_vllmperf.engines.forkserver import ForkServer
 from pytest_vllmperf.engines.offline import VLLM
 from pytest_vllmperf.errors import EngineStartError
@@ -342,6 +343,39 @@ def test_a_log_that_cannot_be_written_is_told(server: ForkServer, tmp_path: Path
     folder = tmp_path / "elsewhere"
     with pytest.raises(EngineStartError, match=r"none/server-elsewhere.log cannot be written"):
         ForkServer(sys.executable, VLLM, {}, tmp_path / "none" / folder.name)
+
+
+def test_no_descriptor_is_left_open_where_there_are_too_few(
+    server: ForkServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    pipe, made = os.pipe, []
+
+    def second_fails() -> tuple[int, int]:
+        made.append(1)
+        if len(made) == 2:
+            raise OSError(24, "Too many open files")
+        return pipe()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pipe", second_fails)
+        with pytest.raises(EngineStartError, match=r"no engine process could be started: .*Too many open files"):
+            server.fork("scripted_child", tmp_path / "child.log")
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_server_that_was_given_up_is_not_blamed_on_memory(
+    server: ForkServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = server.fork("scripted_child", tmp_path / "child.log")
+    monkeypatch.setattr(forkserver, "_FORK_TIMEOUT_S", 0.02)
+    os.kill(server._process.pid, signal.SIGSTOP)
+    with pytest.raises(EngineStartError, match="did not fork an engine within"):
+        server.fork("scripted_child", tmp_path / "other.log")
+    wait_until_gone(child.pid)
+    said = server.ending(child, "run", OomKills(0, None))
+    assert said == "went away during run with its server process, which did not answer and was ended"
+    child.channel.close()
 
 
 def test_a_stopped_server_is_not_waited_for_without_end(

@@ -189,6 +189,17 @@ def test_a_temporary_folder_that_cannot_be_written_is_told(
     )
 
 
+def test_without_any_temporary_folder(launcher: Launcher, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(here / "none")])
+    with pytest.raises(EngineStartError) as caught:
+        launcher.start(EngineSpec.create("org/a"), {}, quiet)
+    assert str(caught.value) == (
+        f"the temporary folder cannot be written: No usable temporary directory found in ['{here}/none']; "
+        "set TMPDIR to a folder that has room"
+    )
+
+
 def test_engines_that_a_thread_started_live_on(launcher: Launcher) -> None:
     told: list[dict[str, object]] = []
     thread = threading.Thread(target=lambda: told.append(start(launcher, EngineSpec.create("org/a"))))

@@ -1,8 +1,8 @@
 """The server process of one interpreter: imports a library once, never touches CUDA, forks a child per engine.
 
-Started as `python vllmperf_forkserver.py LIBRARY CONTROL_FD PARENT_PID FOLDER`; the library is `vllm` or
-`transformers`, the folder private to this process. The control socket carries one JSON object a packet. It ends, and
-every engine with it, when its parent does.
+Started as `python vllmperf_forkserver.py LIBRARY CONTROL_FD PARENT_PID FOLDER`. The library is `vllm` or
+`transformers`; the folder is private to this process. The control socket carries one JSON object a packet. The process
+ends, and every engine with it, when its parent does.
 """
 
 from __future__ import annotations
