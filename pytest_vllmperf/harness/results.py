@@ -75,14 +75,23 @@ class Results:
 
     def _stored(self, store: BaselineStore) -> list[Place]:
         """The baseline files of modules that were collected whole, in the order of these."""
-        whole = {_stem(name): name for name, tests in self.modules.items() if tests.whole}
+        whole = {
+            stem: names[0] for stem, names in self._by_stem().items() if all(self.modules[name].whole for name in names)
+        }
         places = [(profile, whole[module]) for profile, module in store.modules() if module in whole]
         return sorted(places, key=lambda place: (place[1], place[0]))
+
+    def _by_stem(self) -> dict[str, list[str]]:
+        """The collected files by what names their baseline: a Python module first, then a text of doctests, say."""
+        found: dict[str, list[str]] = {}
+        for name in sorted(self.modules, key=lambda name: (not name.endswith(".py"), name)):
+            found.setdefault(_stem(name), []).append(name)
+        return found
 
     def _gone(self, store: BaselineStore, place: Place) -> list[str]:
         """The names that are stored for tests that no longer exist."""
         profile, module = place
-        names = self.modules[module].names
+        names = frozenset().union(*(self.modules[name].names for name in self._by_stem()[_stem(module)]))
         stored = store.read(profile, module).tests
         return [name for name in sorted(stored) if CheckId.parse(module, name).test.name not in names]
 
@@ -109,7 +118,8 @@ class Results:
         try:
             written = store.write(profile, module, changes)
         except Exception as error:  # what was measured must not be lost to anything
-            self.unwritten[place] = changes
+            if changes.entries or changes.appended:
+                self.unwritten[place] = changes
             self.problems.append(in_one_line(error))
             self._forget(place, {*changes.entries, *changes.appended})
             return

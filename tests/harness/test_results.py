@@ -262,3 +262,24 @@ def test_a_file_that_is_a_test_by_itself_is_not_looked_for(store: BaselineStore)
     store.write("h200", MODULE, Changes({"test_gone": ENTRY}))
     assert results.stale(store) == {}
     assert results.orphans(store, store.root) == [store.path("h200", MODULE)]
+
+
+def test_another_file_of_the_same_name_makes_nothing_stale(store: BaselineStore) -> None:
+    """Doctests in a text beside the module are no reason to take the module's entries out."""
+    store.write("h200", MODULE, Changes({"test_a": ENTRY, "test_gone": ENTRY}))
+    text = MODULE.replace(".py", ".txt")
+    for whole, stale in ((True, {("h200", MODULE): ["test_gone"]}), (False, {})):
+        modules = {**collected("test_a"), text: ModuleTests(frozenset({"test_chat.txt"}), whole=whole)}
+        assert Results(modules=modules).stale(store) == stale
+
+
+def test_an_entry_that_could_not_be_removed_leaves_nothing_to_keep(store: BaselineStore) -> None:
+    store.write("h200", MODULE, Changes({"test_gone": ENTRY}))
+    results = record_in("test_b.py")
+    results.modules = collected("test_a")
+    store.path("h200", MODULE).chmod(0o444)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        results.write(store, prune=True)
+    assert set(results.unwritten) == {("h200", "test_b.py")}
+    assert len(results.problems) == 2
