@@ -60,9 +60,12 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """Faults done to runs on real engines: signals, full disks, clocks, damaged files, many starts. Two hours."""
+    """Faults done to runs on real engines: signals, full disks, clocks, damaged files, many starts; two hours."""
     install_with_vllm(session, *TEST_TOOLS)
-    session.run("pytest", "tests/reliability", *(session.posargs or ["-n", "2", "--durations=20"]))
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+        return
+    session.run("pytest", "tests/reliability", "tests/real/test_offline_engine.py", "-m", "long", "-n", "2")
 
 
 @nox.session

@@ -220,6 +220,7 @@ def test_a_killed_engine_is_told_with_its_signal_and_log(start: Callable[..., En
     engine.close()
 
 
+@pytest.mark.long
 def test_an_engine_core_with_a_long_tmpdir_works_and_its_death_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

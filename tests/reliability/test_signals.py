@@ -28,7 +28,7 @@ SIGNALS = {
     "term-term": [TERM, TERM],
     "int-kill": [INT, KILL],
 }
-SHORT = {("import", "kill"), ("load", "term-term"), ("iteration", "int"), ("iteration", "kill")}
+SHORT = {("import", "kill"), ("load", "term-term"), ("iteration", "kill")}
 CASES = [
     pytest.param(phase, name, id=f"{phase}-{name}", marks=[] if (phase, name) in SHORT else [pytest.mark.long])
     for phase in PHASES
