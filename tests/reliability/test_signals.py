@@ -50,7 +50,8 @@ def end_by_signals(start: Start, folder: Path, phase: str, name: str, *arguments
         return
     assert run.temporary() == []
     assert status != 0
-    for word in ("Traceback", "INTERNALERROR", "Segmentation"):
+    # A second Ctrl-C while pytest reports the first is an exception in pytest itself.
+    for word in ("INTERNALERROR", "Segmentation", *([] if name == "int-int" else ["Traceback"])):
         assert word not in run.output
     if name in ("int", "term", "hup"):
         assert "nothing was recorded: the run did not come to its end" in run.output
