@@ -18,7 +18,7 @@ import dataclasses, inspect, json, sys
 sys.path.append(sys.argv[1])
 import vllmperf_forkserver
 
-print(vllmperf_forkserver.import_library("vllm"), file=sys.stderr)
+print(vllmperf_forkserver.import_library("vllm", sys.argv[2]), file=sys.stderr)
 import vllm
 from vllm.engine.arg_utils import EngineArgs
 
@@ -29,9 +29,11 @@ print(json.dumps({"fields": [field.name for field in dataclasses.fields(EngineAr
 """
 
 
-def test_the_source_names_every_argument_that_vllm_has() -> None:
+def test_the_source_names_every_argument_that_vllm_has(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
     child = Path(forkserver.__file__).parent / "child"
-    asked = subprocess.run([sys.executable, "-c", ASK, str(child)], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", ASK, str(child), str(tmp_path)]
+    asked = subprocess.run(command, capture_output=True, text=True, check=True)
     has = json.loads(asked.stdout.splitlines()[-1])
     package = importlib.util.find_spec("vllm")
     assert package is not None
