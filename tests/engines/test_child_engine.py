@@ -82,7 +82,8 @@ def serve(lines):
             elif act == "helper dies":
                 time.sleep(1.5)
                 lines.send({"ok": True})
-            else:
+            else:  # vLLM says so once it has seen it end; nobody has waited for it by then
+                os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
                 lines.send({"error": {"type": "EngineDeadError", "message": "see above", "pid": os.getpid()}})
         elif act == "rtsignal":
             os.kill(os.getpid(), signal.SIGRTMIN + 2)
