@@ -76,8 +76,8 @@ def plan(folder: Path, keep: int, rootdir: Path) -> Pruning:
 
     Raises:
         SpecError: for a number of sessions that leaves none.
-        BaselineError: for a folder that does not exist, or of which no test module does: one of the two folders is
-            not the one that is meant.
+        BaselineError: for a folder that does not exist, or whose test modules do not exist: one of the two folders is
+            wrong.
     """
     if keep < 1:
         raise SpecError(f"--keep: {keep} would leave no session; keep at least 1")

@@ -31,7 +31,7 @@ class Run:
     Attributes:
         rootdir: where test modules are looked for.
         started_in: where pytest was started.
-        whole: whether it came to its end.
+        whole: whether the run completed.
     """
 
     rootdir: Path
@@ -66,7 +66,7 @@ class Ending:
             results: what the tests came to.
             store: of the baselines.
             settings: the run's.
-            run: where it ran, and whether it came to its end; else no baseline is written.
+            run: where it ran, and whether it completed; else no baseline is written.
         """
         if settings.update is not Update.NONE or settings.append:
             if run.whole:

@@ -49,28 +49,38 @@ def fingerprint(
             by now.
         key: of the hashes of variables; None for names alone.
     """
+    hard = _hard_keys(target, workload, facts, gpus, model_digest)
+    soft = _soft_keys(target.spec, facts, gpus)
+    return Environment(
+        hard=dict(sorted(hard.items())),
+        soft=dict(sorted(soft.items())),
+        variables=Variables.of(dict(target.spec.env), key),
+    )
+
+
+def _hard_keys(
+    target: Target, workload: Workload, facts: EngineFacts, gpus: Sequence[GpuDevice], model_digest: str
+) -> dict[str, str]:
     spec = target.spec
-    hard = {
+    return {
         "backend": spec.backend,
         "device": facts.device,
         "model": _shareable(_with_commit(spec) if model_digest == spec.model else model_digest),
         "workload": workload.key,
         **(_hardware_keys(facts, gpus) if target.backend.on_hardware else {}),
     }
-    soft = {
+
+
+def _soft_keys(spec: EngineSpec, facts: EngineFacts, gpus: Sequence[GpuDevice]) -> dict[str, str]:
+    return {
         **{f"engine argument {name}": json.dumps(value) for name, value in spec.shown_args.items()},
         "model name": _shown_model(spec.model),
         "plugin": __version__,
         "system": f"{platform.system()} {platform.release()}",
         **{f"version of {name}": version for name, version in facts.versions.items()},
         **{f"resolved {name}": _shareable(str(value)) for name, value in facts.resolved.items()},
+        **_gpu_soft_keys(gpus),
     }
-    soft |= _gpu_soft_keys(gpus)
-    return Environment(
-        hard=dict(sorted(hard.items())),
-        soft=dict(sorted(soft.items())),
-        variables=Variables.of(dict(spec.env), key),
-    )
 
 
 def profile(backend: Backend, facts: EngineFacts, gpus: Sequence[GpuDevice]) -> str:

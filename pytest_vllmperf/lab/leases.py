@@ -223,7 +223,7 @@ def _opened_there(path: Path, flags: int) -> int:
 def _make_shared(folder: Path) -> None:
     """Make a folder that all users can write to, and where nobody can remove another's files.
 
-    One that exists is used as it is: `Leases.verify` notices a lock file that was removed.
+    An existing folder keeps its mode. `Leases.verify` notices a lock file that was removed from it.
 
     Raises:
         OSError: it cannot be made.

@@ -16,7 +16,7 @@ _ESCAPED = re.compile(r"\\u(d[89a-f][0-9a-f]{2})")
 def writable(text: str) -> str:
     """A text that can be stored: unpaired surrogates, as of file names that are not UTF-8, become escapes.
 
-    That is how pytest itself writes them in the names of parameters. A text that has been made writable stays as it is.
+    pytest writes them in the same way in the names of parameters. Doing it twice changes nothing more.
     """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 

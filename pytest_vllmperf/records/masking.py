@@ -21,7 +21,7 @@ _KINDS_OF_KEYS = re.compile(
 _PLAIN_TOKENS = re.compile(
     "audio|bos|cls|decoder|eos|image|end|mask|max|min|num|number|pad|per|sep|special|start|stop|unk|video|vision"
 )
-# What a variable tells of a secret without being one: `SSH_AUTH_SOCK`, `POSTGRES_PASSWORD_FILE`.
+# The last word of a variable that is about a secret and holds none: `SSH_AUTH_SOCK`, `POSTGRES_PASSWORD_FILE`.
 _ABOUT = re.compile(
     "count|dir|directory|enabled|expiry|file|folder|format|ids?|length|limit|mode|name|path|size|sock|socket|timeout"
     "|ttl|type"

@@ -279,19 +279,22 @@ def test_an_interpreter_that_is_no_python_is_told(open_server: Open) -> None:
         open_server("/bin/true").wait_ready(LONG, nothing)
 
 
+def program(path: Path, content: bytes) -> Path:
+    """A file that may be executed, whatever is in it."""
+    path.write_bytes(content)
+    path.chmod(0o755)
+    return path
+
+
 def test_an_interpreter_that_cannot_be_run_is_told(open_server: Open, tmp_path: Path) -> None:
-    broken = tmp_path / "python"
-    broken.write_bytes(b"\x00\x01 not a program")
-    broken.chmod(0o755)
+    broken = program(tmp_path / "python", b"\x00\x01 not a program")
     with pytest.raises(EngineStartError) as caught:
         open_server(str(broken)).wait_ready(LONG, nothing)
     assert str(broken) in str(caught.value)
 
 
 def test_a_wrapper_that_does_not_exec_is_refused_in_one_line(open_server: Open, tmp_path: Path) -> None:
-    wrapper = tmp_path / "python"
-    wrapper.write_text(f'#!/bin/sh\n"{sys.executable}" "$@"\nexit $?\n')
-    wrapper.chmod(0o755)
+    wrapper = program(tmp_path / "python", f'#!/bin/sh\n"{sys.executable}" "$@"\nexit $?\n'.encode())
     with pytest.raises(EngineStartError) as caught:
         open_server(str(wrapper)).wait_ready(LONG, nothing)
     assert str(caught.value) == (

@@ -13,19 +13,12 @@ from pytest_vllmperf.engines.base import Engine
 from pytest_vllmperf.engines.launcher import Launcher
 from pytest_vllmperf.records.engine import Timeouts
 from pytest_vllmperf.records.spec import EngineSpec
-from tests.measuring import perf
+from tests.measuring import TINY, perf
 
-__all__ = ["perf"]
+__all__ = ["TINY", "perf"]
 
 HERE = Path(__file__).parent
 MODEL = "vllmperf:tiny"
-TINY: dict[str, Any] = {
-    "dtype": "float32",
-    "enforce_eager": True,
-    "max_model_len": 512,
-    "max_num_seqs": 8,
-    "kv_cache_memory_bytes": 64 * 2**20,
-}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

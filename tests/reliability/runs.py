@@ -14,19 +14,13 @@ from pathlib import Path
 
 import psutil
 
+from tests.measuring import TINY
+
 GONE_WITHIN_S = 5
 """How long anything of a run may outlive the run."""
 
 MARK = "VLLMPERF_FAULT_RUN"
 """A variable that everything below a run inherits: what is left of it is found wherever it hangs by then."""
-
-TINY = {
-    "dtype": "float32",
-    "enforce_eager": True,
-    "max_model_len": 512,
-    "max_num_seqs": 8,
-    "kv_cache_memory_bytes": 64 * 2**20,
-}
 
 SUITE = """
 import pytest

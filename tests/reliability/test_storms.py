@@ -13,8 +13,8 @@ import pytest
 from pytest_vllmperf.engines.launcher import Launcher
 from pytest_vllmperf.records.engine import Timeouts
 from pytest_vllmperf.records.spec import EngineSpec
+from tests.measuring import TINY
 from tests.reliability.conftest import Start
-from tests.reliability.runs import TINY
 
 STARTS = int(os.environ.get("VLLMPERF_FAULT_STARTS") or 200)
 MIB = 2**20

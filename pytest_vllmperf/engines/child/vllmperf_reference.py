@@ -317,7 +317,7 @@ def serve(lines: Any) -> Any:
 
 
 def _record(prompt: list[int], tokens: list[int], stamps: list[float], stopped: bool) -> dict[str, Any]:
-    """What one request came to, but for when it was queued and scheduled."""
+    """The results of one request, without its times of queueing and scheduling."""
     return {
         "prompt_tokens": len(prompt),
         "output_tokens": len(tokens),
