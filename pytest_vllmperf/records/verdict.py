@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from pytest_vllmperf.stats.prior import Prior
+
 
 class Status(str, Enum):
     """One word about a metric or a check; the order is from good to bad, and the worst metric speaks for a check.
@@ -20,6 +22,7 @@ class Status(str, Enum):
     NO_BASELINE = "NO_BASELINE"
     NOT_COMPARABLE = "NOT_COMPARABLE"
     INVALID = "INVALID"
+    DRIFTED = "DRIFTED"
     REGRESSED = "REGRESSED"
 
     __str__ = str.__str__
@@ -42,7 +45,7 @@ class MetricVerdict:
 
     Attributes:
         metric: its name in the table.
-        status: OK, REGRESSED, IMPROVED, NOISY, UNDECIDED or INVALID.
+        status: OK, REGRESSED, DRIFTED, IMPROVED, NOISY, UNDECIDED or INVALID.
         baseline: value of the stored sessions, in the unit of the table; None when not measured there.
         now: value of the new engines; None when not measured.
         margin: the tolerated relative change.
@@ -56,6 +59,9 @@ class MetricVerdict:
         noise: what the baseline can tell; None for an exact metric.
         reason: in words, why it does not decide or cannot be judged.
         clearly_better: whether its interval lies beyond the margin on the good side; OK may come before IMPROVED can.
+        drift: the creeping change, where the status is DRIFTED.
+        against: the reference interpreter that it was measured in turns with; empty for a stored baseline. `baseline`
+            is then the value of the reference.
     """
 
     metric: str
@@ -73,6 +79,8 @@ class MetricVerdict:
     noise: Noise | None = None
     reason: str = ""
     clearly_better: bool = False
+    drift: Drift | None = None
+    against: str = ""
 
     @property
     def within_margin(self) -> bool:
@@ -109,6 +117,20 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Drift:
+    """A change that crept in over sessions, none of which was a regression.
+
+    change: of the level, as a fraction of the first sessions' level; negative is "less".
+    since: when the first of the sessions was recorded, as stored: that is the last update of the baseline.
+    sessions: how many sessions it took, the new one included.
+    """
+
+    change: float
+    since: str
+    sessions: int
+
+
+@dataclass(frozen=True, slots=True)
 class Noise:
     """What a baseline can tell. All fractions: 0.01 is 1 %.
 
@@ -116,6 +138,9 @@ class Noise:
     detectable: smallest slowdown found with the settings' power on `max_engines` new engines.
     testable: whether, with as many, a change as large as the margin stands out of the noise at all.
     multimodal: the stored engines fall into groups.
+    prior: the hyperparameters that both were shrunk towards.
+    sessions_to_test: stored sessions after which the baseline is expected to be testable, the present ones included;
+        `sessions` where it is already; None where more sessions would not do.
     """
 
     session_sd: float
@@ -125,6 +150,8 @@ class Noise:
     multimodal: bool
     sessions: int
     engines: int
+    prior: Prior
+    sessions_to_test: int | None = None
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,10 @@ class Evidence:
         differences: hard keys in which the environments differ, in words.
         previous: the verdict after fewer of these engines; what it decided stays decided.
         last_look: no further engine will come: what is still open is NOISY.
+        reference: engines of the reference interpreter, each measured in turns with the new one at the same place;
+            empty where the check is judged by its stored baseline. The metrics are then judged on the ratio, and the
+            stored sessions are not looked at.
+        against: what the reference is called in the report.
     """
 
     sessions: Sequence[Session]
@@ -40,6 +44,8 @@ class Evidence:
     differences: Sequence[str] = ()
     previous: Verdict | None = None
     last_look: bool = False
+    reference: Sequence[EngineSamples] = ()
+    against: str = ""
 
 
 def judge(evidence: Evidence) -> Verdict:

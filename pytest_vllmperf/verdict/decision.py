@@ -200,6 +200,7 @@ def _noises(model: NoiseModel, directions: Sequence[Direction], settings: RuleSe
             multimodal=bool(model.multimodal[row]),
             sessions=model.sessions,
             engines=model.engines,
+            prior=settings.prior,
         )
         for row, direction in enumerate(directions)
     ]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pytest_vllmperf.records.verdict import Status
 from pytest_vllmperf.stats import Direction, FloatArray, NoiseModel, location, predict
+from pytest_vllmperf.stats.prior import WALL_CLOCK, Prior
 
 IntArray = NDArray[np.int64]
 
@@ -33,6 +34,7 @@ class RuleSettings:
     min_engines: engines needed on either side for REGRESSED and IMPROVED.
     max_engines: new engines after which an open verdict is NOISY.
     power: probability for which the detectable change is stated.
+    prior: the hyperparameters of the metric's class.
     """
 
     margin: float = 0.05
@@ -41,6 +43,7 @@ class RuleSettings:
     min_engines: int = MIN_ENGINES
     max_engines: int = MAX_ENGINES
     power: float = 0.80
+    prior: Prior = WALL_CLOCK
 
     def __post_init__(self) -> None:
         """Refuse settings that no metric could be judged by (ValueError)."""

@@ -8,6 +8,7 @@ from typing import Final
 
 from pytest_vllmperf.metrics.declaration import Metric
 from pytest_vllmperf.records.samples import Judging
+from pytest_vllmperf.verdict.priors import Priors, class_prior
 from pytest_vllmperf.verdict.rule import A_FAIL, MAX_ENGINES, RuleSettings
 
 DEFAULT_MARGIN: Final = 0.05
@@ -23,6 +24,7 @@ class VerdictSettings:
         margins: tolerated relative change by metric.
         a_fail: chance of a false REGRESSED per metric and look.
         max_engines: new engines after which an open verdict is NOISY.
+        priors: hyperparameters of the profile by class, see `verdict.priors`; a class that is not in it has its own.
     """
 
     gate: tuple[str, ...]
@@ -30,6 +32,7 @@ class VerdictSettings:
     margins: Mapping[str, float] = field(default_factory=dict)
     a_fail: float = A_FAIL
     max_engines: int = MAX_ENGINES
+    priors: Priors = field(default_factory=dict)
 
     @property
     def judging(self) -> Judging:
@@ -43,4 +46,9 @@ class VerdictSettings:
 
     def rule(self, metric: Metric) -> RuleSettings:
         """What the rule needs to know about one metric."""
-        return RuleSettings(margin=self.margin_of(metric), a_fail=self.a_fail, max_engines=self.max_engines)
+        return RuleSettings(
+            margin=self.margin_of(metric),
+            a_fail=self.a_fail,
+            max_engines=self.max_engines,
+            prior=self.priors.get(metric.kind) or class_prior(metric.kind),
+        )

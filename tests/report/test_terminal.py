@@ -16,6 +16,7 @@ from pytest_vllmperf.records.samples import EngineSamples, Entry, Environment, J
 from pytest_vllmperf.records.verdict import MetricVerdict, Noise, Outlook, Status, Verdict
 from pytest_vllmperf.report import terminal
 from pytest_vllmperf.report.ledger import ledger_lines
+from pytest_vllmperf.stats.prior import WALL_CLOCK
 from pytest_vllmperf.storage.baselines import BaselineStore, Changes
 
 ENVIRONMENT = Environment(hard={}, soft={})
@@ -184,7 +185,7 @@ def test_the_table_is_as_wide_as_the_terminal_where_names_need_it(width: int) ->
 
 def test_every_line_of_the_summary_tells_apart_what_has_one_name() -> None:
     hot = SESSION.model_copy(update={"excluded": ["hot"]})
-    outlook = (Outlook("tpot.p50", 0.05, Noise(0.01, 0.01, 0.08, False, False, 1, 3)),)
+    outlook = (Outlook("tpot.p50", 0.05, Noise(0.01, 0.01, 0.08, False, False, 1, 3, WALL_CLOCK)),)
     verdict = Verdict(Status.IMPROVED, (FASTER,))
     checks = [
         record(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pytest_vllmperf.stats.prior import WALL_CLOCK
 from pytest_vllmperf.records.verdict import MetricVerdict, Noise, Outlook, Status
 from pytest_vllmperf.report import verdicts
 from pytest_vllmperf.stats import Direction
@@ -14,6 +15,7 @@ from pytest_vllmperf.verdict import Claim, ClaimOutcome, Comparison
 
 NOISE = Noise(
     session_sd=0.01, engine_sd=0.014, detectable=0.11, testable=True, multimodal=False, sessions=5, engines=15
+    prior=WALL_CLOCK,
 )
 SLOWER = MetricVerdict(
     "output_throughput", Status.REGRESSED, 4812.0, 4391.0, 0.05, -0.0875, -0.112, -0.061, 0.99, 3, 10, noise=NOISE
