@@ -7,14 +7,20 @@ from typing import Any
 
 import pytest
 
-from pytest_vllmperf.stats.prior import WALL_CLOCK
 from pytest_vllmperf.records.verdict import MetricVerdict, Noise, Outlook, Status
 from pytest_vllmperf.report import verdicts
 from pytest_vllmperf.stats import Direction
+from pytest_vllmperf.stats.prior import WALL_CLOCK
 from pytest_vllmperf.verdict import Claim, ClaimOutcome, Comparison
 
 NOISE = Noise(
-    session_sd=0.01, engine_sd=0.014, detectable=0.11, testable=True, multimodal=False, sessions=5, engines=15
+    session_sd=0.01,
+    engine_sd=0.014,
+    detectable=0.11,
+    testable=True,
+    multimodal=False,
+    sessions=5,
+    engines=15,
     prior=WALL_CLOCK,
 )
 SLOWER = MetricVerdict(
