@@ -1,8 +1,8 @@
-"""The noise model and its predictions."""
+"""The noise model: its level, its standard deviations, and where new engines lie."""
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,161 +11,196 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pytest_vllmperf.stats import (
+    WALL_CLOCK,
     EngineTable,
     FloatArray,
     NoiseModel,
-    Prediction,
-    detectable_change,
+    against_centre,
+    expected_spread,
     fit,
     hodges_lehmann,
     hodges_lehmann_variance,
     location,
     location_variance,
-    predict,
+    new_engines,
+    posterior,
 )
+from tests.stats.conftest import QUIET, baselines, drawn, known_model, table
 
-finite = st.floats(-100, 100)
-
-
-def table(values: FloatArray, layout: tuple[int, ...], within: float = 0.0) -> EngineTable:
-    return EngineTable(values, layout, np.full(len(values), within))
+ONE_MODE, MODES, CALM = np.array([False]), np.array([True]), np.array([0.01])
 
 
-def test_a_single_engine_leaves_the_priors() -> None:
-    model = fit(table(np.array([[0.3]]), (1,), within=0.0004))
+def typical(seed: int, rows: int, sessions: int) -> FloatArray:
+    return drawn(np.random.default_rng(seed), rows, sessions, 3, 0.01, 0.015)
+
+
+# --- standard deviations ------------------------------------------------------------------------------------
+
+
+def test_a_single_engine_leaves_the_prior() -> None:
+    model = fit(table(np.array([[0.3]]), (1,)), WALL_CLOCK)
     assert model.centre[0] == 0.3
-    assert model.session_variance[0] == pytest.approx(0.01**2)
-    assert model.engine_variance[0] == pytest.approx(0.015**2 + 0.0004)
-    assert (model.session_df[0], model.engine_df[0]) == (3, 4)
+    assert model.session_sd[0] == pytest.approx(WALL_CLOCK.session_sd, rel=0.03)
+    assert model.engine_sd[0] == pytest.approx(WALL_CLOCK.engine_sd, rel=0.03)
     assert (model.sessions, model.engines) == (1, 1)
 
 
-def test_identical_engines_shrink_towards_zero_but_keep_the_floor() -> None:
-    model = fit(table(np.zeros((1, 600)), (3,) * 200))
-    assert model.engine_variance[0] == pytest.approx(0.005**2)
-    assert model.session_variance[0] == pytest.approx(0.005**2)
+def test_identical_engines_shrink_towards_the_floor() -> None:
+    model = fit(table(np.zeros((1, 300)), (3,) * 100), WALL_CLOCK)
+    assert model.engine_sd[0] == pytest.approx(WALL_CLOCK.floor, rel=0.1)
+    assert WALL_CLOCK.floor < model.session_sd[0] < 0.4 * WALL_CLOCK.session_sd
 
 
-def test_shrinkage_weighs_the_prior_with_four_engines_degrees() -> None:
-    model = fit(table(np.array([[0.0, 0.02, 0.04]]), (3,)))
-    assert model.engine_variance[0] == pytest.approx((4 * 0.015**2 + 2 * 0.02**2) / 6)
+def test_the_prior_decides_what_little_data_says() -> None:
+    stored = baselines(drawn(np.random.default_rng(1), 1, 1, 3, 0.0, 0.003))
+    assert fit(stored, QUIET).engine_sd[0] < 0.004
+    assert fit(stored, WALL_CLOCK).engine_sd[0] > 0.006
 
 
-@pytest.mark.parametrize(("session_sd", "engine_sd"), [(0.01, 0.03), (0.04, 0.01), (0.02, 0.02)])
-def test_components_are_recovered_from_many_sessions(session_sd: float, engine_sd: float) -> None:
-    rng = np.random.default_rng(3)
-    values = rng.normal(0, session_sd, (50, 200, 1)) + rng.normal(0, engine_sd, (50, 200, 3))
-    model = fit(table(values.reshape(50, -1), (3,) * 200))
-    assert math.sqrt(model.session_variance.mean()) == pytest.approx(session_sd, rel=0.1)
-    assert math.sqrt(model.engine_variance.mean()) == pytest.approx(engine_sd, rel=0.1)
-
-
-def test_agreeing_prior_and_data_add_their_degrees_and_disagreeing_ones_do_not() -> None:
-    spread = np.array([[-1.0, 0.0, 1.0, -1.0, 0.0, 1.0]])
-    agreeing = fit(table(0.015 * spread, (3, 3)))
-    assert agreeing.engine_df[0] == pytest.approx(8)
-    assert 4 < fit(table(0.1 * spread, (3, 3))).engine_df[0] < 5
-
-
-def test_one_wild_engine_hardly_moves_centre_and_spread() -> None:
-    rng = np.random.default_rng(4)
-    calm = rng.normal(0, 0.01, (200, 15))
-    wild = calm.copy()
-    wild[:, 7] += 0.3
-    before, after = fit(table(calm, (3,) * 5)), fit(table(wild, (3,) * 5))
-    assert after.multimodal.mean() < 0.05
-    assert np.median(np.abs(after.centre - before.centre)) < 0.002, "unwinsorised it would be 0.3 / 15 = 0.02"
-    assert np.median(after.engine_variance) < 2 * np.median(before.engine_variance)
-
-
-def test_modes_are_kept_and_flagged() -> None:
+def test_modes_are_flagged_and_their_distance_is_noise() -> None:
     values = np.array([[0.0, 0.001, 0.1] * 5])
-    model = fit(table(values, (3,) * 5))
+    model = fit(table(values, (3,) * 5), WALL_CLOCK)
     assert model.multimodal[0]
     assert model.centre[0] == pytest.approx(values.mean())
-    assert model.engine_variance[0] > 0.04**2
-    assert 10 < model.engine_df[0] < 11, "the prior disagrees and lends next to nothing"
+    assert model.engine_sd[0] > 0.04
 
 
-def test_unbalanced_sessions_weigh_alike_in_the_centre() -> None:
-    model = fit(table(np.array([[0.0, 0.0, 0.0, 0.01]]), (3, 1)))
-    assert model.centre[0] == pytest.approx(0.005)
-    spread = predict(model, 1).sd[0] ** 2
-    expected = model.session_variance[0] * 1.5 + model.engine_variance[0] * (1 + (1 / 3 + 1) / 4)
-    assert spread == pytest.approx(expected)
-
-
-def test_rows_of_a_batch_do_not_influence_each_other() -> None:
-    values = np.random.default_rng(5).normal(0, 0.02, (40, 11))
-    layout = (3, 2, 3, 3)
-    together = fit(table(values, layout, 1e-4))
-    for row in (0, 17, 39):
-        alone = fit(table(values[row : row + 1], layout, 1e-4))
-        for name in (
-            "centre",
-            "session_variance",
-            "session_df",
-            "engine_variance",
-            "engine_df",
-            "multimodal",
-        ):
-            assert getattr(together, name)[row] == pytest.approx(getattr(alone, name)[0])
-
-
-def test_prediction_covers_new_engines_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(6)
-    trials = 20_000
-    stored = rng.normal(0, 0.01, (trials, 5, 1)) + rng.normal(0, 0.015, (trials, 5, 3))
-    new = rng.normal(0, 0.01, (trials, 1)) + rng.normal(0, 0.015, (trials, 3))
-    model = fit(table(stored.reshape(trials, -1), (3,) * 5))
-    beyond = location(new, model.multimodal) - model.centre > predict(model, 3).reach(0.9)
-    assert beyond.mean() == pytest.approx(0.10, abs=0.02)
-
-
-def test_location_is_the_median_of_three_the_mean_in_modes_and_hodges_lehmann_else() -> None:
-    no, yes = np.array([False]), np.array([True])
-    assert location(np.array([[0.0, 0.1, 0.9]]), no)[0] == pytest.approx(0.1)
-    assert location(np.array([[0.0, 0.1, 0.8]]), yes)[0] == pytest.approx(0.3)
-    four = np.array([[0.0, 0.1, 0.2, 9.0]])
-    assert location(four, no)[0] == pytest.approx(hodges_lehmann(four)[0])
-    draws = np.random.default_rng(7).normal(size=(60_000, 3))
-    spread = np.var(location(draws, np.zeros(len(draws), dtype=bool)))
-    assert location_variance(3) == pytest.approx(spread, rel=0.03)
-    assert location_variance(5) == hodges_lehmann_variance(5)
-
-
-def test_more_engines_narrow_the_prediction_down_to_the_session() -> None:
-    model = fit(table(np.random.default_rng(8).normal(0, 0.02, (1, 15)), (3,) * 5))
-    spreads = [float(predict(model, count).sd[0]) for count in (1, 2, 3, 4, 5, 6, 50)]
-    assert spreads == sorted(spreads, reverse=True)
-    assert spreads[-1] ** 2 > model.session_variance[0]
-
-
-def test_detectable_change_is_margin_plus_power_until_noise_takes_over() -> None:
-    quiet = Prediction(np.array([0.01]), np.array([1e6]))
-    loud = Prediction(np.array([0.05]), np.array([1e6]))
-    margin = np.array([0.05])
-    assert detectable_change(quiet, margin, 0.005, 0.8)[0] == pytest.approx(0.05 + 0.8416 * 0.01, rel=1e-3)
-    assert detectable_change(loud, margin, 0.005, 0.8)[0] == pytest.approx((2.5758 + 0.8416) * 0.05, rel=1e-3)
-
-
-@given(hnp.arrays(np.float64, (1, 9), elements=st.floats(-0.2, 0.2)), st.floats(-5, 5))
-def test_a_shift_moves_the_centre_alone(values: FloatArray, shift: float) -> None:
-    # Rounded, so that no engine lies so close to the modality limit that the shift's rounding decides.
-    values = np.round(values, 3) + 1e-4 * np.arange(9) ** 2
-    before, after = fit(table(values, (3, 3, 3))), fit(table(values + shift, (3, 3, 3)))
-    assert after.centre[0] - shift == pytest.approx(before.centre[0], abs=1e-9)
-    assert after.engine_variance == pytest.approx(before.engine_variance, rel=1e-6)
-    assert after.session_variance == pytest.approx(before.session_variance, rel=1e-6)
+def test_the_prior_counts_for_less_where_engines_come_in_groups() -> None:
+    """It describes engines of one mode."""
+    stored = table(np.array([[0.0, 0.001, 0.1] * 2, [0.0, 0.001, 0.002] * 2]), (3, 3))
+    narrow = replace(WALL_CLOCK, engine_spread=0.2)
+    model = fit(stored, narrow)
+    assert model.multimodal.tolist() == [True, False]
+    alone = replace(narrow, engine_spread=2 * narrow.engine_spread)
+    assert model.engine_sd[0] == pytest.approx(fit(stored, alone).engine_sd[0], rel=0.35)
+    assert model.engine_sd[0] > 1.2 * WALL_CLOCK.engine_sd
+    assert model.engine_sd[1] > 0.6 * WALL_CLOCK.engine_sd, "one mode: the prior holds it"
 
 
 def test_sessions_that_differ_beyond_doubt_are_believed_even_with_one_engine_each() -> None:
-    model = fit(table(np.array([[0.0, 0.2, -0.2, 0.1, -0.1]]), (1,) * 5))
-    assert 0.1 < math.sqrt(model.session_variance[0]) < 0.16
-    assert model.engine_variance[0] == pytest.approx(0.015**2)
+    model = fit(table(np.array([[0.0, 0.2, -0.2, 0.1, -0.1, 0.15, -0.1]]), (1,) * 7), WALL_CLOCK)
+    assert 0.06 < model.session_sd[0] <= 0.2
+
+
+def test_one_wild_engine_hardly_moves_centre_and_spread() -> None:
+    calm = drawn(np.random.default_rng(4), 200, 5, 3, 0.0, 0.01)
+    wild = calm.copy()
+    wild[:, 2, 1] += 0.3
+    before, after = fit(baselines(calm), WALL_CLOCK), fit(baselines(wild), WALL_CLOCK)
+    assert after.multimodal.mean() < 0.05
+    assert np.median(np.abs(after.centre - before.centre)) < 0.008, "not pulled in it would be 0.3 / 15 = 0.02"
+    assert np.median(after.engine_sd) < 2.2 * np.median(before.engine_sd)
+
+
+# --- the level ----------------------------------------------------------------------------------------------
+
+
+def test_the_level_is_that_of_the_first_five_sessions() -> None:
+    first = typical(5, 50, 5)
+    later = np.concatenate([first, typical(6, 50, 15) + 0.3], axis=1)
+    young, old = fit(baselines(first), WALL_CLOCK), fit(baselines(later), WALL_CLOCK)
+    for one in (young, old):
+        assert one.centre == pytest.approx(first.mean(axis=(1, 2)), abs=0.01)
+    same = np.concatenate([first, typical(6, 50, 15)], axis=1)
+    assert fit(baselines(same), WALL_CLOCK).centre == pytest.approx(young.centre, abs=0.004)
+    assert fit(baselines(same), WALL_CLOCK).session_sd.std() < young.session_sd.std(), "later sessions show the noise"
+
+
+def test_unequal_sessions_weigh_alike_in_the_level() -> None:
+    model = fit(table(np.array([[0.0, 0.0, 0.0, 0.01]]), (3, 1)), WALL_CLOCK)
+    assert model.centre[0] == pytest.approx(0.005)
+    effects = against_centre(model, 1)
+    assert effects.session == pytest.approx(1.5)
+    assert effects.engine == pytest.approx(1 + (1 / 3 + 1) / 4)
+
+
+def test_only_sessions_of_the_anchor_count_as_its_effects() -> None:
+    effects = against_centre(known_model(np.zeros((1, 20))), 1)
+    assert effects.session == pytest.approx(1 + 1 / 5)
+    assert effects.engine == pytest.approx(1 + 5 / 3 / 25)
+
+
+def test_rows_of_a_batch_do_not_influence_each_other() -> None:
+    values = np.random.default_rng(5).normal(0, 0.02, (40, 20))
+    values[7:20, 3] += 0.3
+    values[20:25, ::3] += 0.2
+    layout = (3, 2, 3, 3, 3, 3, 3)
+    together = fit(table(values, layout), WALL_CLOCK, (5, 4))
+    assert 0 < together.multimodal.mean() < 0.5
+    for row in (0, 17, 22, 39):
+        alone = fit(table(values[row : row + 1], layout), WALL_CLOCK, (5, 4))
+        for name in ("centre", "sessions_at", "weights", "multimodal", "session_sd", "engine_sd"):
+            assert getattr(together, name)[row] == pytest.approx(getattr(alone, name)[0]), name
+
+
+@given(hnp.arrays(np.float64, (1, 9), elements=st.floats(-0.2, 0.2)), st.floats(-5, 5))
+def test_a_shift_moves_the_levels_alone(values: FloatArray, shift: float) -> None:
+    # Rounded, so that no engine lies so close to the modality limit that the shift's rounding decides.
+    values = np.round(values, 3) + 1e-4 * np.arange(9) ** 2
+    before, after = fit(table(values, (3, 3, 3)), WALL_CLOCK), fit(table(values + shift, (3, 3, 3)), WALL_CLOCK)
+    assert after.centre[0] - shift == pytest.approx(before.centre[0], abs=1e-9)
+    assert after.sessions_at - shift == pytest.approx(before.sessions_at, abs=1e-9)
+    assert after.weights == pytest.approx(before.weights, abs=1e-6)
+
+
+def test_a_gap_is_kept_out_of_the_session_noise() -> None:
+    values = np.concatenate([typical(7, 50, 5), typical(8, 50, 5) + 0.06], axis=1)
+    stored: EngineTable = baselines(values)
+    across, kept_out = fit(stored, WALL_CLOCK), fit(stored, WALL_CLOCK, (5, 10))
+    assert kept_out.gap == (5, 10)
+    assert np.median(kept_out.session_sd) < 0.8 * np.median(across.session_sd)
 
 
 def test_models_are_frozen() -> None:
-    model: NoiseModel = fit(table(np.zeros((1, 1)), (1,)))
+    model: NoiseModel = fit(table(np.zeros((1, 1)), (1,)), WALL_CLOCK)
     with pytest.raises(AttributeError):
         model.layout = (2,)  # type: ignore[misc]
+
+
+# --- new engines --------------------------------------------------------------------------------------------
+
+
+def test_location_is_the_median_of_three_the_mean_in_modes_and_hodges_lehmann_else() -> None:
+    assert location(np.array([[0.0, 0.02, 0.03]]), ONE_MODE, CALM)[0] == pytest.approx(0.02)
+    assert location(np.array([[0.0, 0.1, 0.8]]), MODES, CALM)[0] == pytest.approx(0.3)
+    assert location(np.array([[0.0, 0.04]]), ONE_MODE, CALM)[0] == pytest.approx(0.02)
+    four = np.array([[0.0, 0.01, 0.02, 0.05]])
+    assert location(four, ONE_MODE, CALM)[0] == pytest.approx(hodges_lehmann(four)[0])
+
+
+@pytest.mark.parametrize("count", [3, 4, 5, 6])
+def test_one_accident_of_a_start_is_left_out(count: int) -> None:
+    calm = np.linspace(0.0, 0.01, count - 1)
+    wild = np.append(calm, 0.5)[np.newaxis]
+    assert location(wild, ONE_MODE, CALM)[0] == pytest.approx(hodges_lehmann(calm))
+    near = np.append(calm, 0.03)[np.newaxis]
+    assert location(near, ONE_MODE, CALM)[0] > hodges_lehmann(calm), "within 6 standard deviations it counts"
+    assert location(np.array([[0.0, 0.5]]), ONE_MODE, CALM)[0] == pytest.approx(0.25), "of two, neither is the wild one"
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 6])
+def test_the_variance_of_a_location_matches_simulation(count: int) -> None:
+    draws = np.random.default_rng(7).normal(size=(60_000, count))
+    spread = np.var(location(draws, np.zeros(len(draws), dtype=np.bool_), np.full(len(draws), 1.0)))
+    assert location_variance(count) == pytest.approx(spread, rel=0.03)
+
+
+def test_new_engines_count_as_a_mean_where_they_come_in_groups() -> None:
+    model = replace(known_model(np.zeros((2, 5))), multimodal=np.array([True, False]))
+    assert new_engines(model, 3) == pytest.approx([1 / 3, location_variance(3)])
+    assert new_engines(model, 6) == pytest.approx([1 / 6, hodges_lehmann_variance(6)])
+
+
+# --- what more sessions would show --------------------------------------------------------------------------
+
+
+def test_expected_spread_is_what_such_sessions_show_in_the_mean() -> None:
+    model = known_model(np.zeros((1, 2)), engine_sd=0.015, session_sd=0.01)
+    expected = expected_spread(model, 8)
+    assert expected.engine[0] == pytest.approx(model.engine_sd[0] ** 2)
+    assert expected.session[0] == pytest.approx(model.session_sd[0] ** 2 + model.engine_sd[0] ** 2 / 3)
+    assert (expected.engine_df[0], expected.session_df[0]) == (16, pytest.approx(2 * 7**2 / 20))
+    assert not expected_spread(model, 1).session_df.any()
+    found = posterior(expected_spread(model, 200), WALL_CLOCK)
+    assert replace(model, weights=found).engine_sd[0] == pytest.approx(model.engine_sd[0], rel=0.05)
+    assert replace(model, weights=found).session_sd[0] == pytest.approx(model.session_sd[0], rel=0.1)

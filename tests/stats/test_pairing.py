@@ -28,13 +28,40 @@ def test_pairing_cancels_the_prompts() -> None:
     assert math.sqrt(paired.baseline.within[0]) == pytest.approx(math.sqrt(math.pi / 2) * 0.1 / 20, rel=0.2)
 
 
-def test_pairing_takes_the_median_of_the_baseline_engines_as_reference() -> None:
-    stored = [[[1.0, 10.0], [2.0, 20.0], [4.0, 90.0]]]
+def test_pairing_takes_the_mean_of_the_logarithms_of_the_baseline_engines_as_reference() -> None:
+    stored = [[[1.0, 10.0], [2.0, 20.0], [4.0, 40.0]]]
     paired = pair_requests(stored, [[2.0, 40.0]], Direction.LOWER, "ttft")
+    assert paired.baseline.values[0] == pytest.approx([-math.log(2), 0, math.log(2)])
     assert paired.new[0, 0] == pytest.approx(math.log(2) / 2)
-    assert paired.baseline.values[0, 1] == pytest.approx(0)
     mirrored = pair_requests(stored, [[2.0, 40.0]], Direction.HIGHER, "goodput")
     assert mirrored.new == pytest.approx(-paired.new)
+    assert mirrored.baseline.values == pytest.approx(-paired.baseline.values)
+
+
+def engine_rows(rng: np.random.Generator, levels: np.ndarray, count: int, request_sd: float) -> list[list[float]]:
+    """An engine a level, log units: the same prompts, and each request with noise of its own."""
+    prompts = np.random.default_rng(0).normal(0, 1, count)
+    rows: list[list[float]] = np.exp(
+        prompts + levels[:, np.newaxis] + rng.normal(0, request_sd, (len(levels), count))
+    ).tolist()
+    return rows
+
+
+@pytest.mark.parametrize("sessions", [1, 2, 5])
+@pytest.mark.parametrize(("engine_sd", "request_sd"), [(0.015, 0.1), (0.003, 0.1), (0.0, 0.1)])
+def test_paired_engines_spread_as_engines_do_that_share_no_reference(
+    sessions: int, engine_sd: float, request_sd: float
+) -> None:
+    """A reference that is pulled by the engine itself makes its baseline look quiet."""
+    rng, requests_each, found = np.random.default_rng(sessions), 60, []
+    for _ in range(300):
+        stored = engine_rows(rng, rng.normal(0, engine_sd, 3 * sessions), requests_each, request_sd)
+        nested = [stored[3 * day : 3 * day + 3] for day in range(sessions)]
+        values = pair_requests(nested, (), Direction.LOWER, "ttft").baseline.values[0].reshape(sessions, 3)
+        found.append(values.var(axis=1, ddof=1).mean())
+    independent = engine_sd**2 + math.pi / 2 * request_sd**2 / requests_each
+    # A little less: with the mean of n engines taken off, a request's noise is rounder than that of one engine.
+    assert 0.8 * independent < np.mean(found) < 1.1 * independent
 
 
 def test_a_lone_baseline_engine_borrows_the_spread_of_the_new_ones() -> None:

@@ -1,4 +1,4 @@
-"""Hodges-Lehmann, winsorising, the modality guard."""
+"""Hodges-Lehmann, absolute deviations, the modality guard."""
 
 from __future__ import annotations
 
@@ -10,22 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pytest_vllmperf.stats import (
-    EngineTable,
-    FloatArray,
-    hodges_lehmann,
-    hodges_lehmann_variance,
-    is_multimodal,
-    winsorise,
-    winsorised_count,
-    winsorised_variance_share,
-)
+from pytest_vllmperf.stats import FloatArray, hodges_lehmann, hodges_lehmann_variance, is_multimodal
+from pytest_vllmperf.stats.robust import mad
 
 finite = st.floats(-100, 100)
-
-
-def table(values: FloatArray, layout: tuple[int, ...], within: float = 0.0) -> EngineTable:
-    return EngineTable(values, layout, np.full(len(values), within))
 
 
 @given(hnp.arrays(np.float64, st.integers(1, 14), elements=finite))
@@ -58,40 +46,23 @@ def test_hodges_lehmann_variance_matches_simulation(count: int) -> None:
     assert hodges_lehmann_variance(count) == pytest.approx(np.var(hodges_lehmann(draws)), rel=0.03)
 
 
-@pytest.mark.parametrize(
-    ("engines", "sessions", "count"),
-    [(1, 1, 0), (7, 1, 0), (8, 1, 1), (15, 5, 1), (28, 7, 1), (29, 7, 2), (60, 20, 4), (8, 8, 0), (10, 8, 0)],
-)
-def test_winsorised_count(engines: int, sessions: int, count: int) -> None:
-    assert winsorised_count(engines, sessions) == count
-
-
-def test_winsorise_pulls_in_the_largest_and_keeps_signs() -> None:
-    rows = np.array([[0.1, -9.0, 0.3, -0.2], [5.0, 4.0, 3.0, -2.0]])
-    assert winsorise(rows, 1).tolist() == [[0.1, -0.3, 0.3, -0.2], [4.0, 4.0, 3.0, -2.0]]
-    assert winsorise(rows, 0) is rows
-
-
-@pytest.mark.parametrize("share", [0.0, 0.05, 0.1, 0.3])
-def test_winsorised_variance_share_matches_simulation(share: float) -> None:
-    draws = np.random.default_rng(1).normal(size=200_000)
-    kept = winsorise(draws[np.newaxis], int(share * len(draws)))
-    assert winsorised_variance_share(share) == pytest.approx(np.var(kept), rel=0.01)
+def test_mad_is_the_plain_median_of_distances() -> None:
+    assert mad(np.array([[1.0, -2.0, 30.0], [0.0, 0.0, 5.0]])).tolist() == [2.0, 0.0]
 
 
 def test_multimodal_needs_two_engines_and_fifteen_percent() -> None:
     quiet = np.linspace(-0.001, 0.001, 20)
-    assert not is_multimodal(quiet[np.newaxis])[0]
+    assert not is_multimodal(quiet[np.newaxis], 0.025)[0]
     for far, expected in ((1, False), (2, False), (3, True)):
         row = quiet.copy()
         row[:far] += 0.1
-        assert is_multimodal(row[np.newaxis])[0] == expected
-    assert not is_multimodal(np.array([[0.0, 0.0, 0.0, 0.1]]))[0], "a quarter, but a single engine"
-    assert is_multimodal(np.array([[0.0, 0.0, 0.0, 0.1, 0.1]]))[0]
+        assert is_multimodal(row[np.newaxis], 0.025)[0] == expected
+    assert not is_multimodal(np.array([[0.0, 0.0, 0.0, 0.1]]), 0.025)[0], "a quarter, but a single engine"
+    assert is_multimodal(np.array([[0.0, 0.0, 0.0, 0.1, 0.1]]), 0.025)[0]
 
 
-def test_multimodal_ignores_what_is_below_two_and_a_half_percent_or_four_mad() -> None:
-    assert not is_multimodal(np.array([[0.0] * 7 + [0.024] * 3]))[0]
-    assert is_multimodal(np.array([[0.0] * 7 + [0.026] * 3]))[0]
+def test_multimodal_ignores_what_lies_nearer_than_the_floor_or_four_mad() -> None:
+    assert not is_multimodal(np.array([[0.0] * 7 + [0.024] * 3]), 0.025)[0]
+    assert is_multimodal(np.array([[0.0] * 7 + [0.026] * 3]), 0.025)[0]
     wide = np.array([[-0.03, -0.02, -0.01, 0.0, 0.0, 0.01, 0.02, 0.03, 0.055, -0.055]])
-    assert not is_multimodal(wide)[0], "beyond 2.5 %, within 4 MAD"
+    assert not is_multimodal(wide, 0.025)[0], "beyond the floor, within 4 MAD"
