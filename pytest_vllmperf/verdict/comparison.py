@@ -28,13 +28,13 @@ MIN_ROUNDS: Final = 2
 _MAX_ROUNDS: Final = 6
 # How many rounds are looked ahead for "rounds that would decide".
 _MOST_ROUNDS: Final = 1000
-_SPENDING_POWER: Final = 2
+_SPENDING_POWER: Final = 3
 VAGUE: Final = Prior(engine_sd=0.01, engine_spread=100.0, session_sd=0.01, session_spread=100.0, floor=0.0003)
 """Every standard deviation from 0.03 % to 30 % is equally likely: only the rounds say what they vary by."""
 
 
 def spent(rounds: int, max_rounds: int, alpha: float) -> float:
-    """The share of alpha that the look after so many rounds has: alpha ((r / R)^2 - ((r - 1) / R)^2).
+    """The share of alpha that the look after so many rounds has: alpha ((r / R)^3 - ((r - 1) / R)^3).
 
     The first look, after two rounds, has that of the first round too. All shares add up to alpha, so that by the union
     bound all bounds hold together with 1 - alpha.
@@ -69,7 +69,7 @@ class Comparison:
     """How many times as good a is as b: throughput of a over b, or latency of b over a.
 
     log_ratio: estimate of its logarithm. engine_variance: of one engine, as the rounds show it, log units squared.
-    rounds: measured. max_rounds: after how many no further look is taken. alpha: error probability on each side, over
+    multimodal: whether the rounds come in groups. rounds: measured. max_rounds: after how many no further look is taken. alpha: error probability on each side, over
     all looks. prior: hyperparameters of the profile; VAGUE where it has no history.
     """
 
@@ -77,6 +77,7 @@ class Comparison:
     direction: Direction
     log_ratio: float
     engine_variance: float
+    multimodal: bool
     rounds: int
     max_rounds: int
     alpha: float
@@ -112,7 +113,7 @@ class Comparison:
         error = spent(rounds, max(rounds, self.max_rounds), self.alpha)
         seen, zero = np.array([self.engine_variance]), np.zeros(1)
         weights = posterior(Spread(seen, np.array([rounds - 1.0]), zero, zero, zero), self.prior)
-        effects = pair_effects(rounds, np.zeros(1, dtype=np.bool_))
+        effects = pair_effects(rounds, np.array([self.multimodal]))
         return float(predict(weights, effects).reach(1 - error)[0])
 
     def at_least(self, ratio: float) -> Claim:
@@ -197,7 +198,8 @@ def compare(
         metric=metric,
         direction=direction,
         log_ratio=float(model.difference[0]),
-        engine_variance=float(gains.var(ddof=1)) / 2,
+        engine_variance=float(model.engine_variance[0]),
+        multimodal=bool(model.multimodal[0]),
         rounds=len(a),
         max_rounds=max(max_rounds, len(a)),
         alpha=alpha,
