@@ -100,7 +100,7 @@ def test_an_outlook_names_slowdowns_and_margins_that_cannot_be_tested() -> None:
         "slowdowns that will be found four times in five:",
         "  test_chat:",
         "    output throughput 7.2 % · TTFT p95 22 % *",
-        "  * the margin cannot be told from noise yet: add sessions (--vllmperf-append)",
+        "  * the margin cannot be told from noise yet",
     ]
     assert len(verdicts.outlook_lines([("test_chat", [fine])])) == 3
     assert verdicts.outlook_lines([("test_exact", ())]) == []
