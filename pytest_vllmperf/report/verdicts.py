@@ -160,7 +160,8 @@ def _lacking(outlook: Sequence[Outlook]) -> Iterator[str]:
         yield f"{_margins(growing)} can be told from noise after {needed} sessions (--vllmperf-append)."
     if never := [one for one in young if one.noise.sessions_to_test is None]:
         labels = ", ".join(dict.fromkeys(METRICS[one.metric].label for one in never))
-        yield f"{_margins(never)} cannot be told from noise by more sessions: widen it (--vllmperf-margin) for {labels}."
+        remedy = f"widen it for {labels} (--vllmperf-margin)"
+        yield f"{_margins(never)} cannot be told from noise by more sessions: {remedy}."
 
 
 def _margins(outlook: Sequence[Outlook]) -> str:

@@ -13,7 +13,7 @@ from pytest_vllmperf.records.ledger import VramLedger
 from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.results import CheckRecord, ComparisonRecord
 from pytest_vllmperf.records.samples import EngineSamples, Entry, Environment, Judging, Session
-from pytest_vllmperf.records.verdict import MetricVerdict, Noise, Outlook, Status, Verdict
+from pytest_vllmperf.records.verdict import Drift, MetricVerdict, Noise, Outlook, Status, Verdict
 from pytest_vllmperf.report import terminal
 from pytest_vllmperf.report.ledger import ledger_lines
 from pytest_vllmperf.stats.prior import WALL_CLOCK
@@ -50,6 +50,30 @@ def record(verdict: Verdict, **changed: Any) -> CheckRecord:
             **changed,
         }
     )
+
+
+DRIFTED = MetricVerdict(
+    "output_throughput", Status.DRIFTED, 4812.0, 4519.0, 0.05, -0.02, drift=Drift(-0.061, "2026-10-02T08:00:00", 14)
+)
+
+
+def test_a_drift_comes_with_the_command_that_accepts_it() -> None:
+    drifted = record(Verdict(Status.DRIFTED, (SAME, DRIFTED)))
+    lines = terminal.failure_lines(drifted, ["driver: 1 -> 2"], COMMAND)
+    assert lines[0].startswith("DRIFTED output throughput -6.1 % since the update of 2026-10-02")
+    assert lines[-3:] == [
+        "changed since the baseline: driver: 1 -> 2",
+        "if the new level is meant, accept it with:",
+        '    pytest --vllmperf-update --vllmperf-reason "..." tests/test_chat.py::test_chat',
+    ]
+    assert "accept it" not in "".join(terminal.failure_lines(record(Verdict(Status.REGRESSED, (SLOWER,))), [], COMMAND))
+    assert [line.split()[:2] for line in summary([drifted])[1:]] == [["test_chat", "DRIFTED"]], "the failure tells it"
+
+
+def test_a_drift_is_a_property_too() -> None:
+    found = dict(terminal.properties(record(Verdict(Status.DRIFTED, (SAME, DRIFTED)))))
+    assert (found["vllmperf.status"], found["vllmperf.output_throughput.drift"]) == ("DRIFTED", "-0.061")
+    assert "vllmperf.ttft.p50.drift" not in found
 
 
 def summary(checks: Sequence[CheckRecord], width: int = 80) -> list[str]:
