@@ -70,7 +70,7 @@ def profile_of(hard: Mapping[str, str]) -> str:
     """The name of the profile that an environment with these hard keys is of, see `profile`."""
     if "gpu" in hard:
         return _gpu_profile(hard["gpu"].split(", "))
-    return _cpu_profile(hard["cpu"], hard["cpu cores"]) if "cpu" in hard else slug(hard.get("backend", ""))
+    return _cpu_profile(hard["cpu"], hard.get("cpu cores", "")) if "cpu" in hard else slug(hard.get("backend", ""))
 
 
 def _hard_keys(

@@ -367,3 +367,8 @@ def test_the_simulated_engine_is_of_a_profile_of_its_own() -> None:
     facts = replace(CPU, device="simulated")
     assert environment.profile_of(hard(spec, facts=facts, gpus=())) == "simulated"
     assert environment.profile(BACKENDS.of(spec), facts, ()) == "simulated"
+
+
+def test_a_file_that_somebody_edited_may_lack_keys() -> None:
+    assert environment.profile_of({"cpu": "EPYC"}) == "epyc-cores"
+    assert environment.profile_of({}) == "unknown"
