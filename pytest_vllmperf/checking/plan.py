@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -14,7 +14,8 @@ from pytest_vllmperf.records.samples import Entry, Session
 from pytest_vllmperf.records.settings import CheckSettings, Settings, Update
 from pytest_vllmperf.verdict import VerdictSettings
 from pytest_vllmperf.verdict.check import is_thin
-from pytest_vllmperf.verdict.comparability import differences
+from pytest_vllmperf.verdict.comparability import hard_differences
+from pytest_vllmperf.verdict.priors import Priors
 from pytest_vllmperf.verdict.rule import MIN_ENGINES
 
 
@@ -40,6 +41,19 @@ class Site:
     name: str
     command: str
     line: tuple[str, int]
+
+
+@dataclass(frozen=True)
+class InRun:
+    """What only the whole run knows.
+
+    Attributes:
+        gated: how many metrics it gates, for a profile and a device.
+        priors: the hyperparameters of a profile, for the hard keys of a measurement.
+    """
+
+    gated: Callable[[str, str], int]
+    priors: Callable[[str, Mapping[str, str]], Priors]
 
 
 @dataclass(frozen=True)
@@ -84,7 +98,7 @@ def plan(
     stored: Entry | None,
     own: CheckSettings,
     settings: Settings,
-    gated_in_run: Callable[[str, str], int],
+    in_run: InRun,
 ) -> Plan:
     """Decide what becomes of a check.
 
@@ -94,10 +108,11 @@ def plan(
         stored: its baseline; None without one.
         own: its gate and margins; nothing in it is None.
         settings: the run's.
-        gated_in_run: how many metrics the whole run gates, for a profile and a device.
+        in_run: what the whole run knows.
 
     Raises:
         SpecError: for a gate that can never be judged on this measurement.
+        BaselineError: for a baseline of the profile that cannot be read.
     """
     words = own.gate or ()
     if not run.problems and (reasons := policy.unjudgeable(words, run.engines, run.device)):
@@ -107,17 +122,21 @@ def plan(
     purpose = Purpose.RECORD if settings.update is Update.ALL or new else Purpose.JUDGE
     wanted = settings.engines if purpose is Purpose.RECORD or settings.append else 1
     gate = resolve_gate(words, run.device)
-    gated = max(policy.gated_metrics([gate]), gated_in_run(run.profile, run.device))
+    gated = max(policy.gated_metrics([gate]), in_run.gated(run.profile, run.device))
+    judging = VerdictSettings(
+        gate,
+        own.margin or 0.0,
+        own.margins,
+        a_fail=policy.a_fail(gated),
+        max_engines=max(settings.max_engines, wanted),
+        priors=in_run.priors(run.profile, run.environment.hard),
+    )
     return Plan(
         site=site,
         purpose=purpose,
         baseline=sessions,
-        settings=_judging(gate, own, policy.a_fail(gated), max(settings.max_engines, wanted)),
-        differences=tuple(differences(sessions[-1].environment.hard, run.environment.hard)) if sessions else (),
+        settings=judging,
+        differences=tuple(hard_differences(sessions, run.environment)) if sessions else (),
         engines=wanted,
         append=settings.append and purpose is Purpose.JUDGE,
     )
-
-
-def _judging(gate: tuple[str, ...], own: CheckSettings, a_fail: float, max_engines: int) -> VerdictSettings:
-    return VerdictSettings(gate, own.margin or 0.0, own.margins, a_fail=a_fail, max_engines=max_engines)
