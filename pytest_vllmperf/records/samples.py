@@ -10,7 +10,7 @@ from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.variables import Variables
 
 MOST_SESSIONS: Final = 20
-"""How many sessions an entry keeps: the first `stats.ANCHOR_SESSIONS`, which its level is anchored to, and the newest."""
+"""How many sessions an entry keeps: the first `stats.ANCHOR_SESSIONS`, and the newest."""
 
 
 class EngineSamples(BaseModel):

@@ -64,7 +64,7 @@ def observe(
         values: shape (B, N), engine values, engines of a session are neighbours.
         layout: engines per session.
         prior: says what a usual distance is.
-        gap: position of the first session after sessions that are not there any more, and how many those are; None without.
+        gap: position of the first session after sessions that are not there any more, and how many; None without.
     """
     multimodal = is_multimodal(values, _MODAL_FLOOR * prior.engine_sd)
     tamed, means = _tame(values, layout, prior, multimodal)
