@@ -79,9 +79,9 @@ class Comparison:
     """How many times as good a is as b: throughput of a over b, or latency of b over a.
 
     log_ratio: estimate of its logarithm. engine_variance: of one engine, as the rounds show it, log units squared.
-    multimodal: whether the rounds come in groups. rounds: measured. max_rounds: after how many no further look is taken.
-    alpha: error probability on each side, over all looks. prior: hyperparameters of the profile; VAGUE where it has no
-    history.
+    multimodal: whether the rounds come in groups. rounds: measured. max_rounds: after how many no further look is
+    taken. alpha: error probability on each side, over all looks. prior: hyperparameters of the profile; VAGUE where it
+    has no history.
     """
 
     metric: str
@@ -194,7 +194,8 @@ def compare(
         alpha: error probability of each bound, over all looks.
 
     Raises:
-        SampleError: for unequal numbers of rounds, fewer than two with a VAGUE prior, or a sample that is not a positive finite number.
+        SampleError: for unequal numbers of rounds, fewer than two with a VAGUE prior, or a sample that is not a
+            positive finite number.
         ValueError: for an alpha outside 0 .. 0.5.
     """
     if not 0 < alpha < 0.5:
