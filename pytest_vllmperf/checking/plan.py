@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -10,6 +10,7 @@ from pytest_vllmperf.checking import policy
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.metrics.table import resolve_gate
+from pytest_vllmperf.records.ids import CheckId
 from pytest_vllmperf.records.samples import Entry, Session
 from pytest_vllmperf.records.settings import CheckSettings, Settings, Update
 from pytest_vllmperf.verdict import VerdictSettings
@@ -51,7 +52,7 @@ class Plan:
         purpose: RECORD or JUDGE; nothing asks again.
         baseline: the stored sessions; empty without one.
         settings: gate, margins and error budget.
-        differences: hard keys in which the environments differ, in words.
+        differences: hard keys in which the environment differs from that of what it is judged by, in words.
         engines: engine starts before the first look.
         append: whether a session that agrees with its baseline joins it.
     """
@@ -84,7 +85,7 @@ def plan(
     stored: Entry | None,
     own: CheckSettings,
     settings: Settings,
-    gated_in_run: Callable[[str, str], int],
+    gated_in_run: Callable[[CheckId, str, str, Sequence[str]], int],
 ) -> Plan:
     """Decide what becomes of a check.
 
@@ -94,7 +95,7 @@ def plan(
         stored: its baseline; None without one.
         own: its gate and margins; nothing in it is None.
         settings: the run's.
-        gated_in_run: how many metrics the whole run gates, for a profile and a device.
+        gated_in_run: how many metrics the whole run gates: for this check, a profile, a device, and the check's gate.
 
     Raises:
         SpecError: for a gate that can never be judged on this measurement.
@@ -104,19 +105,29 @@ def plan(
         raise SpecError(f"{site.name}: the gate cannot be judged: {'; '.join(reasons)}")
     sessions = tuple(stored.sessions) if stored is not None else ()
     new = settings.update is Update.NEW and is_thin(sessions)
-    purpose = Purpose.RECORD if settings.update is Update.ALL or new else Purpose.JUDGE
-    wanted = settings.engines if purpose is Purpose.RECORD or settings.append else 1
+    records = run.reference is None and (settings.update is Update.ALL or new)
+    purpose = Purpose.RECORD if records else Purpose.JUDGE
+    session = purpose is Purpose.RECORD or (settings.append and run.reference is None)
+    wanted = settings.engines if session else 1
     gate = resolve_gate(words, run.device)
-    gated = max(policy.gated_metrics([gate]), gated_in_run(run.profile, run.device))
+    check = CheckId.parse(site.module, site.name)
+    gated = max(policy.gated_metrics([gate]), gated_in_run(check, run.profile, run.device, gate))
     return Plan(
         site=site,
         purpose=purpose,
         baseline=sessions,
         settings=_judging(gate, own, policy.a_fail(gated), max(settings.max_engines, wanted)),
-        differences=tuple(differences(sessions[-1].environment.hard, run.environment.hard)) if sessions else (),
+        differences=_differences(run, sessions),
         engines=wanted,
-        append=settings.append and purpose is Purpose.JUDGE,
+        append=settings.append and purpose is Purpose.JUDGE and run.reference is None,
     )
+
+
+def _differences(run: Measurement, sessions: Sequence[Session]) -> tuple[str, ...]:
+    """Hard keys in which a measurement differs from its reference, or without one from its newest stored session."""
+    if run.reference is not None:
+        return tuple(differences(run.reference.environment.hard, run.environment.hard))
+    return tuple(differences(sessions[-1].environment.hard, run.environment.hard)) if sessions else ()
 
 
 def _judging(gate: tuple[str, ...], own: CheckSettings, a_fail: float, max_engines: int) -> VerdictSettings:

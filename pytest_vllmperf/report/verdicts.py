@@ -53,6 +53,9 @@ def _parts(judged: MetricVerdict, *, gated: bool, requests: int) -> list[str]:
     parts = [_head(judged, gated=gated)]
     if judged.status is Status.NOISY and gated:
         parts += _way_out(judged, requests)
+    elif judged.against:
+        rounds = units.many(judged.engines, "round")
+        parts.append(f"{rounds} x {judged.iterations} in turns against {judged.against}")
     elif judged.noise is not None:
         noise, percent = judged.noise, units.plain_percent
         sessions = "session" if noise.sessions == 1 else "sessions"
@@ -89,7 +92,9 @@ def _way_out(judged: MetricVerdict, requests: int) -> list[str]:
     if judged.noise is None:
         return parts
     parts.append(f"detectable here from {units.plain_percent(judged.noise.detectable)}")
-    if METRICS[judged.metric].decides_from and requests:
+    if judged.against:
+        parts.append(f"in turns against {judged.against}: try more rounds (--vllmperf-max-engines)")
+    elif METRICS[judged.metric].decides_from and requests:
         parts.append(f"try compare() or {2 * requests:,} requests")
     else:
         parts.append("try compare() or more sessions (--vllmperf-append)")

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from pytest_vllmperf import gpu
-from pytest_vllmperf.comparing.pair import Pair
-from pytest_vllmperf.comparing.sharing import SHARE, Sharing, Way, share
 from pytest_vllmperf.engines.base import Engine
 from pytest_vllmperf.engines.simulated import SimulatedEngine
 from pytest_vllmperf.errors import EngineDiedError, EngineStartError, WorkloadError
 from pytest_vllmperf.gpu import GpuDevice
 from pytest_vllmperf.lab import observing, slots
 from pytest_vllmperf.lab.lab import Lab
+from pytest_vllmperf.lab.pair import Pair
+from pytest_vllmperf.lab.sharing import SHARE, Sharing, Way, share
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.records.devices import GpuReading, GpuTrace
 from pytest_vllmperf.records.engine import Continuations, Progress, Sampling
