@@ -120,7 +120,7 @@ class ArmedPlugin:
 
     def pytest_report_header(self) -> list[str]:
         """Which vLLM the run is measured in turns with."""
-        return against.header(self._settings.check.against)
+        return [terminal_line(self.redactor.text(line)) for line in against.header(self._settings.check.against)]
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """From here on engines may run, which must not outlive a run that is ended by a signal."""

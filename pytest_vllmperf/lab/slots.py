@@ -57,13 +57,15 @@ class Slot:
             SpecError: when engines of its backend cannot.
         """
         if self.engine is not None and not self.asleep:
-            able(self.engine, Sleeps).sleep()
+            with of_reference(self.target):
+                able(self.engine, Sleeps).sleep()
             self.asleep = True
 
     def wake(self) -> None:
         """Have its engine take the device's memory again, if it has given it back."""
         if self.engine is not None and self.asleep:
-            able(self.engine, Sleeps).wake_up()
+            with of_reference(self.target):
+                able(self.engine, Sleeps).wake_up()
             self.asleep = False
 
     def close(self) -> None:

@@ -54,8 +54,7 @@ def _parts(judged: MetricVerdict, *, gated: bool, requests: int) -> list[str]:
     if judged.status is Status.NOISY and gated:
         parts += _way_out(judged, requests)
     elif judged.against:
-        rounds = units.many(judged.engines, "round")
-        parts.append(f"{rounds} x {judged.iterations} in turns against {judged.against}")
+        parts.append(f"{_engines(judged)} x {judged.iterations} in turns")
     elif judged.noise is not None:
         noise, percent = judged.noise, units.plain_percent
         sessions = "session" if noise.sessions == 1 else "sessions"
@@ -93,7 +92,7 @@ def _way_out(judged: MetricVerdict, requests: int) -> list[str]:
         return parts
     parts.append(f"detectable here from {units.plain_percent(judged.noise.detectable)}")
     if judged.against:
-        parts.append(f"in turns against {judged.against}: try more rounds (--vllmperf-max-engines)")
+        parts.append("try more rounds (--vllmperf-max-engines)")
     elif METRICS[judged.metric].decides_from and requests:
         parts.append(f"try compare() or {2 * requests:,} requests")
     else:
@@ -102,6 +101,8 @@ def _way_out(judged: MetricVerdict, requests: int) -> list[str]:
 
 
 def _engines(judged: MetricVerdict) -> str:
+    if judged.against:
+        return units.many(judged.engines, "round")
     return f"{judged.engines} engine" if judged.engines == 1 else f"{judged.engines} engines"
 
 
