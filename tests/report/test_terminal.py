@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pytest_vllmperf.stats.prior import WALL_CLOCK
 
 from pytest_vllmperf.harness.results import ModuleTests, Results
 from pytest_vllmperf.records.ledger import VramLedger
@@ -17,6 +16,7 @@ from pytest_vllmperf.records.samples import EngineSamples, Entry, Environment, J
 from pytest_vllmperf.records.verdict import MetricVerdict, Noise, Outlook, Status, Verdict
 from pytest_vllmperf.report import terminal
 from pytest_vllmperf.report.ledger import ledger_lines
+from pytest_vllmperf.stats.prior import WALL_CLOCK
 from pytest_vllmperf.storage.baselines import BaselineStore, Changes
 
 ENVIRONMENT = Environment(hard={}, soft={})

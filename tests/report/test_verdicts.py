@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from pytest_vllmperf.stats.prior import WALL_CLOCK
 
 from pytest_vllmperf.records.verdict import MetricVerdict, Noise, Outlook, Status
 from pytest_vllmperf.report import verdicts
 from pytest_vllmperf.stats import Direction
+from pytest_vllmperf.stats.prior import WALL_CLOCK
 from pytest_vllmperf.verdict import Claim, ClaimOutcome, Comparison
 
 NOISE = Noise(
