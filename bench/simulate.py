@@ -21,14 +21,15 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
 from scipy.special import ndtr, stdtr
 
 from pytest_vllmperf.records.verdict import Status
-from pytest_vllmperf.stats import BoolArray, Direction, EngineTable, FlatSamples, FloatArray, fit, tabulate
-from pytest_vllmperf.verdict import CODES, RuleSettings, run_course
+from pytest_vllmperf.stats import BoolArray, Direction, EngineTable, FlatSamples, FloatArray, NoiseModel, fit, tabulate
+from pytest_vllmperf.verdict import CODES, Outcome, RuleSettings, look, run_course
 
 SESSIONS: Final = 5
 ENGINES: Final = 3
@@ -143,6 +144,10 @@ def usual_gates(stored: FloatArray, new: FloatArray) -> Iterator[tuple[str, Bool
         yield name, p_value < P_VALUE, POOLED_ENGINES
 
 
+def _look(model: NoiseModel, values: FloatArray, log_margin: FloatArray, settings: RuleSettings, count: int) -> Outcome:
+    return look(model, values[:, :count], log_margin, settings)
+
+
 def simulate(
     scenario: Scenario, trials: int, seed: int, outliers: Outliers | None = None, *, beside: bool = True
 ) -> Tallies:
@@ -155,13 +160,13 @@ def simulate(
         count = min(BLOCK, trials - start)
         stored = draw(rng, scenario, outliers, count, SESSIONS, ENGINES)
         new = draw(rng, scenario, outliers, count, 1, settings.max_engines)
-        model = fit(_table(stored, (ENGINES,) * SESSIONS))
+        model = fit(_table(stored, (ENGINES,) * SESSIONS), settings.prior)
         log_margin = np.full(count, settings.log_margin(Direction.HIGHER))
         values = _table(new, (settings.max_engines,)).values
         for slowdown in SLOWDOWNS:
             shift = -math.log1p(-slowdown)
-            course = run_course(model, values + shift, log_margin, settings)
-            failed = course.codes == CODES[Status.REGRESSED]
+            course = run_course(partial(_look, model, values + shift, log_margin, settings), count, settings)
+            failed = np.isin(course.codes, [CODES[Status.REGRESSED], CODES[Status.DRIFTED]])
             passed = (course.codes == CODES[Status.OK]) | (course.codes == CODES[Status.IMPROVED])
             tally = tallies.setdefault((RULE, slowdown), Tally())
             tally.add(failed, passed, int(course.engines.sum()))

@@ -11,7 +11,7 @@ from pytest_vllmperf.lab.take import Take
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.records.verdict import Status, Verdict
 from pytest_vllmperf.verdict import Evidence, judge
-from pytest_vllmperf.verdict.comparability import differences
+from pytest_vllmperf.verdict.comparability import hard_differences
 from pytest_vllmperf.verdict.rule import MIN_ENGINES
 
 # A metric that some engines do not show may ask for more engines than a recording does, but not for ever.
@@ -78,15 +78,18 @@ class Check:
         """
         self.closed = self.closed or last
         if self.measurement.problems or self._to_be_judged:
-            self.verdict = judge(self._evidence(last=last))
+            self.verdict = self._judged(last=last)
         elif self.plan.purpose is Purpose.RECORD and not self.open:
             self._check_recording()
 
-    def _evidence(self, *, last: bool) -> Evidence:
-        """What the measurement is judged by: its reference where it has one, else the stored baseline."""
-        run, reference = self.measurement, self.measurement.reference
-        return Evidence(
-            self.plan.baseline if reference is None else (),
+    def _judged(self, *, last: bool) -> Verdict:
+        """By its reference where it has one, to whom stored engines only say what engines vary by; else by these."""
+        run, reference, baseline = self.measurement, self.measurement.reference, self.plan.baseline
+        if reference is not None and self.plan.differences and not run.problems:
+            return Verdict(Status.NOT_COMPARABLE, reasons=self.plan.differences)
+        alike = reference is None or (bool(baseline) and not hard_differences(baseline, run.environment))
+        evidence = Evidence(
+            baseline if alike else (),
             run.engines,
             self.plan.settings,
             run.problems,
@@ -96,6 +99,7 @@ class Check:
             () if reference is None else reference.engines,
             "" if reference is None else reference.name,
         )
+        return judge(evidence)
 
     def by_baseline(self) -> Verdict | None:
         """What the stored baseline says of a measurement that is judged by its reference: told, never decisive.
@@ -105,7 +109,7 @@ class Check:
         run, baseline = self.measurement, self.plan.baseline
         if run.reference is None or run.problems or not baseline or self.error is not None:
             return None
-        unlike = differences(baseline[-1].environment.hard, run.environment.hard)
+        unlike = hard_differences(baseline, run.environment)
         return judge(Evidence(baseline, run.engines, self.plan.settings, (), unlike, last_look=True))
 
     @property

@@ -13,10 +13,9 @@ from pytest_vllmperf.records.samples import Environment, Session
 from pytest_vllmperf.records.settings import Settings
 from pytest_vllmperf.records.verdict import Status, Verdict
 from pytest_vllmperf.report import terminal, verdicts
-from pytest_vllmperf.verdict import outlook
 from pytest_vllmperf.verdict.comparability import changes, not_compared
 
-FAILING = (Status.REGRESSED, Status.NO_BASELINE, Status.NOT_COMPARABLE, Status.INVALID)
+FAILING = (Status.REGRESSED, Status.DRIFTED, Status.NO_BASELINE, Status.NOT_COMPARABLE, Status.INVALID)
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,6 @@ def _record(check: Check, settings: Settings) -> CheckRecord:
     )
     verdict = _final(check)
     keeping, left_out = _keeping(verdict, append=plan.append)
-    sessions = [*plan.baseline, session] if keeping is Keeping.APPENDED else [session]
     return CheckRecord(
         module=plan.site.module,
         name=plan.site.name,
@@ -85,7 +83,6 @@ def _record(check: Check, settings: Settings) -> CheckRecord:
         keeping=keeping,
         left_out=left_out,
         reason=settings.reason if keeping is Keeping.NEW else "",
-        outlook=outlook(sessions, plan.settings) if keeping is not Keeping.NOTHING else (),
         ledger=run.vram,
         notes=tuple(not_compared(plan.baseline[-1].environment, run.environment)) if plan.baseline else (),
         values={metric: run.value(metric) for metric in METRICS if run.samples(metric)},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -15,7 +15,8 @@ from pytest_vllmperf.records.samples import Entry, Session
 from pytest_vllmperf.records.settings import CheckSettings, Settings, Update
 from pytest_vllmperf.verdict import VerdictSettings
 from pytest_vllmperf.verdict.check import is_thin
-from pytest_vllmperf.verdict.comparability import differences
+from pytest_vllmperf.verdict.comparability import differences, hard_differences
+from pytest_vllmperf.verdict.priors import Priors
 from pytest_vllmperf.verdict.rule import MIN_ENGINES
 
 
@@ -41,6 +42,19 @@ class Site:
     name: str
     command: str
     line: tuple[str, int]
+
+
+@dataclass(frozen=True)
+class InRun:
+    """What only the whole run knows.
+
+    Attributes:
+        gated: how many metrics it gates: for a check that asks, a profile, a device, and the check's gate.
+        priors: the hyperparameters of a profile, for the hard keys of a measurement.
+    """
+
+    gated: Callable[[CheckId, str, str, Sequence[str]], int]
+    priors: Callable[[str, Mapping[str, str]], Priors]
 
 
 @dataclass(frozen=True)
@@ -85,7 +99,7 @@ def plan(
     stored: Entry | None,
     own: CheckSettings,
     settings: Settings,
-    gated_in_run: Callable[[CheckId, str, str, Sequence[str]], int],
+    in_run: InRun,
 ) -> Plan:
     """Decide what becomes of a check.
 
@@ -95,10 +109,11 @@ def plan(
         stored: its baseline; None without one.
         own: its gate and margins; nothing in it is None.
         settings: the run's.
-        gated_in_run: how many metrics the whole run gates: for this check, a profile, a device, and the check's gate.
+        in_run: what the whole run knows.
 
     Raises:
         SpecError: for a gate that can never be judged on this measurement.
+        BaselineError: for a baseline of the profile that cannot be read.
     """
     words = own.gate or ()
     if not run.problems and (reasons := policy.unjudgeable(words, run.engines, run.device)):
@@ -111,12 +126,20 @@ def plan(
     wanted = settings.engines if session else 1
     gate = resolve_gate(words, run.device)
     check = CheckId.parse(site.module, site.name)
-    gated = max(policy.gated_metrics([gate]), gated_in_run(check, run.profile, run.device, gate))
+    gated = max(policy.gated_metrics([gate]), in_run.gated(check, run.profile, run.device, gate))
+    judging = VerdictSettings(
+        gate,
+        own.margin or 0.0,
+        own.margins,
+        a_fail=policy.a_fail(gated),
+        max_engines=max(settings.max_engines, wanted),
+        priors=in_run.priors(run.profile, run.environment.hard),
+    )
     return Plan(
         site=site,
         purpose=purpose,
         baseline=sessions,
-        settings=_judging(gate, own, policy.a_fail(gated), max(settings.max_engines, wanted)),
+        settings=judging,
         differences=_differences(run, sessions),
         engines=wanted,
         append=settings.append and purpose is Purpose.JUDGE and run.reference is None,
@@ -124,11 +147,7 @@ def plan(
 
 
 def _differences(run: Measurement, sessions: Sequence[Session]) -> tuple[str, ...]:
-    """Hard keys in which a measurement differs from its reference, or without one from its newest stored session."""
+    """Hard keys in which a measurement differs from its reference, or without one from its stored sessions."""
     if run.reference is not None:
         return tuple(differences(run.reference.environment.hard, run.environment.hard))
-    return tuple(differences(sessions[-1].environment.hard, run.environment.hard)) if sessions else ()
-
-
-def _judging(gate: tuple[str, ...], own: CheckSettings, a_fail: float, max_engines: int) -> VerdictSettings:
-    return VerdictSettings(gate, own.margin or 0.0, own.margins, a_fail=a_fail, max_engines=max_engines)
+    return tuple(hard_differences(sessions, run.environment)) if sessions else ()

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from pytest_vllmperf.checking.gated import GatedRun, GatedTest
-from pytest_vllmperf.checking.plan import check_recording
+from pytest_vllmperf.checking.history import History
+from pytest_vllmperf.checking.plan import InRun, check_recording
 from pytest_vllmperf.errors import BaselineError, EngineError, NoGpuError, SpecError, VllmPerfError
 from pytest_vllmperf.gpu import GpuRequirement
 from pytest_vllmperf.harness import against, collection, ending, failures, options
@@ -116,6 +117,7 @@ class ArmedPlugin:
         shared = not is_worker(config) and not config.getoption("maxfail")
         self._protocol = Protocol(self._perf, shared=shared, before_report=self._clear)
         self._gated = GatedRun(self._perf.store)
+        self._in_run = InRun(self._gated.metrics, History(self._perf.store).priors)
         self._leaks: list[str] = []
 
     def pytest_report_header(self) -> list[str]:
@@ -153,7 +155,7 @@ class ArmedPlugin:
             card=marked.card,
         )
         item.stash[CONTEXT] = context
-        return VllmPerf(self._perf, context, self._gated.metrics)
+        return VllmPerf(self._perf, context, self._in_run)
 
     def end_of_fixture(self, item: pytest.Item) -> None:
         """No check of a test is left unsettled.
@@ -330,8 +332,7 @@ class ArmedPlugin:
         lines = terminal.summary(results.checks, names) + terminal.comparisons(results.comparisons, names)
         if self._config.get_verbosity() > 0:
             lines += terminal.ledgers(results.checks)
-        if results.written:
-            lines += terminal.outlooks(results.recorded, names)
+        lines += terminal.outlooks(end.outlook.checks, end.outlook.gated, names)
         rootdir = self._config.rootpath
         lines += terminal.books(results.written, results.pruned, end.stale, end.orphans, rootdir=rootdir)
         if self._settings.append:

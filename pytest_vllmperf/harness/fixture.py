@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Literal
@@ -14,7 +14,7 @@ import pytest
 from pytest_vllmperf import models
 from pytest_vllmperf.checking.check import Check
 from pytest_vllmperf.checking.failing import fail
-from pytest_vllmperf.checking.plan import plan
+from pytest_vllmperf.checking.plan import InRun, plan
 from pytest_vllmperf.comparing.answers import checked_chats, first_requests
 from pytest_vllmperf.comparing.comparison import EngineComparison
 from pytest_vllmperf.comparing.quality import first_difference
@@ -31,7 +31,6 @@ from pytest_vllmperf.lab.sharing import Way, share
 from pytest_vllmperf.lab.take import Take
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.metrics.measurement import Measurement
-from pytest_vllmperf.records.ids import CheckId
 from pytest_vllmperf.records.run import MeasureSettings
 from pytest_vllmperf.records.scorecard import Row
 from pytest_vllmperf.records.settings import AUTO
@@ -52,15 +51,13 @@ class VllmPerf:
     Args:
         session: measures.
         test: the running test.
-        gated_in_run: how many metrics the whole run gates; see `GatedRun.metrics`.
+        in_run: what the whole run knows.
     """
 
-    def __init__(
-        self, session: Lab, test: TestContext, gated_in_run: Callable[[CheckId, str, str, Sequence[str]], int]
-    ) -> None:
+    def __init__(self, session: Lab, test: TestContext, in_run: InRun) -> None:
         self._session = session
         self._test = test
-        self._gated_in_run = gated_in_run
+        self._in_run = in_run
 
     def engine(self, model: str | os.PathLike[str], **kwargs: Any) -> EngineSpec:
         """An engine for `measure` or `compare`; takes what `@pytest.mark.vllm` takes and starts nothing yet.
@@ -221,7 +218,7 @@ class VllmPerf:
         own = call_settings(margin=margin, gate=gate).over(self._test.settings)
         site = self._test.site(name, _line_above(inspect.currentframe()))
         stored = self._session.store.read(run.profile, site.module).tests.get(site.name)
-        check = Check(plan(site, run, stored, own, self._session.settings, self._gated_in_run), run)
+        check = Check(plan(site, run, stored, own, self._session.settings, self._in_run), run)
         self._test.add(check, run)
         if not check.open and (failure := self._test.conclude(check)):
             fail(failure.text, failure.line, failure.log_tail)

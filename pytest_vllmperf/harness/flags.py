@@ -71,8 +71,8 @@ OPTIONS = (
            kind="switch", ini=False, arms=True, fills=()),
     Option("update_new", "run performance tests, record those that have no baseline and judge the others",
            kind="switch", ini=False, arms=True, fills=()),
-    Option("append", "run performance tests, judge them, and add what agrees with its baseline to it; the newest 20 "
-           "sessions stay", kind="switch", ini=False, arms=True),
+    Option("append", "run performance tests, judge them, and add what agrees with its baseline to it; the first 5 "
+           "and the newest 15 sessions stay", kind="switch", ini=False, arms=True),
     Option("reason", "why a baseline is recorded anew; kept in the file", "reason", ini=False, value="TEXT"),
     Option("baselines", "folder of the baselines, from the root directory", "folder", "baselines", value="FOLDER"),
     Option("iterations", "counted iterations of an engine", "count", "10", value="N", marker=True),

@@ -4,36 +4,44 @@ Everything is in log units of z = -log(x) for a higher-is-better metric and +log
 so that a larger z is always worse and a difference of 0.05 is close to 5 %.
 """
 
+from pytest_vllmperf.stats.grid import fit_prior, posterior
 from pytest_vllmperf.stats.model import (
+    ANCHOR_SESSIONS,
+    Effects,
     NoiseModel,
     Prediction,
+    against_centre,
     detectable_change,
+    engine_sd,
+    expected_spread,
     fit,
     location,
     location_variance,
+    new_engines,
     predict,
 )
 from pytest_vllmperf.stats.pairing import PairedValues, pair_requests
-from pytest_vllmperf.stats.quantiles import t_quantile
+from pytest_vllmperf.stats.prior import WALL_CLOCK, Prior
 from pytest_vllmperf.stats.robust import (
     BoolArray,
     FloatArray,
     hodges_lehmann,
     hodges_lehmann_variance,
     is_multimodal,
-    winsorise,
-    winsorised_count,
-    winsorised_variance_share,
 )
 from pytest_vllmperf.stats.samples import Direction, Engines, EngineTable, FlatSamples, Sessions, flatten, tabulate
+from pytest_vllmperf.stats.spread import Spread, observe
 from pytest_vllmperf.stats.summary import PERCENTILES, center, summarize
 from pytest_vllmperf.stats.warmup import WARMUP_WINDOW, warmup_length
 
 __all__ = [
+    "ANCHOR_SESSIONS",
     "PERCENTILES",
+    "WALL_CLOCK",
     "WARMUP_WINDOW",
     "BoolArray",
     "Direction",
+    "Effects",
     "EngineTable",
     "Engines",
     "FlatSamples",
@@ -41,23 +49,28 @@ __all__ = [
     "NoiseModel",
     "PairedValues",
     "Prediction",
+    "Prior",
     "Sessions",
+    "Spread",
+    "against_centre",
     "center",
     "detectable_change",
+    "engine_sd",
+    "expected_spread",
     "fit",
+    "fit_prior",
     "flatten",
     "hodges_lehmann",
     "hodges_lehmann_variance",
     "is_multimodal",
     "location",
     "location_variance",
+    "new_engines",
+    "observe",
     "pair_requests",
+    "posterior",
     "predict",
     "summarize",
-    "t_quantile",
     "tabulate",
     "warmup_length",
-    "winsorise",
-    "winsorised_count",
-    "winsorised_variance_share",
 ]

@@ -1,66 +1,60 @@
-"""The noise model of a baseline: sessions, and engines within sessions, as random effects.
+"""The noise model of a baseline: sessions, and engines within sessions, as random effects with uncertain variances.
 
-Several choices are left open by the rule and were settled by simulation (bench/simulate.py):
-
-* Winsorising shrinks the variance; it is divided by what a normal variance would have kept.
-* The session variance is a small difference of two noisy mean squares. It enters with the degrees of freedom
-  that such a difference has, not with those of the mean square, or engine noise would pass for session noise.
-* Where the engines are multi-modal, the variances are raw in that nothing is winsorised. They still meet the
-  priors: without those, fewer than 75 % of the 10 % slowdowns would be found in a bimodal baseline.
-* A pooled variance has the degrees of freedom of its two parts, the prior and the data, after Satterthwaite:
-  fewer than their sum where the two disagree.
-* New engines are located by the Hodges-Lehmann estimate, which keeps more power than the median, except three
-  of them: there it is half carried by a single wild engine, and the median is used.
+The level is anchored to the first sessions since the last update, so that it does not follow what it is to judge. Any
+question about new engines is a weighted sum of session and engine effects; what it varies by where nothing changed is
+predicted by a mixture of normal distributions, one for each pair of standard deviations of `grid`.
+New engines are located by the Hodges-Lehmann estimate, which keeps more power than the median, except three of them:
+there it is half carried by a single wild engine, and the median is used.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
 
-from pytest_vllmperf.stats.quantiles import chi_square_exceeded, t_quantile
-from pytest_vllmperf.stats.robust import (
-    BoolArray,
-    FloatArray,
-    hodges_lehmann,
-    hodges_lehmann_variance,
-    is_multimodal,
-    winsorise,
-    winsorised_count,
-    winsorised_variance_share,
-)
+from pytest_vllmperf.stats.grid import ENGINE_SDS, SESSION_SDS, posterior
+from pytest_vllmperf.stats.prior import Prior
+from pytest_vllmperf.stats.quantiles import normal_exceeded, normal_quantile
+from pytest_vllmperf.stats.robust import BoolArray, FloatArray, hodges_lehmann, hodges_lehmann_variance
 from pytest_vllmperf.stats.samples import EngineTable
+from pytest_vllmperf.stats.spread import Spread, anchored, observe, usual_session_sd
 
-ENGINE_PRIOR_SD: Final = 0.015
-ENGINE_PRIOR_DF: Final = 4.0
-SESSION_PRIOR_SD: Final = 0.010
-SESSION_PRIOR_DF: Final = 3.0
-FLOOR_SD: Final = 0.005
+ANCHOR_SESSIONS: Final = 5
+"""The level is that of so many sessions, the first since the last update."""
+
+_ACCIDENT_SDS: Final = 6.0
+_MODAL_SPREAD: Final = 2.0
 
 # Variance of the median of three standard normal values: 1 - sqrt(3) / pi.
 _MEDIAN_OF_THREE: Final = 0.4487
+
+_ENGINE_VARIANCES: Final = np.repeat(ENGINE_SDS**2, len(SESSION_SDS))
+_SESSION_VARIANCES: Final = np.tile(SESSION_SDS**2, len(ENGINE_SDS))
+
+# Distances at which the predictive distribution is tabulated, log units.
+_DISTANCES: Final = np.concatenate([[0.0], np.geomspace(1e-4, 2.0, 56)])
 
 
 @dataclass(frozen=True, slots=True)
 class NoiseModel:
     """What B baselines of one layout say about the next engines. Arrays have shape (B,), log units.
 
-    centre: the level, the unweighted mean of the session means.
-    session_variance, engine_variance: between sessions; between engines of a session, iterations included.
-    session_df, engine_df: the degrees of freedom of the two.
-    multimodal: the engines fall into groups; means and variances were taken without winsorising.
-    layout: engines per session.
+    centre: the level that new engines are compared with.
+    sessions_at: shape (B, K), the level of each stored session.
+    weights: shape (B, GRID), of the pairs of standard deviations.
+    multimodal: the engines fall into groups; levels were taken without pulling anything in.
+    layout: engines per session. gap: position of the first session after dropped ones, and how many were dropped.
     """
 
     centre: FloatArray
-    session_variance: FloatArray
-    session_df: FloatArray
-    engine_variance: FloatArray
-    engine_df: FloatArray
+    sessions_at: FloatArray
+    weights: FloatArray
     multimodal: BoolArray
     layout: tuple[int, ...]
+    gap: tuple[int, int] | None = None
 
     @property
     def sessions(self) -> int:
@@ -72,119 +66,99 @@ class NoiseModel:
         """Stored engines, N."""
         return sum(self.layout)
 
+    @property
+    def session_sd(self) -> FloatArray:
+        """Between sessions, the median of what is believed."""
+        return np.asarray(np.exp(self.weights @ np.log(_SESSION_VARIANCES) / 2), dtype=np.float64)
+
+    @property
+    def engine_sd(self) -> FloatArray:
+        """Between engines of a session, their iterations included."""
+        return engine_sd(self.weights)
+
+
+def engine_sd(weights: FloatArray) -> FloatArray:
+    """The median of what is believed of the engine's standard deviation, (B,), from weights of shape (B, GRID)."""
+    return np.asarray(np.exp(weights @ np.log(_ENGINE_VARIANCES) / 2), dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What a difference is made of: so many session variances, and so many engine variances, a number or (B,)."""
+
+    session: float
+    engine: FloatArray | float
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Spread of (location of the new engines - centre) where nothing changed. Arrays of shape (B,).
+    """Spread to expect of a difference where nothing changed.
 
-    sd: standard deviation, log units; df: its degrees of freedom.
+    sd: shape (B,), root of the mean variance, log units. scores: shape (B, distances), normal scores of the chance
+    that the difference exceeds each of the tabulated distances.
     """
 
     sd: FloatArray
-    df: FloatArray
+    scores: FloatArray
 
     def reach(self, probability: float) -> FloatArray:
-        """Student-t quantile times the standard deviation, shape (B,), log units."""
-        return t_quantile(self.df, probability) * self.sd
+        """The distance that is not exceeded with this probability (0.5 or more), shape (B,), log units."""
+        wanted = normal_quantile(probability)
+        above = np.minimum((self.scores < wanted).sum(axis=1), len(_DISTANCES) - 1)
+        rows = np.arange(len(self.scores))
+        low, high = self.scores[rows, above - 1], self.scores[rows, above]
+        left, right = _DISTANCES[above - 1], _DISTANCES[above]
+        share = np.clip((wanted - low) / np.maximum(high - low, 1e-12), 0, None)
+        return np.asarray(np.where(above == 0, 0.0, left + share * (right - left)), dtype=np.float64)
 
 
-def fit(table: EngineTable) -> NoiseModel:
-    """Fit the random-effects model by moments, shrunk towards the priors.
+def fit(table: EngineTable, prior: Prior, gap: tuple[int, int] | None = None) -> NoiseModel:
+    """Fit the random-effects model.
 
-    Source: the hierarchy and its mean squares, Kalibera and Jones, "Rigorous benchmarking in reasonable
-    time", 2013; unbalanced sessions by unweighted means, Searle, Casella and McCulloch, "Variance
-    components", 1992; shrinkage by a scaled inverse chi-squared prior, Gelman et al., "Bayesian data
-    analysis".
+    Args:
+        table: engine values of B baselines.
+        prior: hyperparameters of their class.
+        gap: position of the first session after dropped ones, and how many were dropped; None without.
     """
-    multimodal = is_multimodal(table.values)
-    values, kept = _tame(table.values, table.layout, multimodal)
-    session_means = _session_means(values, table.layout)
-    engine_variance, engine_df = _engine_component(table, values, session_means, kept)
-    session_variance, session_df = _session_component(session_means, table.layout, engine_variance)
+    levels, spread = observe(table.values, table.layout, prior, None if gap is None else gap[0])
+    usual = usual_session_sd(prior, float(spread.share[0]))
     return NoiseModel(
-        centre=session_means.mean(axis=1),
-        session_variance=session_variance,
-        session_df=session_df,
-        engine_variance=engine_variance,
-        engine_df=engine_df,
-        multimodal=multimodal,
+        centre=anchored(levels.sessions[:, :ANCHOR_SESSIONS], usual),
+        sessions_at=levels.sessions,
+        weights=_weights(spread, prior, levels.multimodal),
+        multimodal=levels.multimodal,
         layout=table.layout,
+        gap=gap,
     )
 
 
-def _tame(values: FloatArray, layout: tuple[int, ...], multimodal: BoolArray) -> tuple[FloatArray, FloatArray]:
-    """Winsorise residuals from the session medians; also the share of the variance that this leaves, (B,).
-
-    A session's median uses up one of its residuals, so the share is of the free ones.
-    """
-    count = winsorised_count(values.shape[1], len(layout))
-    if count == 0:
-        return values, np.ones(len(values))
-    centres = np.empty_like(values)
-    sizes = np.array(layout)
-    starts = np.cumsum(sizes) - sizes
-    for size in np.unique(sizes):
-        columns = starts[sizes == size][:, np.newaxis] + np.arange(size)
-        centres[:, columns] = np.median(values[:, columns], axis=2, keepdims=True)
-    tamed = centres + winsorise(values - centres, count)
-    left = winsorised_variance_share(count / (values.shape[1] - len(layout)))
-    return np.where(multimodal[:, np.newaxis], values, tamed), np.where(multimodal, 1.0, left)
+def _weights(spread: Spread, prior: Prior, multimodal: BoolArray) -> FloatArray:
+    """The posterior; engines that come in groups are not what the class's prior describes, so it counts for less."""
+    found = posterior(spread, prior)
+    if multimodal.any():
+        wide = replace(prior, engine_spread=_MODAL_SPREAD * prior.engine_spread)
+        found = np.where(multimodal[:, np.newaxis], posterior(spread, wide), found)
+    return found
 
 
-def _session_means(values: FloatArray, layout: tuple[int, ...]) -> FloatArray:
-    sizes = np.array(layout)
-    sums = np.add.reduceat(values, np.cumsum(sizes) - sizes, axis=1)
-    return np.asarray(sums / sizes, dtype=np.float64)
-
-
-def _engine_component(
-    table: EngineTable, values: FloatArray, session_means: FloatArray, kept: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Variance between engines of a session, and its degrees of freedom, both of shape (B,).
-
-    Source: pooled within-group mean square; the degrees of freedom of its average with the prior by
-    Satterthwaite, "An approximate distribution of estimates of variance components", 1946.
-    """
-    df = values.shape[1] - len(table.layout)
-    residuals = values - np.repeat(session_means, table.layout, axis=1)
-    from_prior = ENGINE_PRIOR_DF * (ENGINE_PRIOR_SD**2 + table.within)
-    from_data = (residuals**2).sum(axis=1) / kept
-    variance = (from_prior + from_data) / (ENGINE_PRIOR_DF + df)
-    pooled = (from_prior + from_data) ** 2 / (from_prior**2 / ENGINE_PRIOR_DF + from_data**2 / max(df, 1))
-    return np.maximum(variance, FLOOR_SD**2), pooled
-
-
-def _session_component(
-    session_means: FloatArray, layout: tuple[int, ...], engine_variance: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Variance between sessions, and its degrees of freedom, both of shape (B,).
-
-    The mean square of session means expects tau2_session + tau2_engine h, h the mean of 1 / engines. What is
-    left of its K - 1 degrees of freedom after subtracting the engine part follows Satterthwaite, 1946, at a
-    session variance v: (K - 1) (v / (v + tau2_engine h))^2. That v is the prior, or the lower 99.9 % bound of
-    the data where it is larger: sessions that differ beyond doubt are to be believed.
-    """
-    prior = SESSION_PRIOR_SD**2
-    if len(layout) == 1:
-        return np.full(len(session_means), prior), np.full(len(session_means), SESSION_PRIOR_DF)
-    from_engines = engine_variance * float(np.mean(1 / np.array(layout)))
-    free = len(layout) - 1
-    mean_square = session_means.var(axis=1, ddof=1)
-    estimate = np.maximum(mean_square - from_engines, 0)
-    certain = np.maximum(mean_square * free / chi_square_exceeded(free, 0.001) - from_engines, prior)
-    df = free * (certain / (certain + from_engines)) ** 2
-    variance = (SESSION_PRIOR_DF * prior + df * estimate) / (SESSION_PRIOR_DF + df)
-    return np.maximum(variance, FLOOR_SD**2), SESSION_PRIOR_DF + df
-
-
-def location(new: FloatArray, multimodal: BoolArray) -> FloatArray:
+def location(new: FloatArray, multimodal: BoolArray, engine_sd: FloatArray) -> FloatArray:
     """Where n new engines of one session lie: Hodges-Lehmann; three: median; multi-modal: mean.
+
+    One engine of three or more that lies beyond 6 standard deviations is an accident of its start, and is left out; the
+    Hodges-Lehmann estimate would still be moved by half a standard deviation.
 
     Args:
         new: shape (B, n), log units.
         multimodal: shape (B,), of the baseline.
+        engine_sd: shape (B,), what engines vary by.
     """
-    robust = np.median(new, axis=1) if new.shape[1] == 3 else hodges_lehmann(new)
+    count = new.shape[1]
+    robust = np.median(new, axis=1) if count == 3 else hodges_lehmann(new)
+    if count >= 3:
+        residuals = np.abs(new - np.median(new, axis=1, keepdims=True))
+        nearest = np.take_along_axis(new, np.argsort(residuals, axis=1)[:, :-1], axis=1)
+        apart = residuals.max(axis=1) > _ACCIDENT_SDS * engine_sd
+        robust = np.where(apart, hodges_lehmann(nearest), robust)
     return np.asarray(np.where(multimodal, new.mean(axis=1), robust), dtype=np.float64)
 
 
@@ -193,22 +167,46 @@ def location_variance(count: int) -> float:
     return _MEDIAN_OF_THREE if count == 3 else hodges_lehmann_variance(count)
 
 
-def predict(model: NoiseModel, count: int) -> Prediction:
-    """Spread to expect of `count` new engines, all of one new session, around the baseline's centre.
+def new_engines(model: NoiseModel, count: int) -> FloatArray:
+    """Engine variances in the location of `count` new engines, (B,)."""
+    return np.asarray(np.where(model.multimodal, 1 / count, location_variance(count)), dtype=np.float64)
 
-    V = tau2_session (1 + 1/K) + tau2_engine (eff(n) + 1/N). For unequal sessions N is K^2 / sum(1 / n_k),
-    what an unweighted mean of session means amounts to. Source: prediction intervals for random effects,
-    Higgins, Thompson and Spiegelhalter, "A re-evaluation of random-effects meta-analysis", 2009; degrees of
-    freedom by Satterthwaite, 1946.
+
+def against_centre(model: NoiseModel, count: int) -> Effects:
+    """What (location of the new engines - centre) is made of, all new engines being of one new session.
+
+    tau2_session (1 + 1/K) + tau2_engine (eff(n) + sum(1 / n_k) / K^2), over the K sessions of the anchor. Source:
+    prediction intervals for random effects, Higgins, Thompson and Spiegelhalter, "A re-evaluation of random-effects
+    meta-analysis", 2009; unequal sessions by unweighted means, Searle, Casella and McCulloch, "Variance components",
+    1992.
     """
-    sessions = model.sessions
-    engines = sessions**2 / float(np.sum(1 / np.array(model.layout)))
-    eff = np.where(model.multimodal, 1 / count, location_variance(count))
-    by_session = model.session_variance * (1 + 1 / sessions)
-    by_engine = model.engine_variance * (eff + 1 / engines)
-    variance = by_session + by_engine
-    df = variance**2 / (by_session**2 / model.session_df + by_engine**2 / model.engine_df)
-    return Prediction(np.sqrt(variance), df)
+    anchor = np.array(model.layout[:ANCHOR_SESSIONS])
+    by_engine = float(np.sum(1 / anchor)) / len(anchor) ** 2
+    return Effects(1 + 1 / len(anchor), new_engines(model, count) + by_engine)
+
+
+def predict(weights: FloatArray, effects: Effects) -> Prediction:
+    """The predictive distribution of a difference made of these effects.
+
+    Args:
+        weights: shape (B, GRID).
+        effects: numbers, or arrays of shape (B,) of few different values.
+    """
+    shares = np.broadcast_to(np.asarray(effects.engine, dtype=np.float64), (len(weights),))
+    sd, scores = np.empty(len(weights)), np.empty((len(weights), len(_DISTANCES)))
+    for share in np.unique(shares):
+        rows = shares == share
+        variances, tails = _tails(float(effects.session), float(share))
+        sd[rows] = np.sqrt(weights[rows] @ variances)
+        scores[rows] = -normal_quantile(np.clip(weights[rows] @ tails, 1e-300, 0.5))
+    return Prediction(sd, scores)
+
+
+@lru_cache(maxsize=64)
+def _tails(by_session: float, by_engine: float) -> tuple[FloatArray, FloatArray]:
+    """For each pair of standard deviations the variance of the difference, and its chances to exceed each distance."""
+    variances = by_session * _SESSION_VARIANCES + by_engine * _ENGINE_VARIANCES
+    return variances, normal_exceeded(_DISTANCES / np.sqrt(variances)[:, np.newaxis])
 
 
 def detectable_change(prediction: Prediction, log_margin: FloatArray, a_fail: float, power: float) -> FloatArray:
@@ -218,3 +216,16 @@ def detectable_change(prediction: Prediction, log_margin: FloatArray, a_fail: fl
     detectable effects, Bloom, "Minimum detectable effects", 1995.
     """
     return np.maximum(log_margin, prediction.reach(1 - a_fail)) + prediction.reach(power)
+
+
+def expected_spread(model: NoiseModel, sessions: int) -> Spread:
+    """What a baseline of so many sessions like these is expected to show, if the noise is what is believed now."""
+    engines = model.engines / model.sessions
+    share = float(np.mean(1 / np.array(model.layout)))
+    rows, count = len(model.centre), sessions - 1
+    engine, session = model.engine_sd**2, model.session_sd**2
+    df = 2 * count**2 / (3 * count - 1) if count else 0.0
+    return Spread(
+        engine, np.full(rows, sessions * (engines - 1)), session + share * engine, np.full(rows, df),
+        np.full(rows, share),
+    )  # fmt: skip

@@ -34,8 +34,9 @@ def pair_requests(
 ) -> PairedValues:
     """Engine values that compare each request with itself.
 
-    The reference of a request is its median over the baseline engines; an engine's value is the median over
-    its requests of log(x / reference). Prompts of different length cancel, which is most of the spread of
+    The reference of a request is the mean of its logarithms over the baseline engines; an engine's value is the median
+    over its requests of log(x / reference). A median as the reference would be one of the engines itself, and their
+    spread would read far too small. Prompts of different length cancel, which is most of the spread of
     single requests. A common reference shifts all engines alike and so leaves their spread as it is.
 
     Args:
@@ -56,7 +57,7 @@ def pair_requests(
     _check_counts((tuple(len(engine) for engine in new),), requests, f"{metric} (new)")
     logs = direction.sign * np.log(np.concatenate(rows)).reshape(-1, requests)
     engines = stored.engines
-    ratios = logs - np.median(logs[:engines], axis=0)
+    ratios = logs - logs[:engines].mean(axis=0)
     values = np.median(ratios, axis=1)
     layout = tuple(len(session) for session in stored.shape)
     within = np.array([_sampling_variance(logs, engines)])

@@ -8,25 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def t_quantile(df: Any, probability: float) -> NDArray[np.float64]:
-    """Student's t: the value that is not exceeded with this probability, in the shape of `df`.
+def normal_quantile(probability: Any) -> NDArray[np.float64]:
+    """The value that a standard normal variable does not exceed with this probability, in its shape."""
+    from scipy.special import ndtri
 
-    Args:
-        df: degrees of freedom, above zero; a number or an array.
-        probability: above 0 and below 1.
-    """
-    from scipy.special import stdtrit
-
-    return np.asarray(stdtrit(df, probability), dtype=np.float64)
+    return np.asarray(ndtri(probability), dtype=np.float64)
 
 
-def chi_square_exceeded(df: Any, probability: float) -> NDArray[np.float64]:
-    """Chi square: the value that is exceeded with this probability, in the shape of `df`.
+def normal_exceeded(value: Any) -> NDArray[np.float64]:
+    """The probability that a standard normal variable exceeds a value, in its shape."""
+    from scipy.special import ndtr
 
-    Args:
-        df: degrees of freedom, above zero; a number or an array.
-        probability: above 0 and below 1.
-    """
-    from scipy.special import chdtri
-
-    return np.asarray(chdtri(df, probability), dtype=np.float64)
+    return np.asarray(ndtr(-np.asarray(value)), dtype=np.float64)

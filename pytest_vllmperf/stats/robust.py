@@ -1,10 +1,9 @@
-"""Robust estimators over many rows at once: Hodges-Lehmann, winsorising, the modality guard."""
+"""Robust estimators over many rows at once: Hodges-Lehmann, absolute deviations, the modality guard."""
 
 from __future__ import annotations
 
 import math
 from functools import lru_cache
-from statistics import NormalDist
 from typing import Final
 
 import numpy as np
@@ -14,12 +13,9 @@ FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.intp]
 
-WINSORISED_SHARE: Final = 0.07
-WINSORISED_FROM: Final = 8
 MODAL_SHARE: Final = 0.15
-MODAL_ENGINES: Final = 2
+MODAL_COUNT: Final = 2
 MODAL_MADS: Final = 4.0
-MODAL_FLOOR: Final = 0.025
 
 # Rows are handled in blocks of about this many pairwise sums, so that memory stays flat and caches stay warm.
 _BLOCK_ELEMENTS: Final = 1 << 18
@@ -94,61 +90,23 @@ def hodges_lehmann_variance(count: int) -> float:
     return math.pi / (3 * count)
 
 
-def winsorised_count(engines: int, sessions: int) -> int:
-    """How many engine residuals are pulled in: 7 % of the engines, at least one, from eight engines on.
-
-    None where that would be half or more of the residuals left free by one median per session.
-    """
-    if engines < WINSORISED_FROM:
-        return 0
-    count = max(1, int(WINSORISED_SHARE * engines))
-    return count if 2 * count < engines - sessions else 0
+def mad(residuals: FloatArray) -> FloatArray:
+    """Median absolute residual of each row, shape (B,); the plain one, not scaled to a standard deviation."""
+    return np.asarray(np.median(np.abs(residuals), axis=1), dtype=np.float64)
 
 
-def winsorise(residuals: FloatArray, count: int) -> FloatArray:
-    """Pull the `count` largest residuals of each row in to the size of the next largest.
+def is_multimodal(values: FloatArray, floor: float) -> BoolArray:
+    """Whether 15 % or more of the values (two at least) lie beyond max(4 MAD, floor) from the median.
 
     Args:
-        residuals: shape (B, N), differences from a centre.
-        count: at least 0 and below N.
-
-    Returns:
-        Shape (B, N); signs are kept.
-    """
-    if count == 0:
-        return residuals
-    size = np.sort(np.abs(residuals), axis=1)
-    limit = size[:, -count - 1, np.newaxis]
-    return np.clip(residuals, -limit, limit)
-
-
-def winsorised_variance_share(share: float) -> float:
-    """What is left of a normal variance after winsorising the outermost `share` of values, 0 <= share < 1.
-
-    Source: the second moment of a standard normal variable clipped at +-c, where P(|Z| > c) = share
-    (Dixon and Tukey, "Approximate behavior of the distribution of winsorized t", 1968). Dividing by it makes
-    the winsorised variance consistent.
-    """
-    if share <= 0:
-        return 1.0
-    clip = NormalDist().inv_cdf(1 - share / 2)
-    density = math.exp(-clip * clip / 2) / math.sqrt(2 * math.pi)
-    return (1 - share) - 2 * clip * density + share * clip * clip
-
-
-def is_multimodal(values: FloatArray) -> BoolArray:
-    """Whether 15 % or more of the engines (two at least) lie beyond max(4 MAD, 2.5 %) from the median.
-
-    The MAD (median absolute deviation) is the plain one, not scaled to a standard deviation.
-
-    Args:
-        values: shape (B, N), engine values in log units.
+        values: shape (B, N), log units.
+        floor: what lies nearer is no group of its own, log units.
 
     Returns:
         Shape (B,).
     """
-    distance = np.abs(values - np.median(values, axis=1, keepdims=True))
-    mad = np.median(distance, axis=1, keepdims=True)
-    far = (distance > np.maximum(MODAL_MADS * mad, MODAL_FLOOR)).sum(axis=1)
-    needed = max(MODAL_ENGINES, math.ceil(MODAL_SHARE * values.shape[1]))
+    residuals = values - np.median(values, axis=1, keepdims=True)
+    limit = np.maximum(MODAL_MADS * mad(residuals), floor)[:, np.newaxis]
+    far = (np.abs(residuals) > limit).sum(axis=1)
+    needed = max(MODAL_COUNT, math.ceil(MODAL_SHARE * values.shape[1]))
     return np.asarray(far >= needed, dtype=np.bool_)

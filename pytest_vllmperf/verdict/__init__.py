@@ -6,7 +6,17 @@ from pytest_vllmperf.verdict.comparison import Claim, ClaimOutcome, Comparison, 
 from pytest_vllmperf.verdict.decision import Case, Decision, assess, judge_case, judge_cases, judge_paired
 from pytest_vllmperf.verdict.exact import ExactDecision, judge_exact
 from pytest_vllmperf.verdict.outlook import outlook
-from pytest_vllmperf.verdict.rule import CODES, STATUSES, Course, Outcome, RuleSettings, family_a_fail, look, run_course
+from pytest_vllmperf.verdict.rule import (
+    CODES,
+    STATUSES,
+    Course,
+    Outcome,
+    RuleSettings,
+    family_a_fail,
+    look,
+    look_at_pairs,
+    run_course,
+)
 from pytest_vllmperf.verdict.settings import VerdictSettings
 
 __all__ = [
@@ -37,6 +47,7 @@ __all__ = [
     "judge_exact",
     "judge_paired",
     "look",
+    "look_at_pairs",
     "outlook",
     "run_course",
 ]

@@ -10,13 +10,23 @@ from pytest_vllmperf.metrics.declaration import Metric
 from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS
 from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.samples import EngineSamples, Session
-from pytest_vllmperf.records.verdict import MetricVerdict, Status, Verdict, worst
+from pytest_vllmperf.records.verdict import Drift, MetricVerdict, Status, Verdict, worst
 from pytest_vllmperf.stats import Direction
 from pytest_vllmperf.verdict.decision import Case, Decision, judge_cases, judge_paired
 from pytest_vllmperf.verdict.exact import judge_exact
+from pytest_vllmperf.verdict.in_turns import judge_rounds
 from pytest_vllmperf.verdict.rule import MIN_ENGINES
-from pytest_vllmperf.verdict.samples import MetricSamples, metric_samples, paired_samples
+from pytest_vllmperf.verdict.samples import (
+    MetricSamples,
+    gap_after_anchor,
+    metric_samples,
+    paired_samples,
+    round_samples,
+)
 from pytest_vllmperf.verdict.settings import VerdictSettings
+
+_ZERO = "a sample is zero, and this metric is judged by ratios"
+_WORSE = (Status.REGRESSED, Status.DRIFTED)
 
 
 @dataclass(frozen=True)
@@ -32,9 +42,10 @@ class Evidence:
         previous: the verdict after fewer of these engines; what it decided stays decided.
         last_look: no further engine will come: what is still open is NOISY.
         reference: engines of the reference interpreter, each measured in turns with the new one at the same place;
-            empty where the check is judged by its stored baseline. The metrics are then judged on the ratio, and the
-            stored sessions are not looked at.
+            empty where the check is judged by its stored baseline. The metrics are then judged on the ratio; the stored
+            sessions, where there are any, only say what engines vary by.
         against: what the reference is called in the report.
+        dropped: sessions that are not stored any more, between the first five of `sessions` and the others.
     """
 
     sessions: Sequence[Session]
@@ -46,6 +57,7 @@ class Evidence:
     last_look: bool = False
     reference: Sequence[EngineSamples] = ()
     against: str = ""
+    dropped: int = 0
 
 
 def judge(evidence: Evidence) -> Verdict:
@@ -64,6 +76,8 @@ def judge(evidence: Evidence) -> Verdict:
 def _nothing_to_judge(check: Evidence) -> Verdict | None:
     if check.problems:
         return Verdict(Status.INVALID, reasons=tuple(map(str, check.problems)))
+    if check.reference:
+        return None
     if not check.sessions:
         return Verdict(Status.NO_BASELINE)
     if is_thin(check.sessions):
@@ -117,7 +131,7 @@ class _Plan:
     def verdict(self, decisions: Sequence[Decision]) -> Verdict:
         """Put what was decided together, one decision for each of the cases."""
         for (name, case), decision in zip(self.cases.items(), decisions, strict=True):
-            self._done[name] = _judged(case, decision)
+            self._done[name] = self._judged(case, decision)
         ordered = [self._standing(name) for name in METRICS if name in self._done]
         gated = tuple(one for one in ordered if one.metric not in self._informational)
         information = tuple(one for one in ordered if one.metric in self._informational)
@@ -129,6 +143,9 @@ class _Plan:
         return Verdict(worst([one.status for one in gated]), gated, information)
 
     def _plan(self, metric: Metric) -> None:
+        if self.check.reference:
+            self._plan_rounds(metric)
+            return
         samples = metric_samples(metric, self.check.sessions, self.check.engines)
         margin = self.check.settings.margin_of(metric)
         if not samples.stored or not samples.new:
@@ -140,18 +157,58 @@ class _Plan:
         if metric.exact:
             self._done[metric.name] = _exact(metric, samples, margin)
             return
-        values = [value for engine in [*samples.stored_engines, *samples.new] for value in engine]
-        if min(values) <= 0:
-            zero = "a sample is zero, and this metric is judged by ratios"
-            self._done[metric.name] = MetricVerdict(metric.name, Status.INVALID, None, None, margin, reason=zero)
+        if _has_zero([*samples.stored_engines, *samples.new]):
+            self._done[metric.name] = MetricVerdict(metric.name, Status.INVALID, None, None, margin, reason=_ZERO)
             return
-        case = Case(metric.name, metric.better, samples.stored, samples.new, self.check.settings.rule(metric))
+        rule, gap = self.check.settings.rule(metric), gap_after_anchor(self.check.dropped)
+        case = Case(metric.name, metric.better, samples.stored, samples.new, rule, gap)
         paired = paired_samples(metric, self.check.sessions, self.check.engines)
         if paired is None:
             self.cases[metric.name] = case
         else:
-            decision = judge_paired(Case(metric.name, metric.better, paired.stored, paired.new, case.settings))
-            self._done[metric.name] = _judged(case, decision, paired=True)
+            decision = judge_paired(replace(case, baseline=paired.stored, new=paired.new))
+            self._done[metric.name] = self._judged(case, decision, paired=True)
+
+    def _plan_rounds(self, metric: Metric) -> None:
+        """The same by the ratio to the reference."""
+        check, margin = self.check, self.check.settings.margin_of(metric)
+        rounds = round_samples(metric, check.engines, check.reference)
+        if not rounds.new:
+            sides = (check.engines, check.reference)
+            measured = [any(engine.values(metric.name) for engine in side) for side in sides]
+            if any(measured):
+                waiting = all(measured)
+                status = Status.UNDECIDED if waiting else Status.INVALID
+                reason = "not started warm yet" if waiting else "only one side has measured it"
+                self._done[metric.name] = MetricVerdict(metric.name, status, None, None, margin, reason=reason)
+            return
+        if (too_few := metric.too_few(check.engines)) and metric.name not in self._informational:
+            self._informational[metric.name] = too_few
+        if metric.exact:
+            found = _exact(metric, MetricSamples([rounds.reference], rounds.new), margin)
+        elif _has_zero([*rounds.new, *rounds.reference]):
+            found = MetricVerdict(metric.name, Status.INVALID, None, None, margin, reason=_ZERO)
+        else:
+            stored = metric_samples(metric, check.sessions, ()).stored
+            usable = [] if _has_zero([engine for session in stored for engine in session]) else stored
+            decision = judge_rounds(metric, rounds, usable, check.settings.rule(metric))
+            found = _verdict(decision, decision.baseline, decision.value, paired=rounds.by_request)
+        self._done[metric.name] = replace(found, against=check.against)
+
+    def _judged(self, case: Case, decision: Decision, *, paired: bool = False) -> MetricVerdict:
+        """The rule's decision; where requests are paired, levels are those of the metric itself."""
+        before, now = decision.baseline, decision.value
+        if paired:
+            before, now = stats.center([e for session in case.baseline for e in session]), stats.center(case.new)
+        found = _verdict(decision, before, now, paired=paired)
+        if decision.thin_baseline and decision.status is not Status.OK:
+            stored = decision.noise.engines
+            thin = f"nothing can be told from {stored} stored engine(s): record more (--vllmperf-engines)"
+            found = replace(found, reason=thin)
+        if decision.crept is None:
+            return found
+        sessions = len(self.check.sessions) + self.check.dropped + 1
+        return replace(found, drift=Drift(decision.crept, self.check.sessions[0].recorded, sessions))
 
     def _one_sided(self, metric: Metric, samples: MetricSamples, margin: float) -> MetricVerdict | None:
         """A metric that a side lacks cannot be judged: never a pass; None for one that no engine has measured.
@@ -173,12 +230,12 @@ class _Plan:
         return MetricVerdict(metric.name, status, before, now, margin, reason=reason)
 
     def _standing(self, name: str) -> MetricVerdict:
-        """The metric's verdict; what an earlier look decided stands, unless it was OK and is REGRESSED by now.
+        """The metric's verdict; what an earlier look decided stands, unless it was OK and is worse by now.
 
         The engines that another metric needed are evidence of this one too. They never ask for more of them.
         """
         now, kept = self._final(self._done[name]), self._kept.get(name)
-        return now if kept is None or now.status is Status.REGRESSED else kept
+        return now if kept is None or now.status in _WORSE else kept
 
     def _final(self, one: MetricVerdict) -> MetricVerdict:
         """The judged metric with what this check adds to it."""
@@ -227,18 +284,17 @@ def _exact(metric: Metric, samples: MetricSamples, margin: float) -> MetricVerdi
     )  # fmt: skip
 
 
-def _judged(case: Case, decision: Decision, *, paired: bool = False) -> MetricVerdict:
-    """The rule's decision; where requests are paired, levels are those of the metric itself."""
-    thin = (
-        f"nothing can be told from {decision.noise.engines} stored engine(s): record more (--vllmperf-engines)"
-        if decision.thin_baseline
-        else ""
-    )
+def _has_zero(engines: Sequence[Sequence[float]]) -> bool:
+    return any(value <= 0 for engine in engines for value in engine)
+
+
+def _verdict(decision: Decision, baseline: float, now: float, *, paired: bool) -> MetricVerdict:
+    """The rule's decision as it is reported."""
     return MetricVerdict(
         metric=decision.metric,
         status=decision.status,
-        baseline=stats.center([e for session in case.baseline for e in session]) if paired else decision.baseline,
-        now=stats.center(case.new) if paired else decision.value,
+        baseline=baseline,
+        now=now,
         margin=decision.margin,
         change=decision.change,
         low=decision.low,
@@ -248,5 +304,4 @@ def _judged(case: Case, decision: Decision, *, paired: bool = False) -> MetricVe
         iterations=decision.iterations,
         paired=paired,
         noise=decision.noise,
-        reason="" if decision.status is Status.OK else thin,
     )

@@ -21,6 +21,7 @@ from pytest_vllmperf.stats import (
     FloatArray,
     NoiseModel,
     Sessions,
+    against_centre,
     detectable_change,
     fit,
     flatten,
@@ -28,6 +29,7 @@ from pytest_vllmperf.stats import (
     predict,
     tabulate,
 )
+from pytest_vllmperf.verdict.forecast import sessions_to_test
 from pytest_vllmperf.verdict.rule import STATUSES, Outcome, RuleSettings, look
 
 # Cases are judged in blocks of this many, which bounds memory.
@@ -39,6 +41,7 @@ class Case:
     """One metric to judge.
 
     baseline: sessions -> engines -> iterations. new: engines -> iterations. All after warm-up, one unit.
+    gap: position of the first session after sessions that are not stored any more, and how many those are.
     """
 
     metric: str
@@ -46,6 +49,7 @@ class Case:
     baseline: Sessions
     new: Engines
     settings: RuleSettings = field(default_factory=RuleSettings)
+    gap: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,9 @@ class Decision:
     baseline, value: level before and now, in the metric's unit (where paired by request: relative to the
     request's reference). change, low, high: value / baseline - 1 with its interval, negative is "less".
     confidence: of that interval, 1 - 2 a_fail. margin: as set. engines: new ones used. iterations: of each of
-    them, the median. thin_baseline: too few stored engines to ever say REGRESSED or IMPROVED.
+    them, the median. thin_baseline: too few stored engines to ever say REGRESSED or IMPROVED. crept: what the level has
+    changed by since the last update, as a fraction; None where the status is not DRIFTED. fail_reach, pass_reach: what
+    the difference is not beyond by chance, at 1 - a_fail and at 1 - a_pass, log units.
     """
 
     metric: str
@@ -72,6 +78,9 @@ class Decision:
     iterations: int
     noise: Noise
     thin_baseline: bool
+    crept: float | None = None
+    fail_reach: float = 0.0
+    pass_reach: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +93,7 @@ class _Batch:
     new: FloatArray
     iterations: int
     settings: RuleSettings
+    gap: tuple[int, int] | None = None
 
 
 def judge_case(case: Case) -> Decision:
@@ -119,7 +129,7 @@ def _judge_block(cases: Sequence[Case]) -> list[Decision]:
     ]
     groups: defaultdict[object, list[int]] = defaultdict(list)
     for index, (case, (baseline, new)) in enumerate(zip(cases, flat, strict=True)):
-        groups[baseline.shape, new.shape, case.settings].append(index)
+        groups[baseline.shape, new.shape, case.settings, case.gap].append(index)
     decisions: dict[int, Decision] = {}
     for indices in groups.values():
         directions = [cases[index].direction for index in indices]
@@ -130,6 +140,7 @@ def _judge_block(cases: Sequence[Case]) -> list[Decision]:
             new=tabulate([flat[index][1] for index in indices], directions).values,
             iterations=flat[indices[0]][1].iterations,
             settings=cases[indices[0]].settings,
+            gap=cases[indices[0]].gap,
         )
         decisions.update(zip(indices, _decide(batch), strict=True))
     return [decisions[index] for index in range(len(cases))]
@@ -148,14 +159,15 @@ def flatten_engines(engines: Engines, metric: str) -> FlatSamples:
         raise SampleError(metric, problem, error.position[1:]) from None
 
 
-def _log_margins(directions: Sequence[Direction], settings: RuleSettings) -> FloatArray:
+def log_margins(directions: Sequence[Direction], settings: RuleSettings) -> FloatArray:
+    """The margin of each metric in log units, shape (B,)."""
     margins = {direction: settings.log_margin(direction) for direction in set(directions)}
     return np.array([margins[direction] for direction in directions])
 
 
 def _decide(batch: _Batch) -> Iterator[Decision]:
-    model = fit(batch.baseline)
-    outcome = look(model, batch.new, _log_margins(batch.directions, batch.settings), batch.settings)
+    model = fit(batch.baseline, batch.settings.prior, batch.gap)
+    outcome = look(model, batch.new, log_margins(batch.directions, batch.settings), batch.settings)
     noises = _noises(model, batch.directions, batch.settings)
     for row, noise in enumerate(noises):
         yield _decision(batch, row, noise, model, outcome)
@@ -163,14 +175,14 @@ def _decide(batch: _Batch) -> Iterator[Decision]:
 
 def _decision(batch: _Batch, row: int, noise: Noise, model: NoiseModel, outcome: Outcome) -> Decision:
     direction, settings = batch.directions[row], batch.settings
-    sign = direction.sign
+    sign, status = direction.sign, STATUSES[outcome.codes[row]]
     difference, reach = float(outcome.difference[row]), float(outcome.fail_reach[row])
     centre = float(model.centre[row])
     ends = sorted(math.expm1(sign * end) for end in (difference - reach, difference + reach))
     return Decision(
         metric=batch.metrics[row],
         direction=direction,
-        status=STATUSES[outcome.codes[row]],
+        status=status,
         baseline=math.exp(sign * centre),
         value=math.exp(sign * (centre + difference)),
         change=math.expm1(sign * difference),
@@ -182,18 +194,23 @@ def _decision(batch: _Batch, row: int, noise: Noise, model: NoiseModel, outcome:
         iterations=batch.iterations,
         noise=noise,
         thin_baseline=model.engines < settings.min_engines,
+        crept=math.expm1(sign * float(outcome.loss[row])) if status is Status.DRIFTED else None,
+        fail_reach=reach,
+        pass_reach=float(outcome.pass_reach[row]),
     )
 
 
 def _noises(model: NoiseModel, directions: Sequence[Direction], settings: RuleSettings) -> list[Noise]:
-    log_margin = _log_margins(directions, settings)
-    prediction = predict(model, settings.max_engines)
-    detectable = detectable_change(prediction, log_margin, settings.a_fail, settings.power)
-    testable = prediction.reach(1 - settings.a_fail) <= log_margin
+    margin = log_margins(directions, settings)
+    prediction = predict(model.weights, against_centre(model, settings.max_engines))
+    detectable = detectable_change(prediction, margin, settings.a_fail, settings.power)
+    testable = prediction.reach(1 - settings.a_fail) <= margin
+    session_sd, engine_sd = model.session_sd, model.engine_sd
+    needed = sessions_to_test(model, margin, settings)
     return [
         Noise(
-            session_sd=math.sqrt(model.session_variance[row]),
-            engine_sd=math.sqrt(model.engine_variance[row]),
+            session_sd=float(session_sd[row]),
+            engine_sd=float(engine_sd[row]),
             # A slowdown as a user says it: so much less throughput, so much more latency.
             detectable=abs(math.expm1(direction.sign * detectable[row])),
             testable=bool(testable[row]),
@@ -201,29 +218,42 @@ def _noises(model: NoiseModel, directions: Sequence[Direction], settings: RuleSe
             sessions=model.sessions,
             engines=model.engines,
             prior=settings.prior,
+            sessions_to_test=needed[row],
         )
         for row, direction in enumerate(directions)
     ]
 
 
-def assess(metric: str, direction: Direction, baseline: Sessions, settings: RuleSettings) -> Noise:
+def assess(
+    metric: str,
+    direction: Direction,
+    baseline: Sessions,
+    settings: RuleSettings,
+    gap: tuple[int, int] | None = None,
+) -> Noise:
     """What a baseline can tell, for when it is recorded: its noise and its smallest detectable change.
 
     Raises:
         SampleError: as for `judge_case`.
     """
     table = tabulate([flatten(baseline, f"{metric} (baseline)")], [direction])
-    return _noises(fit(table), [direction], settings)[0]
+    return _noises(fit(table, settings.prior, gap), [direction], settings)[0]
 
 
-def assess_paired(metric: str, direction: Direction, baseline: Sessions, settings: RuleSettings) -> Noise:
+def assess_paired(
+    metric: str,
+    direction: Direction,
+    baseline: Sessions,
+    settings: RuleSettings,
+    gap: tuple[int, int] | None = None,
+) -> Noise:
     """The same of a metric whose innermost lists are requests, the same ones in the same order.
 
     Raises:
         SampleError: as for `judge_paired`.
     """
     paired = pair_requests(baseline, (), direction, metric)
-    return _noises(fit(paired.baseline), [direction], settings)[0]
+    return _noises(fit(paired.baseline, settings.prior, gap), [direction], settings)[0]
 
 
 def judge_paired(case: Case) -> Decision:
@@ -243,5 +273,6 @@ def judge_paired(case: Case) -> Decision:
         new=paired.new,
         iterations=paired.requests,
         settings=case.settings,
+        gap=case.gap,
     )
     return next(_decide(batch))

@@ -31,8 +31,9 @@ def judge_exact(
 ) -> ExactDecision:
     """Compare exactly; a difference counts once a second engine shows it too.
 
-    OK if the last engine lies within the stored range, UNDECIDED if the only one does not, REGRESSED or IMPROVED if
-    all engines lie outside on that side, NOISY if the engines contradict each other.
+    OK if every engine lies within the stored range, UNDECIDED if the only one does not, REGRESSED or IMPROVED if all
+    engines lie outside on that side, NOISY if the engines contradict each other: some within and some outside, or
+    outside on both sides.
 
     Args:
         direction: which way the metric is better.

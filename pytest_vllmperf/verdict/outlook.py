@@ -8,17 +8,19 @@ from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.samples import Session
 from pytest_vllmperf.records.verdict import Outlook
 from pytest_vllmperf.verdict.decision import assess, assess_paired
-from pytest_vllmperf.verdict.samples import metric_samples, paired_samples
+from pytest_vllmperf.verdict.samples import gap_after_anchor, metric_samples, paired_samples
 from pytest_vllmperf.verdict.settings import VerdictSettings
 
 
-def outlook(sessions: Sequence[Session], settings: VerdictSettings) -> tuple[Outlook, ...]:
+def outlook(sessions: Sequence[Session], settings: VerdictSettings, dropped: int = 0) -> tuple[Outlook, ...]:
     """The gated metrics that noise can move; an exact metric shows any change and is left out.
 
     Args:
         sessions: what the baseline holds, or will hold; at least one.
         settings: gate and margins.
+        dropped: sessions that are not stored any more, between those of the anchor and the others.
     """
+    gap = gap_after_anchor(dropped)
     found = []
     for name in settings.gate:
         metric = METRICS[name]
@@ -29,8 +31,8 @@ def outlook(sessions: Sequence[Session], settings: VerdictSettings) -> tuple[Out
         rule = settings.rule(metric)
         paired = paired_samples(metric, sessions, ())
         if paired is None:
-            noise = assess(name, metric.better, samples.stored, rule)
+            noise = assess(name, metric.better, samples.stored, rule, gap)
         else:
-            noise = assess_paired(name, metric.better, paired.stored, rule)
+            noise = assess_paired(name, metric.better, paired.stored, rule, gap)
         found.append(Outlook(name, rule.margin, noise))
     return tuple(found)

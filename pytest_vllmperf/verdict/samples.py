@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pytest_vllmperf.metrics.declaration import Metric
 from pytest_vllmperf.records.samples import EngineSamples, Session
+from pytest_vllmperf.stats import ANCHOR_SESSIONS
 
 
 @dataclass(frozen=True)
@@ -50,3 +51,38 @@ def paired_samples(
     if len(counts) != 1 or 0 in counts or min(min(requests) for requests in everything) <= 0:
         return None
     return MetricSamples(stored, new)
+
+
+def gap_after_anchor(dropped: int) -> tuple[int, int] | None:
+    """Where sessions are missing: the position of the first one after the gap, and how many; None for no gap.
+
+    Args:
+        dropped: sessions that are not stored any more; always those next to the anchor's.
+    """
+    return (ANCHOR_SESSIONS, dropped) if dropped else None
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """One metric of engines that were measured in turns with a reference.
+
+    Attributes:
+        new: rounds -> iterations, or requests where `by_request`.
+        reference: the same of the reference.
+        by_request: whether each request is compared with itself.
+    """
+
+    new: Sequence[Sequence[float]]
+    reference: Sequence[Sequence[float]]
+    by_request: bool = False
+
+
+def round_samples(metric: Metric, engines: Sequence[EngineSamples], reference: Sequence[EngineSamples]) -> Rounds:
+    """Both sides of the rounds in which both have measured a metric, and whose kind of start counts."""
+    both = [(new, old) for new, old in zip(engines, reference, strict=True) if metric.counted(new)]
+    both = [(new, old) for new, old in both if metric.counted(old)]
+    if metric.by_request is not None:
+        requests = [(list(metric.by_request(new)), list(metric.by_request(old))) for new, old in both]
+        if requests and all(len(new) == len(old) > 0 and min(*new, *old) > 0 for new, old in requests):
+            return Rounds([new for new, _ in requests], [old for _, old in requests], by_request=True)
+    return Rounds([metric.counted(new) for new, _ in both], [metric.counted(old) for _, old in both])

@@ -11,7 +11,7 @@ from pytest_vllmperf.checking import check as checking
 from pytest_vllmperf.checking import settling
 from pytest_vllmperf.checking.check import Check
 from pytest_vllmperf.checking.outcome import conclude
-from pytest_vllmperf.checking.plan import Purpose, plan
+from pytest_vllmperf.checking.plan import InRun, Purpose, plan
 from pytest_vllmperf.checking.settling import settle
 from pytest_vllmperf.errors import ReferenceEngineError
 from pytest_vllmperf.lab.lab import Lab
@@ -50,7 +50,7 @@ STORED = Entry(engine="e", workload={}, judging=Judging(gate=[METRIC], margin=0.
 
 def checked(run: Measurement, stored: Entry | None = None, **more: Any) -> Check:
     own = CheckSettings(gate=(METRIC,)).over(DEFAULTS)
-    return Check(plan(SITE, run, stored, own, settings(**more), lambda *_: 1), run)
+    return Check(plan(SITE, run, stored, own, settings(**more), InRun(lambda *_: 1, lambda *_: {})), run)
 
 
 @pytest.fixture
@@ -136,10 +136,10 @@ def test_a_round_that_is_left_out_is_so_on_both_sides(evidence: list[Evidence]) 
     assert slow.rounds == 3
 
 
-def test_it_is_judged_whatever_the_stored_baseline(evidence: list[Evidence]) -> None:
-    for stored in (None, STORED):
+def test_it_is_judged_whatever_the_stored_baseline_which_says_what_engines_vary_by(evidence: list[Evidence]) -> None:
+    for stored, sessions in ((None, []), (STORED, BASELINE)):
         assert checked(measured(), stored).plan.purpose is Purpose.JUDGE
-        assert list(evidence[-1].sessions) == []
+        assert list(evidence[-1].sessions) == sessions
         assert len(evidence[-1].reference) == 1
 
 
@@ -150,11 +150,14 @@ def test_it_never_becomes_a_baseline(evidence: list[Evidence], rounds: list[tupl
         assert (slow.plan.purpose, slow.plan.append, slow.plan.engines) == (Purpose.JUDGE, False, 1)
 
 
-def test_a_reference_on_other_hardware_is_none(evidence: list[Evidence]) -> None:
+def test_a_reference_on_other_hardware_is_none() -> None:
     """A vLLM built for the CPU beside one that runs on the GPU."""
-    other = checked(measured(80.0, hard={"device": "cpu"}))
-    assert list(evidence[-1].differences) == ["device: cpu -> none"]
+    other = checked(measured(80.0, hard={"device": "cpu"}), STORED)
+    assert (other.verdict.status, other.verdict.reasons) == (Status.NOT_COMPARABLE, ("device: cpu -> none",))
     assert not other.open
+    failure = conclude(other, settings())[1]
+    assert failure is not None
+    assert " ".join(failure.text.split()) == f"NOT_COMPARABLE test_a: with {NAME}: device: cpu -> none"
 
 
 def test_differences_to_the_stored_baseline_do_not_matter(evidence: list[Evidence]) -> None:
@@ -162,6 +165,7 @@ def test_differences_to_the_stored_baseline_do_not_matter(evidence: list[Evidenc
     run = replace(measured(80.0, hard={"gpu": "A100"}), environment=changed)
     slow = checked(run, STORED)
     assert (list(evidence[-1].differences), slow.open) == ([], True)
+    assert list(evidence[-1].sessions) == []  # engines of other hardware vary otherwise
     told = slow.by_baseline()
     assert told is not None
     assert (told.status, told.reasons) == (Status.NOT_COMPARABLE, ("gpu: none -> A100",))

@@ -104,7 +104,7 @@ def test_another_interpreters_engine_has_arguments_and_noise_of_its_own(tmp_path
     assert (here, there) == (pytest.approx(0.04), pytest.approx(0.08))
     noisy = [engine(python=one, noise=0.1).run(sent, Sampling()).busy_seconds for one in (None, python)]
     assert noisy[0] != noisy[1]
-    with pytest.raises(EngineStartError, match="refused m: .*speed"):
+    with pytest.raises(EngineStartError, match=r"refused m: .*speed"):
         engine(python=python, elsewhere={"speed": 2})
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_vllmperf.checking import policy
 from pytest_vllmperf.engines.interpreter import look
 from pytest_vllmperf.lab import measuring
 from pytest_vllmperf.records.problems import Problem
@@ -377,7 +378,7 @@ def test_every_test_counts_in_the_error_budget_without_a_baseline(
 ) -> None:
     project.perf_tests(*(f"test_{number}" for number in range(9)))
     project.run("--vllmperf", f"--vllmperf-against={stable}").assert_outcomes(passed=9)
-    assert [one.settings.a_fail for one in evidence] == pytest.approx([0.05 / 36] * 9)
+    assert [one.settings.a_fail for one in evidence] == [policy.a_fail(36)] * 9
 
 
 def test_a_row_of_a_scorecard_keeps_both_engines(project: Project, stable: str, starts: list[str]) -> None:

@@ -1,0 +1,93 @@
+"""A level that creeps: small losses from session to session, none of which is a regression, on arrays.
+
+Two questions are asked beside the regression's own: what a straight line through all sessions has lost from the first
+of them to the new one, and how far the last four sessions lie from the anchor. The first sees a decline that began with
+the first session, and so moved the anchor itself; the second averages noise away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from pytest_vllmperf.stats import ANCHOR_SESSIONS, BoolArray, Effects, FloatArray, NoiseModel, new_engines, predict
+
+RECENT_SESSIONS: Final = 3
+"""Stored sessions that count as the recent ones, the new one not among them."""
+_TREND_SESSIONS: Final = 2
+# The new session must have lost at least this share of the margin itself: what was mended has not crept.
+_LEAST_SHARE: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Creep:
+    """What crept, B metrics; arrays of shape (B,), log units, larger is worse.
+
+    found: whether a decline is beyond the margin and beyond chance. loss: the larger of the two losses.
+    jump: of the new session against the recent ones; a jump beyond the margin is a regression, whatever crept before.
+    before: of the recent stored sessions against the anchor; how much of the loss was there before the new session.
+    """
+
+    found: BoolArray
+    loss: FloatArray
+    jump: FloatArray
+    before: FloatArray
+
+
+def creep(model: NoiseModel, at: FloatArray, count: int, log_margin: FloatArray, a_drift: float) -> Creep:
+    """Look for a decline since the last update.
+
+    Args:
+        model: B baselines.
+        at: shape (B,), where the new engines lie.
+        count: how many they are.
+        log_margin: shape (B,), positive.
+        a_drift: chance that each of the two questions is answered wrongly where nothing changed.
+    """
+    stored = model.sessions_at
+    recent = stored[:, -RECENT_SESSIONS:].mean(axis=1)
+    far = at - model.centre > _LEAST_SHARE * log_margin
+    loss, found = np.zeros(len(at)), np.zeros(len(at), dtype=np.bool_)
+    for coefficients in _questions(model):
+        own, others = coefficients[-1], coefficients[:-1]
+        lost = stored @ others + own * at
+        effects = _effects(model, coefficients, count)
+        beyond = (lost > log_margin) & (lost > predict(model.weights, effects).reach(1 - a_drift))
+        loss, found = np.maximum(loss, lost), found | (beyond & far)
+    return Creep(found, loss, at - recent, recent - model.centre)
+
+
+def _questions(model: NoiseModel) -> list[FloatArray]:
+    """Coefficients of the stored sessions and of the new one, in each of the losses that is asked for."""
+    asked = []
+    if model.sessions >= _TREND_SESSIONS:
+        asked.append(_trend(model))
+    if model.sessions >= ANCHOR_SESSIONS + RECENT_SESSIONS:
+        asked.append(_recent(model))
+    return asked
+
+
+def _trend(model: NoiseModel) -> FloatArray:
+    """A least-squares line's loss from the first session to the new one."""
+    times = np.arange(model.sessions + 1, dtype=np.float64)
+    if model.gap is not None:
+        times[model.gap[0] :] += model.gap[1]
+    centred = times - times.mean()
+    return np.asarray((times[-1] - times[0]) * centred / (centred**2).sum(), dtype=np.float64)
+
+
+def _recent(model: NoiseModel) -> FloatArray:
+    """The mean of the recent sessions and the new one, less that of the anchor."""
+    coefficients = np.zeros(model.sessions + 1)
+    coefficients[:ANCHOR_SESSIONS] = -1 / ANCHOR_SESSIONS
+    coefficients[-RECENT_SESSIONS - 1 :] = 1 / (RECENT_SESSIONS + 1)
+    return coefficients
+
+
+def _effects(model: NoiseModel, coefficients: FloatArray, count: int) -> Effects:
+    """A session with coefficient c and n engines adds c^2 session variances and c^2 / n engine variances."""
+    squares = coefficients**2
+    stored = float((squares[:-1] / np.array(model.layout)).sum())
+    return Effects(float(squares.sum()), stored + float(squares[-1]) * new_engines(model, count))

@@ -1,0 +1,49 @@
+"""How many sessions a baseline needs until a change as large as the margin stands out of its noise."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from pytest_vllmperf.stats import (
+    ANCHOR_SESSIONS,
+    Effects,
+    FloatArray,
+    NoiseModel,
+    expected_spread,
+    new_engines,
+    posterior,
+    predict,
+)
+from pytest_vllmperf.verdict.rule import RuleSettings
+
+MOST_SESSIONS: Final = 20
+"""A baseline keeps no more."""
+
+
+def sessions_to_test(model: NoiseModel, log_margin: FloatArray, settings: RuleSettings) -> list[int | None]:
+    """For each of B metrics the stored sessions after which its margin can be told from noise; None for never.
+
+    The present sessions count. It is expected, not certain: the noise is taken to be what is believed now.
+    """
+    found: list[int | None] = [None] * len(log_margin)
+    for sessions in range(model.sessions, max(model.sessions, MOST_SESSIONS) + 1):
+        reach = _reach(model, sessions, settings)
+        for row in np.flatnonzero(reach <= log_margin):
+            found[row] = sessions if found[row] is None else found[row]
+        if None not in found:
+            break
+    return found
+
+
+def _reach(model: NoiseModel, sessions: int, settings: RuleSettings) -> FloatArray:
+    """What a difference is not beyond by chance, with so many sessions."""
+    anchor = min(sessions, ANCHOR_SESSIONS)
+    by_engine = float(np.mean(1 / np.array(model.layout))) / anchor
+    effects = Effects(1 + 1 / anchor, new_engines(model, settings.max_engines) + by_engine)
+    # The present sessions have shown what they have; only more of them are a guess.
+    weights = (
+        model.weights if sessions == model.sessions else posterior(expected_spread(model, sessions), settings.prior)
+    )
+    return predict(weights, effects).reach(1 - settings.a_fail)

@@ -1,0 +1,85 @@
+"""Hyperparameters of a profile: what its baselines together say of the noise of each class of metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+import numpy as np
+
+from pytest_vllmperf.metrics.declaration import MetricClass
+from pytest_vllmperf.metrics.table import METRICS
+from pytest_vllmperf.records.samples import Session
+from pytest_vllmperf.stats import (
+    WALL_CLOCK,
+    EngineTable,
+    Prior,
+    Spread,
+    fit_prior,
+    flatten,
+    observe,
+    pair_requests,
+    tabulate,
+)
+from pytest_vllmperf.verdict.samples import metric_samples, paired_samples
+
+SESSIONS_TO_FIT = 3
+"""So many sessions, and not fewer, say how far sessions lie apart."""
+
+Priors: TypeAlias = Mapping[MetricClass, Prior]
+
+
+def class_prior(kind: MetricClass) -> Prior:  # noqa: ARG001 - every class so far has figures of the wall clock
+    """The prior of a class where its profile says nothing yet."""
+    return WALL_CLOCK
+
+
+def fit_priors(histories: Iterable[Sequence[Session]]) -> Priors:
+    """Fit the hyperparameters of every class over all metrics of all baselines of one profile.
+
+    The sessions' own stay those of the class until a baseline has three of them.
+
+    Args:
+        histories: the sessions of each stored check of the profile, oldest first; all of one kind of hardware.
+    """
+    stored = list(histories)
+    longest = max(map(len, stored), default=0)
+    found: dict[MetricClass, Prior] = {}
+    for kind in MetricClass:
+        tables = [table for sessions in stored for table in _tables(sessions, kind)]
+        if tables and not kind.exact:
+            fitted = fit_tables(tables, class_prior(kind), sessions=longest >= SESSIONS_TO_FIT)
+            found[kind] = replace(fitted, sessions=longest)
+    return found
+
+
+def fit_tables(tables: Sequence[EngineTable], start: Prior, *, sessions: bool) -> Prior:
+    """Fit the hyperparameters on engine values, twice: only the first fit says what is a wild engine of this class.
+
+    Args:
+        tables: engine values of all metrics of a class, by layout; at least one.
+        start: the prior of the class.
+        sessions: whether how far sessions lie apart is to be fitted too.
+    """
+    fitted = start
+    for _ in range(2):
+        spreads = [observe(one.values, one.layout, fitted, None)[1] for one in tables]
+        together = Spread(*(np.concatenate([getattr(one, name) for one in spreads]) for name in Spread.__slots__))
+        fitted = fit_prior(together, start, sessions=sessions)
+    return replace(fitted, metrics=sum(len(one.values) for one in tables))
+
+
+def _tables(sessions: Sequence[Session], kind: MetricClass) -> Iterator[EngineTable]:
+    """Engine values of each metric of a class in one baseline; none where its samples allow no logarithm."""
+    for metric in METRICS.values():
+        if metric.kind is not kind or not metric.decides:
+            continue
+        stored = metric_samples(metric, sessions, ()).stored
+        if not stored or any(value <= 0 for session in stored for engine in session for value in engine):
+            continue
+        paired = paired_samples(metric, sessions, ())
+        if paired is None:
+            yield tabulate([flatten(stored, metric.name)], [metric.better])
+        else:
+            yield pair_requests(paired.stored, (), metric.better, metric.name).baseline
