@@ -17,16 +17,17 @@ from pytest_vllmperf.checking.failing import fail
 from pytest_vllmperf.checking.plan import InRun, plan
 from pytest_vllmperf.comparing.answers import checked_chats, first_requests
 from pytest_vllmperf.comparing.comparison import EngineComparison
-from pytest_vllmperf.comparing.pair import Pair
 from pytest_vllmperf.comparing.quality import first_difference
-from pytest_vllmperf.comparing.sharing import Way, share
 from pytest_vllmperf.engines.backends import BACKENDS
 from pytest_vllmperf.engines.base import Generates, Renders, able
-from pytest_vllmperf.errors import EngineUnsupportedError, SpecError
+from pytest_vllmperf.errors import EngineUnsupportedError, ReferenceEngineError, SpecError
 from pytest_vllmperf.harness.context import TestContext
 from pytest_vllmperf.harness.markers import CardEntry
 from pytest_vllmperf.harness.options import call_settings
+from pytest_vllmperf.lab import taking
 from pytest_vllmperf.lab.lab import Lab
+from pytest_vllmperf.lab.pair import Pair
+from pytest_vllmperf.lab.sharing import Way, share
 from pytest_vllmperf.lab.take import Take
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.metrics.measurement import Measurement
@@ -78,6 +79,8 @@ class VllmPerf:
     ) -> Measurement:
         """Measure a workload on the marker's engine, or on `engine`.
 
+        With `--vllmperf-against` it is measured in turns with the same engine on another interpreter's vLLM.
+
         Args:
             workload: what to send.
             engine: which engine instead of the marker's.
@@ -89,11 +92,12 @@ class VllmPerf:
             WorkloadError: when the workload does not fit the engine.
             EngineError: when the engine does not start, or fails on the way.
             NoGpuError: when no GPU meets the `gpu` marker.
+            CheckFailed: when the reference interpreter cannot run the engine.
         """
+        __tracebackhide__ = True
         _check_workload("measure", workload)
         _check_engine("measure", engine)
-        allowed = self._test.settings.allow or ()
-        take = Take(self._target(engine), workload, self._measure_settings(iterations, warmup), allowed)
+        take = self._take(workload, engine, self._measure_settings(iterations, warmup))
         with self._where_supported():
             run = self._measured(take)
             if self._test.card is not None:
@@ -103,17 +107,27 @@ class VllmPerf:
 
     def _measured(self, take: Take) -> Measurement:
         """A measurement; where it is void for what another engine would not meet, of one more engine, once."""
-        run = self._session.measure(take.target, take.workload, take.settings, take.allowed)
-        if not run.transient:
-            return run
-        self._session.retire([take.target])
-        again = self._session.measure(take.target, take.workload, take.settings, take.allowed)
-        return again.without(run)
+        __tracebackhide__ = True
+        try:
+            run = taking.measure(self._session, take)
+            if not run.transient:
+                return run
+            self._session.retire(take.targets)
+            return taking.measure(self._session, take, 2).without(run)
+        except ReferenceEngineError as error:
+            fail(f"INVALID  {self._test.nodeid}: {error}", log_tail=error.log_tail)
+
+    def _take(self, workload: Workload, engine: EngineSpec | None, settings: MeasureSettings) -> Take:
+        """How to measure: in turns with a reference, where there is one."""
+        own = self._test.settings
+        take = Take(self._target(engine), workload, settings, own.allow or ())
+        return taking.in_turns(self._session, take, own.against) if own.against else take
 
     def _row(self, card: CardEntry, take: Take, run: Measurement) -> Row:
         """A measurement as a row of the scorecard, with what its engine says to the first requests."""
-        made = self._session.ask(
-            take.target,
+        made = taking.ask(
+            self._session,
+            take,
             lambda engine: able(engine, Generates).generate(
                 first_requests(engine, take.workload, _SCORECARD_PROMPTS, _SCORECARD_TOKENS)
             ),
