@@ -8,6 +8,8 @@ A trial takes new engines in random order, and as the baseline three to all of t
   another session   the engines of one session, against those of the others only
   scaled            as `another session`, with the new values made slower by so much
   a file's name     its engines, slowed down on the device while they were measured (tests/studies/slow)
+Hyperparameters are those of the file's profile, as pytest takes them. The new engines of a trial are among the
+samples that they were fitted on, which those of a run would not be.
 """
 
 from __future__ import annotations
@@ -16,11 +18,12 @@ import argparse
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tabulate import tabulate
 
+from pytest_vllmperf.cli.judging import fitted
 from pytest_vllmperf.metrics.declaration import Metric
 from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS
 from pytest_vllmperf.records.samples import EngineSamples, Session
@@ -72,14 +75,21 @@ def kinds(sessions: Sequence[Session], slowed: Sequence[tuple[str, Sequence[Engi
     return found + [Kind(name, recorded(engines)) for name, engines in slowed]
 
 
-def case(metric: Metric, kind: Kind, draw: random.Random) -> Case:
+def settings_of(file: Path, check: str) -> VerdictSettings:
+    """How pytest judges the clock of a check of this file."""
+    tests = load(file).tests
+    hard = tests[check].sessions[-1].environment.hard
+    return VerdictSettings(CLOCK_METRICS, priors=fitted(file, tests.values()).priors(hard))
+
+
+def case(metric: Metric, kind: Kind, draw: random.Random, settings: VerdictSettings) -> Case:
     """One trial's baseline, and all new engines that it has."""
     new, others = kind.split(draw)
     kept = draw.sample(others, draw.randint(min(3, len(others)), len(others)))
     stored = [[one.values(metric.name) for n, one in kept if n == number] for number in sorted({n for n, _ in kept})]
     factor = 1 - kind.scale if metric.better is Direction.HIGHER else 1 / (1 - kind.scale)
     values = [[value * factor for value in engine.values(metric.name)] for engine in new]
-    return Case(metric.label, metric.better, stored, values)
+    return Case(metric.label, metric.better, stored, values, settings.rule(metric))
 
 
 def ends(cases: Sequence[Case]) -> tuple[Counter[Status], float]:
@@ -87,7 +97,7 @@ def ends(cases: Sequence[Case]) -> tuple[Counter[Status], float]:
     found: Counter[Status] = Counter()
     starts, waiting = 0, list(cases)
     for count in range(1, MAX_ENGINES + 1):
-        looks = [Case(one.metric, one.direction, one.baseline, one.new[:count]) for one in waiting]
+        looks = [replace(one, new=one.new[:count]) for one in waiting]
         after = []
         for one, decision in zip(waiting, judge_cases(looks), strict=True):
             if decision.status is Status.UNDECIDED and count < len(one.new):
@@ -101,23 +111,23 @@ def ends(cases: Sequence[Case]) -> tuple[Counter[Status], float]:
     return found, starts / len(cases)
 
 
-def tally(metric: Metric, kind: Kind, trials: int) -> tuple[Counter[Status], float]:
+def tally(metric: Metric, kind: Kind, trials: int, settings: VerdictSettings) -> tuple[Counter[Status], float]:
     """How so many trials of a kind end, always the same, and the engines that they took in the mean."""
     draw = random.Random(f"{metric.name} {kind.name}")
-    return ends([case(metric, kind, draw) for _ in range(trials)])
+    return ends([case(metric, kind, draw, settings) for _ in range(trials)])
 
 
-def row(metric: Metric, kind: Kind, trials: int) -> list[str]:
-    found, starts = tally(metric, kind, trials)
+def row(metric: Metric, kind: Kind, trials: int, settings: VerdictSettings) -> list[str]:
+    found, starts = tally(metric, kind, trials, settings)
     shares = [
         f"{found[status] / trials:.2%}" for status in (Status.REGRESSED, Status.OK, Status.NOISY, Status.IMPROVED)
     ]
     return [metric.label, kind.name, *shares, f"{starts:.2f}"]
 
 
-def spreads(sessions: Sequence[Session]) -> list[list[str]]:
+def spreads(sessions: Sequence[Session], settings: VerdictSettings) -> list[list[str]]:
     """What the baseline's own model says of its noise."""
-    told = outlook(sessions, VerdictSettings(CLOCK_METRICS, 0.05, {}))
+    told = outlook(sessions, settings)
     return [
         [
             METRICS[one.metric].label,
@@ -151,14 +161,14 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=4000, help="per metric and kind (default: %(default)s)")
     asked = parser.parse_args()
     sessions = load(asked.file).tests[asked.check].sessions
-    engines = engines_of(sessions)
+    engines, settings = engines_of(sessions), settings_of(asked.file, asked.check)
     print(f"{asked.check}: {len(engines)} engines in {len(sessions)} sessions\n")
     print(tabulate([raw(engines, name) for name in CLOCK_METRICS], ["measured", "in an engine", "between engines"]))
     print()
-    print(tabulate(spreads(sessions), ["by the model", "session", "engine", "finds"]))
+    print(tabulate(spreads(sessions, settings), ["by the model", "session", "engine", "finds"]))
     print()
     tried = kinds(sessions, [(file.stem, slowed_engines(file, asked.check)) for file in asked.slowed])
-    rows = [row(METRICS[name], kind, asked.trials) for name in CLOCK_METRICS for kind in tried]
+    rows = [row(METRICS[name], kind, asked.trials, settings) for name in CLOCK_METRICS for kind in tried]
     print(tabulate(rows, ["metric", "new engines", "REGRESSED", "OK", "NOISY", "IMPROVED", "starts"]))
 
 

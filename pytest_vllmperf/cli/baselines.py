@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,12 @@ from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.samples import Entry
 from pytest_vllmperf.report import units
+from pytest_vllmperf.report.names import WIDTH
+from pytest_vllmperf.report.verdicts import folded
+from pytest_vllmperf.stats import ANCHOR_SESSIONS
 from pytest_vllmperf.storage.baselines import BaselineStore
 from pytest_vllmperf.verdict import VerdictSettings, outlook
-from pytest_vllmperf.verdict.comparability import changes, differences, not_compared
+from pytest_vllmperf.verdict.comparability import changes, differences, mixed, not_compared
 from pytest_vllmperf.verdict.samples import metric_samples
 
 
@@ -67,7 +72,7 @@ def show(file: Path, check: str | None, asked: judging.Asked, *, as_json: bool) 
     if check is not None and check not in tests:
         raise BaselineError(f"{file}: has no check {check!r}; it has {', '.join(sorted(tests)) or 'none'}")
     chosen = {name: entry for name, entry in tests.items() if check in (None, name)}
-    settings = judging.settings(list(chosen.values()), asked)
+    settings = judging.settings(list(chosen.values()), asked, judging.fitted(file, tests.values()))
     shown = {name: _shown(entry, one) for (name, entry), one in zip(chosen.items(), settings, strict=True)}
     if as_json:
         return json.dumps(shown, indent=1)
@@ -76,7 +81,7 @@ def show(file: Path, check: str | None, asked: judging.Asked, *, as_json: bool) 
 
 def _shown(entry: Entry, settings: VerdictSettings) -> dict[str, Any]:
     noises = {one.metric: one for one in outlook(entry.sessions, settings)}
-    metrics = {}
+    metrics: dict[str, dict[str, Any]] = {}
     for name in settings.gate:
         engines = metric_samples(METRICS[name], entry.sessions, ()).stored_engines
         if not engines:
@@ -89,21 +94,29 @@ def _shown(entry: Entry, settings: VerdictSettings) -> dict[str, Any]:
                 "engine_sd": noise.engine_sd,
                 "detectable": noise.detectable,
                 "testable": noise.testable,
+                "sessions_to_test": noise.sessions_to_test,
                 "multimodal": noise.multimodal,
+                "prior": asdict(noise.prior),
             }
-    return {"engine": entry.engine, **_summary(entry), "environment": entry.sessions[-1].environment.hard,
-            "metrics": metrics}  # fmt: skip
+    return {
+        "engine": entry.engine,
+        **_summary(entry),
+        "dropped": sum(session.dropped for session in entry.sessions),
+        "not_comparable": mixed(entry.sessions),
+        "environment": entry.sessions[-1].environment.hard,
+        "metrics": metrics,
+    }
 
 
-_NOTES = (
-    ("testable", "*", "the margin cannot be told from noise yet"),
-    ("multimodal", "+", "the stored engines fall into groups"),
-)
+_YOUNG, _GROUPS = "*", "+"
 
 
 def _shown_lines(name: str, shown: dict[str, Any]) -> list[str]:
-    head = [name, f"  engine: {shown['engine']}"]
-    head.append(f"  {shown['sessions']} sessions, {shown['engines']} engines, the newest of {shown['recorded']}")
+    head = [name, *folded(f"  engine: {shown['engine']}")]
+    dropped = f" ({shown['dropped']} between the first {ANCHOR_SESSIONS} and the others were dropped)"
+    counts = f"{shown['sessions']} sessions, {shown['engines']} engines, the newest of {shown['recorded']}"
+    head += folded(f"  {counts}{dropped if shown['dropped'] else ''}")
+    head += [line for why in shown["not_comparable"] for line in folded(f"  not comparable: {why}")]
     if shown["reason"]:
         head.append(f"  recorded anew: {shown['reason']}")
     rows = []
@@ -111,13 +124,46 @@ def _shown_lines(name: str, shown: dict[str, Any]) -> list[str]:
         row = [METRICS[metric].label, units.value(metric, found["level"]), units.margin(found["margin"])]
         if "detectable" in found:
             row += [units.plain_percent(found[key]) for key in ("session_sd", "engine_sd", "detectable")]
-            row.append(" ".join(sign for key, sign, _ in _NOTES if found[key] is (key == "multimodal")))
+            row.append(
+                " ".join(
+                    sign for sign, told in ((_YOUNG, not found["testable"]), (_GROUPS, found["multimodal"])) if told
+                )
+            )
         else:
             row += ["exact", "", "any", ""]
         rows.append(row)
     table = _table(rows, ["metric", "level", "margin", "session", "engine", "finds", ""])
-    notes = [f"{sign} {text}" for _, sign, text in _NOTES if any(row[-1].count(sign) for row in rows)]
+    noisy = {METRICS[metric].label: found for metric, found in shown["metrics"].items() if "detectable" in found}
+    notes = [line for text in _notes(noisy) for line in folded(text, WIDTH - 2)]
     return [*head, *(f"  {line}" for line in [*table.splitlines(), *notes])]
+
+
+def _notes(noisy: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """What the table's signs mean, and which hyperparameters its figures rest on; by the labels of metrics."""
+    if young := {label: found["sessions_to_test"] for label, found in noisy.items() if not found["testable"]}:
+        after = ", ".join(f"{label} {'never' if needed is None else needed}" for label, needed in young.items())
+        yield f"{_YOUNG} the margin cannot be told from noise yet; after so many sessions: {after}"
+    if any(found["multimodal"] for found in noisy.values()):
+        yield f"{_GROUPS} the stored engines fall into groups"
+    priors: dict[str, list[str]] = {}
+    for label, found in noisy.items():
+        priors.setdefault(_prior(**found["prior"]), []).append(label)
+    for words, labels in priors.items():
+        of = f" of {', '.join(labels)}" if len(priors) > 1 else ""
+        yield f"prior{of}: {words}"
+
+
+def _prior(
+    engine_sd: float, engine_spread: float, session_sd: float, session_spread: float,
+    floor: float, metrics: int, sessions: int,
+) -> str:  # fmt: skip
+    """Hyperparameters in words; a spread is that of the logarithm."""
+    percent = units.plain_percent
+    fitted = f"fitted on {units.many(metrics, 'metric')}, up to {units.many(sessions, 'session')}"
+    return (
+        f"session {percent(session_sd)} (spread {session_spread:.2g}), engine {percent(engine_sd)} "
+        f"(spread {engine_spread:.2g}), at least {percent(floor)}; {fitted if metrics else 'class prior'}"
+    )
 
 
 def diff(a: Path, b: Path, *, as_json: bool) -> str:

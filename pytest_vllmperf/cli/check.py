@@ -15,10 +15,14 @@ from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.records.verdict import Status, Verdict
 from pytest_vllmperf.report.verdicts import folded, metric_lines
 from pytest_vllmperf.verdict import Evidence, judge
-from pytest_vllmperf.verdict.comparability import differences, not_compared
+from pytest_vllmperf.verdict.comparability import hard_differences, not_compared
 
 REGRESSION, NOT_COMPARABLE = 1, 3
 NOT_ASKED = judging.Asked()
+_WAYS_OUT = {
+    Status.NOT_COMPARABLE: "record it anew with: pytest --vllmperf-update",
+    Status.DRIFTED: 'if the new level is meant, accept it with --vllmperf-update --vllmperf-reason "..."',
+}
 
 
 @dataclass(frozen=True)
@@ -41,12 +45,12 @@ class CheckResult:
 
     @property
     def exit_code(self) -> int:
-        """0 nothing regressed, 1 a regression or a metric that only one side has, 3 something not comparable.
+        """0 nothing regressed, 1 a regression, a drift, or a metric that only one side has, 3 not comparable.
 
         A baseline of too few engine starts compares with nothing.
         """
         statuses = {verdict.status for verdict in self.verdicts.values()}
-        if statuses & {Status.REGRESSED, Status.INVALID}:
+        if statuses & {Status.REGRESSED, Status.DRIFTED, Status.INVALID}:
             return REGRESSION
         return NOT_COMPARABLE if statuses & {Status.NOT_COMPARABLE, Status.NO_BASELINE} else 0
 
@@ -55,7 +59,8 @@ class CheckResult:
         lines: list[str] = []
         for name, verdict in self.verdicts.items():
             lines.append(f"{name}: {verdict.status.value}")
-            lines += [f"  {reason}" for reason in verdict.reasons]
+            lines += [f"  {line}" for reason in verdict.reasons for line in folded(reason, 78)]
+            lines += [f"  {line}" for line in folded(_WAYS_OUT.get(verdict.status, ""), 78)]
             lines += [f"  {line}" for change in self.changed.get(name, ()) for line in folded(f"changed: {change}")]
             for one in verdict.metrics:
                 lines += [f"  {line}" for line in metric_lines(one, width=78)]
@@ -102,17 +107,17 @@ def check(a: Path, b: Path, asked: judging.Asked = NOT_ASKED) -> CheckResult:
     names = sorted(set(stored) & set(new))
     if not names:
         raise BaselineError(f"{a} and {b} have no check in common")
+    fitted = judging.fitted(a, stored.values())
+    chosen = judging.settings([new[name] for name in names], asked, fitted)
     evidence = [
         Evidence(
             stored[name].sessions,
             new[name].sessions[-1].engines,
             settings,
-            differences=differences(
-                stored[name].sessions[-1].environment.hard, new[name].sessions[-1].environment.hard
-            ),
+            differences=hard_differences(stored[name].sessions, new[name].sessions[-1].environment),
             last_look=True,
         )
-        for name, settings in zip(names, judging.settings([new[name] for name in names], asked), strict=True)
+        for name, settings in zip(names, chosen, strict=True)
     ]
     verdicts = {name: judge(one) for name, one in zip(names, evidence, strict=True)}
     changed = {name: found for name in names if (found := judging.changes(stored[name].judging, new[name].judging))}

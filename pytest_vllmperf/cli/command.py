@@ -136,7 +136,7 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "check",
         help="judge one result file by another, without an engine",
         description="Judge the newest sessions of B by all sessions of A. Exit code: 0 nothing regressed, "
-        "1 a regression, 2 bad input, 3 something could not be compared.",
+        "1 a regression or a drift, 2 bad input, 3 something could not be compared.",
     )
     check.add_argument("a", type=Path, metavar="A.json", help="the baseline")
     check.add_argument("b", type=Path, metavar="B.json", help="what is judged")
@@ -170,11 +170,18 @@ def _add_baseline(commands: argparse._SubParsersAction[argparse.ArgumentParser])
 def _add_prune(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     prune = actions.add_parser(
         "prune",
-        help="take out old sessions, and files whose test module is gone",
+        help="take out sessions between the first and the newest, and files whose test module is gone",
         description="Lists what it would do, and asks before it does it. Only baseline files are touched.",
     )
     _add_folder(prune)
-    prune.add_argument("--keep", type=int, default=20, metavar="N", help="newest sessions of each check to keep (20)")
+    prune.add_argument(
+        "--keep",
+        type=int,
+        default=20,
+        metavar="N",
+        help="sessions of each check to keep: its first 5, which its level is anchored to, and the "
+        "newest N - 5; at least 6 (20)",
+    )
     prune.add_argument("--rootdir", type=Path, default=Path(), help="where the test modules are (this folder)")
     prune.add_argument("--dry-run", action="store_true", help="only say what would be done")
     prune.add_argument("--yes", action="store_true", help="do not ask")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_vllmperf.checking import policy
+from pytest_vllmperf.checking.history import Fitted
 from pytest_vllmperf.errors import BaselineError
+from pytest_vllmperf.lab.environment import profile_of
 from pytest_vllmperf.metrics.table import METRICS, resolve_gate
 from pytest_vllmperf.records.samples import Entry, Judging
 from pytest_vllmperf.records.settings import CheckSettings
 from pytest_vllmperf.report import units
-from pytest_vllmperf.storage.baselines import BaselineFile, load
+from pytest_vllmperf.storage.baselines import BaselineFile, BaselineStore, load
 from pytest_vllmperf.verdict import VerdictSettings
 from pytest_vllmperf.verdict.words import gate_words, margins
 
@@ -30,6 +32,25 @@ def read(path: Path) -> BaselineFile:
     return found
 
 
+def fitted(path: Path, own: Iterable[Entry]) -> Fitted:
+    """The hyperparameters that checks of a file are judged with.
+
+    A file that lies in the folder of its profile, `baselines/<profile>/...`, is judged with all that is stored there,
+    as pytest does. One that lies elsewhere, say a copy that was downloaded, knows its own checks alone.
+
+    Args:
+        path: the file.
+        own: its checks.
+
+    Raises:
+        BaselineError: for a file of the profile that cannot be read.
+    """
+    own = tuple(own)
+    profiles = {profile_of(entry.sessions[-1].environment.hard) for entry in own}
+    folders = [folder for folder in Path(os.path.abspath(path)).parents if folder.name in profiles]  # noqa: PTH100 - links stay
+    return Fitted(BaselineStore(folders[0].parent).entries(folders[0].name) if folders else own)
+
+
 @dataclass(frozen=True)
 class Asked:
     """What the command line says about judging.
@@ -43,7 +64,7 @@ class Asked:
     margin: str | None = None
 
 
-def settings(entries: Sequence[Entry], asked: Asked) -> list[VerdictSettings]:
+def settings(entries: Sequence[Entry], asked: Asked, fitted: Fitted) -> list[VerdictSettings]:
     """How to judge each of these checks: as the test that recorded it says, or as the command line says.
 
     A margin for all metrics takes the place of all stored margins, one by name that of this metric's; so it is between
@@ -52,6 +73,7 @@ def settings(entries: Sequence[Entry], asked: Asked) -> list[VerdictSettings]:
     Args:
         entries: stored checks that are judged together.
         asked: what the command line says.
+        fitted: hyperparameters of their profile.
 
     Raises:
         SpecError: for a gate or a margin that is not valid.
@@ -63,8 +85,14 @@ def settings(entries: Sequence[Entry], asked: Asked) -> list[VerdictSettings]:
     a_fail = policy.a_fail(policy.gated_metrics(gates))
     chosen = [given.over(_stored(entry)) for entry in entries]
     return [
-        VerdictSettings(gate, one.margin or 0.0, one.margins, a_fail=a_fail)
-        for gate, one in zip(gates, chosen, strict=True)
+        VerdictSettings(
+            gate,
+            one.margin or 0.0,
+            one.margins,
+            a_fail=a_fail,
+            priors=fitted.priors(entry.sessions[-1].environment.hard),
+        )
+        for entry, gate, one in zip(entries, gates, chosen, strict=True)
     ]
 
 

@@ -1,4 +1,4 @@
-"""`vllmperf baseline prune`: old sessions, and files whose test module is gone."""
+"""`vllmperf baseline prune`: sessions that are not needed, and files whose test module is gone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pytest_vllmperf.errors import BaselineError, SpecError
 from pytest_vllmperf.records import ids
-from pytest_vllmperf.storage.baselines import PRUNED_LIMIT, BaselineStore, Changes, load, module_exists
+from pytest_vllmperf.stats import ANCHOR_SESSIONS
+from pytest_vllmperf.storage.baselines import FEWEST_KEPT, PRUNED_LIMIT, BaselineStore, Changes, load, module_exists
 
 
 @dataclass(frozen=True)
@@ -64,23 +65,26 @@ class Pruning:
 
 
 def plan(folder: Path, keep: int, rootdir: Path) -> Pruning:
-    """Keep the newest sessions of each check, and delete files whose test module does not exist.
+    """Keep the first and the newest sessions of each check, and delete files whose test module does not exist.
 
     Only baseline files are looked at; files of other programs stay as they are. Checks of tests that are gone from a
     module that still exists are known to pytest alone: an update of the whole module takes them out.
 
     Args:
         folder: of the baselines.
-        keep: sessions of each check to keep, at least one.
+        keep: sessions of each check to keep: those that its level is anchored to, and the newest.
         rootdir: where the test modules are, as their paths begin in a node id.
 
     Raises:
-        SpecError: for a number of sessions that leaves none.
+        SpecError: for a number of sessions that leaves not even these and the newest.
         BaselineError: for a folder that does not exist, or whose test modules do not exist: one of the two folders is
             wrong.
     """
-    if keep < 1:
-        raise SpecError(f"--keep: {keep} would leave no session; keep at least 1")
+    if keep < FEWEST_KEPT:
+        raise SpecError(
+            f"--keep: {keep} is too few: the level is anchored to the first {ANCHOR_SESSIONS} sessions, and the newest "
+            f"is needed too; keep at least {FEWEST_KEPT}, or start anew with: pytest --vllmperf-update"
+        )
     if not folder.is_dir():
         raise BaselineError(f"{folder}: there is no such folder; name it with --baselines")
     store = BaselineStore(folder)
@@ -114,5 +118,6 @@ def _steps(store: BaselineStore, profile: str, module: str, keep: int, rootdir: 
     long = {name: len(entry.sessions) for name, entry in entries.items() if len(entry.sessions) > keep}
     if not long:
         return []
-    lines = [f"{path}: {name}: the oldest {count - keep} of {count} sessions removed" for name, count in long.items()]
+    between = f"between the first {ANCHOR_SESSIONS} and the newest {keep - ANCHOR_SESSIONS}"
+    lines = [f"{path}: {name}: {count - keep} of {count} sessions removed, {between}" for name, count in long.items()]
     return [Step(lines, lambda: store.write(profile, f"{module}.py", Changes(keep=keep), PRUNED_LIMIT))]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_vllmperf.checking.outlooks import SuiteOutlook, suite_outlook
 from pytest_vllmperf.comparing.scorecards import scorecards
 from pytest_vllmperf.errors import BaselineError, in_one_line
 from pytest_vllmperf.harness.results import Results
@@ -48,6 +49,7 @@ class Ending:
         orphans: baseline files whose test module no longer exists.
         cards: scorecards of this run.
         card_files: where they were written.
+        outlook: what the baselines that were written will be able to tell.
         notes: lines for the report.
         write_failed: whether a file could not be read or written.
     """
@@ -56,6 +58,7 @@ class Ending:
     orphans: Sequence[Path] = ()
     cards: Sequence[Scorecard] = ()
     card_files: Sequence[Path] = ()
+    outlook: SuiteOutlook = field(default_factory=SuiteOutlook)
     notes: list[str] = field(default_factory=list)
     write_failed: bool = False
 
@@ -71,6 +74,7 @@ class Ending:
         if settings.update is not Update.NONE or settings.append:
             if run.whole:
                 self._try(lambda: self._record(results, store, settings, run))
+                self._try(lambda: self._look_ahead(results, store, settings))
             else:
                 self.notes.append("nothing was recorded: the run did not come to its end")
         self._try(lambda: self._look_for_stale(results, store, run.rootdir))
@@ -88,6 +92,10 @@ class Ending:
                 command.append(os.path.relpath(store.root, run.started_in))
                 self.notes.append(f"what could not be written is kept in {file}; put it back with:")
                 self.notes.append(f"    {shlex.join(command)}")
+
+    def _look_ahead(self, results: Results, store: BaselineStore, settings: Settings) -> None:
+        most = max(settings.max_engines, settings.engines if settings.append else 1)
+        self.outlook = suite_outlook(results.checks, results.recorded, store, most)
 
     def _look_for_stale(self, results: Results, store: BaselineStore, rootdir: Path) -> None:
         self.stale = results.stale(store)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Literal
@@ -14,19 +14,20 @@ import pytest
 from pytest_vllmperf import models
 from pytest_vllmperf.checking.check import Check
 from pytest_vllmperf.checking.failing import fail
-from pytest_vllmperf.checking.plan import plan
+from pytest_vllmperf.checking.plan import InRun, plan
 from pytest_vllmperf.comparing.answers import checked_chats, first_requests
 from pytest_vllmperf.comparing.comparison import EngineComparison
-from pytest_vllmperf.comparing.pair import Pair
 from pytest_vllmperf.comparing.quality import first_difference
-from pytest_vllmperf.comparing.sharing import Way, share
 from pytest_vllmperf.engines.backends import BACKENDS
 from pytest_vllmperf.engines.base import Generates, Renders, able
-from pytest_vllmperf.errors import EngineUnsupportedError, SpecError
+from pytest_vllmperf.errors import EngineUnsupportedError, ReferenceEngineError, SpecError
 from pytest_vllmperf.harness.context import TestContext
 from pytest_vllmperf.harness.markers import CardEntry
 from pytest_vllmperf.harness.options import call_settings
+from pytest_vllmperf.lab import taking
 from pytest_vllmperf.lab.lab import Lab
+from pytest_vllmperf.lab.pair import Pair
+from pytest_vllmperf.lab.sharing import Way, share
 from pytest_vllmperf.lab.take import Take
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.metrics.measurement import Measurement
@@ -50,13 +51,13 @@ class VllmPerf:
     Args:
         session: measures.
         test: the running test.
-        gated_in_run: how many metrics the whole run gates, for a profile and a device.
+        in_run: what the whole run knows.
     """
 
-    def __init__(self, session: Lab, test: TestContext, gated_in_run: Callable[[str, str], int]) -> None:
+    def __init__(self, session: Lab, test: TestContext, in_run: InRun) -> None:
         self._session = session
         self._test = test
-        self._gated_in_run = gated_in_run
+        self._in_run = in_run
 
     def engine(self, model: str | os.PathLike[str], **kwargs: Any) -> EngineSpec:
         """An engine for `measure` or `compare`; takes what `@pytest.mark.vllm` takes and starts nothing yet.
@@ -78,6 +79,8 @@ class VllmPerf:
     ) -> Measurement:
         """Measure a workload on the marker's engine, or on `engine`.
 
+        With `--vllmperf-against` it is measured in turns with the same engine on another interpreter's vLLM.
+
         Args:
             workload: what to send.
             engine: which engine instead of the marker's.
@@ -89,11 +92,12 @@ class VllmPerf:
             WorkloadError: when the workload does not fit the engine.
             EngineError: when the engine does not start, or fails on the way.
             NoGpuError: when no GPU meets the `gpu` marker.
+            CheckFailed: when the reference interpreter cannot run the engine.
         """
+        __tracebackhide__ = True
         _check_workload("measure", workload)
         _check_engine("measure", engine)
-        allowed = self._test.settings.allow or ()
-        take = Take(self._target(engine), workload, self._measure_settings(iterations, warmup), allowed)
+        take = self._take(workload, engine, self._measure_settings(iterations, warmup))
         with self._where_supported():
             run = self._measured(take)
             if self._test.card is not None:
@@ -103,17 +107,27 @@ class VllmPerf:
 
     def _measured(self, take: Take) -> Measurement:
         """A measurement; where it is void for what another engine would not meet, of one more engine, once."""
-        run = self._session.measure(take.target, take.workload, take.settings, take.allowed)
-        if not run.transient:
-            return run
-        self._session.retire([take.target])
-        again = self._session.measure(take.target, take.workload, take.settings, take.allowed)
-        return again.without(run)
+        __tracebackhide__ = True
+        try:
+            run = taking.measure(self._session, take)
+            if not run.transient:
+                return run
+            self._session.retire(take.targets)
+            return taking.measure(self._session, take, 2).without(run)
+        except ReferenceEngineError as error:
+            fail(f"INVALID  {self._test.nodeid}: {error}", log_tail=error.log_tail)
+
+    def _take(self, workload: Workload, engine: EngineSpec | None, settings: MeasureSettings) -> Take:
+        """How to measure: in turns with a reference, where there is one."""
+        own = self._test.settings
+        take = Take(self._target(engine), workload, settings, own.allow or ())
+        return taking.in_turns(self._session, take, own.against) if own.against else take
 
     def _row(self, card: CardEntry, take: Take, run: Measurement) -> Row:
         """A measurement as a row of the scorecard, with what its engine says to the first requests."""
-        made = self._session.ask(
-            take.target,
+        made = taking.ask(
+            self._session,
+            take,
             lambda engine: able(engine, Generates).generate(
                 first_requests(engine, take.workload, _SCORECARD_PROMPTS, _SCORECARD_TOKENS)
             ),
@@ -204,7 +218,7 @@ class VllmPerf:
         own = call_settings(margin=margin, gate=gate).over(self._test.settings)
         site = self._test.site(name, _line_above(inspect.currentframe()))
         stored = self._session.store.read(run.profile, site.module).tests.get(site.name)
-        check = Check(plan(site, run, stored, own, self._session.settings, self._gated_in_run), run)
+        check = Check(plan(site, run, stored, own, self._session.settings, self._in_run), run)
         self._test.add(check, run)
         if not check.open and (failure := self._test.conclude(check)):
             fail(failure.text, failure.line, failure.log_tail)

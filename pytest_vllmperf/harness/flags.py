@@ -71,8 +71,8 @@ OPTIONS = (
            kind="switch", ini=False, arms=True, fills=()),
     Option("update_new", "run performance tests, record those that have no baseline and judge the others",
            kind="switch", ini=False, arms=True, fills=()),
-    Option("append", "run performance tests, judge them, and add what agrees with its baseline to it; the newest 20 "
-           "sessions stay", kind="switch", ini=False, arms=True),
+    Option("append", "run performance tests, judge them, and add what agrees with its baseline to it; the first 5 "
+           "and the newest 15 sessions stay", kind="switch", ini=False, arms=True),
     Option("reason", "why a baseline is recorded anew; kept in the file", "reason", ini=False, value="TEXT"),
     Option("baselines", "folder of the baselines, from the root directory", "folder", "baselines", value="FOLDER"),
     Option("iterations", "counted iterations of an engine", "count", "10", value="N", marker=True),
@@ -86,6 +86,9 @@ OPTIONS = (
            "unsupported", "fail", flag=False, ini=False, marker=True),
     Option("allow", "validity rules that are turned off, such as 'preemptions throttling'", "rules", kind="list",
            value="RULES", marker=True),
+    Option("against", "measure every check in turns with the same engine on the vLLM of another interpreter, and judge "
+           "the ratio; needs no baseline; 'off': judge by the stored one", "interpreter", "off", value="PYTHON",
+           marker=True),
     Option("require_gpu", "fail tests that find no GPU, or not the one that their marker asks for, instead of skipping "
            "them or running them on the CPU", kind="switch"),
     Option("gpu_hour_price", "what an hour of one GPU costs, in your currency", "above_zero", value="PRICE"),

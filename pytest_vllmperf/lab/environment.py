@@ -22,6 +22,9 @@ from pytest_vllmperf.records.variables import Variables, VariablesKey
 from pytest_vllmperf.storage.names import slug
 from pytest_vllmperf.workload import Workload
 
+_WORK_KEYS = ("backend", "model", "workload")
+"""Hard keys that say what was measured; all others say on which hardware."""
+
 # Instruction sets that decide which kernels vLLM's CPU build runs.
 _ISA_FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8", "asimd", "sve", "bf16")
 _COMMIT = re.compile("[0-9a-f]{40}")
@@ -58,6 +61,18 @@ def fingerprint(
     )
 
 
+def hardware(hard: Mapping[str, str]) -> dict[str, str]:
+    """What hard keys say of the hardware; two environments that agree in it are of one profile."""
+    return {key: value for key, value in hard.items() if key not in _WORK_KEYS}
+
+
+def profile_of(hard: Mapping[str, str]) -> str:
+    """The name of the profile that an environment with these hard keys is of, see `profile`."""
+    if "gpu" in hard:
+        return _gpu_profile(hard["gpu"].split(", "))
+    return _cpu_profile(hard["cpu"], hard.get("cpu cores", "")) if "cpu" in hard else slug(hard.get("backend", ""))
+
+
 def _hard_keys(
     target: Target, workload: Workload, facts: EngineFacts, gpus: Sequence[GpuDevice], model_digest: str
 ) -> dict[str, str]:
@@ -88,9 +103,17 @@ def profile(backend: Backend, facts: EngineFacts, gpus: Sequence[GpuDevice]) -> 
     if not backend.on_hardware:
         return slug(backend.name)
     if facts.on_gpu:
-        name = gpus[0].name if gpus else facts.device_name or "gpu"  # vLLM may call a part of a GPU like the whole
-        return slug(f"{len(gpus)} x {name}" if len(gpus) > 1 else name)
-    return slug(f"{cpu_model()} {os.cpu_count()} cores")
+        # vLLM may call a part of a GPU like the whole
+        return _gpu_profile([gpu.name for gpu in gpus] or [facts.device_name or "gpu"])
+    return _cpu_profile(cpu_model(), str(os.cpu_count()))
+
+
+def _gpu_profile(names: Sequence[str]) -> str:
+    return slug(f"{len(names)} x {names[0]}" if len(names) > 1 else names[0])
+
+
+def _cpu_profile(model: str, cores: str) -> str:
+    return slug(f"{model} {cores} cores")
 
 
 def cpu_model() -> str:

@@ -12,9 +12,10 @@ from pytest_vllmperf.records.ledger import VramLedger
 from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.quality import Quality
 from pytest_vllmperf.records.ratio import Ratio
+from pytest_vllmperf.records.reference import Reference
 from pytest_vllmperf.records.samples import Entry, Judging, Session
 from pytest_vllmperf.records.scorecard import Row
-from pytest_vllmperf.records.verdict import Outlook, Verdict
+from pytest_vllmperf.records.verdict import Verdict
 
 
 class ComparisonRecord(BaseModel):
@@ -62,10 +63,11 @@ class CheckRecord(BaseModel):
         keeping: what becomes of its session in the baseline file.
         left_out: why it did not join its baseline, where it might have; empty otherwise.
         reason: why a baseline is recorded anew; empty when nobody said.
-        outlook: what the baseline will be able to tell, where one is kept.
         ledger: where the device's memory went; None where nobody knows.
         notes: what of its environment cannot be compared with the baseline's, in words.
         values: metric -> value in the unit of the table.
+        reference: what it was measured in turns with, and judged by; None where the stored baseline decides.
+        by_baseline: what the stored baseline says of a check that is judged by its reference; None without one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -81,10 +83,11 @@ class CheckRecord(BaseModel):
     keeping: Keeping = Keeping.NOTHING
     left_out: str = ""
     reason: str = ""
-    outlook: tuple[Outlook, ...] = ()
     ledger: VramLedger | None = None
     notes: tuple[str, ...] = ()
     values: dict[str, float]
+    reference: Reference | None = None
+    by_baseline: Verdict | None = None
 
     @property
     def id(self) -> CheckId:

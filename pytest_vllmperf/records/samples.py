@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.variables import Variables
+
+MOST_SESSIONS: Final = 20
+"""How many sessions an entry keeps: the first `stats.ANCHOR_SESSIONS`, and the newest."""
 
 
 class EngineSamples(BaseModel):
@@ -57,7 +60,16 @@ class Environment(BaseModel):
 
 
 class Session(BaseModel):
-    """What one run recorded of one check: its engines, the environment they ran in, and why one was left out."""
+    """What one run recorded of one check.
+
+    Attributes:
+        recorded: when, as an ISO date and time.
+        environment: that its engines ran in.
+        engines: at least one.
+        excluded: why an engine was left out.
+        dropped: how many sessions of the entry lay between the one before it and this one, and are not stored any
+            more: the two are no neighbours.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -65,6 +77,7 @@ class Session(BaseModel):
     environment: Environment
     engines: list[EngineSamples] = Field(min_length=1)
     excluded: list[Problem] = Field(default_factory=list)
+    dropped: int = Field(default=0, ge=0)
 
 
 class Judging(BaseModel):

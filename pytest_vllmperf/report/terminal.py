@@ -11,12 +11,12 @@ from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.ids import CheckId, TestId
 from pytest_vllmperf.records.problems import in_words
 from pytest_vllmperf.records.results import CheckRecord, ComparisonRecord, Keeping
-from pytest_vllmperf.records.verdict import Status
-from pytest_vllmperf.report import units
+from pytest_vllmperf.records.verdict import Outlook, Status
+from pytest_vllmperf.report import references, units
 from pytest_vllmperf.report.escaping import xml
 from pytest_vllmperf.report.ledger import ledger_lines
 from pytest_vllmperf.report.names import Names
-from pytest_vllmperf.report.verdicts import folded, metric_lines, outlook_lines
+from pytest_vllmperf.report.verdicts import folded, metric_lines, outlook_lines, suite_lines
 
 _COLUMNS = (
     ("output_throughput", "tok/s"),
@@ -29,24 +29,43 @@ _NAME_WIDTH = 20
 
 _REMARKABLE = (Status.IMPROVED, Status.NOISY, Status.UNDECIDED)
 
+_TOLD_BY_THE_FAILURE = (Status.REGRESSED, Status.DRIFTED)
+"""Statuses of checks whose metrics stand in the failure of their test."""
+
 
 def failure_lines(record: CheckRecord, changed: Sequence[str], command: str) -> list[str]:
     """Why a check fails its test, and what to do about it.
 
     Args:
         record: the check, judged.
-        changed: soft keys in which the environment differs from the last recorded session.
+        changed: soft keys in which the environment differs from what the check is judged by.
         command: what records this test's baseline.
     """
     verdict = record.verdict
     if verdict.status is Status.NO_BASELINE:
         why = "; ".join(verdict.reasons) or f"has none for {record.profile}"
         return [f"NO_BASELINE  {record.name}{': ' if verdict.reasons else ' '}{why}; record it with:", f"    {command}"]
+    if verdict.status is Status.NOT_COMPARABLE and record.reference is not None:
+        return folded(f"NOT_COMPARABLE  {record.name}: with {record.reference.name}: {'; '.join(verdict.reasons)}")
     if verdict.status is Status.NOT_COMPARABLE:
         advice = f"record it anew with:\n    {command.replace('--vllmperf-update-new', '--vllmperf-update')}"
         return [f"NOT_COMPARABLE  {record.name}: {'; '.join(verdict.reasons)}", advice]
     if verdict.status is Status.INVALID and verdict.reasons:
         return [f"INVALID  {record.name}: {'; '.join(verdict.reasons)}"]
+    return [*_judged_lines(record, changed), *_acceptance(record, command)]
+
+
+def _acceptance(record: CheckRecord, command: str) -> list[str]:
+    """How to accept a level that was reached step by step; that of a regression is the same, and told in the docs."""
+    if record.verdict.status is not Status.DRIFTED:
+        return []
+    recording = command.replace("--vllmperf-update-new", '--vllmperf-update --vllmperf-reason "..."')
+    return ["if the new level is meant, accept it with:", f"    {recording}"]
+
+
+def _judged_lines(record: CheckRecord, changed: Sequence[str]) -> list[str]:
+    """A line for each metric, the one that decided first, and what differs from the baseline's environment."""
+    verdict = record.verdict
     order = sorted(verdict.metrics, key=lambda judged: judged.status is not verdict.status)
     own = record.id.own
     lines = [f"check {own!r}:"] if own else []
@@ -55,17 +74,30 @@ def failure_lines(record: CheckRecord, changed: Sequence[str], command: str) -> 
         lines += metric_lines(judged, requests=requests)
     for judged in verdict.information:
         lines += metric_lines(judged, gated=False)
+    reference = record.reference
+    lines += folded(references.in_turns(reference)) if reference is not None else []
+    since = "changed since the baseline" if reference is None else "reference and engine differ"
     for difference in changed:
-        lines += folded(f"changed since the baseline: {difference}")
+        lines += folded(f"{since}: {difference}")
+    lines += references.by_baseline(record)
     return [*lines, *(line for note in record.notes for line in folded(note))]
 
 
 def properties(record: CheckRecord) -> list[tuple[str, object]]:
-    """A check as JUnit properties: its status, and every metric in the unit of the table, without rounding."""
+    """A check as JUnit properties: its status, and every metric in the unit of the table, without rounding.
+
+    Of a metric that drifted, the change of its level too, as a fraction.
+    """
     prefix = f"vllmperf.{record.id.own}".rstrip(".")
     status = record.verdict.status.value
     values = [(f"{prefix}.{metric}", _exact(value)) for metric, value in record.values.items()]
+    drifts = [one for one in record.verdict.metrics if one.drift is not None]
+    values += [(f"{prefix}.{one.metric}.drift", _exact(one.drift.change)) for one in drifts if one.drift is not None]
     found = [(f"{prefix}.status", status), (f"{prefix}.profile", record.profile), *values]
+    if record.reference is not None:
+        found += [(f"{prefix}.against", record.reference.name), (f"{prefix}.way", record.reference.way)]
+    if record.by_baseline is not None:
+        found.append((f"{prefix}.by_baseline", record.by_baseline.status.value))
     return [(xml(name), xml(value)) for name, value in found]
 
 
@@ -104,7 +136,7 @@ def summary(checks: Sequence[CheckRecord], names: Names) -> list[str]:
     table = _table([[shown[check.id], *_row(check)] for check in ordered])
     notes = dict.fromkeys(note for check in checks for note in check.notes)
     told = [line for note in notes for line in folded(note, names.width)]
-    return [*table, *_remarks(checks, names), *_left_out(checks, names), *told]
+    return [*table, *_remarks(checks, names), *_left_out(checks, names), *told, *references.summary(ordered, names)]
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -143,12 +175,13 @@ def _remarks(checks: Sequence[CheckRecord], names: Names) -> list[str]:
     """Metrics of passed checks that deserve a line: improved, or not to be told from noise."""
     lines: list[str] = []
     for check in checks:
-        metrics = check.verdict.metrics if check.verdict.status is not Status.REGRESSED else ()
+        metrics = check.verdict.metrics if check.verdict.status not in _TOLD_BY_THE_FAILURE else ()
         requests = len(check.session.engines[0].ttft_by_request)
         told = [one for one in metrics if one.status in _REMARKABLE or one.clearly_better]
         if told:
             better = any(one.clearly_better for one in told)
-            said = ": better than its baseline; record it if that is meant" if better else ":"
+            ahead = "its baseline; record it if that is meant" if check.reference is None else "its reference"
+            said = f": better than {ahead}" if better else ":"
             lines += folded(f"{names[check.id]}{said}", names.width)
         for judged in told:
             lines += [f"  {line}" for line in metric_lines(judged, requests=requests, width=names.width - 2)]
@@ -187,9 +220,16 @@ def written_lines(files: Sequence[Path], rootdir: Path) -> list[str]:
     return [f"written: {_relative(path, rootdir)}" for path in files]
 
 
-def outlooks(checks: Sequence[CheckRecord], names: Names) -> list[str]:
-    """What the baselines that are written will be able to tell."""
-    return outlook_lines([(names[check.id], check.outlook) for check in checks], names.width)
+def outlooks(checks: Sequence[tuple[CheckId, Sequence[Outlook]]], gated: int, names: Names) -> list[str]:
+    """What the baselines that were written will be able to tell, each and together.
+
+    Args:
+        checks: with their gated metrics that noise can move.
+        gated: how many of these the run has.
+        names: of all checks of the run.
+    """
+    lines = outlook_lines([(names[check], outlook) for check, outlook in checks], names.width)
+    return lines + suite_lines([one for _, outlook in checks for one in outlook], gated, names.width)
 
 
 def books(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from pytest_vllmperf.metrics.table import METRICS
-from pytest_vllmperf.records.verdict import MetricVerdict, Outlook, Status
+from pytest_vllmperf.records.verdict import Drift, MetricVerdict, Outlook, Status
 from pytest_vllmperf.report import units
 from pytest_vllmperf.report.names import WIDTH
 from pytest_vllmperf.verdict import Claim, ClaimOutcome, Comparison
@@ -29,7 +29,7 @@ def metric_lines(judged: MetricVerdict, *, gated: bool = True, requests: int = 0
 def wrapped(parts: Sequence[str], indent: str = _INDENT, width: int = WIDTH) -> list[str]:
     """Parts joined by a middle dot, on as many lines as they need; continuation lines are indented."""
     first, bracket, rest = parts[0].rpartition(" (")
-    lines = [parts[0]] if len(parts[0]) <= width or not bracket else [first, f"{indent}({rest}"]
+    lines = [first, f"{indent}({rest}"] if len(parts[0]) > width and bracket else folded(parts[0], width, indent)
     for part in parts[1:]:
         if len(lines[-1]) + len(part) + 3 <= width:
             lines[-1] += f" · {part}"
@@ -44,15 +44,21 @@ def beyond_margin(judged: MetricVerdict) -> str:
     return f"{label} {units.percent(judged.change)} is beyond the margin of {margin}"
 
 
-def folded(text: str, width: int = WIDTH) -> list[str]:
+def folded(text: str, width: int = WIDTH, indent: str = _INDENT) -> list[str]:
     """A line broken at spaces where it is wider than `width`; what has no spaces stays whole."""
-    return textwrap.wrap(text, width, subsequent_indent=_INDENT, break_long_words=False, break_on_hyphens=False)
+    return textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _parts(judged: MetricVerdict, *, gated: bool, requests: int) -> list[str]:
+    if judged.drift is not None:
+        return _drifted(judged, judged.drift, gated=gated)
     parts = [_head(judged, gated=gated)]
     if judged.status is Status.NOISY and gated:
         parts += _way_out(judged, requests)
+    elif judged.against:
+        parts.append(f"{_engines(judged)} x {judged.iterations} in turns")
+        if judged.noise is not None:
+            parts.append(f"noise: engine {units.plain_percent(judged.noise.engine_sd)}")
     elif judged.noise is not None:
         noise, percent = judged.noise, units.plain_percent
         sessions = "session" if noise.sessions == 1 else "sessions"
@@ -64,6 +70,15 @@ def _parts(judged: MetricVerdict, *, gated: bool, requests: int) -> list[str]:
     if judged.noise is not None and judged.noise.multimodal:
         parts.append("the stored engines fall into groups")
     return [*parts, judged.reason] if judged.reason else parts
+
+
+def _drifted(judged: MetricVerdict, drift: Drift, *, gated: bool) -> list[str]:
+    """A level that crept away: no single session was a regression, so the line tells of all of them."""
+    words = [judged.status.value if gated else "not gated", METRICS[judged.metric].label, units.percent(drift.change)]
+    words.append(f"since the update of {drift.since[:10]}, over {units.many(drift.sessions, 'session')}, none of which")
+    level = units.pair(judged.metric, judged.baseline, judged.now)
+    limit = f"margin {units.margin(judged.margin)}"
+    return [" ".join([*words, "was a regression"]), level, *([limit] if gated else [])]
 
 
 def _head(judged: MetricVerdict, *, gated: bool) -> str:
@@ -89,7 +104,9 @@ def _way_out(judged: MetricVerdict, requests: int) -> list[str]:
     if judged.noise is None:
         return parts
     parts.append(f"detectable here from {units.plain_percent(judged.noise.detectable)}")
-    if METRICS[judged.metric].decides_from and requests:
+    if judged.against:
+        parts.append("try more rounds (--vllmperf-max-engines)")
+    elif METRICS[judged.metric].decides_from and requests:
         parts.append(f"try compare() or {2 * requests:,} requests")
     else:
         parts.append("try compare() or more sessions (--vllmperf-append)")
@@ -97,6 +114,8 @@ def _way_out(judged: MetricVerdict, requests: int) -> list[str]:
 
 
 def _engines(judged: MetricVerdict) -> str:
+    if judged.against:
+        return units.many(judged.engines, "round")
     return f"{judged.engines} engine" if judged.engines == 1 else f"{judged.engines} engines"
 
 
@@ -116,8 +135,48 @@ def outlook_lines(checks: Sequence[tuple[str, Sequence[Outlook]]], width: int = 
         return []
     lines.insert(0, "slowdowns that will be found four times in five:")
     if any(not one.noise.testable for _, outlook in checks for one in outlook):
-        lines.append("  * the margin cannot be told from noise yet: add sessions (--vllmperf-append)")
+        lines.append("  * the margin cannot be told from noise yet")
     return lines
+
+
+def suite_lines(outlook: Sequence[Outlook], gated: int, width: int = WIDTH) -> list[str]:
+    """What the baselines of a run will be able to tell together, and what they lack, in plain words.
+
+    Args:
+        outlook: all metrics of all checks that were recorded; nothing is said without any.
+        gated: how many metrics the run gates, those included whose baseline stayed as it was.
+        width: columns of a line.
+    """
+    if not outlook:
+        return []
+    share = f"{gated} metrics are gated in this run, so each needs more evidence." if gated > 1 else ""
+    ends = [min(outlook, key=_detectable), max(outlook, key=_detectable)]
+    found = [f"{units.plain_percent(_detectable(one))} ({METRICS[one.metric].label})" for one in ends]
+    written = f"The baselines written now detect a slowdown of {' to '.join(dict.fromkeys(found))}."
+    return folded(" ".join(text for text in (share, written, *_lacking(outlook)) if text), width)
+
+
+def _detectable(one: Outlook) -> float:
+    return one.noise.detectable
+
+
+def _lacking(outlook: Sequence[Outlook]) -> Iterator[str]:
+    """When margins can be told from noise that cannot be yet; and which never can, so that nobody waits for them."""
+    young = [one for one in outlook if not one.noise.testable]
+    if growing := [one for one in young if one.noise.sessions_to_test is not None]:
+        needed = max(one.noise.sessions_to_test or 0 for one in growing)
+        yield f"{_margins(growing)} can be told from noise after {needed} sessions (--vllmperf-append)."
+    if never := [one for one in young if one.noise.sessions_to_test is None]:
+        labels = ", ".join(dict.fromkeys(METRICS[one.metric].label for one in never))
+        remedy = f"widen it for {labels} (--vllmperf-margin)"
+        yield f"{_margins(never)} cannot be told from noise by more sessions: {remedy}."
+
+
+def _margins(outlook: Sequence[Outlook]) -> str:
+    margins = sorted({one.margin for one in outlook})
+    if len(margins) == 1:
+        return f"The margin of {units.margin(margins[0])}"
+    return f"The margin ({units.margin(margins[0])} to {units.margin(margins[-1])})"
 
 
 def _found(one: Outlook) -> str:

@@ -27,6 +27,6 @@ class Prior:
 
 
 WALL_CLOCK: Final = Prior(
-    engine_sd=0.015, engine_spread=0.4, session_sd=0.010, session_spread=0.5, floor=0.001, correlation=0.5
+    engine_sd=0.015, engine_spread=0.4, session_sd=0.010, session_spread=0.5, floor=0.001, correlation=0.25
 )
 """What engines and sessions vary by on a machine about which nothing is known; by a wall clock."""

@@ -8,24 +8,31 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records import ids
-from pytest_vllmperf.records.samples import Entry
+from pytest_vllmperf.records.samples import MOST_SESSIONS, Entry
+from pytest_vllmperf.stats import ANCHOR_SESSIONS
 from pytest_vllmperf.storage import atomic, regular
 from pytest_vllmperf.storage.locks import locked
 from pytest_vllmperf.storage.versioned import LIMIT, Format
 from pytest_vllmperf.verdict.comparability import differences
 
 SCHEMA: Literal["pytest-vllmperf/baseline"] = "pytest-vllmperf/baseline"
-VERSION: Literal[3] = 3
+VERSION: Literal[4] = 4
+WITHOUT_DROPPED = 3
+"""A version whose files are read as they are: no session of theirs says how many were dropped before it."""
 LOCK_TIMEOUT_S = 60
-MOST_SESSIONS = 20
-"""How many sessions an entry keeps: the newest."""
+FEWEST_KEPT = ANCHOR_SESSIONS + 1
+"""How many sessions a long entry keeps at least: those that its level is anchored to, and the newest."""
+
+
+def _read_as_current(version: Any) -> Any:
+    return VERSION if version == WITHOUT_DROPPED else version
 
 
 class BaselineFile(BaseModel):
@@ -34,7 +41,7 @@ class BaselineFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
 
     schema_name: Literal["pytest-vllmperf/baseline"] = Field(default=SCHEMA, alias="schema")
-    version: Literal[3] = VERSION
+    version: Annotated[Literal[4], BeforeValidator(_read_as_current)] = VERSION
     tests: dict[str, Entry] = Field(default_factory=dict)
 
 
@@ -44,7 +51,8 @@ FORMAT = Format(
     version=VERSION,
     content=BaselineFile,
     foreign="move it elsewhere",
-    older="record it again",
+    readable=(WITHOUT_DROPPED,),
+    older="record it anew with: pytest --vllmperf-update",
     damaged="restore it from version control",
     too_large="shorten it with: vllmperf baseline prune --keep N",
 )
@@ -65,7 +73,7 @@ class Changes:
         appended: entries whose sessions are added to those of the same name, if they can be compared with these.
             The gate and margins become the appended ones: they are what the newest session was judged by.
         removed: names to take out.
-        keep: how many sessions of each entry stay, the newest; None for `MOST_SESSIONS` of those that grow.
+        keep: how many sessions of each entry stay, see `shortened`; None for `MOST_SESSIONS` of those that grow.
     """
 
     entries: Mapping[str, Entry] = field(default_factory=dict)
@@ -75,7 +83,9 @@ class Changes:
 
     def apply(self, tests: Mapping[str, Entry]) -> dict[str, Entry]:
         """The entries as they are after it."""
-        kept = {name: self._shortened(entry) for name, entry in tests.items() if name not in self.removed}
+        kept = {name: entry for name, entry in tests.items() if name not in self.removed}
+        if self.keep is not None:
+            kept = {name: shortened(entry, self.keep) for name, entry in kept.items()}
         refused = self.refused(tests)
         longer = {
             name: _appended(entry, self.appended[name])
@@ -96,10 +106,23 @@ class Changes:
                 found[name] = f"replaced ({'; '.join(changed)})"
         return found
 
-    def _shortened(self, entry: Entry) -> Entry:
-        if self.keep is None or len(entry.sessions) <= self.keep:
-            return entry
-        return entry.model_copy(update={"sessions": entry.sessions[-self.keep :]})
+
+def shortened(entry: Entry, keep: int) -> Entry:
+    """An entry with its first `ANCHOR_SESSIONS` sessions and the newest of the others, `keep` in all.
+
+    The first ones hold the level at the last update: were they dropped, a slow decline would take it along.
+
+    Args:
+        entry: one that has no more than `keep` stays as it is.
+        keep: at least `FEWEST_KEPT`.
+    """
+    if len(entry.sessions) <= keep:
+        return entry
+    first, others = entry.sessions[:ANCHOR_SESSIONS], entry.sessions[ANCHOR_SESSIONS:]
+    newest = others[ANCHOR_SESSIONS - keep :]
+    gone = sum(1 + session.dropped for session in others[: -len(newest)])
+    after_gap = newest[0].model_copy(update={"dropped": newest[0].dropped + gone})
+    return entry.model_copy(update={"sessions": [*first, after_gap, *newest[1:]]})
 
 
 def _hard_differences(entry: Entry, new: Entry) -> list[str]:
@@ -107,8 +130,8 @@ def _hard_differences(entry: Entry, new: Entry) -> list[str]:
 
 
 def _appended(entry: Entry, new: Entry) -> Entry:
-    sessions = [*entry.sessions, *new.sessions][-MOST_SESSIONS:]
-    return entry.model_copy(update={"sessions": sessions, "judging": new.judging})
+    longer = entry.model_copy(update={"sessions": [*entry.sessions, *new.sessions], "judging": new.judging})
+    return shortened(longer, MOST_SESSIONS)
 
 
 @dataclass(frozen=True)
@@ -164,6 +187,15 @@ class BaselineStore:
         file = load(path)
         self._last = None if state is None else (path, state, file)
         return file
+
+    def entries(self, profile: str) -> list[Entry]:
+        """Every stored check of a profile, read anew.
+
+        Raises:
+            BaselineError: for a file that is not what this version writes; files of other programs are ignored.
+        """
+        files = sorted((self.root / profile).glob("**/*.json"))
+        return [entry for file in files if not _is_foreign(file) for entry in load(file).tests.values()]
 
     def modules(self) -> list[tuple[str, str]]:
         """(profile, module without suffix) of every baseline file, be it damaged, sorted.

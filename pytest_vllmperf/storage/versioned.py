@@ -38,6 +38,7 @@ class Format(Generic[Content]):
         content: the model of the whole file, with `schema` and `version`.
         foreign: what to do about a file of another schema.
         older: what to do about a file of an older version.
+        readable: older versions that `content` takes as they are; a file is always written in `version`.
         damaged: what to do about a file whose content does not fit.
         too_large: what to do about a file of more than `LIMIT` bytes.
     """
@@ -50,6 +51,7 @@ class Format(Generic[Content]):
     older: str
     damaged: str
     too_large: str
+    readable: tuple[int, ...] = ()
 
     def read(self, path: Path, limit: int = LIMIT) -> Content | None:
         """Read one file; None where there is none.
@@ -183,7 +185,7 @@ class Format(Generic[Content]):
                 f"{path}: written by a newer pytest-vllmperf (schema version {_one_line(repr(version))}, this one "
                 f"reads {self.version}); upgrade the plugin"
             )
-        if version != self.version:
+        if version not in (self.version, *self.readable):
             raise BaselineError(
                 f"{path}: schema version {_one_line(repr(version))} is not {self.version}; {self.older}"
             )

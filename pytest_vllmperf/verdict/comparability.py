@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pytest_vllmperf.records.samples import Environment
+from collections.abc import Sequence
+
+from pytest_vllmperf.records.samples import Environment, Session
 from pytest_vllmperf.records.variables import REMEDY, Variables
 
 
@@ -12,6 +14,29 @@ def differences(then: dict[str, str], now: dict[str, str]) -> list[str]:
     return [
         f"{key}: {then.get(key, 'none')} -> {now.get(key, 'none')}" for key in keys if then.get(key) != now.get(key)
     ]
+
+
+def hard_differences(sessions: Sequence[Session], now: Environment) -> list[str]:
+    """Why a measurement cannot be compared with stored sessions, in words; empty where it can be.
+
+    Args:
+        sessions: what the baseline holds; at least one.
+        now: where and what was measured.
+    """
+    return mixed(sessions) or differences(sessions[-1].environment.hard, now.hard)
+
+
+def mixed(sessions: Sequence[Session]) -> list[str]:
+    """The hard keys in which sessions of one baseline differ, in one text; a merge by hand may have joined them.
+
+    Such sessions have no common level: judged by all of them, a slowdown would pass as noise.
+    """
+    hard = [session.environment.hard for session in sessions]
+    found = {
+        key: dict.fromkeys(one.get(key, "none") for one in hard) for key in sorted({key for one in hard for key in one})
+    }
+    told = [f"{key} ({' / '.join(values)})" for key, values in found.items() if len(values) > 1]
+    return [f"its stored sessions differ in {', '.join(told)}"] if told else []
 
 
 def changes(then: Environment, now: Environment) -> list[str]:

@@ -26,10 +26,12 @@ from pytest_vllmperf.stats import (
 class PairModel:
     """What n rounds say of B metrics; arrays of shape (B,), log units.
 
-    difference: new engine minus reference, larger is worse. weights: of the pairs of standard deviations.
+    difference: new engine minus reference, larger is worse. engine_variance: what the rounds alone show of one engine.
+    weights: of the pairs of standard deviations. multimodal: whether rounds, or stored engines, come in groups.
     """
 
     difference: FloatArray
+    engine_variance: FloatArray
     weights: FloatArray
     multimodal: BoolArray
     rounds: int
@@ -67,4 +69,4 @@ def fit_pairs(differences: FloatArray, prior: Prior, stored: Spread | None, mult
     spread = Spread(own, df, zero, zero, zero)
     weights = posterior(spread, prior)
     at = location(differences, multimodal, np.sqrt(2) * engine_sd(weights))
-    return PairModel(at, weights, multimodal, rounds)
+    return PairModel(at, seen.engine, weights, multimodal, rounds)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from pytest_vllmperf import cli
+from pytest_vllmperf.checking import history
+from pytest_vllmperf.metrics.declaration import MetricClass
 from pytest_vllmperf.records.samples import Judging
+from pytest_vllmperf.stats.prior import Prior
 from tests.cli.conftest import GATE, HARD, Write, entry
 
 
@@ -70,7 +74,9 @@ def test_show_marks_a_margin_that_cannot_be_tested(write: Write, capsys: pytest.
     out = run(capsys, "show", file, "--margin", "0.05 tpot.p50=0.01")[1]
     (marked,) = (line for line in out.splitlines() if line.endswith(" *"))
     assert marked.split()[:2] == ["TPOT", "p50"]
-    assert out.splitlines()[-1] == "  * the margin cannot be told from noise yet"
+    told = " ".join(out.split())
+    assert "* the margin cannot be told from noise yet; after so many sessions: TPOT p50 " in told
+    assert max(map(len, out.splitlines())) <= 80
 
 
 def test_show_one_check_exact_metrics_and_json(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,8 +89,45 @@ def test_show_one_check_exact_metrics_and_json(write: Write, capsys: pytest.Capt
     throughput = told["test_x"]["metrics"]["output_throughput"]
     assert throughput["level"] == pytest.approx(1000, rel=0.02)
     assert throughput["testable"] is True
+    assert "sessions_to_test" in throughput
+    assert set(throughput["prior"]) == {field.name for field in fields(Prior)}
     code, _, err = run(capsys, "show", file, "--check", "test_z")
     assert (code, err) == (2, f"vllmperf: {file}: has no check 'test_z'; it has test_x, test_y\n")
+
+
+def test_show_tells_the_hyperparameters_and_what_they_rest_on(
+    write: Write, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write("a.json", test_x=entry())
+    (line,) = (line for line in run(capsys, "show", file)[1].splitlines() if line.startswith("  prior"))
+    assert line == "  prior: session 1.0 % (spread 0.5), engine 1.5 % (spread 0.4), at least 0.1 %;"
+    assert "; class prior" in " ".join(run(capsys, "show", file)[1].split())
+    quiet = {MetricClass.LATENCY: Prior(0.0025, 0.3, 0.002, 0.35, 0.0005, metrics=80, sessions=7)}
+    monkeypatch.setattr(history, "fit_priors", lambda _: quiet)
+    out = run(capsys, "show", file)[1]
+    told = " ".join(out.split())
+    assert "prior of output throughput: session 1.0 % (spread 0.5)" in told
+    assert (
+        "prior of TTFT p50, TPOT p50, E2E latency p50: session 0.2 % (spread 0.35), engine 0.2 % (spread 0.3), "
+        "at least 0.1 %; fitted on 80 metrics, up to 7 sessions"
+    ) in told
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_show_tells_of_gaps_and_of_sessions_of_several_machines(
+    write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = entry(sessions=7), entry(hard={**HARD, "gpu": "NVIDIA A100"})
+    gap = one.sessions[5].model_copy(update={"dropped": 12})
+    long = one.model_copy(update={"sessions": [*one.sessions[:5], gap, one.sessions[6]]})
+    mixed = one.model_copy(update={"sessions": [*one.sessions, other.sessions[-1]]})
+    told = " ".join(run(capsys, "show", write("a.json", test_x=long))[1].split())
+    assert (
+        "7 sessions, 21 engines, the newest of 2026-01-07 (12 between the first 5 and the others were dropped)" in told
+    )
+    assert "not comparable" not in told
+    told = " ".join(run(capsys, "show", write("b.json", test_x=mixed))[1].split())
+    assert "not comparable: its stored sessions differ in gpu (NVIDIA H200 / NVIDIA A100)" in told
 
 
 def test_diff_tells_levels_environments_and_what_only_one_has(write: Write, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 from pytest_vllmperf import cli
-from pytest_vllmperf.records.samples import Entry, Judging
+from pytest_vllmperf.checking import history
+from pytest_vllmperf.cli.check import CheckResult
+from pytest_vllmperf.records.samples import Entry, Judging, Session
+from pytest_vllmperf.records.verdict import Drift, MetricVerdict, Status, Verdict
+from pytest_vllmperf.verdict.priors import Priors
 from tests.cli.conftest import GATE, HARD, Write, entry
 
 
@@ -52,6 +56,70 @@ def test_other_hardware_is_not_comparable_and_has_a_code_of_its_own(
     code, out, _ = run(capsys, write("a.json", test_x=entry()), write("b.json", test_x=other))
     assert code == 3
     assert out.splitlines()[:2] == ["test_x: NOT_COMPARABLE", "  gpu: NVIDIA H200 -> NVIDIA A100"]
+
+
+def test_stored_sessions_of_several_machines_compare_with_nothing(
+    write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The newest one alone would fit; the level of all of them is that of no machine."""
+    same, other = entry(), entry(500.0, hard={**HARD, "gpu": "NVIDIA A100", "gpu memory": "80 GiB"})
+    mixed = same.model_copy(update={"sessions": [*other.sessions, same.sessions[-1]]})
+    code, out, _ = run(capsys, write("a.json", test_x=mixed), write("b.json", test_x=entry(700.0)))
+    assert code == 3
+    assert out.splitlines()[:4] == [
+        "test_x: NOT_COMPARABLE",
+        "  its stored sessions differ in gpu (NVIDIA A100 / NVIDIA H200), gpu memory (80",
+        "      GiB / none)",
+        "  record it anew with: pytest --vllmperf-update",
+    ]
+
+
+DRIFTED = MetricVerdict(
+    "output_throughput", Status.DRIFTED, 4812.0, 4519.0, 0.05, -0.02, drift=Drift(-0.061, "2026-10-02T08:00:00", 14)
+)
+
+
+def test_a_drift_is_a_failure_with_a_way_out() -> None:
+    result = CheckResult({"test_x": Verdict(Status.DRIFTED, (DRIFTED,)), "test_y": Verdict(Status.OK)}, (), ())
+    assert result.exit_code == 1
+    assert result.lines() == [
+        "test_x: DRIFTED",
+        "  if the new level is meant, accept it with --vllmperf-update --vllmperf-reason",
+        '      "..."',
+        "  DRIFTED output throughput -6.1 % since the update of 2026-10-02, over 14",
+        "      sessions, none of which was a regression · 4,812 -> 4,519 tok/s",
+        "      margin 5 %",
+        "test_y: OK",
+        "1 DRIFTED, 1 OK",
+    ]
+    told = json.loads(result.as_json())["checks"]["test_x"]["metrics"][0]
+    assert told["drift"] == {"change": -0.061, "since": "2026-10-02T08:00:00", "sessions": 14}
+
+
+def test_the_noise_of_the_whole_profile_is_asked_where_the_file_lies_in_its_folder(
+    write: Write, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[int]] = []
+
+    def fitted(histories: list[list[Session]]) -> Priors:
+        asked.append([len(sessions) for sessions in histories])
+        return {}
+
+    monkeypatch.setattr(history, "fit_priors", fitted)
+    other = entry(hard={**HARD, "gpu": "NVIDIA H200 NVL"})
+    write("baselines/nvidia-h200/tests/deep/test_b.json", test_z=entry(sessions=4))
+    write("baselines/nvidia-h200/test_c.json", test_z=entry(sessions=2), other=other)
+    write("baselines/nvidia-a100/test_d.json", test_z=entry(sessions=9))
+    inside = write("baselines/nvidia-h200/tests/test_a.json", test_x=entry(sessions=3), test_y=entry(sessions=1))
+    outside, new = write("a.json", test_x=entry(sessions=3), test_y=entry(sessions=1)), write("b.json", test_x=entry())
+    for file in (inside, outside):
+        assert run(capsys, file, new)[0] == 0
+    assert [sorted(lengths) for lengths in asked] == [[1, 2, 3, 4], [1, 3]]
+    damaged = write("baselines/nvidia-h200/test_cut.json")
+    damaged.write_text('{"schema": "pytest-vllmperf/base')
+    code, _, err = run(capsys, inside, new)
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"{damaged}: not JSON, or cut short" in err
 
 
 def test_a_regression_beside_something_incomparable_is_a_regression(

@@ -20,7 +20,7 @@ def kept(write: Write, tmp_path: Path) -> Path:
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "test_a.py").write_text("")
     write("baselines/h200/tests/test_gone.json", test_x=entry())
-    return write("baselines/h200/tests/test_a.json", long=entry(sessions=5), short=entry(sessions=2))
+    return write("baselines/h200/tests/test_a.json", long=entry(sessions=9), short=entry(sessions=2))
 
 
 def prune(tmp_path: Path, *arguments: str) -> int:
@@ -32,31 +32,32 @@ def sessions(path: Path) -> dict[str, list[str]]:
     return {name: [one.recorded[:10] for one in e.sessions] for name, e in load(path).tests.items()}
 
 
-def test_the_newest_sessions_stay_and_files_of_no_module_go(
+def test_the_first_and_the_newest_sessions_stay_and_files_of_no_module_go(
     kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert prune(tmp_path, "--keep", "3", "--yes") == 0
+    assert prune(tmp_path, "--keep", "7", "--yes") == 0
     assert sessions(kept) == {
-        "long": ["2026-01-03", "2026-01-04", "2026-01-05"],
+        "long": [f"2026-01-0{day}" for day in (1, 2, 3, 4, 5, 8, 9)],
         "short": ["2026-01-01", "2026-01-02"],
     }
+    assert [one.dropped for one in load(kept).tests["long"].sessions] == [0] * 5 + [2, 0]
     gone = kept.with_name("test_gone.json")
     assert not gone.exists()
     assert capsys.readouterr().out.splitlines() == [
-        f"{kept}: long: the oldest 2 of 5 sessions removed",
+        f"{kept}: long: 2 of 9 sessions removed, between the first 5 and the newest 2",
         f"{gone}: its test module tests/test_gone.py does not exist below {tmp_path.name}/: deleted",
     ]
-    assert prune(tmp_path, "--keep", "3") == 0
+    assert prune(tmp_path, "--keep", "7") == 0
     assert capsys.readouterr().out == "nothing to prune\n"
 
 
 def test_a_dry_run_changes_nothing(kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = contents(tmp_path)
-    assert prune(tmp_path, "--keep", "1", "--dry-run", "--yes", "--json") == 0
+    assert prune(tmp_path, "--keep", "6", "--dry-run", "--yes", "--json") == 0
     found = json.loads(capsys.readouterr().out)
-    assert (found["changed"], len(found["steps"]), found["left"]) == (False, 3, [])
-    assert prune(tmp_path, "--keep", "1", "--dry-run") == 0
-    assert capsys.readouterr().out.splitlines()[3:] == ["nothing was changed"]
+    assert (found["changed"], len(found["steps"]), found["left"]) == (False, 2, [])
+    assert prune(tmp_path, "--keep", "6", "--dry-run") == 0
+    assert capsys.readouterr().out.splitlines()[2:] == ["nothing was changed"]
     assert contents(tmp_path) == before
 
 
@@ -71,7 +72,7 @@ def test_without_a_terminal_it_does_nothing_unasked(
     for stdin in (io.StringIO("y\n"), None):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "stdin", stdin)
-            assert prune(tmp_path, "--keep", "3") == 2
+            assert prune(tmp_path, "--keep", "6") == 2
         line = "vllmperf: nothing was changed: there is no terminal to ask on; add --yes, or --dry-run\n"
         assert capsys.readouterr().err == line
     assert contents(tmp_path) == before
@@ -91,7 +92,7 @@ def test_on_a_terminal_it_asks(
 ) -> None:  # fmt: skip
     before = contents(tmp_path)
     monkeypatch.setattr(sys, "stdin", Terminal(answer))
-    assert prune(tmp_path, "--keep", "3") == 0
+    assert prune(tmp_path, "--keep", "6") == 0
     out, err = capsys.readouterr()
     assert (err, len(out.splitlines())) == (f"do this to {tmp_path / 'baselines'}? [y/N] ", 2 if agreed else 3)
     assert (contents(tmp_path) != before) is agreed
@@ -148,9 +149,10 @@ def test_sessions_that_were_added_after_the_question_count(
             return "y\n"
 
     monkeypatch.setattr(sys, "stdin", Slow())
-    assert prune(tmp_path, "--keep", "3") == 0
-    assert [len(dates) for dates in sessions(kept).values()] == [3, 2]
-    assert load(kept).tests["long"].sessions == entry(sessions=5).sessions[-3:]
+    assert prune(tmp_path, "--keep", "6") == 0
+    assert [len(dates) for dates in sessions(kept).values()] == [6, 2]
+    assert sessions(kept)["long"][-1] == "2026-01-05"
+    assert load(kept).tests["long"].sessions[-1].dropped == 9 + 5 - 6
 
 
 def test_a_file_that_is_too_large_to_be_read_can_be_shortened(
@@ -160,19 +162,24 @@ def test_a_file_that_is_too_large_to_be_read_can_be_shortened(
     assert cli.main(["baseline", "show", str(kept)]) == 2
     line = "it has 66 MiB, and at most 64 MiB are read; shorten it with: vllmperf baseline prune --keep N"
     assert capsys.readouterr().err == f"vllmperf: {kept}: {line}\n"
-    assert prune(tmp_path, "--keep", "1", "--yes") == 0
-    assert [len(dates) for dates in sessions(kept).values()] == [1, 1]
+    assert prune(tmp_path, "--keep", "6", "--yes") == 0
+    assert [len(dates) for dates in sessions(kept).values()] == [6, 2]
 
 
 def test_by_default_twenty_stay(kept: Path, tmp_path: Path) -> None:
     assert prune(tmp_path, "--yes") == 0
-    assert [len(dates) for dates in sessions(kept).values()] == [5, 2]
+    assert [len(dates) for dates in sessions(kept).values()] == [9, 2]
 
 
-@pytest.mark.parametrize("keep", ["0", "-2"])
-def test_none_to_keep_is_refused(keep: str, kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("keep", ["5", "0", "-2"])
+def test_the_anchor_and_the_newest_cannot_be_taken_out(
+    keep: str, kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert prune(tmp_path, "--keep", keep) == 2
-    assert capsys.readouterr().err == f"vllmperf: --keep: {keep} would leave no session; keep at least 1\n"
+    assert capsys.readouterr().err == (
+        f"vllmperf: --keep: {keep} is too few: the level is anchored to the first 5 sessions, and the newest is needed "
+        "too; keep at least 6, or start anew with: pytest --vllmperf-update\n"
+    )
     assert sessions(kept)["long"][0] == "2026-01-01"
 
 

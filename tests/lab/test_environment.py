@@ -346,3 +346,29 @@ def test_a_model_in_one_file_is_told_by_its_content_too(tmp_path: Path) -> None:
     one, same, other = (model_digest(str(file)) for file in files)
     assert one == same
     assert one != other
+
+
+@pytest.mark.parametrize(("facts", "gpus"), [
+    (CUDA, (GPU,)),
+    (CUDA, (GPU, replace(GPU, uuid="GPU-2"))),
+    (CPU, ()),
+])  # fmt: skip
+def test_hard_keys_tell_their_profile_and_their_hardware(facts: EngineFacts, gpus: Any) -> None:
+    keys = hard(facts=facts, gpus=gpus)
+    assert environment.profile_of(keys) == environment.profile(VLLM, facts, gpus)
+    assert environment.hardware(keys) == environment.hardware(
+        hard(SPEC, Workload.synthetic(requests=3, input_tokens=4, output_tokens=2), facts, gpus, "other")
+    )
+    assert set(keys) - set(environment.hardware(keys)) == {"backend", "model", "workload"}
+
+
+def test_the_simulated_engine_is_of_a_profile_of_its_own() -> None:
+    spec = EngineSpec.create("sim", backend="simulated")
+    facts = replace(CPU, device="simulated")
+    assert environment.profile_of(hard(spec, facts=facts, gpus=())) == "simulated"
+    assert environment.profile(BACKENDS.of(spec), facts, ()) == "simulated"
+
+
+def test_a_file_that_somebody_edited_may_lack_keys() -> None:
+    assert environment.profile_of({"cpu": "EPYC"}) == "epyc-cores"
+    assert environment.profile_of({}) == "unknown"

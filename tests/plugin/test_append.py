@@ -64,12 +64,16 @@ def test_a_test_that_fails_for_another_reason_adds_nothing(project: Project) -> 
     assert project.files() == before
 
 
-def test_the_newest_twenty_stay(project: Project) -> None:
+def test_the_first_five_and_the_newest_fifteen_stay(project: Project) -> None:
     project.perf_tests(marks=["@pytest.mark.vllmperf(iterations=1)"])
     project.record()
+    first = project.stored()["test_chat"]["sessions"]
     for _ in range(21):
         project.run("--vllmperf-append", "--vllmperf-engines=1").assert_outcomes(passed=1)
-    assert project.sessions() == [1] * 20
+    assert project.sessions() == [3] + [1] * 19
+    stored = project.stored()["test_chat"]["sessions"]
+    assert stored[:1] == first
+    assert [session["dropped"] for session in stored] == [0] * 5 + [2] + [0] * 14
 
 
 def test_without_a_baseline_it_fails_unless_new_ones_are_recorded(project: Project) -> None:

@@ -14,15 +14,18 @@ BAD = {
     "empty": ("", "not JSON"),
     "binary": ("\x00\x01", "not JSON"),
     "newer": ('{"schema": "pytest-vllmperf/baseline", "version": 99, "tests": {}}', "newer"),
-    "older": ('{"schema": "pytest-vllmperf/baseline", "version": 1, "tests": {}}', "record it again"),
+    "older": (
+        '{"schema": "pytest-vllmperf/baseline", "version": 1, "tests": {}}',
+        "record it anew with: pytest --vllmperf-update",
+    ),
     "no version": ('{"schema": "pytest-vllmperf/baseline", "tests": {}}', "version"),
     "other schema": ('{"schema": "pytest-benchmark", "version": 1}', "'pytest-benchmark'"),
     "no schema": ('{"machine_info": {}, "benchmarks": []}', "not a baseline"),
     "list": ("[1, 2]", "not a baseline"),
     "number": ("7", "not a baseline"),
-    "wrong content": ('{"schema": "pytest-vllmperf/baseline", "version": 3, "tests": {"test_chat": {}}}', "test_chat"),
-    "not a number": ('{"schema": "pytest-vllmperf/baseline", "version": 3, "tests": NaN}', "tests"),
-    "unknown key": ('{"schema": "pytest-vllmperf/baseline", "version": 3, "tests": {}, "more": 1}', "more"),
+    "wrong content": ('{"schema": "pytest-vllmperf/baseline", "version": 4, "tests": {"test_chat": {}}}', "test_chat"),
+    "not a number": ('{"schema": "pytest-vllmperf/baseline", "version": 4, "tests": NaN}', "tests"),
+    "unknown key": ('{"schema": "pytest-vllmperf/baseline", "version": 4, "tests": {}, "more": 1}', "more"),
 }
 FLAGS = ["--vllmperf", "--vllmperf-update", "--vllmperf-update-new"]
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shlex
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,27 @@ def test_update_new_does_not_replace_it(project: Project) -> None:
     before = project.files()
     assert project.run("--vllmperf-update-new").ret == pytest.ExitCode.TESTS_FAILED
     assert project.files() == before
+
+
+def test_sessions_of_several_machines_in_one_entry(project: Project, workers: list[str]) -> None:
+    """As a merge by hand may leave them: the newest session alone would fit, the level of all is that of no machine."""
+    project.perf_tests()
+    project.record()
+    content = json.loads(project.baseline().read_text())
+    own = content["tests"]["test_chat"]["sessions"]
+    other = json.loads(json.dumps(own[0]))
+    other["environment"]["hard"] |= {"gpu": "NVIDIA H200", "model": "other"}
+    own.insert(0, other)
+    project.baseline().write_text(json.dumps(content))
+    result = project.run("--vllmperf", *workers)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "NOT_COMPARABLE  test_chat: its stored sessions differ in gpu (NVIDIA H200 / none), model (other / sim)",
+            "record it anew with:",
+            "    pytest --vllmperf-update *test_chat.py::test_chat",
+        ]
+    )
 
 
 def test_engine_arguments_are_what_a_baseline_is_for(project: Project) -> None:

@@ -13,7 +13,7 @@ from pytest_vllmperf.records.ledger import VramLedger
 from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.results import CheckRecord, ComparisonRecord
 from pytest_vllmperf.records.samples import EngineSamples, Entry, Environment, Judging, Session
-from pytest_vllmperf.records.verdict import MetricVerdict, Noise, Outlook, Status, Verdict
+from pytest_vllmperf.records.verdict import Drift, MetricVerdict, Noise, Outlook, Status, Verdict
 from pytest_vllmperf.report import terminal
 from pytest_vllmperf.report.ledger import ledger_lines
 from pytest_vllmperf.stats.prior import WALL_CLOCK
@@ -50,6 +50,30 @@ def record(verdict: Verdict, **changed: Any) -> CheckRecord:
             **changed,
         }
     )
+
+
+DRIFTED = MetricVerdict(
+    "output_throughput", Status.DRIFTED, 4812.0, 4519.0, 0.05, -0.02, drift=Drift(-0.061, "2026-10-02T08:00:00", 14)
+)
+
+
+def test_a_drift_comes_with_the_command_that_accepts_it() -> None:
+    drifted = record(Verdict(Status.DRIFTED, (SAME, DRIFTED)))
+    lines = terminal.failure_lines(drifted, ["driver: 1 -> 2"], COMMAND)
+    assert lines[0].startswith("DRIFTED output throughput -6.1 % since the update of 2026-10-02")
+    assert lines[-3:] == [
+        "changed since the baseline: driver: 1 -> 2",
+        "if the new level is meant, accept it with:",
+        '    pytest --vllmperf-update --vllmperf-reason "..." tests/test_chat.py::test_chat',
+    ]
+    assert "accept it" not in "".join(terminal.failure_lines(record(Verdict(Status.REGRESSED, (SLOWER,))), [], COMMAND))
+    assert [line.split()[:2] for line in summary([drifted])[1:]] == [["test_chat", "DRIFTED"]], "the failure tells it"
+
+
+def test_a_drift_is_a_property_too() -> None:
+    found = dict(terminal.properties(record(Verdict(Status.DRIFTED, (SAME, DRIFTED)))))
+    assert (found["vllmperf.status"], found["vllmperf.output_throughput.drift"]) == ("DRIFTED", "-0.061")
+    assert "vllmperf.ttft.p50.drift" not in found
 
 
 def summary(checks: Sequence[CheckRecord], width: int = 80) -> list[str]:
@@ -188,9 +212,7 @@ def test_every_line_of_the_summary_tells_apart_what_has_one_name() -> None:
     outlook = (Outlook("tpot.p50", 0.05, Noise(0.01, 0.01, 0.08, False, False, 1, 3, WALL_CLOCK)),)
     verdict = Verdict(Status.IMPROVED, (FASTER,))
     checks = [
-        record(
-            verdict, module=f"{folder}/test_x.py", name=name, session=hot, outlook=outlook, left_out="beyond the margin"
-        )
+        record(verdict, module=f"{folder}/test_x.py", name=name, session=hot, left_out="beyond the margin")
         for folder in ("a", "b")
         for name in ("test_chat[größe::1/2]", f"test_{'x' * 90}")
     ]
@@ -208,8 +230,8 @@ def test_every_line_of_the_summary_tells_apart_what_has_one_name() -> None:
     assert [_named(line, wanted) for line in text] == wanted + wanted  # remarks, then engines that were left out
     text = [line.strip() for line in terminal.appended(checks, [], names) if ": beyond" in line or line.endswith("x:")]
     assert [_named(line, wanted) for line in text] == wanted
-    text = [line.strip() for line in terminal.outlooks(checks, names) if line.startswith("  ") and "%" not in line]
-    assert [_named(line, wanted) for line in text[:-1]] == wanted
+    text = [line.strip() for line in terminal.outlooks([(check.id, outlook) for check in checks], 1, names)]
+    assert [_named(line, wanted) for line in text[1:] if line.endswith(":")] == wanted
     text = [line for line in terminal.comparisons(compared, names) if not line.startswith(" ")]
     assert [_named(line, wanted) for line in text] == wanted
 

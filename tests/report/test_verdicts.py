@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_vllmperf.records.verdict import MetricVerdict, Noise, Outlook, Status
+from pytest_vllmperf.records.verdict import Drift, MetricVerdict, Noise, Outlook, Status
 from pytest_vllmperf.report import verdicts
 from pytest_vllmperf.stats import Direction
 from pytest_vllmperf.stats.prior import WALL_CLOCK
@@ -100,12 +100,59 @@ def test_an_outlook_names_slowdowns_and_margins_that_cannot_be_tested() -> None:
         "slowdowns that will be found four times in five:",
         "  test_chat:",
         "    output throughput 7.2 % · TTFT p95 22 % *",
-        "  * the margin cannot be told from noise yet: add sessions (--vllmperf-append)",
+        "  * the margin cannot be told from noise yet",
     ]
     assert len(verdicts.outlook_lines([("test_chat", [fine])])) == 3
     assert verdicts.outlook_lines([("test_exact", ())]) == []
     many = verdicts.outlook_lines([("test_chat", [blind] * 9)])
     assert max(map(len, many)) <= 80
+
+
+def told(outlook: list[Outlook], gated: int) -> str:
+    lines = verdicts.suite_lines(outlook, gated)
+    assert max(map(len, lines), default=0) <= 80
+    return " ".join(line.strip() for line in lines)
+
+
+def test_a_run_says_in_plain_words_what_its_baselines_can_tell() -> None:
+    fine = Outlook("output_throughput", 0.05, replace(NOISE, detectable=0.081))
+    young = Outlook("ttft.p50", 0.05, replace(NOISE, detectable=0.1, testable=False, sessions_to_test=4))
+    younger = Outlook("ttft.p99", 0.1, replace(NOISE, detectable=0.21, testable=False, sessions_to_test=6))
+    assert told([fine, young], 80) == (
+        "80 metrics are gated in this run, so each needs more evidence. The baselines written now detect a slowdown "
+        "of 8.1 % (output throughput) to 10 % (TTFT p50). The margin of 5 % can be told from noise after 4 sessions "
+        "(--vllmperf-append)."
+    )
+    assert "to 21 % (TTFT p99). The margin (5 % to 10 %) can be told from noise after 6 " in told(
+        [younger, young, fine], 2
+    )
+    assert told([fine], 1) == "The baselines written now detect a slowdown of 8.1 % (output throughput)."
+    assert told([], 80) == ""
+
+
+def test_a_margin_that_no_number_of_sessions_can_test_is_not_waited_for() -> None:
+    never = Outlook("tpot.p50", 0.01, replace(NOISE, detectable=0.05, testable=False, sessions_to_test=None))
+    assert told([never, never], 2).endswith(
+        "The margin of 1 % cannot be told from noise by more sessions: widen it for TPOT p50 (--vllmperf-margin)."
+    )
+
+
+DRIFTED = MetricVerdict(
+    "output_throughput", Status.DRIFTED, 4812.0, 4519.0, 0.05, -0.02,
+    noise=NOISE, drift=Drift(-0.061, "2026-10-02T08:00:00+00:00", 14),
+)  # fmt: skip
+
+
+def test_a_drift_tells_of_all_sessions() -> None:
+    assert line_of(DRIFTED) == (
+        "DRIFTED output throughput -6.1 % since the update of 2026-10-02, over 14 sessions, none of which was a "
+        "regression · 4,812 -> 4,519 tok/s · margin 5 %"
+    )
+    assert verdicts.metric_lines(DRIFTED) == [
+        "DRIFTED output throughput -6.1 % since the update of 2026-10-02, over 14",
+        "    sessions, none of which was a regression · 4,812 -> 4,519 tok/s · margin 5 %",
+    ]
+    assert line_of(DRIFTED, gated=False).startswith("not gated output throughput -6.1 % since ")
 
 
 FOUND = Comparison("output_throughput", Direction.HIGHER, 0.0953, 0.001, 5.0, 3, 0.005)

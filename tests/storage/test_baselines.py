@@ -18,7 +18,7 @@ from pytest_vllmperf.storage import versioned
 from pytest_vllmperf.storage.baselines import BaselineFile, BaselineStore, Changes, load, module_exists
 from pytest_vllmperf.storage.locks import locked
 from pytest_vllmperf.storage.versioned import dumps
-from tests.storage.conftest import MODULE, entry
+from tests.storage.conftest import MODULE, entry, session
 
 
 def test_without_a_file_nothing_is_stored(store: BaselineStore) -> None:
@@ -228,14 +228,54 @@ def test_before_the_first_write_the_folder_above_is_looked_at(
         store.check_writable()
 
 
-def test_appended_sessions_stand_behind_the_others_and_the_newest_twenty_stay(store: BaselineStore) -> None:
+def test_appended_sessions_stand_behind_the_others_and_the_first_and_the_newest_stay(store: BaselineStore) -> None:
     store.write("h200", MODULE, Changes({"test_a": entry(1), "test_b": entry(2)}))
     for value in range(2, 25):
         store.write("h200", MODULE, Changes(appended={"test_a": entry(value), "test_gone": entry(value)}))
     tests = store.read("h200", MODULE).tests
     assert set(tests) == {"test_a", "test_b"}, "nothing is begun by appending"
-    assert [one.engines[0].samples["output_throughput"][0] for one in tests["test_a"].sessions] == list(range(5, 25))
+    assert [one.engines[0].samples["output_throughput"][0] for one in tests["test_a"].sessions] == [
+        *range(1, 6),
+        *range(10, 25),
+    ]
+    assert [one.dropped for one in tests["test_a"].sessions] == [0] * 5 + [4] + [0] * 14
     assert tests["test_b"] == entry(2)
+
+
+def test_shortening_again_counts_what_was_dropped_before() -> None:
+    sessions = [session(value) for value in range(1, 13)]
+    long = entry().model_copy(update={"sessions": sessions})
+    once = baseline.shortened(long, 8)
+    twice = baseline.shortened(once, 6)
+    assert [one.engines[0].samples["output_throughput"][0] for one in once.sessions] == [1, 2, 3, 4, 5, 10, 11, 12]
+    assert twice.sessions[:5] == sessions[:5]
+    assert twice.sessions[5:] == [sessions[11].model_copy(update={"dropped": 6})]
+    assert once.sessions[5].dropped == 4
+    assert baseline.shortened(twice, 6) == twice
+
+
+def test_a_file_of_the_version_before_is_read_and_written_in_this_one(store: BaselineStore) -> None:
+    path = store.write("h200", MODULE, Changes({"test_a": entry(1)})).path
+    text = path.read_text()
+    older = text.replace('"version": 4', '"version": 3').replace('     "dropped": 0,\n', "")
+    assert "dropped" not in older
+    path.write_text(older)
+    assert store.read("h200", MODULE).tests == {"test_a": entry(1)}
+    store.write("h200", MODULE, Changes())
+    assert path.read_text() == text
+
+
+def test_all_entries_of_a_profile(store: BaselineStore, tmp_path: Path) -> None:
+    store.write("h200", MODULE, Changes({"test_a": entry(1), "test_b": entry(2)}))
+    store.write("h200", "test_top.py", Changes({"test_a": entry(3)}))
+    store.write("rtx-4090", MODULE, Changes({"test_a": entry(4)}))
+    (store.root / "h200" / "package.json").write_text('{"name": "mine"}')
+    assert store.entries("h200") == [entry(3), entry(1), entry(2)]
+    assert store.entries("a100") == []
+    damaged = store.root / "h200" / "test_cut.json"
+    damaged.write_text('{"schema": "pytest-vllmperf/base')
+    with pytest.raises(BaselineError, match=r"test_cut\.json: not JSON, or cut short"):
+        store.entries("h200")
 
 
 def test_an_entry_that_is_begun_anew_forgets_its_sessions(store: BaselineStore) -> None:

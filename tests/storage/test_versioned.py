@@ -110,7 +110,7 @@ def test_a_file_can_be_reviewed() -> None:
     lines = [line.strip() for line in shown.splitlines()]
     assert '"output_throughput": [1, 1.5]' in lines
     assert '"load_time": 2' in lines
-    assert '"version": 3' in lines
+    assert '"version": 4' in lines
 
 
 WHOLE = dumps(BaselineFile(tests={"test_a": entry()}))
@@ -141,8 +141,10 @@ BROKEN = {
     "null": (b"null", "schema is None"),
     "no schema": (b"{}", "schema is None"),
     "other schema": (changed(schema="someone-else/report").encode(), "'someone-else/report'"),
-    "newer": (changed(version=4, new_field={}).encode(), "newer pytest-vllmperf (schema version 4"),
-    "older": (changed(version=1).encode(), "schema version 1 is not 3; record it again"),
+    "newer": (changed(version=5, new_field={}).encode(), "newer pytest-vllmperf (schema version 5"),
+    "older": (changed(version=1).encode(), "schema version 1 is not 4; record it anew with: pytest --vllmperf-update"),
+    "damaged, of the version before": (changed(version=3, tests=[]).encode(), "tests: "),
+    "less than none dropped": (WHOLE.replace('"dropped": 0', '"dropped": -1').encode(), "sessions.0.dropped: "),
     "no version": (changed(version=None).encode(), "schema version None"),
     "version as text": (changed(version="2").encode(), "schema version '2'"),
     "tests as a list": (changed(tests=[]).encode(), "tests: "),

@@ -22,7 +22,7 @@ campaign = bench("campaign")
 def tally(metric: str, kind: str, *files: str) -> Counter[Status]:
     slowed = [(file, campaign.slowed_engines(SLOWED / f"{file}.json", CHECK)) for file in files]
     kinds = {one.name: one for one in campaign.kinds(load(RECORDED).tests[CHECK].sessions, slowed)}
-    found, _ = campaign.tally(METRICS[metric], kinds[kind], TRIALS)
+    found, _ = campaign.tally(METRICS[metric], kinds[kind], TRIALS, campaign.settings_of(RECORDED, CHECK))
     assert sum(found.values()) == TRIALS
     return found  # type: ignore[no-any-return]
 

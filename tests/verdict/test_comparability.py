@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_vllmperf.records.samples import Environment
+from pytest_vllmperf.records.samples import EngineSamples, Environment, Session
 from pytest_vllmperf.records.variables import Variables, VariablesKey
-from pytest_vllmperf.verdict.comparability import changes, not_compared
+from pytest_vllmperf.verdict.comparability import changes, hard_differences, mixed, not_compared
 
 KEY, OTHER = VariablesKey(b"a" * 32), VariablesKey(b"b" * 32)
 
@@ -46,3 +46,24 @@ def test_values_that_cannot_be_compared_are_named(then: Environment, now: Enviro
 @pytest.mark.parametrize("now", [made(KEY, A="2"), made(OTHER), made(OTHER, B="1"), made(None)])
 def test_all_else_can(now: Environment) -> None:
     assert not_compared(made(KEY, A="1"), now) == []
+
+
+def sessions(*hard: dict[str, str]) -> list[Session]:
+    engines = [EngineSamples(discarded=0, iterations=1, samples={})]
+    return [Session(recorded="", environment=Environment(hard=one, soft={}), engines=engines) for one in hard]
+
+
+H100, H200 = {"gpu": "H100", "workload": "w"}, {"gpu": "H200", "workload": "w"}
+
+
+def test_sessions_of_one_baseline_that_differ_are_named_with_their_values() -> None:
+    assert mixed(sessions(H200, H200)) == []
+    assert mixed(sessions(H100, H200, H100)) == ["its stored sessions differ in gpu (H100 / H200)"]
+    assert mixed(sessions({}, H200)) == ["its stored sessions differ in gpu (none / H200), workload (none / w)"]
+
+
+def test_a_baseline_that_mixes_is_comparable_with_nothing() -> None:
+    now = Environment(hard=H200, soft={})
+    assert hard_differences(sessions(H200, H200), now) == []
+    assert hard_differences(sessions(H100), now) == ["gpu: H100 -> H200"]
+    assert hard_differences(sessions(H100, H200), now) == mixed(sessions(H100, H200))

@@ -1,0 +1,51 @@
+"""What is decided about a check when it is called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from pytest_vllmperf.checking.plan import InRun, plan
+from pytest_vllmperf.metrics.declaration import MetricClass
+from pytest_vllmperf.records.samples import Entry, Environment, Judging
+from pytest_vllmperf.records.settings import CheckSettings, Settings, Update
+from pytest_vllmperf.stats.prior import Prior
+from pytest_vllmperf.verdict.priors import Priors
+from tests.checking.test_settling import BASELINE, METRIC, SITE, measurement
+
+H200 = Environment(hard={"gpu": "H200"}, soft={})
+H100 = Environment(hard={"gpu": "H100"}, soft={})
+OWN = CheckSettings(gate=(METRIC,), margin=0.05, margins={})
+SETTINGS = Settings(Update.NONE, Path("baselines"), OWN)
+QUIET: Priors = {MetricClass.THROUGHPUT: Prior(0.002, 0.3, 0.001, 0.3, 0.0005, 8, 5)}
+
+
+def entry(*environments: Environment) -> Entry:
+    sessions = [
+        one.model_copy(update={"environment": where}) for one, where in zip(BASELINE, environments, strict=False)
+    ]
+    return Entry(engine="e", workload={}, judging=Judging(gate=[METRIC], margin=0.05), sessions=sessions)
+
+
+def test_a_check_is_judged_with_the_hyperparameters_of_its_profile() -> None:
+    asked: list[tuple[str, Mapping[str, str]]] = []
+
+    def priors(profile: str, hard: Mapping[str, str]) -> Priors:
+        asked.append((profile, hard))
+        return QUIET
+
+    run = replace(measurement(100.0), environment=H200)
+    made = plan(SITE, run, entry(H200), OWN, SETTINGS, InRun(lambda *_: 1, priors))
+    assert made.settings.priors == QUIET
+    assert asked == [("h200", {"gpu": "H200"})]
+
+
+def test_sessions_of_several_machines_are_compared_with_nothing() -> None:
+    run = replace(measurement(100.0), environment=H200)
+    for stored, told in (
+        (entry(H200, H200), ()),
+        (entry(H100, H200), ("its stored sessions differ in gpu (H100 / H200)",)),
+        (entry(H100, H100), ("gpu: H100 -> H200",)),
+    ):
+        assert plan(SITE, run, stored, OWN, SETTINGS, InRun(lambda *_: 1, lambda *_: {})).differences == told
