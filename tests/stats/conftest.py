@@ -38,7 +38,7 @@ def baselines(values: FloatArray) -> EngineTable:
     return table(values.reshape(metrics, -1), (engines,) * sessions)
 
 
-def spread_of(values: FloatArray, prior: object = WALL_CLOCK, gap: int | None = None) -> Spread:
+def spread_of(values: FloatArray, prior: object = WALL_CLOCK, gap: tuple[int, int] | None = None) -> Spread:
     """Mean squares of values of shape (metrics, sessions, engines)."""
     stored = baselines(values)
     return observe(stored.values, stored.layout, prior, gap)[1]  # type: ignore[arg-type]

@@ -24,7 +24,9 @@ priors = st.builds(
 )
 
 
-def seen(engine: float, engine_df: float, session: float = 0.0, session_df: float = 0.0, share: float = 1 / 3) -> Spread:
+def seen(
+    engine: float, engine_df: float, session: float = 0.0, session_df: float = 0.0, share: float = 1 / 3
+) -> Spread:
     """The mean squares of one metric, from its standard deviations."""
     return Spread(*(np.array([one]) for one in (engine**2, engine_df, session**2, session_df, share)))
 
@@ -44,8 +46,8 @@ def test_the_prior_is_a_distribution_above_its_floor(prior: Prior) -> None:
     assert joint.shape == (len(ENGINE_SDS), len(SESSION_SDS))
     assert joint.min() >= 0
     assert joint.sum() == pytest.approx(1)
-    assert joint[ENGINE_SDS < prior.floor].sum() == 0
-    assert joint[:, SESSION_SDS < prior.floor].sum() == 0
+    assert joint[prior.floor > ENGINE_SDS].sum() == 0
+    assert joint[:, prior.floor > SESSION_SDS].sum() == 0
 
 
 def test_what_lies_below_the_floor_counts_as_the_floor() -> None:
@@ -97,7 +99,9 @@ def test_standard_deviations_are_recovered_from_many_sessions(session_sd: float,
 
 def test_engine_noise_is_taken_off_what_sessions_vary_by() -> None:
     """Sessions of three engines of 3 % vary by 1.7 % where sessions add nothing."""
-    session_sd = [medians(posterior(seen(0.03, 400, 0.03 / 3**0.5, 200, share), WALL_CLOCK)[0])[1] for share in (1 / 3, 0)]
+    session_sd = [
+        medians(posterior(seen(0.03, 400, 0.03 / 3**0.5, 200, share), WALL_CLOCK)[0])[1] for share in (1 / 3, 0)
+    ]
     assert session_sd[0] < 0.009
     assert session_sd[1] == pytest.approx(0.03 / 3**0.5, rel=0.1)
 

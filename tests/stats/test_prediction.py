@@ -89,7 +89,10 @@ def test_where_the_noise_is_known_the_reach_is_a_normal_quantile() -> None:
 def test_doubt_about_the_noise_makes_rare_distances_larger() -> None:
     sure = certain(0.02, 0.01)
     unsure = (certain(0.005, 0.01) + sure + certain(0.08, 0.01)) / 3
-    ratios = [predict(unsure, Effects(0.0, 1.0)).reach(p)[0] / predict(sure, Effects(0.0, 1.0)).reach(p)[0] for p in (0.9, 0.999)]
+    ratios = [
+        predict(unsure, Effects(0.0, 1.0)).reach(p)[0] / predict(sure, Effects(0.0, 1.0)).reach(p)[0]
+        for p in (0.9, 0.999)
+    ]
     assert ratios[1] > 1.3 * ratios[0]
 
 

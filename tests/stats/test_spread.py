@@ -23,7 +23,7 @@ def quiet(seed: int, sessions: int) -> FloatArray:
     return drawn(np.random.default_rng(seed), ROWS, sessions, 3, QUIET.session_sd, QUIET.engine_sd)
 
 
-def session_sd(values: FloatArray, prior: Prior, gap: int | None = None) -> float:
+def session_sd(values: FloatArray, prior: Prior, gap: tuple[int, int] | None = None) -> float:
     """What the session means vary by, a mean over all metrics."""
     return float(np.sqrt(spread_of(values, prior, gap).session.mean()))
 
@@ -88,9 +88,9 @@ def test_nothing_is_differenced_across_a_gap() -> None:
     values = quiet(5, 9)
     moved = values.copy()
     moved[:, 5:] += 0.01
-    assert session_sd(moved, QUIET, gap=5) == pytest.approx(session_sd(values, QUIET, gap=5))
+    assert session_sd(moved, QUIET, gap=(5, 3)) == pytest.approx(session_sd(values, QUIET, gap=(5, 3)))
     assert session_sd(moved, QUIET) > 1.3 * session_sd(values, QUIET)
-    assert spread_of(values, QUIET, 5).session_df[0] == pytest.approx(2 * 7**2 / (3 * 7 - 1))
+    assert spread_of(values, QUIET, (5, 3)).session_df[0] == pytest.approx(2 * 7**2 / (3 * 7 - 1))
 
 
 # --- accidents ----------------------------------------------------------------------------------------------

@@ -124,7 +124,10 @@ def test_sessions_across_a_gap_are_no_neighbours() -> None:
     def with_gap(dropped: int) -> Sequence[Sequence[Session]]:
         found = []
         for seed in range(20):
-            before, after = history(seed, 5, QUIET_SESSION, QUIET_ENGINE), history(seed + 100, 3, QUIET_SESSION, QUIET_ENGINE)
+            before, after = (
+                history(seed, 5, QUIET_SESSION, QUIET_ENGINE),
+                history(seed + 100, 3, QUIET_SESSION, QUIET_ENGINE),
+            )
             slower = [
                 s.model_copy(update={"engines": [scaled(e, 1.03) for e in s.engines], "dropped": dropped * (n == 0)})
                 for n, s in enumerate(after)
