@@ -37,7 +37,7 @@ def prior_of_rounds(prior: Prior) -> Prior:
     """The hyperparameters for rounds: a profile with little history must not make quiet engines look noisy.
 
     Without session noise the rounds themselves say most; so the class's own prior counts for less than it does where a
-    baseline of one session is judged. Settled by simulation: from 0.25 % to 3 % between engines both kinds of error fall.
+    baseline of one session is judged. Settled by simulation: from 0.25 % to 3 % between engines both errors fall.
     """
     if prior.metrics >= HISTORY_METRICS:
         return prior
