@@ -1,7 +1,7 @@
 """A gate of 1 % with a reference: `--vllmperf-against=PYTHON --vllmperf-margin=0.01`.
 
-With PYTHON the same interpreter it is an A/A run. `VLLMPERF_STUDY_SLOW_PYTHON` names another interpreter whose vLLM takes
-longer by a known time (see `slow`); the new engine then runs on that, and the reference on PYTHON.
+With PYTHON the same interpreter it is an A/A run. `VLLMPERF_STUDY_SLOW_PYTHON` names another interpreter whose vLLM
+takes longer by a known time (see `slow`); the new engine then runs on that, and the reference on PYTHON.
 """
 
 from __future__ import annotations
