@@ -2,9 +2,9 @@
 
     python bench/detectable.py [--metrics 4000] [--seed 0]
 
-Metrics of one profile, their noise varying log-normally (0.5) between them. Each is slowed down by a multiple of what its
-own baseline states, and judged as in a run. The statement is for a chance of 80 %; the table says at which multiple 80 %
-are found: 1.00 is right, below 1 the statement is too careful.
+Metrics of one profile, their noise varying log-normally (0.5) between them. Each is slowed down by a multiple of what
+its own baseline states, and judged as in a run. The statement is for a chance of 80 %; the table says at which multiple
+80 % are found: 1.00 is right, below 1 the statement is too careful.
 """
 
 from __future__ import annotations
