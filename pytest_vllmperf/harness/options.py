@@ -60,7 +60,7 @@ def _check_configuration(config: pytest.Config) -> None:
             if (here / value).exists():
                 raise SpecError(
                     f"write {option.flag_name}={value}, with '=': behind a blank pytest takes the path for a test's "
-                    f"when it looks for its configuration, and reads {config.inipath or 'none'} instead of {wanted}"
+                    f"when it looks for its configuration, and reads {config.inipath or 'none'} instead of {wanted or 'none'}"
                 )
 
 
