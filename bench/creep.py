@@ -19,10 +19,10 @@ from typing import Final
 
 import numpy as np
 
+from pytest_vllmperf.records.samples import MOST_SESSIONS
 from pytest_vllmperf.records.verdict import Status
 from pytest_vllmperf.stats import ANCHOR_SESSIONS, WALL_CLOCK, Direction, EngineTable, FloatArray, Prior, fit
 from pytest_vllmperf.verdict import CODES, RuleSettings, look
-from pytest_vllmperf.verdict.forecast import MOST_SESSIONS
 from pytest_vllmperf.verdict.priors import SESSIONS_TO_FIT, fit_tables
 
 ENGINES: Final = 3
@@ -76,7 +76,10 @@ def _table(series: list[Series], numbers: list[int]) -> EngineTable:
 def _prior(series: list[Series]) -> Prior:
     groups = _groups(series, list(range(len(series))))
     longest = max(sessions for sessions, _ in groups)
-    tables = [_table(series, numbers) for numbers in groups.values()]
+    tables = [
+        (_table(series, numbers), (ANCHOR_SESSIONS, dropped) if dropped else None)
+        for (_, dropped), numbers in groups.items()
+    ]
     return fit_tables(tables, WALL_CLOCK, sessions=longest >= SESSIONS_TO_FIT)
 
 
@@ -160,9 +163,7 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2)
     asked = parser.parse_args()
     print(f"{asked.trials} trials a row, seed {asked.seed}\n")
-    print(
-        "| noise | sessions before | decline a session | reported before 7.5 % is lost | median loss then | as DRIFTED |"
-    )
+    print("| noise | sessions before | decline a session | reported before 7.5 % is lost | at a loss of | as DRIFTED |")
     print("|---|---|---|---|---|---|", flush=True)
     for noise in NOISES:
         for start in STARTS:

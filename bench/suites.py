@@ -150,7 +150,7 @@ def draw(rng: np.random.Generator, suite: Suite, sessions: int) -> Draw:
 def fitted(stored: FloatArray, sessions: int) -> Prior:
     """The profile's hyperparameters, as `verdict.priors` fits them."""
     table = EngineTable(stored, (ENGINES,) * sessions, np.zeros(len(stored)))
-    return fit_tables([table], WALL_CLOCK, sessions=sessions >= SESSIONS_TO_FIT)
+    return fit_tables([(table, None)], WALL_CLOCK, sessions=sessions >= SESSIONS_TO_FIT)
 
 
 def simulate(suite: Suite, sessions: int, runs: int, seed: int) -> tuple[Tally, Tally]:

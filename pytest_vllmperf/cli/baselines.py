@@ -14,10 +14,11 @@ from pytest_vllmperf import stats
 from pytest_vllmperf.cli import judging
 from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.metrics.table import METRICS
-from pytest_vllmperf.records.samples import ANCHOR_SESSIONS, Entry
+from pytest_vllmperf.records.samples import Entry
 from pytest_vllmperf.report import units
 from pytest_vllmperf.report.names import WIDTH
 from pytest_vllmperf.report.verdicts import folded
+from pytest_vllmperf.stats import ANCHOR_SESSIONS
 from pytest_vllmperf.storage.baselines import BaselineStore
 from pytest_vllmperf.verdict import VerdictSettings, outlook
 from pytest_vllmperf.verdict.comparability import changes, differences, mixed, not_compared

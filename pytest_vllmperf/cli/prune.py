@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pytest_vllmperf.errors import BaselineError, SpecError
 from pytest_vllmperf.records import ids
-from pytest_vllmperf.records.samples import ANCHOR_SESSIONS
+from pytest_vllmperf.stats import ANCHOR_SESSIONS
 from pytest_vllmperf.storage.baselines import FEWEST_KEPT, PRUNED_LIMIT, BaselineStore, Changes, load, module_exists
 
 

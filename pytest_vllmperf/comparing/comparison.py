@@ -20,6 +20,8 @@ from pytest_vllmperf.records.ratio import Ratio
 from pytest_vllmperf.records.results import ComparisonRecord
 from pytest_vllmperf.report import verdicts
 from pytest_vllmperf.verdict import Claim, ClaimOutcome, Comparison, compare, words
+from pytest_vllmperf.verdict.comparison import MIN_ROUNDS, known_noise
+from pytest_vllmperf.verdict.priors import Priors
 from pytest_vllmperf.workload import Message
 
 
@@ -30,20 +32,29 @@ class EngineComparison:
         rounds: measures one.
         max_rounds: how many an assertion may have.
         max_time: seconds that an assertion may spend on further rounds.
+        priors: for the hard keys of a measurement, what its profile says of the noise of each class of metrics.
         clock: in seconds.
     """
 
     def __init__(
-        self, rounds: Rounds, max_rounds: int, max_time: float, clock: Callable[[], float] = time.monotonic
+        self,
+        rounds: Rounds,
+        max_rounds: int,
+        max_time: float,
+        priors: Callable[[Measurement], Priors],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rounds = rounds
-        self._max_rounds = max_rounds
+        self._max_rounds = max(max_rounds, MIN_ROUNDS)
         self._max_time = max_time
         self._clock = clock
         self._ratios: dict[str, Ratio] = {}
         self._quality: Quality | None = None
         self._excluded: tuple[Problem, ...] = ()
         self._a, self._b = self._sound_round()
+        self._priors = priors(self._a)
+        for _ in range(MIN_ROUNDS - 1):
+            self._add_round()
 
     @property
     def a(self) -> Measurement:
@@ -77,6 +88,8 @@ class EngineComparison:
     def speedup(self, metric: str = "output_throughput") -> Comparison:
         """How many times better `a` is, with its 99 % interval; above 1 always means that `a` wins.
 
+        The interval holds over all rounds together, whenever an assertion stops.
+
         Args:
             metric: which metric; where lower is better, the ratio is turned round.
 
@@ -90,7 +103,8 @@ class EngineComparison:
             raise NotMeasuredError(f"{METRICS[metric].label} was not measured on both engines")
         if any(value <= 0 for side in sides for engine in side for value in engine):
             raise NotMeasuredError(f"{METRICS[metric].label} has a sample of zero, which makes no ratio")
-        found = compare(metric, METRICS[metric].better, *sides)
+        prior = known_noise(self._priors.get(METRICS[metric].kind))
+        found = compare(metric, METRICS[metric].better, *sides, prior=prior, max_rounds=self._max_rounds)
         self._ratios[metric] = ratio(found)
         return found
 

@@ -6,6 +6,7 @@ import inspect
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
 from typing import Any, Literal
 
@@ -38,6 +39,7 @@ from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.records.verdict import Verdict
 from pytest_vllmperf.report import verdicts
 from pytest_vllmperf.report.escaping import terminal_line
+from pytest_vllmperf.verdict.priors import Priors
 from pytest_vllmperf.workload import Message, Workload
 
 _SCORECARD_PROMPTS = 8
@@ -238,8 +240,9 @@ class VllmPerf:
 
         They may be of any backend and any interpreter. Both run at once where the GPU holds them, on a fixed split of
         its memory unless they name their own; else one sleeps while the other works, where both are vLLM; else each
-        is started for its turn. That is one round. An assertion that it does not decide starts a fresh engine of each
-        and measures another round, up to `--vllmperf-max-engines` rounds.
+        is started for its turn. That is one round; two are measured at once. An assertion that they do not decide
+        starts a fresh engine of each and measures another round, up to `--vllmperf-max-engines` rounds. `b` may be the
+        same engine as `a`: such an A/A comparison shows what noise alone does.
 
         Args:
             a: the engine that is claimed to be better.
@@ -250,19 +253,24 @@ class VllmPerf:
             way: how they share the GPU; chosen by what fits unless given.
 
         Raises:
-            SpecError: when both are the same engine, or they cannot share the GPU in that way.
+            SpecError: when they cannot share the GPU in that way.
             WorkloadError: when the workload does not fit one of them.
             EngineError: when an engine does not start, or fails on the way.
         """
         _check_compared(a, b, workload)
-        targets = (self._target(a), self._target(b))
+        # An engine may be compared with itself: the reference is then another start of it.
+        targets = (self._target(a), replace(self._target(b), reference=a == b))
         sharing = share(targets, self._session.weight_bytes(targets), None if way is None else _way(way))
         settings, limits = self._measure_settings(iterations, warmup), self._session.settings
         pair = Pair(self._session, sharing, workload, settings, self._test.settings.allow or ())
         with self._where_supported():
-            compared = EngineComparison(pair, limits.max_engines, limits.max_time)
+            compared = EngineComparison(pair, limits.max_engines, limits.max_time, self._priors)
         self._test.compared.append(compared.record)
         return compared
+
+    def _priors(self, run: Measurement) -> Priors:
+        """What the baselines of a measurement's profile say of noise."""
+        return self._in_run.priors(run.profile, run.environment.hard)
 
     def _target(self, engine: EngineSpec | None) -> Target:
         spec = engine or self._test.spec
@@ -308,8 +316,6 @@ def _check_compared(a: EngineSpec, b: EngineSpec, workload: Workload) -> None:
     _check_workload("compare", workload)
     for one in (a, b):
         _check_engine("compare", one)
-    if a == b:
-        raise SpecError("compare() needs two different engines; these are one and the same")
 
 
 def _way(word: str) -> Way:

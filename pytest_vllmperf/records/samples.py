@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.variables import Variables
 
-ANCHOR_SESSIONS: Final = 5
-"""The first sessions of an entry, which its level is anchored to: they are never dropped."""
+MOST_SESSIONS: Final = 20
+"""How many sessions an entry keeps: the first `stats.ANCHOR_SESSIONS`, and the newest."""
 
 
 class EngineSamples(BaseModel):

@@ -23,7 +23,7 @@ from pytest_vllmperf.stats.samples import EngineTable
 from pytest_vllmperf.stats.spread import Spread, anchored, observe, usual_session_sd
 
 ANCHOR_SESSIONS: Final = 5
-"""The level is that of so many sessions, the first since the last update."""
+"""The level is that of so many sessions, the first since the last update. They are never dropped."""
 
 _ACCIDENT_SDS: Final = 6.0
 _MODAL_SPREAD: Final = 2.0
@@ -120,7 +120,7 @@ def fit(table: EngineTable, prior: Prior, gap: tuple[int, int] | None = None) ->
         prior: hyperparameters of their class.
         gap: position of the first session after dropped ones, and how many were dropped; None without.
     """
-    levels, spread = observe(table.values, table.layout, prior, None if gap is None else gap[0])
+    levels, spread = observe(table.values, table.layout, prior, gap)
     usual = usual_session_sd(prior, float(spread.share[0]))
     return NoiseModel(
         centre=anchored(levels.sessions[:, :ANCHOR_SESSIONS], usual),

@@ -51,7 +51,9 @@ class Levels:
     multimodal: BoolArray
 
 
-def observe(values: FloatArray, layout: tuple[int, ...], prior: Prior, gap: int | None) -> tuple[Levels, Spread]:
+def observe(
+    values: FloatArray, layout: tuple[int, ...], prior: Prior, gap: tuple[int, int] | None
+) -> tuple[Levels, Spread]:
     """Session levels and mean squares.
 
     Source: the hierarchy and its mean squares, Kalibera and Jones, "Rigorous benchmarking in reasonable time", 2013;
@@ -62,7 +64,7 @@ def observe(values: FloatArray, layout: tuple[int, ...], prior: Prior, gap: int 
         values: shape (B, N), engine values, engines of a session are neighbours.
         layout: engines per session.
         prior: says what a usual distance is.
-        gap: position of the first session after sessions that are not there any more; None without a gap.
+        gap: position of the first session after sessions that are not there any more, and how many; None without.
     """
     multimodal = is_multimodal(values, _MODAL_FLOOR * prior.engine_sd)
     tamed, means = _tame(values, layout, prior, multimodal)
@@ -70,7 +72,7 @@ def observe(values: FloatArray, layout: tuple[int, ...], prior: Prior, gap: int 
     engine_df = values.shape[1] - len(layout)
     engine = (residuals**2).sum(axis=1) / max(engine_df, 1)
     share = float(np.mean(1 / np.array(layout)))
-    session, session_df = _successive(means, usual_session_sd(prior, share), gap)
+    session, session_df = _successive(means, usual_session_sd(prior, share), None if gap is None else gap[0])
     rows = len(values)
     spread = Spread(engine, np.full(rows, float(engine_df)), session, np.full(rows, session_df), np.full(rows, share))
     return Levels(means, multimodal), spread

@@ -15,7 +15,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records import ids
-from pytest_vllmperf.records.samples import ANCHOR_SESSIONS, Entry
+from pytest_vllmperf.records.samples import MOST_SESSIONS, Entry
+from pytest_vllmperf.stats import ANCHOR_SESSIONS
 from pytest_vllmperf.storage import atomic, regular
 from pytest_vllmperf.storage.locks import locked
 from pytest_vllmperf.storage.versioned import LIMIT, Format
@@ -26,9 +27,6 @@ VERSION: Literal[4] = 4
 WITHOUT_DROPPED = 3
 """A version whose files are read as they are: no session of theirs says how many were dropped before it."""
 LOCK_TIMEOUT_S = 60
-MOST_SESSIONS = 20
-"""How many sessions an entry keeps: the first `ANCHOR_SESSIONS`, and the newest."""
-
 FEWEST_KEPT = ANCHOR_SESSIONS + 1
 """How many sessions a long entry keeps at least: those that its level is anchored to, and the newest."""
 

@@ -18,7 +18,7 @@ from pytest_vllmperf.verdict.in_turns import judge_rounds
 from pytest_vllmperf.verdict.rule import MIN_ENGINES
 from pytest_vllmperf.verdict.samples import (
     MetricSamples,
-    gap_after_anchor,
+    gap_in,
     metric_samples,
     paired_samples,
     round_samples,
@@ -45,7 +45,6 @@ class Evidence:
             empty where the check is judged by its stored baseline. The metrics are then judged on the ratio; the stored
             sessions, where there are any, only say what engines vary by.
         against: what the reference is called in the report.
-        dropped: sessions that are not stored any more, between the first five of `sessions` and the others.
     """
 
     sessions: Sequence[Session]
@@ -57,7 +56,6 @@ class Evidence:
     last_look: bool = False
     reference: Sequence[EngineSamples] = ()
     against: str = ""
-    dropped: int = 0
 
 
 def judge(evidence: Evidence) -> Verdict:
@@ -160,7 +158,7 @@ class _Plan:
         if _has_zero([*samples.stored_engines, *samples.new]):
             self._done[metric.name] = MetricVerdict(metric.name, Status.INVALID, None, None, margin, reason=_ZERO)
             return
-        rule, gap = self.check.settings.rule(metric), gap_after_anchor(self.check.dropped)
+        rule, gap = self.check.settings.rule(metric), gap_in(self.check.sessions)
         case = Case(metric.name, metric.better, samples.stored, samples.new, rule, gap)
         paired = paired_samples(metric, self.check.sessions, self.check.engines)
         if paired is None:
@@ -207,7 +205,7 @@ class _Plan:
             found = replace(found, reason=thin)
         if decision.crept is None:
             return found
-        sessions = len(self.check.sessions) + self.check.dropped + 1
+        sessions = len(self.check.sessions) + sum(one.dropped for one in self.check.sessions) + 1
         return replace(found, drift=Drift(decision.crept, self.check.sessions[0].recorded, sessions))
 
     def _one_sided(self, metric: Metric, samples: MetricSamples, margin: float) -> MetricVerdict | None:

@@ -20,17 +20,24 @@ from pytest_vllmperf.errors import SampleError
 from pytest_vllmperf.stats import Direction, FloatArray, Prior, Spread, posterior, predict, tabulate
 from pytest_vllmperf.verdict.decision import flatten_engines
 from pytest_vllmperf.verdict.pairs import fit_pairs, pair_effects
+from pytest_vllmperf.verdict.priors import HISTORY_METRICS, SESSIONS_TO_FIT
 
 ALPHA: Final = 0.005
 """Error probability of each bound over all looks: together they are a 99 % interval."""
 MIN_ROUNDS: Final = 2
-"""One round says nothing of what rounds vary by."""
+"""One round says nothing of what rounds vary by: without a prior that says it, two are needed."""
 _MAX_ROUNDS: Final = 6
 # How many rounds are looked ahead for "rounds that would decide".
 _MOST_ROUNDS: Final = 1000
 _SPENDING_POWER: Final = 3
 VAGUE: Final = Prior(engine_sd=0.01, engine_spread=100.0, session_sd=0.01, session_spread=100.0, floor=0.0003)
 """Every standard deviation from 0.03 % to 30 % is equally likely: only the rounds say what they vary by."""
+
+
+def known_noise(prior: Prior | None) -> Prior:
+    """What a profile says of engine noise; VAGUE where it has no history, or one of too few metrics and sessions."""
+    enough = prior is not None and prior.metrics >= HISTORY_METRICS and prior.sessions >= SESSIONS_TO_FIT
+    return prior if prior is not None and enough else VAGUE
 
 
 def spent(rounds: int, max_rounds: int, alpha: float) -> float:
@@ -69,8 +76,9 @@ class Comparison:
     """How many times as good a is as b: throughput of a over b, or latency of b over a.
 
     log_ratio: estimate of its logarithm. engine_variance: of one engine, as the rounds show it, log units squared.
-    multimodal: whether the rounds come in groups. rounds: measured. max_rounds: after how many no further look is taken. alpha: error probability on each side, over
-    all looks. prior: hyperparameters of the profile; VAGUE where it has no history.
+    multimodal: whether the rounds come in groups. rounds: measured. max_rounds: after how many no further look is
+    taken. alpha: error probability on each side, over all looks. prior: hyperparameters of the profile; VAGUE where it
+    has no history.
     """
 
     metric: str
@@ -183,14 +191,15 @@ def compare(
         alpha: error probability of each bound, over all looks.
 
     Raises:
-        SampleError: for unequal numbers of rounds, fewer than two, or a sample that is not a positive finite number.
+        SampleError: for unequal numbers of rounds, fewer than two with a VAGUE prior, or a sample that is not a
+            positive finite number.
         ValueError: for an alpha outside 0 .. 0.5.
     """
     if not 0 < alpha < 0.5:
         raise ValueError(f"alpha must lie between 0 and 0.5, not {alpha}")
     if len(a) != len(b):
         raise SampleError(metric, f"{len(a)} rounds of a, {len(b)} of b")
-    if len(a) < MIN_ROUNDS:
+    if len(a) < MIN_ROUNDS and prior is VAGUE:
         raise SampleError(metric, f"{len(a)} rounds; a comparison needs at least {MIN_ROUNDS}")
     gains = log_ratios(metric, direction, a, b)
     model = fit_pairs(gains, prior, None, np.zeros(1, dtype=np.bool_))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 
+from pytest_vllmperf.records.samples import MOST_SESSIONS
 from pytest_vllmperf.stats import (
     ANCHOR_SESSIONS,
     Effects,
@@ -17,9 +16,6 @@ from pytest_vllmperf.stats import (
     predict,
 )
 from pytest_vllmperf.verdict.rule import RuleSettings
-
-MOST_SESSIONS: Final = 20
-"""A baseline keeps no more."""
 
 
 def sessions_to_test(model: NoiseModel, log_margin: FloatArray, settings: RuleSettings) -> list[int | None]:

@@ -8,19 +8,18 @@ from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.samples import Session
 from pytest_vllmperf.records.verdict import Outlook
 from pytest_vllmperf.verdict.decision import assess, assess_paired
-from pytest_vllmperf.verdict.samples import gap_after_anchor, metric_samples, paired_samples
+from pytest_vllmperf.verdict.samples import gap_in, metric_samples, paired_samples
 from pytest_vllmperf.verdict.settings import VerdictSettings
 
 
-def outlook(sessions: Sequence[Session], settings: VerdictSettings, dropped: int = 0) -> tuple[Outlook, ...]:
+def outlook(sessions: Sequence[Session], settings: VerdictSettings) -> tuple[Outlook, ...]:
     """The gated metrics that noise can move; an exact metric shows any change and is left out.
 
     Args:
         sessions: what the baseline holds, or will hold; at least one.
         settings: gate and margins.
-        dropped: sessions that are not stored any more, between those of the anchor and the others.
     """
-    gap = gap_after_anchor(dropped)
+    gap = gap_in(sessions)
     found = []
     for name in settings.gate:
         metric = METRICS[name]

@@ -22,11 +22,15 @@ from pytest_vllmperf.stats import (
     pair_requests,
     tabulate,
 )
-from pytest_vllmperf.verdict.samples import metric_samples, paired_samples
+from pytest_vllmperf.verdict.samples import gap_in, metric_samples, paired_samples
+
+HISTORY_METRICS = 10
+"""A profile of fewer metrics says little of what engines vary by."""
 
 SESSIONS_TO_FIT = 3
 """So many sessions, and not fewer, say how far sessions lie apart."""
 
+Gap: TypeAlias = tuple[int, int] | None
 Priors: TypeAlias = Mapping[MetricClass, Prior]
 
 
@@ -47,27 +51,27 @@ def fit_priors(histories: Iterable[Sequence[Session]]) -> Priors:
     longest = max(map(len, stored), default=0)
     found: dict[MetricClass, Prior] = {}
     for kind in MetricClass:
-        tables = [table for sessions in stored for table in _tables(sessions, kind)]
+        tables = [(table, gap_in(sessions)) for sessions in stored for table in _tables(sessions, kind)]
         if tables and not kind.exact:
             fitted = fit_tables(tables, class_prior(kind), sessions=longest >= SESSIONS_TO_FIT)
             found[kind] = replace(fitted, sessions=longest)
     return found
 
 
-def fit_tables(tables: Sequence[EngineTable], start: Prior, *, sessions: bool) -> Prior:
+def fit_tables(tables: Sequence[tuple[EngineTable, Gap]], start: Prior, *, sessions: bool) -> Prior:
     """Fit the hyperparameters on engine values, twice: only the first fit says what is a wild engine of this class.
 
     Args:
-        tables: engine values of all metrics of a class, by layout; at least one.
+        tables: engine values of all metrics of a class, by layout, and where sessions are missing; at least one.
         start: the prior of the class.
         sessions: whether how far sessions lie apart is to be fitted too.
     """
     fitted = start
     for _ in range(2):
-        spreads = [observe(one.values, one.layout, fitted, None)[1] for one in tables]
+        spreads = [observe(one.values, one.layout, fitted, gap)[1] for one, gap in tables]
         together = Spread(*(np.concatenate([getattr(one, name) for one in spreads]) for name in Spread.__slots__))
         fitted = fit_prior(together, start, sessions=sessions)
-    return replace(fitted, metrics=sum(len(one.values) for one in tables))
+    return replace(fitted, metrics=sum(len(one.values) for one, _ in tables))
 
 
 def _tables(sessions: Sequence[Session], kind: MetricClass) -> Iterator[EngineTable]:

@@ -46,7 +46,8 @@ class RuleSettings:
     """How one metric is judged.
 
     margin: smallest change that matters, a fraction of the baseline (0.05 is 5 %).
-    a_fail: chance of a false REGRESSED per look, one-sided; looks for creeping have a quarter of it. a_pass: the same of a wrong OK at the margin.
+    a_fail: chance of a false REGRESSED per look, one-sided; looks for creeping have a quarter of it.
+    a_pass: chance of a wrong OK at the margin.
     min_engines: engines needed on either side for REGRESSED and IMPROVED.
     max_engines: new engines after which an open verdict is NOISY.
     power: probability for which the detectable change is stated.

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from pytest_vllmperf.metrics.declaration import Metric
 from pytest_vllmperf.records.samples import EngineSamples, Session
-from pytest_vllmperf.stats import ANCHOR_SESSIONS
 
 
 @dataclass(frozen=True)
@@ -53,13 +52,12 @@ def paired_samples(
     return MetricSamples(stored, new)
 
 
-def gap_after_anchor(dropped: int) -> tuple[int, int] | None:
-    """Where sessions are missing: the position of the first one after the gap, and how many; None for no gap.
+def gap_in(sessions: Sequence[Session]) -> tuple[int, int] | None:
+    """Where sessions are not stored any more: the position of the first one after the gap, and how many are missing.
 
-    Args:
-        dropped: sessions that are not stored any more; always those next to the anchor's.
+    None where none is missing.
     """
-    return (ANCHOR_SESSIONS, dropped) if dropped else None
+    return next(((position, one.dropped) for position, one in enumerate(sessions) if one.dropped), None)
 
 
 @dataclass(frozen=True)

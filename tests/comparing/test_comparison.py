@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -16,9 +17,12 @@ from pytest_vllmperf.errors import CheckFailed, NotMeasuredError, SpecError, Wor
 from pytest_vllmperf.lab.sharing import Sharing, Way
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.metrics.measurement import Measurement
+from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.samples import EngineSamples, Environment
 from pytest_vllmperf.records.spec import EngineSpec
+from pytest_vllmperf.stats import Prior
+from pytest_vllmperf.verdict.priors import Priors
 from pytest_vllmperf.workload import Workload
 
 Answer = TypeVar("Answer")
@@ -41,6 +45,7 @@ class Rounds:
         self.transient: tuple[bool, ...] = ()
         self.now = 0.0
         self.made = 0
+        self.priors: Priors = {}
         deviations = (deviation, 0.0)
         self.engines = [
             SimulatedEngine(EngineSpec.create("m", backend="simulated", deviation=one)) for one in deviations
@@ -65,21 +70,40 @@ class Rounds:
         return Measurement("m", "cuda", "h200", {}, Environment(hard={}, soft={}), (engine,), problems)
 
     def compared(self, max_rounds: int = 6, max_time: float = 1000.0) -> EngineComparison:
-        return EngineComparison(self, max_rounds, max_time, lambda: self.now)
+        return EngineComparison(self, max_rounds, max_time, lambda _: self.priors, lambda: self.now)
 
 
-def test_what_one_round_shows_takes_no_more() -> None:
-    rounds = Rounds(3.0)
+def with_history(rounds: Rounds) -> Rounds:
+    """The same on a profile whose baselines say that engines vary by 0.5 %."""
+    prior = Prior(0.005, 0.2, 0.005, 0.2, 0.001, metrics=20, sessions=5)
+    rounds.priors = {METRICS[METRIC].kind: prior}
+    return rounds
+
+
+def test_a_history_decides_after_two_rounds_and_never_after_one() -> None:
+    rounds = with_history(Rounds(3.0))
     found = rounds.compared().assert_speedup(2)
-    assert (found.rounds, rounds.made) == (1, 1)
+    assert (found.rounds, rounds.made, found.from_history) == (2, 2, True)
     assert found.low > 2
 
 
-def test_what_one_round_refutes_takes_no_more() -> None:
-    rounds = Rounds(1.5)
+def test_a_history_refutes_after_two_rounds() -> None:
+    rounds = with_history(Rounds(1.5))
     with pytest.raises(CheckFailed, match=r"^REFUTED output throughput"):
         rounds.compared().assert_speedup(2)
-    assert rounds.made == 1
+    assert rounds.made == 2
+
+
+def test_without_a_history_two_rounds_say_too_little_of_what_they_vary_by() -> None:
+    rounds = Rounds(3.0)
+    found = rounds.compared().assert_speedup(2)
+    assert (found.rounds, rounds.made, found.from_history) == (3, 3, False)
+
+
+def test_a_history_of_few_metrics_is_none() -> None:
+    rounds = with_history(Rounds(3.0))
+    rounds.priors = {kind: replace(prior, metrics=9) for kind, prior in rounds.priors.items()}
+    assert not rounds.compared().speedup().from_history
 
 
 def test_rounds_follow_until_it_is_decided() -> None:
@@ -97,7 +121,7 @@ def test_rounds_are_kept_for_the_next_assertion() -> None:
     assert rounds.made == made == len(compared.a.engines) == len(compared.b.engines)
 
 
-@pytest.mark.parametrize(("max_rounds", "max_time", "made"), [(1, 1000.0, 1), (4, 1000.0, 4), (6, 0.0, 1), (6, 2.5, 3)])
+@pytest.mark.parametrize(("max_rounds", "max_time", "made"), [(1, 1000.0, 2), (4, 1000.0, 4), (6, 0.0, 2), (6, 2.5, 4)])
 def test_rounds_end(max_rounds: int, max_time: float, made: int) -> None:
     rounds = Rounds(1.1)
     with pytest.raises(CheckFailed, match="INCONCLUSIVE"):
@@ -109,7 +133,8 @@ def test_of_a_latency_the_ratio_is_the_other_way_round() -> None:
     rounds = Rounds(2.0)
     compared = rounds.compared()
     for side in (compared.a, compared.b):
-        side.engines[0].samples["tpot.p50"] = [1 / x for x in side.engines[0].samples[METRIC]]
+        for engine in side.engines:
+            engine.samples["tpot.p50"] = [1 / x for x in engine.samples[METRIC]]
     assert compared.speedup("tpot.p50").ratio == pytest.approx(2.0, rel=0.02)
 
 
@@ -214,11 +239,11 @@ def test_what_is_reported_of_a_comparison() -> None:
 
 
 def test_a_round_that_was_disturbed_is_measured_again_once_and_told() -> None:
-    rounds = Rounds(3.0)
+    rounds = with_history(Rounds(3.0))
     rounds.transient = (True,)
     compared = rounds.compared()
-    assert compared.assert_speedup(2).rounds == 1
-    assert (rounds.made, compared.record().excluded) == (2, (BUSY,))
+    assert compared.assert_speedup(2).rounds == 2
+    assert (rounds.made, compared.record().excluded) == (3, (BUSY,))
 
 
 @pytest.mark.parametrize(("transient", "problem"), [((True, True), BUSY), ((False,), SHORT)])

@@ -11,7 +11,7 @@ from pytest_vllmperf.comparing.scorecards import scorecards
 from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.samples import EngineSamples
 from pytest_vllmperf.records.scorecard import Row, Scorecard
-from pytest_vllmperf.stats import Direction
+from pytest_vllmperf.stats import WALL_CLOCK, Direction
 from pytest_vllmperf.verdict import compare
 
 GIB = 2**30
@@ -121,10 +121,18 @@ def test_a_speedup_is_that_of_the_output_throughput_with_its_interval() -> None:
     made = card(row("bf16", *map(engine, slow)), row("awq", *map(engine, fast)))
     found = made.lines[1].speedup
     assert found is not None
-    assert found == ratio(compare("output_throughput", Direction.HIGHER, fast, slow))
+    assert found == ratio(compare("output_throughput", Direction.HIGHER, fast, slow, prior=WALL_CLOCK, max_rounds=2))
     assert found.ratio == pytest.approx(2, rel=0.001)
     assert found.low < 1.99 < 2.01 < found.high
     assert found.rounds == 2
+
+
+def test_one_engine_each_has_an_interval_by_what_engines_of_its_class_vary_by() -> None:
+    made = card(row("bf16", engine([100.0, 101.0])), row("awq", engine([200.0, 201.0])))
+    found = made.lines[1].speedup
+    assert found is not None
+    assert found.rounds == 1
+    assert 1.7 < found.low < 1.95 < 2.05 < found.high < 2.3
 
 
 def test_the_baseline_may_come_last() -> None:
