@@ -50,6 +50,10 @@ class EngineUnsupportedError(EngineStartError):
     """The build or the device cannot run what was asked for, in the library's own words."""
 
 
+class ReferenceEngineError(EngineError):
+    """The reference interpreter's engine failed, be it for what its build cannot run: never a reason to skip a test."""
+
+
 class EngineDiedError(EngineError):
     """The engine's process ended while it was in use."""
 

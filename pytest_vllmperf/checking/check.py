@@ -11,6 +11,7 @@ from pytest_vllmperf.lab.take import Take
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.records.verdict import Status, Verdict
 from pytest_vllmperf.verdict import Evidence, judge
+from pytest_vllmperf.verdict.comparability import hard_differences
 from pytest_vllmperf.verdict.rule import MIN_ENGINES
 
 # A metric that some engines do not show may ask for more engines than a recording does, but not for ever.
@@ -49,6 +50,11 @@ class Check:
         return made if isinstance(made, Take) else None
 
     @property
+    def rounds(self) -> int:
+        """How often it was measured so far, engines left out included."""
+        return len(self.measurement.engines) + bool(self.measurement.excluded)
+
+    @property
     def open(self) -> bool:
         """Whether another engine would help."""
         if self.closed or self.error is not None:
@@ -72,25 +78,45 @@ class Check:
         """
         self.closed = self.closed or last
         if self.measurement.problems or self._to_be_judged:
-            self.verdict = judge(
-                Evidence(
-                    self.plan.baseline,
-                    self.measurement.engines,
-                    self.plan.settings,
-                    self.measurement.problems,
-                    self.plan.differences,
-                    self.verdict,
-                    last,
-                )
-            )
+            self.verdict = self._judged(last=last)
         elif self.plan.purpose is Purpose.RECORD and not self.open:
             self._check_recording()
+
+    def _judged(self, *, last: bool) -> Verdict:
+        """By its reference where it has one, to whom stored engines only say what engines vary by; else by these."""
+        run, reference, baseline = self.measurement, self.measurement.reference, self.plan.baseline
+        if reference is not None and self.plan.differences and not run.problems:
+            return Verdict(Status.NOT_COMPARABLE, reasons=self.plan.differences)
+        alike = reference is None or (bool(baseline) and not hard_differences(baseline, run.environment))
+        evidence = Evidence(
+            baseline if alike else (),
+            run.engines,
+            self.plan.settings,
+            run.problems,
+            self.plan.differences,
+            self.verdict,
+            last,
+            () if reference is None else reference.engines,
+            "" if reference is None else reference.name,
+        )
+        return judge(evidence)
+
+    def by_baseline(self) -> Verdict | None:
+        """What the stored baseline says of a measurement that is judged by its reference: told, never decisive.
+
+        None without a stored baseline, or where nothing sound was measured.
+        """
+        run, baseline = self.measurement, self.plan.baseline
+        if run.reference is None or run.problems or not baseline or self.error is not None:
+            return None
+        unlike = hard_differences(baseline, run.environment)
+        return judge(Evidence(baseline, run.engines, self.plan.settings, (), unlike, last_look=True))
 
     @property
     def _to_be_judged(self) -> bool:
         if self.plan.purpose is Purpose.RECORD:
             return False
-        comparable = self.plan.baseline and not self.plan.differences
+        comparable = (self.plan.baseline or self.measurement.reference) and not self.plan.differences
         return self.closed or not comparable or not self._lacks_engines
 
     def _check_recording(self) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_vllmperf.checking import policy
 from pytest_vllmperf.metrics.table import resolve_gate
-from pytest_vllmperf.records.ids import CheckId
+from pytest_vllmperf.records.ids import CheckId, TestId
 from pytest_vllmperf.storage.baselines import BaselineStore
 
 
@@ -19,31 +20,69 @@ class GatedTest:
         module: its path, as in the node id.
         name: the rest of the node id.
         gate: the words of its gate.
+        in_turns: whether it is measured in turns with a reference, and so judged without a stored baseline.
     """
 
     module: str
     name: str
     gate: tuple[str, ...]
+    in_turns: bool = False
 
 
-def gated_metrics(tests: Sequence[GatedTest], store: BaselineStore, profile: str, device: str) -> int:
-    """How many metrics that noise can move are gated by the stored checks of these tests.
-
-    A gate given to `check()` itself is not known before its test has run, and counts as its test's.
+class GatedRun:
+    """What a run gates, on each kind of hardware that it meets.
 
     Args:
-        tests: all that the run collected.
         store: where the baselines lie.
-        profile: whose baselines.
-        device: what `auto` means.
-
-    Raises:
-        BaselineError: for a file that cannot be read.
     """
-    total = 0
-    for module in sorted({test.module for test in tests}):
-        gates = {test.name: test.gate for test in tests if test.module == module}
-        for name in store.read(profile, module).tests:
-            gate = resolve_gate(gates.get(CheckId.parse(module, name).test.name, ()), device)
-            total += policy.gated_metrics([gate])
-    return total
+
+    def __init__(self, store: BaselineStore) -> None:
+        self._store = store
+        self._tests: list[GatedTest] = []
+        self._in_turns: set[TestId] = set()
+        self._foreseen: dict[tuple[str, str], Counter[TestId]] = {}
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._made: dict[tuple[str, str], dict[TestId, set[str]]] = {}
+
+    def add(self, test: GatedTest) -> None:
+        """Take in a collected test, before anything is measured."""
+        self._tests.append(test)
+        if test.in_turns:
+            self._in_turns.add(TestId(test.module, test.name))
+
+    def metrics(self, check: CheckId, profile: str, device: str, gate: Sequence[str]) -> int:
+        """How many metrics that noise can move are gated by the checks of this run, this one included.
+
+        A gate given to `check()` itself is not known before its test has run, and counts as its test's. Of a test that
+        is measured in turns, checks that are not stored are not foreseen beyond the first: each is added once it is
+        made.
+
+        Args:
+            check: which check asks.
+            profile: whose baselines.
+            device: what `auto` means.
+            gate: names of the metrics that this check gates.
+
+        Raises:
+            BaselineError: for a file that cannot be read.
+        """
+        place = (profile, device)
+        if place not in self._foreseen:
+            self._foreseen[place], self._counts[place] = self._foresee(profile, device)
+        made = self._made.setdefault(place, {}).setdefault(check.test, set())
+        if check.test in self._in_turns and check.name not in made:
+            made.add(check.name)
+            if len(made) > self._foreseen[place][check.test]:
+                self._counts[place] += policy.gated_metrics([gate])
+        return self._counts[place]
+
+    def _foresee(self, profile: str, device: str) -> tuple[Counter[TestId], int]:
+        """How many checks each collected test will be judged by, and how many metrics these gate."""
+        checks = Counter(dict.fromkeys(self._in_turns, 1))
+        gates = {TestId(test.module, test.name): resolve_gate(test.gate, device) for test in self._tests}
+        for module in sorted({test.module for test in self._tests}):
+            stored = Counter(CheckId.parse(module, name).test for name in self._store.read(profile, module).tests)
+            for test, number in stored.items():
+                if test in gates:
+                    checks[test] = number
+        return checks, sum(policy.gated_metrics([gates[test]]) * number for test, number in checks.items())

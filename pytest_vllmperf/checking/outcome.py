@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
@@ -10,7 +9,7 @@ from pytest_vllmperf.checking.check import Check
 from pytest_vllmperf.errors import EngineError
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.results import CheckRecord, Keeping
-from pytest_vllmperf.records.samples import Session
+from pytest_vllmperf.records.samples import Environment, Session
 from pytest_vllmperf.records.settings import Settings
 from pytest_vllmperf.records.verdict import Status, Verdict
 from pytest_vllmperf.report import terminal, verdicts
@@ -49,11 +48,17 @@ def conclude(check: Check, settings: Settings) -> tuple[CheckRecord, Failure | N
     status = record.verdict.status
     if status not in FAILING and not (status is Status.NOISY and settings.noisy_fails):
         return record, None
-    changed: Sequence[str] = ()
-    if check.plan.baseline:
-        changed = changes(check.plan.baseline[-1].environment, record.session.environment)
+    before = _judged_by(check)
+    changed = [] if before is None else changes(before, record.session.environment)
     lines = terminal.failure_lines(record, changed, check.plan.site.command)
     return record, Failure("\n".join(lines), check.plan.site.line)
+
+
+def _judged_by(check: Check) -> Environment | None:
+    """The environment of what a check is judged by: its reference, or the newest stored session."""
+    if check.measurement.reference is not None:
+        return check.measurement.reference.environment
+    return check.plan.baseline[-1].environment if check.plan.baseline else None
 
 
 def _record(check: Check, settings: Settings) -> CheckRecord:
@@ -81,6 +86,8 @@ def _record(check: Check, settings: Settings) -> CheckRecord:
         ledger=run.vram,
         notes=tuple(not_compared(plan.baseline[-1].environment, run.environment)) if plan.baseline else (),
         values={metric: run.value(metric) for metric in METRICS if run.samples(metric)},
+        reference=run.reference,
+        by_baseline=check.by_baseline(),
     )
 
 

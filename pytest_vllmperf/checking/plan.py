@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -10,11 +10,12 @@ from pytest_vllmperf.checking import policy
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.metrics.table import resolve_gate
+from pytest_vllmperf.records.ids import CheckId
 from pytest_vllmperf.records.samples import Entry, Session
 from pytest_vllmperf.records.settings import CheckSettings, Settings, Update
 from pytest_vllmperf.verdict import VerdictSettings
 from pytest_vllmperf.verdict.check import is_thin
-from pytest_vllmperf.verdict.comparability import hard_differences
+from pytest_vllmperf.verdict.comparability import differences, hard_differences
 from pytest_vllmperf.verdict.priors import Priors
 from pytest_vllmperf.verdict.rule import MIN_ENGINES
 
@@ -48,11 +49,11 @@ class InRun:
     """What only the whole run knows.
 
     Attributes:
-        gated: how many metrics it gates, for a profile and a device.
+        gated: how many metrics it gates: for a check that asks, a profile, a device, and the check's gate.
         priors: the hyperparameters of a profile, for the hard keys of a measurement.
     """
 
-    gated: Callable[[str, str], int]
+    gated: Callable[[CheckId, str, str, Sequence[str]], int]
     priors: Callable[[str, Mapping[str, str]], Priors]
 
 
@@ -65,7 +66,7 @@ class Plan:
         purpose: RECORD or JUDGE; nothing asks again.
         baseline: the stored sessions; empty without one.
         settings: gate, margins and error budget.
-        differences: hard keys in which the environments differ, in words.
+        differences: hard keys in which the environment differs from that of what it is judged by, in words.
         engines: engine starts before the first look.
         append: whether a session that agrees with its baseline joins it.
     """
@@ -119,10 +120,13 @@ def plan(
         raise SpecError(f"{site.name}: the gate cannot be judged: {'; '.join(reasons)}")
     sessions = tuple(stored.sessions) if stored is not None else ()
     new = settings.update is Update.NEW and is_thin(sessions)
-    purpose = Purpose.RECORD if settings.update is Update.ALL or new else Purpose.JUDGE
-    wanted = settings.engines if purpose is Purpose.RECORD or settings.append else 1
+    records = run.reference is None and (settings.update is Update.ALL or new)
+    purpose = Purpose.RECORD if records else Purpose.JUDGE
+    session = purpose is Purpose.RECORD or (settings.append and run.reference is None)
+    wanted = settings.engines if session else 1
     gate = resolve_gate(words, run.device)
-    gated = max(policy.gated_metrics([gate]), in_run.gated(run.profile, run.device))
+    check = CheckId.parse(site.module, site.name)
+    gated = max(policy.gated_metrics([gate]), in_run.gated(check, run.profile, run.device, gate))
     judging = VerdictSettings(
         gate,
         own.margin or 0.0,
@@ -136,7 +140,14 @@ def plan(
         purpose=purpose,
         baseline=sessions,
         settings=judging,
-        differences=tuple(hard_differences(sessions, run.environment)) if sessions else (),
+        differences=_differences(run, sessions),
         engines=wanted,
-        append=settings.append and purpose is Purpose.JUDGE,
+        append=settings.append and purpose is Purpose.JUDGE and run.reference is None,
     )
+
+
+def _differences(run: Measurement, sessions: Sequence[Session]) -> tuple[str, ...]:
+    """Hard keys in which a measurement differs from its reference, or without one from its stored sessions."""
+    if run.reference is not None:
+        return tuple(differences(run.reference.environment.hard, run.environment.hard))
+    return tuple(hard_differences(sessions, run.environment)) if sessions else ()

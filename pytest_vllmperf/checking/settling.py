@@ -9,12 +9,14 @@ from pytest_vllmperf.checking.check import Check
 from pytest_vllmperf.errors import VllmPerfError
 from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.lab.take import Take
+from pytest_vllmperf.lab.taking import measure
 
 
 def settle(perf: Lab, checks: Sequence[Check], max_time: float, clock: Callable[[], float] = time.monotonic) -> None:
     """Start fresh engines until every check is decided, or may have no more of them.
 
-    All open checks on one engine share each start. A check that cannot be measured again keeps the error.
+    All open checks on one engine share each start; those that are measured in turns share the start of both. A check
+    that cannot be measured again keeps the error.
 
     Args:
         perf: starts engines and measures.
@@ -26,7 +28,7 @@ def settle(perf: Lab, checks: Sequence[Check], max_time: float, clock: Callable[
     kinds: dict[object, list[tuple[Check, Take]]] = {}
     for check in checks:
         if check.open and check.take is not None:
-            kinds.setdefault(check.take.target, []).append((check, check.take))
+            kinds.setdefault(check.take.targets, []).append((check, check.take))
     for kind in kinds.values():
         deadline, longest = clock() + max_time, 0.0
         while (waiting := [one for one in kind if one[0].open]) and clock() + longest < deadline:
@@ -39,11 +41,11 @@ def settle(perf: Lab, checks: Sequence[Check], max_time: float, clock: Callable[
 
 
 def _measure_again(perf: Lab, checks: Sequence[tuple[Check, Take]], clock: Callable[[], float]) -> None:
-    perf.retire([checks[0][1].target])
+    perf.retire(checks[0][1].targets)
     for check, take in checks:
         started = clock()
         try:
-            check.add(perf.measure(take.target, take.workload, take.settings, take.allowed))
+            check.add(measure(perf, take, check.rounds + 1))
         except VllmPerfError as error:
             check.error = error
             return

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from pytest_vllmperf.comparing.quality import compare_quality, first_token_difference
-from pytest_vllmperf.comparing.sharing import Sharing
 from pytest_vllmperf.engines.base import Engine, Generates, Scores, able
 from pytest_vllmperf.errors import WorkloadError
+from pytest_vllmperf.lab.sharing import Sharing
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.records.engine import Continuations, TokenScores
 from pytest_vllmperf.records.quality import Quality
@@ -20,7 +20,7 @@ _PROMPTS = 16
 
 
 class Rounds(Protocol):
-    """Two engines that can be measured against each other, round by round; see `comparing.pair.Pair`."""
+    """Two engines that can be measured against each other, round by round; see `lab.pair.Pair`."""
 
     @property
     def sharing(self) -> Sharing:

@@ -39,7 +39,7 @@ def check_arguments(spec: EngineSpec, library: str) -> None:
     """
     if library != "vllm" or not spec.args:
         return
-    known = _accepted_by(spec.python, _interpreters_variables({**os.environ, **dict(spec.env)}))
+    known = _accepted_by(spec.python, interpreters_variables({**os.environ, **dict(spec.env)}))
     unknown = [] if known is None else sorted(set(spec.args) - known)
     if known is None or not unknown:
         return
@@ -80,14 +80,14 @@ def _accepted_by(python: str, variables: _Variables) -> frozenset[str] | None:
             timeout=_LOOKUP_TIMEOUT_S,
             check=True,
         ).stdout
-        folders = json.loads(answer)
-    except (OSError, ValueError, subprocess.SubprocessError):
+        folders = json.loads(answer)["folders"]
+    except (OSError, ValueError, LookupError, TypeError, subprocess.SubprocessError):
         return None
     return accepted(Path(folders[0])) if len(folders) == 1 else None
 
 
-def _interpreters_variables(env: Mapping[str, str]) -> _Variables:
-    """Those that decide where an interpreter looks for packages."""
+def interpreters_variables(env: Mapping[str, str]) -> _Variables:
+    """The variables that decide where an interpreter looks for packages."""
     return tuple(sorted((name, value) for name, value in env.items() if name.startswith("PYTHON")))
 
 

@@ -38,6 +38,7 @@ class Backend:
         sleeps: whether its engines give memory back in between, when they are started with `enable_sleep_mode`.
         spreads: whether `*_parallel_size` arguments spread one engine over several GPUs.
         check: raises `SpecError` for arguments that would make a measurement impossible.
+        against: whether the same engine on another interpreter's vLLM can be set against it.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Backend:
     sleeps: bool = False
     spreads: bool = False
     check: Callable[[EngineSpec], None] = _all_are_valid
+    against: bool = False
 
     @property
     def on_hardware(self) -> bool:
@@ -100,8 +102,9 @@ BACKENDS = Backends(
             sleeps=True,
             spreads=True,
             check=offline.check_arguments,
+            against=True,
         ),
         Backend("transformers", "the transformers reference", in_child(reference.PROGRAM), Clock.ENGINE, uses_gpu=True),
-        Backend("simulated", "the simulated engine", simulated.start, Clock.SCRIPT),
+        Backend("simulated", "the simulated engine", simulated.start, Clock.SCRIPT, against=True),
     )
 )

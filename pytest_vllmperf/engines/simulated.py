@@ -7,9 +7,10 @@ does, one step at a time, so that counters and timestamps belong together.
 from __future__ import annotations
 
 import random
+import sys
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pytest_vllmperf.engines.starting import Start
@@ -31,6 +32,8 @@ FAILURES = ("", "load", "run", "again", "short")
 _KV_BYTES_PER_TOKEN = 1024
 _VOCABULARY = 1000
 _WEIGHTS = 1000
+_OTHER_NOISE = 1000
+"""Added to the seed of an engine elsewhere: two engines that run in turns have noise of their own."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class Script:
             tokens, from the end, that differ.
         fail: one of "", "load" (refuses to start), "run" (dies in the first iteration), "again" (the same, from the
             second start on), "short" (ends every request one token early).
+        elsewhere: arguments that differ where the engine names another interpreter than this process's, as a reference
+            does.
     """
 
     step_seconds: float = 0.01
@@ -71,6 +76,7 @@ class Script:
     bits: float = 16.0
     deviation: float = 0.0
     fail: str = ""
+    elsewhere: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -100,7 +106,7 @@ class SimulatedEngine:
         self.spec = spec
         self._start = start
         try:
-            self._script = Script(**spec.args)
+            self._script = _script(spec)
         except TypeError as error:
             raise EngineStartError(f"the simulated engine refused {spec.name}: {error}") from None
         if self._script.max_num_seqs < 1 or self._script.fail not in FAILURES or not self._script.starts:
@@ -111,7 +117,8 @@ class SimulatedEngine:
             raise EngineStartError(f"the simulated engine refused {spec.name}: scripted failure", "scripted log")
         self._clock = 0.0
         self._factor = self._script.starts[min(start, len(self._script.starts) - 1)]
-        self._noise = random.Random(self._script.seed + start)  # noqa: S311 - reproducible, not secret
+        apart = 0 if _at_home(spec) else _OTHER_NOISE
+        self._noise = random.Random(self._script.seed + start + apart)  # noqa: S311 - reproducible, not secret
         self.facts = _facts(self._script)
 
     def run(self, requests: Sequence[Request], sampling: Sampling) -> RunResult:
@@ -209,6 +216,16 @@ class SimulatedEngine:
 def start(asked: Start) -> SimulatedEngine:
     """Start a simulated engine."""
     return SimulatedEngine(asked.spec, asked.number)
+
+
+def _at_home(spec: EngineSpec) -> bool:
+    """Whether the engine names the interpreter of this process."""
+    return spec.python == sys.executable
+
+
+def _script(spec: EngineSpec) -> Script:
+    script = Script(**spec.args)
+    return script if _at_home(spec) else replace(script, **script.elsewhere)
 
 
 def _prompt_tokens(request: Request) -> int:

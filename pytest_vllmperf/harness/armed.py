@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from pytest_vllmperf.checking.gated import GatedTest, gated_metrics
+from pytest_vllmperf.checking.gated import GatedRun, GatedTest
 from pytest_vllmperf.checking.history import History
 from pytest_vllmperf.checking.plan import InRun, check_recording
 from pytest_vllmperf.errors import BaselineError, EngineError, NoGpuError, SpecError, VllmPerfError
 from pytest_vllmperf.gpu import GpuRequirement
-from pytest_vllmperf.harness import collection, ending, failures, options
+from pytest_vllmperf.harness import against, collection, ending, failures, options
 from pytest_vllmperf.harness.collection import Collected, Places, is_performance_test
 from pytest_vllmperf.harness.console import Console
 from pytest_vllmperf.harness.context import CONTEXT, TestContext
@@ -54,6 +54,7 @@ def register(config: pytest.Config) -> None:
     try:
         settings = options.settings(config)
         check_recording(settings)
+        against.check(settings.check.against, settings)
         if not is_worker(config):
             store = BaselineStore(settings.baselines)
             store.validate(config.rootpath)
@@ -115,10 +116,13 @@ class ArmedPlugin:
         self.redactor = self._perf.redactor
         shared = not is_worker(config) and not config.getoption("maxfail")
         self._protocol = Protocol(self._perf, shared=shared, before_report=self._clear)
-        self._tests: list[GatedTest] = []
-        self._gated: dict[tuple[str, str], int] = {}
-        self._in_run = InRun(self._gated_in_run, History(self._perf.store).priors)
+        self._gated = GatedRun(self._perf.store)
+        self._in_run = InRun(self._gated.metrics, History(self._perf.store).priors)
         self._leaks: list[str] = []
+
+    def pytest_report_header(self) -> list[str]:
+        """Which vLLM the run is measured in turns with."""
+        return [terminal_line(self.redactor.text(line)) for line in against.header(self._settings.check.against)]
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """From here on engines may run, which must not outlive a run that is ended by a signal."""
@@ -137,6 +141,7 @@ class ArmedPlugin:
         if marked.spec is not None:
             self.redactor.learn(marked.spec)
         self._check_gpu(marked.gpu)
+        against.check(marked.settings.against, self._settings)
         context = TestContext(
             nodeid=str(TestId.parse(item.nodeid)),
             rootdir=self._config.rootpath,
@@ -175,11 +180,6 @@ class ArmedPlugin:
                 raise NoGpuError(f"--vllmperf-require-gpu: {error}") from None
             pytest.skip(terminal_line(str(error)))
 
-    def _gated_in_run(self, profile: str, device: str) -> int:
-        if (profile, device) not in self._gated:
-            self._gated[profile, device] = gated_metrics(self._tests, self._perf.store, profile, device)
-        return self._gated[profile, device]
-
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None, None, None]:
         """Note what there is before others deselect, order what is left after them."""
@@ -191,15 +191,15 @@ class ArmedPlugin:
             try:
                 self._places.check(item)
                 marked = collection.read_markers(item)
+                against.check(marked.settings.against, self._settings)
             except SpecError as error:
                 if is_worker(self._config):  # a worker's tests tell it themselves, each its own
                     continue
                 path, line = failures.item_line(item)
                 shown = f"{os.path.relpath(path, self._config.invocation_params.dir)}:{line}"
                 raise pytest.UsageError(terminal_text(f"{shown}: {self.redactor.text(str(error))}")) from None
-            gate = marked.settings.over(self._settings.check).gate or ()
-            test = TestId.parse(item.nodeid)
-            self._tests.append(GatedTest(test.module, test.name, gate))
+            own, test = marked.settings.over(self._settings.check), TestId.parse(item.nodeid)
+            self._gated.add(GatedTest(test.module, test.name, own.gate or (), bool(own.against)))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:

@@ -76,7 +76,7 @@ def _engine(item: pytest.Item) -> object:
         marked = read_markers(item)
     except SpecError:
         return None
-    return (marked.spec, marked.gpu)
+    return (marked.spec, marked.gpu, marked.settings.against)
 
 
 class Places:

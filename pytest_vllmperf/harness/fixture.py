@@ -6,6 +6,7 @@ import inspect
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
 from typing import Any, Literal
 
@@ -17,16 +18,17 @@ from pytest_vllmperf.checking.failing import fail
 from pytest_vllmperf.checking.plan import InRun, plan
 from pytest_vllmperf.comparing.answers import checked_chats, first_requests
 from pytest_vllmperf.comparing.comparison import EngineComparison
-from pytest_vllmperf.comparing.pair import Pair
 from pytest_vllmperf.comparing.quality import first_difference
-from pytest_vllmperf.comparing.sharing import Way, share
 from pytest_vllmperf.engines.backends import BACKENDS
 from pytest_vllmperf.engines.base import Generates, Renders, able
-from pytest_vllmperf.errors import EngineUnsupportedError, SpecError
+from pytest_vllmperf.errors import EngineUnsupportedError, ReferenceEngineError, SpecError
 from pytest_vllmperf.harness.context import TestContext
 from pytest_vllmperf.harness.markers import CardEntry
 from pytest_vllmperf.harness.options import call_settings
+from pytest_vllmperf.lab import taking
 from pytest_vllmperf.lab.lab import Lab
+from pytest_vllmperf.lab.pair import Pair
+from pytest_vllmperf.lab.sharing import Way, share
 from pytest_vllmperf.lab.take import Take
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.metrics.measurement import Measurement
@@ -37,6 +39,7 @@ from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.records.verdict import Verdict
 from pytest_vllmperf.report import verdicts
 from pytest_vllmperf.report.escaping import terminal_line
+from pytest_vllmperf.verdict.priors import Priors
 from pytest_vllmperf.workload import Message, Workload
 
 _SCORECARD_PROMPTS = 8
@@ -78,6 +81,8 @@ class VllmPerf:
     ) -> Measurement:
         """Measure a workload on the marker's engine, or on `engine`.
 
+        With `--vllmperf-against` it is measured in turns with the same engine on another interpreter's vLLM.
+
         Args:
             workload: what to send.
             engine: which engine instead of the marker's.
@@ -89,11 +94,12 @@ class VllmPerf:
             WorkloadError: when the workload does not fit the engine.
             EngineError: when the engine does not start, or fails on the way.
             NoGpuError: when no GPU meets the `gpu` marker.
+            CheckFailed: when the reference interpreter cannot run the engine.
         """
+        __tracebackhide__ = True
         _check_workload("measure", workload)
         _check_engine("measure", engine)
-        allowed = self._test.settings.allow or ()
-        take = Take(self._target(engine), workload, self._measure_settings(iterations, warmup), allowed)
+        take = self._take(workload, engine, self._measure_settings(iterations, warmup))
         with self._where_supported():
             run = self._measured(take)
             if self._test.card is not None:
@@ -103,17 +109,27 @@ class VllmPerf:
 
     def _measured(self, take: Take) -> Measurement:
         """A measurement; where it is void for what another engine would not meet, of one more engine, once."""
-        run = self._session.measure(take.target, take.workload, take.settings, take.allowed)
-        if not run.transient:
-            return run
-        self._session.retire([take.target])
-        again = self._session.measure(take.target, take.workload, take.settings, take.allowed)
-        return again.without(run)
+        __tracebackhide__ = True
+        try:
+            run = taking.measure(self._session, take)
+            if not run.transient:
+                return run
+            self._session.retire(take.targets)
+            return taking.measure(self._session, take, 2).without(run)
+        except ReferenceEngineError as error:
+            fail(f"INVALID  {self._test.nodeid}: {error}", log_tail=error.log_tail)
+
+    def _take(self, workload: Workload, engine: EngineSpec | None, settings: MeasureSettings) -> Take:
+        """How to measure: in turns with a reference, where there is one."""
+        own = self._test.settings
+        take = Take(self._target(engine), workload, settings, own.allow or ())
+        return taking.in_turns(self._session, take, own.against) if own.against else take
 
     def _row(self, card: CardEntry, take: Take, run: Measurement) -> Row:
         """A measurement as a row of the scorecard, with what its engine says to the first requests."""
-        made = self._session.ask(
-            take.target,
+        made = taking.ask(
+            self._session,
+            take,
             lambda engine: able(engine, Generates).generate(
                 first_requests(engine, take.workload, _SCORECARD_PROMPTS, _SCORECARD_TOKENS)
             ),
@@ -224,8 +240,9 @@ class VllmPerf:
 
         They may be of any backend and any interpreter. Both run at once where the GPU holds them, on a fixed split of
         its memory unless they name their own; else one sleeps while the other works, where both are vLLM; else each
-        is started for its turn. That is one round. An assertion that it does not decide starts a fresh engine of each
-        and measures another round, up to `--vllmperf-max-engines` rounds.
+        is started for its turn. That is one round; two are measured at once. An assertion that they do not decide starts
+        a fresh engine of each and measures another round, up to `--vllmperf-max-engines` rounds. `b` may be the same
+        engine as `a`: such an A/A comparison shows what noise alone does.
 
         Args:
             a: the engine that is claimed to be better.
@@ -236,19 +253,24 @@ class VllmPerf:
             way: how they share the GPU; chosen by what fits unless given.
 
         Raises:
-            SpecError: when both are the same engine, or they cannot share the GPU in that way.
+            SpecError: when they cannot share the GPU in that way.
             WorkloadError: when the workload does not fit one of them.
             EngineError: when an engine does not start, or fails on the way.
         """
         _check_compared(a, b, workload)
-        targets = (self._target(a), self._target(b))
+        # An engine may be compared with itself: the reference is then another start of it.
+        targets = (self._target(a), replace(self._target(b), reference=a == b))
         sharing = share(targets, self._session.weight_bytes(targets), None if way is None else _way(way))
         settings, limits = self._measure_settings(iterations, warmup), self._session.settings
         pair = Pair(self._session, sharing, workload, settings, self._test.settings.allow or ())
         with self._where_supported():
-            compared = EngineComparison(pair, limits.max_engines, limits.max_time)
+            compared = EngineComparison(pair, limits.max_engines, limits.max_time, self._priors)
         self._test.compared.append(compared.record)
         return compared
+
+    def _priors(self, run: Measurement) -> Priors:
+        """What the baselines of a measurement's profile say of noise."""
+        return self._in_run.priors(run.profile, run.environment.hard)
 
     def _target(self, engine: EngineSpec | None) -> Target:
         spec = engine or self._test.spec
@@ -294,8 +316,6 @@ def _check_compared(a: EngineSpec, b: EngineSpec, workload: Workload) -> None:
     _check_workload("compare", workload)
     for one in (a, b):
         _check_engine("compare", one)
-    if a == b:
-        raise SpecError("compare() needs two different engines; these are one and the same")
 
 
 def _way(word: str) -> Way:

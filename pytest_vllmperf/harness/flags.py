@@ -86,6 +86,9 @@ OPTIONS = (
            "unsupported", "fail", flag=False, ini=False, marker=True),
     Option("allow", "validity rules that are turned off, such as 'preemptions throttling'", "rules", kind="list",
            value="RULES", marker=True),
+    Option("against", "measure every check in turns with the same engine on the vLLM of another interpreter, and judge "
+           "the ratio; needs no baseline; 'off': judge by the stored one", "interpreter", "off", value="PYTHON",
+           marker=True),
     Option("require_gpu", "fail tests that find no GPU, or not the one that their marker asks for, instead of skipping "
            "them or running them on the CPU", kind="switch"),
     Option("gpu_hour_price", "what an hour of one GPU costs, in your currency", "above_zero", value="PRICE"),

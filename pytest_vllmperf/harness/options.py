@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.config.findpaths import locate_config  # how pytest finds its configuration
 
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.harness.flags import IN_MARKER, OPTIONS, PREFIX, Option
@@ -29,6 +30,7 @@ def settings(config: pytest.Config) -> Settings:
     Raises:
         SpecError: naming the flag or ini setting that is not valid.
     """
+    _check_configuration(config)
     update = _update(config)
     if update is Update.NONE and config.getoption(_BY_NAME["reason"].ini_name) is not None:
         raise SpecError("--vllmperf-reason says why baselines are recorded: add --vllmperf-update")
@@ -38,6 +40,28 @@ def settings(config: pytest.Config) -> Settings:
     found: dict[str, Any] = _defaults(of_run) | _given(config, of_run)
     found |= {name: config.rootpath / value for name, value in found.items() if isinstance(value, Path)}
     return Settings(update=update, check=check, **found)
+
+
+def _check_configuration(config: pytest.Config) -> None:
+    """See that pytest has read the configuration of the tests.
+
+    It looks for that before it knows the options of plugins: a path behind a blank may be a test's as well, and then
+    the file that lies near an interpreter counts, or none.
+    """
+    given = config.invocation_params.args
+    if hasattr(config, "workerinput") or config.getoption("inifilename", None) or config.getoption("rootdir", None):
+        return
+    tests = [Path(argument.partition("::")[0]) for argument in config.args]
+    here = config.invocation_params.dir
+    wanted = locate_config(here, [here / path for path in tests if (here / path).exists()])[1]
+    for option in OPTIONS:
+        if wanted != config.inipath and option.flag_name in given[:-1]:
+            value = given[given.index(option.flag_name) + 1]
+            if (here / value).exists():
+                raise SpecError(
+                    f"write {option.flag_name}={value}, with '=': behind a blank pytest takes the path for a test's "
+                    f"when it looks for its configuration, and reads {config.inipath or 'none'} instead of {wanted}"
+                )
 
 
 def _update(config: pytest.Config) -> Update:

@@ -10,8 +10,12 @@ from typing import Any, Literal
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.records.parsing import Parser, choice, count, number
 from pytest_vllmperf.records.settings import AUTO
+from pytest_vllmperf.records.spec import interpreter
 from pytest_vllmperf.validity.allowed import rule_names
 from pytest_vllmperf.verdict.words import gate_words, margins
+
+OFF = "off"
+"""What an option that names something is given to name nothing."""
 
 
 def _warmup(where: str, value: Any) -> int | Literal["auto"]:
@@ -46,6 +50,10 @@ def _folder_or_none(where: str, value: Any) -> Path | None:
     return _folder(where, value) if str(value).strip() else None
 
 
+def _interpreter(where: str, value: Any) -> str:
+    return "" if value == OFF else interpreter(f"{where}: ", value)
+
+
 def _noisy_fails(where: str, value: Any) -> bool:
     return choice("warn", "fail")(where, value) == "fail"
 
@@ -57,6 +65,7 @@ PARSERS: Mapping[str, Parser] = {
     "folder_or_none": _folder_or_none,
     "from_zero": number(0, exclusive=False),
     "gate": gate_words,
+    "interpreter": _interpreter,
     "margins": margins,
     "noisy": _noisy_fails,
     "reason": _reason,

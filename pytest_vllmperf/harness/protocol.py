@@ -204,4 +204,4 @@ def _engine(item: pytest.Item | None) -> object:
         marked = collection.read_markers(item)
     except SpecError:
         return None
-    return ("engine", marked.spec, marked.gpu)
+    return ("engine", marked.spec, marked.gpu, marked.settings.against)

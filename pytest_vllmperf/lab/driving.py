@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from pytest_vllmperf.engines.base import CachesPrefixes, Engine, able
 from pytest_vllmperf.errors import WorkloadError
@@ -43,6 +44,7 @@ def measure_in_turns(
     settings: MeasureSettings,
     on_iteration: OnIteration,
     before_turn: Callable[[int], None] = lambda _: None,
+    using: Callable[[int], AbstractContextManager[None]] = lambda _: nullcontext(),
 ) -> tuple[EngineRun, EngineRun]:
     """Measure two engines in turns, in the order A B B A A B B A …, so that drift falls on both alike.
 
@@ -54,19 +56,24 @@ def measure_in_turns(
         settings: how often.
         on_iteration: told before each pair of turns.
         before_turn: told whose turn it is, 0 or 1, before each.
+        using: entered around all that concerns one of them alone.
 
     Raises:
         WorkloadError: when it does not fit an engine.
         EngineError: when an engine fails on the way.
     """
-    drivers = [_Driver(engine, workload) for engine in engines]
+    drivers = []
+    for side, engine in enumerate(engines):
+        with using(side):
+            drivers.append(_Driver(engine, workload))
     done: tuple[list[RunResult], list[RunResult]] = ([], [])
     wanted = settings.iterations + settings.iterations % 2
     while (warm := _later(settings, done)) is None or len(done[0]) < warm + wanted:
         on_iteration(_progress(len(done[0]), warm, wanted))
         for side in (0, 1) if len(done[0]) % 2 == 0 else (1, 0):
             before_turn(side)
-            done[side].append(drivers[side].iterate())
+            with using(side):
+                done[side].append(drivers[side].iterate())
     a, b = (_run(engine, driver, results, warm) for engine, driver, results in zip(engines, drivers, done, strict=True))
     return a, b
 

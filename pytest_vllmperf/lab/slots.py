@@ -13,6 +13,7 @@ from pytest_vllmperf.engines.base import Engine, Sleeps, able
 from pytest_vllmperf.engines.launcher import Launcher
 from pytest_vllmperf.errors import SpecError, WorkloadError
 from pytest_vllmperf.lab import processes
+from pytest_vllmperf.lab.faults import of_reference
 from pytest_vllmperf.lab.leases import CPU, Leases
 from pytest_vllmperf.lab.redacting import redacting
 from pytest_vllmperf.lab.release import ReleaseProof
@@ -56,13 +57,15 @@ class Slot:
             SpecError: when engines of its backend cannot.
         """
         if self.engine is not None and not self.asleep:
-            able(self.engine, Sleeps).sleep()
+            with of_reference(self.target):
+                able(self.engine, Sleeps).sleep()
             self.asleep = True
 
     def wake(self) -> None:
         """Have its engine take the device's memory again, if it has given it back."""
         if self.engine is not None and self.asleep:
-            able(self.engine, Sleeps).wake_up()
+            with of_reference(self.target):
+                able(self.engine, Sleeps).wake_up()
             self.asleep = False
 
     def close(self) -> None:
@@ -241,11 +244,12 @@ class Slots:
         self.proof.starting([uuid for uuid in uuids if uuid not in used], self._progress)
         slot.starts += 1
         env = {"CUDA_VISIBLE_DEVICES": ",".join(uuids)} if uuids else {}
-        name = target.spec.name
+        name = f"{target.spec.name}, reference" if target.reference else target.spec.name
         try:
-            engine = self._launcher.start(
-                target.spec, env, lambda doing, waited: self._progress(f"{name}: {doing}", waited)
-            )
+            with of_reference(target):
+                engine = self._launcher.start(
+                    target.spec, env, lambda doing, waited: self._progress(f"{name}: {doing}", waited)
+                )
         except BaseException:
             self.proof.started(uuids, ())  # what it has left behind has to come back too
             raise

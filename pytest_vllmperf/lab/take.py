@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pytest_vllmperf.lab.sharing import Sharing
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.records.run import MeasureSettings
 from pytest_vllmperf.workload import Workload
@@ -18,9 +19,19 @@ class Take:
         workload: what was sent.
         settings: how often.
         allowed: validity rules that are turned off.
+        sharing: of a measurement in turns: `target` and its reference, and how they share the device; None for a
+            measurement on its own.
+        against: the reference's vLLM and interpreter, for a person; empty for a measurement on its own.
     """
 
     target: Target
     workload: Workload
     settings: MeasureSettings
     allowed: tuple[str, ...] = ()
+    sharing: Sharing | None = None
+    against: str = ""
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """All engines that it needs."""
+        return (self.target,) if self.sharing is None else self.sharing.targets

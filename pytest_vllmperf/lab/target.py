@@ -17,11 +17,14 @@ class Target:
         spec: which engine.
         gpus: the GPUs chosen for it; empty to leave the choice to vLLM, or for a CPU.
         backends: the table that has its backend.
+        reference: whether it is the reference of a measurement in turns; it is another one than the new engine even
+            where interpreter and arguments are the same.
     """
 
     spec: EngineSpec
     gpus: tuple[GpuDevice, ...] = ()
     backends: Backends = field(default=BACKENDS, compare=False, repr=False)
+    reference: bool = False
 
     @property
     def backend(self) -> Backend:

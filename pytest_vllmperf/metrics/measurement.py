@@ -14,6 +14,7 @@ from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS, AllMetrics, un
 from pytest_vllmperf.records.devices import GpuTrace
 from pytest_vllmperf.records.ledger import VramLedger
 from pytest_vllmperf.records.problems import Problem
+from pytest_vllmperf.records.reference import Reference
 from pytest_vllmperf.records.samples import EngineSamples, Environment
 
 _LONGEST_LABEL = 40
@@ -39,6 +40,7 @@ class Measurement(AllMetrics):
         vram: where their memory went, on the last engine.
         traces: what NVML reported of them while the last engine was measured; empty on a CPU.
         made_with: how it was made, so that it can be made again; None where it cannot.
+        reference: what each of its engines was measured in turns with; None for a measurement on its own.
     """
 
     spec_label: str
@@ -53,6 +55,7 @@ class Measurement(AllMetrics):
     vram: VramLedger | None = None
     traces: tuple[GpuTrace, ...] = ()
     made_with: object = field(default=None, repr=False, compare=False)
+    reference: Reference | None = None
     _read: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     @property
@@ -86,6 +89,7 @@ class Measurement(AllMetrics):
             problems=tuple(dict.fromkeys([*self.problems, *other.problems])),
             excluded=self.excluded + other.excluded,
             environment=self.environment,
+            reference=self.reference and other.reference and self.reference.with_engines_of(other.reference),
         )
 
     @property

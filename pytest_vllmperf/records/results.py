@@ -12,6 +12,7 @@ from pytest_vllmperf.records.ledger import VramLedger
 from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.quality import Quality
 from pytest_vllmperf.records.ratio import Ratio
+from pytest_vllmperf.records.reference import Reference
 from pytest_vllmperf.records.samples import Entry, Judging, Session
 from pytest_vllmperf.records.scorecard import Row
 from pytest_vllmperf.records.verdict import Verdict
@@ -65,6 +66,8 @@ class CheckRecord(BaseModel):
         ledger: where the device's memory went; None where nobody knows.
         notes: what of its environment cannot be compared with the baseline's, in words.
         values: metric -> value in the unit of the table.
+        reference: what it was measured in turns with, and judged by; None where the stored baseline decides.
+        by_baseline: what the stored baseline says of a check that is judged by its reference; None without one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,6 +86,8 @@ class CheckRecord(BaseModel):
     ledger: VramLedger | None = None
     notes: tuple[str, ...] = ()
     values: dict[str, float]
+    reference: Reference | None = None
+    by_baseline: Verdict | None = None
 
     @property
     def id(self) -> CheckId:

@@ -32,6 +32,7 @@ class CheckSettings:
         gate: words for `metrics.table.resolve_gate`.
         unsupported: `fail` or `skip` a test whose engine the build or GPU cannot run.
         allow: names of the validity rules that are turned off.
+        against: absolute path of the interpreter whose vLLM each check is measured in turns with; empty for none.
     """
 
     iterations: int | None = None
@@ -41,6 +42,7 @@ class CheckSettings:
     gate: tuple[str, ...] | None = None
     unsupported: str | None = None
     allow: tuple[str, ...] | None = None
+    against: str | None = None
 
     def over(self, other: CheckSettings) -> CheckSettings:
         """These settings, with what they leave open taken from `other`; a margin for all leaves nothing open."""
@@ -49,7 +51,9 @@ class CheckSettings:
         return replace(self, **open_fields, margins=margins)
 
 
-DEFAULTS = CheckSettings(iterations=10, warmup=AUTO, margin=0.05, gate=("auto",), unsupported="fail", allow=())
+DEFAULTS = CheckSettings(
+    iterations=10, warmup=AUTO, margin=0.05, gate=("auto",), unsupported="fail", allow=(), against=""
+)
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ class EngineSpec:
         return cls(
             model=_model(model),
             backend=backend,
-            python=_interpreter(python),
+            python=sys.executable if python is None else interpreter("python=", python),
             env=_environment(env or {}),
             engine_args=_canonical(engine_args),
             per_gpu=() if per_gpu is None else _by_gpu(per_gpu),
@@ -224,14 +224,23 @@ def _environment(env: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(env.items()))
 
 
-def _interpreter(python: str | os.PathLike[str] | None) -> str:
-    """The interpreter's path, not resolved: the link's own place is what makes a virtual environment."""
-    if python is None:
-        return sys.executable
+def interpreter(where: str, python: object) -> str:
+    """The interpreter's absolute path, not resolved: the link's own place is what makes a virtual environment.
+
+    Args:
+        where: what stands before the value in an error.
+        python: a path, or the name of a program.
+
+    Raises:
+        SpecError: for something that is no program.
+    """
     if not isinstance(python, (str, os.PathLike)):
-        raise SpecError(f"python={python!r} must be the path of an interpreter")
+        raise SpecError(f"{where}{python!r} must be the path of an interpreter")
     wanted = os.fspath(python)
-    found = shutil.which(wanted)
+    try:
+        found = shutil.which(wanted)
+    except ValueError:  # a null byte
+        found = None
     if found is None:
-        raise SpecError(f"python={wanted!r} is not an interpreter that can be started; give the path of one")
+        raise SpecError(f"{where}{wanted!r} is not an interpreter that can be started; give the path of one")
     return str(Path(found).absolute())

@@ -12,7 +12,7 @@ from pytest_vllmperf.records.ids import CheckId, TestId
 from pytest_vllmperf.records.problems import in_words
 from pytest_vllmperf.records.results import CheckRecord, ComparisonRecord, Keeping
 from pytest_vllmperf.records.verdict import Outlook, Status
-from pytest_vllmperf.report import units
+from pytest_vllmperf.report import references, units
 from pytest_vllmperf.report.escaping import xml
 from pytest_vllmperf.report.ledger import ledger_lines
 from pytest_vllmperf.report.names import Names
@@ -38,13 +38,15 @@ def failure_lines(record: CheckRecord, changed: Sequence[str], command: str) -> 
 
     Args:
         record: the check, judged.
-        changed: soft keys in which the environment differs from the last recorded session.
+        changed: soft keys in which the environment differs from what the check is judged by.
         command: what records this test's baseline.
     """
     verdict = record.verdict
     if verdict.status is Status.NO_BASELINE:
         why = "; ".join(verdict.reasons) or f"has none for {record.profile}"
         return [f"NO_BASELINE  {record.name}{': ' if verdict.reasons else ' '}{why}; record it with:", f"    {command}"]
+    if verdict.status is Status.NOT_COMPARABLE and record.reference is not None:
+        return folded(f"NOT_COMPARABLE  {record.name}: with {record.reference.name}: {'; '.join(verdict.reasons)}")
     if verdict.status is Status.NOT_COMPARABLE:
         advice = f"record it anew with:\n    {command.replace('--vllmperf-update-new', '--vllmperf-update')}"
         return [f"NOT_COMPARABLE  {record.name}: {'; '.join(verdict.reasons)}", advice]
@@ -72,8 +74,12 @@ def _judged_lines(record: CheckRecord, changed: Sequence[str]) -> list[str]:
         lines += metric_lines(judged, requests=requests)
     for judged in verdict.information:
         lines += metric_lines(judged, gated=False)
+    reference = record.reference
+    lines += folded(references.in_turns(reference)) if reference is not None else []
+    since = "changed since the baseline" if reference is None else "reference and engine differ"
     for difference in changed:
-        lines += folded(f"changed since the baseline: {difference}")
+        lines += folded(f"{since}: {difference}")
+    lines += references.by_baseline(record)
     return [*lines, *(line for note in record.notes for line in folded(note))]
 
 
@@ -88,6 +94,10 @@ def properties(record: CheckRecord) -> list[tuple[str, object]]:
     drifts = [one for one in record.verdict.metrics if one.drift is not None]
     values += [(f"{prefix}.{one.metric}.drift", _exact(one.drift.change)) for one in drifts if one.drift is not None]
     found = [(f"{prefix}.status", status), (f"{prefix}.profile", record.profile), *values]
+    if record.reference is not None:
+        found += [(f"{prefix}.against", record.reference.name), (f"{prefix}.way", record.reference.way)]
+    if record.by_baseline is not None:
+        found.append((f"{prefix}.by_baseline", record.by_baseline.status.value))
     return [(xml(name), xml(value)) for name, value in found]
 
 
@@ -126,7 +136,7 @@ def summary(checks: Sequence[CheckRecord], names: Names) -> list[str]:
     table = _table([[shown[check.id], *_row(check)] for check in ordered])
     notes = dict.fromkeys(note for check in checks for note in check.notes)
     told = [line for note in notes for line in folded(note, names.width)]
-    return [*table, *_remarks(checks, names), *_left_out(checks, names), *told]
+    return [*table, *_remarks(checks, names), *_left_out(checks, names), *told, *references.summary(ordered, names)]
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -170,7 +180,8 @@ def _remarks(checks: Sequence[CheckRecord], names: Names) -> list[str]:
         told = [one for one in metrics if one.status in _REMARKABLE or one.clearly_better]
         if told:
             better = any(one.clearly_better for one in told)
-            said = ": better than its baseline; record it if that is meant" if better else ":"
+            ahead = "its baseline; record it if that is meant" if check.reference is None else "its reference"
+            said = f": better than {ahead}" if better else ":"
             lines += folded(f"{names[check.id]}{said}", names.width)
         for judged in told:
             lines += [f"  {line}" for line in metric_lines(judged, requests=requests, width=names.width - 2)]

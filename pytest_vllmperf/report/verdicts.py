@@ -55,6 +55,10 @@ def _parts(judged: MetricVerdict, *, gated: bool, requests: int) -> list[str]:
     parts = [_head(judged, gated=gated)]
     if judged.status is Status.NOISY and gated:
         parts += _way_out(judged, requests)
+    elif judged.against:
+        parts.append(f"{_engines(judged)} x {judged.iterations} in turns")
+        if judged.noise is not None:
+            parts.append(f"noise: engine {units.plain_percent(judged.noise.engine_sd)}")
     elif judged.noise is not None:
         noise, percent = judged.noise, units.plain_percent
         sessions = "session" if noise.sessions == 1 else "sessions"
@@ -100,7 +104,9 @@ def _way_out(judged: MetricVerdict, requests: int) -> list[str]:
     if judged.noise is None:
         return parts
     parts.append(f"detectable here from {units.plain_percent(judged.noise.detectable)}")
-    if METRICS[judged.metric].decides_from and requests:
+    if judged.against:
+        parts.append("try more rounds (--vllmperf-max-engines)")
+    elif METRICS[judged.metric].decides_from and requests:
         parts.append(f"try compare() or {2 * requests:,} requests")
     else:
         parts.append("try compare() or more sessions (--vllmperf-append)")
@@ -108,6 +114,8 @@ def _way_out(judged: MetricVerdict, requests: int) -> list[str]:
 
 
 def _engines(judged: MetricVerdict) -> str:
+    if judged.against:
+        return units.many(judged.engines, "round")
     return f"{judged.engines} engine" if judged.engines == 1 else f"{judged.engines} engines"
 
 

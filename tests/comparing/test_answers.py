@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 import pytest
 
 from pytest_vllmperf.comparing.answers import checked_chats, compare_answers, first_requests
-from pytest_vllmperf.comparing.sharing import Sharing, Way
 from pytest_vllmperf.engines.base import Engine
 from pytest_vllmperf.engines.simulated import SimulatedEngine
 from pytest_vllmperf.errors import WorkloadError
+from pytest_vllmperf.lab.sharing import Sharing, Way
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.records.engine import Continuations, TokenScores

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from pytest_vllmperf.comparing.comparison import EngineComparison
-from pytest_vllmperf.comparing.sharing import Sharing, Way
 from pytest_vllmperf.engines.base import Engine
 from pytest_vllmperf.engines.simulated import SimulatedEngine
 from pytest_vllmperf.errors import CheckFailed, NotMeasuredError, SpecError, WorkloadError
+from pytest_vllmperf.lab.sharing import Sharing, Way
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.metrics.table import METRICS

@@ -1,6 +1,8 @@
 """The scripted engine: its counters and timestamps belong together."""
 
+import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,6 +93,19 @@ def test_noise_is_the_same_for_the_same_seed() -> None:
     )
     assert a == b != c
     assert len(set(a)) > len(set(quiet))
+
+
+def test_another_interpreters_engine_has_arguments_and_noise_of_its_own(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.symlink_to(sys.executable)
+    sent = Workload.synthetic(requests=1, input_tokens=4, output_tokens=4).requests(100)
+    script = {"prefill_seconds_per_token": 0, "elsewhere": {"step_seconds": 0.02}}
+    here, there = (engine(python=one, **script).run(sent, Sampling()).busy_seconds for one in (None, python))
+    assert (here, there) == (pytest.approx(0.04), pytest.approx(0.08))
+    noisy = [engine(python=one, noise=0.1).run(sent, Sampling()).busy_seconds for one in (None, python)]
+    assert noisy[0] != noisy[1]
+    with pytest.raises(EngineStartError, match=r"refused m: .*speed"):
+        engine(python=python, elsewhere={"speed": 2})
 
 
 def test_text_and_chats_have_lengths_too() -> None:

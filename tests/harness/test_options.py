@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def from_flags(pytester: pytest.Pytester, *flags: str, ini: str = "") -> Setting
 def test_without_a_flag_the_defaults_stand(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]")  # the root directory, wherever the temporary folder lies
     assert from_flags(pytester) == Settings(Update.NONE, pytester.path / "baselines", DEFAULTS, 900.0, 600.0)
-    assert CheckSettings(10, "auto", 0.05, {}, ("auto",), "fail", ()) == DEFAULTS
+    assert CheckSettings(10, "auto", 0.05, {}, ("auto",), "fail", (), "") == DEFAULTS
 
 
 ALL_INI = """
@@ -47,7 +48,7 @@ vllmperf_operation_timeout = 1.5
 
 def test_ini_settings_come_before_defaults(pytester: pytest.Pytester) -> None:
     check = CheckSettings(
-        4, 0, 0.1, {}, ("clock", "exact", "ttft.p90"), "fail", allow=("preemptions", "lost", "clocks")
+        4, 0, 0.1, {}, ("clock", "exact", "ttft.p90"), "fail", allow=("preemptions", "lost", "clocks"), against=""
     )
     expected = Settings(
         Update.NONE, pytester.path / "perf" / "base", check, 30.0, 1.5, require_gpu=True, gpu_hour_price=2.5
@@ -60,7 +61,7 @@ def test_flags_come_before_ini_settings(pytester: pytest.Pytester) -> None:
              "--vllmperf-margin=0", "--vllmperf-gate=cpu", "--vllmperf-start-timeout=5",
              "--vllmperf-operation-timeout=6", "--vllmperf-allow=throttling",
              "--vllmperf-gpu-hour-price=0.4"]  # fmt: skip
-    check = CheckSettings(7, 3, 0.0, {}, ("cpu",), "fail", allow=("throttling",))
+    check = CheckSettings(7, 3, 0.0, {}, ("cpu",), "fail", allow=("throttling",), against="")
     assert from_flags(pytester, *flags, ini=ALL_INI) == Settings(
         Update.NONE, Path("/elsewhere"), check, 5.0, 6.0, require_gpu=True, gpu_hour_price=0.4
     )
@@ -160,7 +161,7 @@ def test_a_value_that_cannot_be_meant_names_the_ini_setting(pytester: pytest.Pyt
 def test_a_keyword_that_is_none_is_refused_with_those_that_are() -> None:
     with pytest.raises(SpecError) as caught:
         call_settings(rounds=3)
-    known = "iterations, warmup, margin, gate, unsupported, allow"
+    known = "iterations, warmup, margin, gate, unsupported, allow, against"
     assert str(caught.value) == f"unknown keyword 'rounds'; known are {known}"
 
 
@@ -234,6 +235,7 @@ some = st.builds(
     margins=st.dictionaries(st.sampled_from(["ttft.p50", "e2e.p50"]), st.floats(0, 1)),
     gate=st.none() | st.just(()) | st.tuples(st.just("clock")),
     allow=st.none() | st.just(()) | st.tuples(st.sampled_from(["lost", "clocks"])),
+    against=st.none() | st.sampled_from(["", "/stable/bin/python"]),
 )
 
 
@@ -243,7 +245,7 @@ def test_settings_over_settings(a: CheckSettings, b: CheckSettings, c: CheckSett
     assert a.over(optional) == a == optional.over(a)
     assert a.over(b).over(c) == a.over(b.over(c))
     both = a.over(b)
-    for name in ("iterations", "warmup", "margin", "gate", "allow"):
+    for name in ("iterations", "warmup", "margin", "gate", "allow", "against"):
         mine = getattr(a, name)
         assert getattr(both, name) == (getattr(b, name) if mine is None else mine)
     # a margin for all metrics overrides what was said further out about single ones
@@ -252,8 +254,9 @@ def test_settings_over_settings(a: CheckSettings, b: CheckSettings, c: CheckSett
 
 def test_the_runs_settings_leave_nothing_open() -> None:
     for found in (optional.over(DEFAULTS), CheckSettings(warmup=0, margin=0.0).over(DEFAULTS)):
-        assert None not in (found.iterations, found.warmup, found.margin, found.gate, found.unsupported, found.allow)
-    assert CheckSettings(warmup=0, margin=0.0).over(DEFAULTS) == CheckSettings(10, 0, 0.0, {}, ("auto",), "fail", ())
+        assert None not in (getattr(found, one.name) for one in fields(found))
+    whole = CheckSettings(10, 0, 0.0, {}, ("auto",), "fail", (), "")
+    assert CheckSettings(warmup=0, margin=0.0).over(DEFAULTS) == whole
 
 
 def test_loading_the_plugin_imports_nothing_heavy() -> None:

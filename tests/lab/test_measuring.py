@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from pytest_vllmperf.comparing.pair import Pair
-from pytest_vllmperf.comparing.sharing import Sharing, Way
 from pytest_vllmperf.errors import EngineDiedError, EngineStartError, WorkloadError
 from pytest_vllmperf.lab.lab import Lab
+from pytest_vllmperf.lab.pair import Pair
+from pytest_vllmperf.lab.sharing import Sharing, Way
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.records.run import MeasureSettings
 from pytest_vllmperf.records.spec import EngineSpec

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from pytest_vllmperf import gpu
-from pytest_vllmperf.comparing.sharing import SHARE, Way, share
 from pytest_vllmperf.engines.backends import BACKENDS, Backend, Backends, Clock
 from pytest_vllmperf.engines.base import Engine
 from pytest_vllmperf.engines.simulated import Script, SimulatedEngine
@@ -17,6 +16,7 @@ from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.gpu import GpuRequirement
 from pytest_vllmperf.lab import leases
 from pytest_vllmperf.lab.lab import Lab
+from pytest_vllmperf.lab.sharing import SHARE, Way, share
 from pytest_vllmperf.records.run import MeasureSettings
 from pytest_vllmperf.records.settings import DEFAULTS, Settings, Update
 from pytest_vllmperf.records.spec import EngineSpec

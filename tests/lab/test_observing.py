@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from pytest_vllmperf.comparing.pair import Pair
-from pytest_vllmperf.comparing.sharing import Sharing, Way
 from pytest_vllmperf.gpu import GpuDevice
 from pytest_vllmperf.lab.driving import measure
 from pytest_vllmperf.lab.lab import Lab
+from pytest_vllmperf.lab.pair import Pair
+from pytest_vllmperf.lab.sharing import Sharing, Way
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.records.devices import GpuReading, GpuTrace
 from pytest_vllmperf.records.ledger import DeviceMemory, VramLedger

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from pytest_vllmperf import gpu
-from pytest_vllmperf.comparing.pair import Pair
-from pytest_vllmperf.comparing.sharing import Sharing, Way
 from pytest_vllmperf.engines.simulated import SimulatedEngine
 from pytest_vllmperf.errors import EngineDiedError, EngineError
 from pytest_vllmperf.gpu import GpuRequirement
 from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.lab.leases import Leases
+from pytest_vllmperf.lab.pair import Pair
+from pytest_vllmperf.lab.sharing import Sharing, Way
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.records.devices import GpuReading
 from pytest_vllmperf.records.engine import Timeouts

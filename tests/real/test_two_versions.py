@@ -7,9 +7,9 @@ import os
 import pytest
 
 from pytest_vllmperf.comparing.comparison import EngineComparison
-from pytest_vllmperf.comparing.pair import Pair
-from pytest_vllmperf.comparing.sharing import Way, share
 from pytest_vllmperf.lab.lab import Lab
+from pytest_vllmperf.lab.pair import Pair
+from pytest_vllmperf.lab.sharing import Way, share
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.records.run import MeasureSettings
 from pytest_vllmperf.records.spec import EngineSpec

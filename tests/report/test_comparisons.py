@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pytest_vllmperf.comparing.sharing import SHARE, Sharing, Way
 from pytest_vllmperf.harness.results import Results
+from pytest_vllmperf.lab.sharing import SHARE, Sharing, Way
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.quality import Quality

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pytest_vllmperf.comparing.sharing import SHARE, Sharing, Way, share
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.gpu import GpuDevice
+from pytest_vllmperf.lab.sharing import SHARE, Sharing, Way, share
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.records.spec import EngineSpec
 

@@ -10,14 +10,21 @@ from typing import Any
 import pytest
 
 from pytest_vllmperf import gpu
-from pytest_vllmperf.comparing.pair import Pair
-from pytest_vllmperf.comparing.sharing import SHARE, Sharing, Way, share
 from pytest_vllmperf.engines.base import Engine
 from pytest_vllmperf.engines.simulated import SimulatedEngine
-from pytest_vllmperf.errors import EngineDiedError, EngineStartError, WorkloadError
+from pytest_vllmperf.errors import (
+    EngineDiedError,
+    EngineStartError,
+    EngineUnsupportedError,
+    ReferenceEngineError,
+    SpecError,
+    WorkloadError,
+)
 from pytest_vllmperf.gpu import GpuDevice
 from pytest_vllmperf.lab import observing, slots
 from pytest_vllmperf.lab.lab import Lab
+from pytest_vllmperf.lab.pair import Pair
+from pytest_vllmperf.lab.sharing import SHARE, Sharing, Way, share
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.records.devices import GpuReading, GpuTrace
 from pytest_vllmperf.records.engine import Continuations, Progress, Sampling
@@ -208,6 +215,65 @@ def test_the_next_round_is_on_fresh_engines_of_both(session: Lab, device: Device
     a, b = two.measure_round()
     assert device.seen() == events
     assert (a.tpot.p50, b.tpot.p50) == (pytest.approx(0.01), pytest.approx(0.02))
+
+
+@pytest.mark.parametrize(
+    ("way", "events"),
+    [
+        (Way.RESIDENT, FIRST_ROUND[Way.RESIDENT].removeprefix("start a, start b, ")),
+        (Way.RESTART, "run b, run b, run b, look at b, close b, start a, run a, run a, run a, look at a"),
+    ],
+)
+def test_another_measurement_goes_on_with_the_engines_that_run(
+    session: Lab, device: Device, way: Way, events: str
+) -> None:
+    """Of engines that are started in turns the one that runs is first, whatever the number of the round."""
+    pair(session, way).measure(1)
+    device.seen()
+    a, b = pair(session, way).measure(1)
+    assert device.seen() == events
+    assert (a.tpot.p50, b.tpot.p50) == (pytest.approx(0.01), pytest.approx(0.02))
+
+
+@pytest.mark.parametrize(("number", "first"), [(1, "start a"), (2, "start b"), (3, "start a")])
+def test_the_order_of_starts_changes_with_the_number_of_the_round(
+    session: Lab, device: Device, number: int, first: str
+) -> None:
+    pair(session, Way.RESTART).measure(number)
+    assert device.seen().startswith(first)
+
+
+def against(way: Way) -> Sharing:
+    """The second engine is the first one's reference."""
+    return Sharing(
+        way, (target("a", enable_sleep_mode=True), replace(target("b", enable_sleep_mode=True), reference=True))
+    )
+
+
+@pytest.mark.parametrize(
+    ("way", "doing"),
+    [(way, doing) for way in Way for doing in ("start", "run", "look at")]
+    + [(Way.SLEEP, "sleep"), (Way.SLEEP, "wake")],
+)
+@pytest.mark.parametrize("error", [DIED, EngineUnsupportedError("no such kernel"), SpecError("no such argument")])
+def test_what_fails_of_a_reference_is_named_as_its_own(
+    session: Lab, device: Device, way: Way, doing: str, error: Exception
+) -> None:
+    """A reference that cannot run an engine is never a reason to skip a test."""
+    device.failing = {f"{doing} b": error}
+    with pytest.raises(ReferenceEngineError, match=str(error)):
+        Pair(session, against(way), WORKLOAD, SETTINGS).measure(1)
+    device.failing = {f"{doing} a": error}
+    with pytest.raises(type(error)) as caught:
+        Pair(session, against(way), WORKLOAD, SETTINGS).measure_round()
+    assert not isinstance(caught.value, ReferenceEngineError)
+
+
+def test_an_engine_and_its_reference_are_two_though_nothing_sets_them_apart(session: Lab, device: Device) -> None:
+    targets = (target("a"), replace(target("a"), reference=True))
+    a, b = Pair(session, Sharing(Way.RESIDENT, targets), WORKLOAD, SETTINGS).measure(1)
+    assert device.seen().startswith("start a, start a, ")
+    assert len(a.engines) == len(b.engines) == 1
 
 
 @pytest.mark.parametrize(

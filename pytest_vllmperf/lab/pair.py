@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
-from pytest_vllmperf.comparing.sharing import Sharing, Way
 from pytest_vllmperf.engines.base import Engine
 from pytest_vllmperf.lab.driving import measure, measure_in_turns
+from pytest_vllmperf.lab.faults import of_reference
 from pytest_vllmperf.lab.lab import Lab
+from pytest_vllmperf.lab.sharing import Sharing, Way
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.records.devices import GpuTrace
 from pytest_vllmperf.records.run import EngineRun, MeasureSettings
@@ -52,7 +53,20 @@ class Pair:
         """
         self._lab.retire(self.sharing.targets)
         self._rounds += 1
-        return self._one_after_the_other() if self.sharing.way is Way.RESTART else self._in_turns()
+        return self.measure(self._rounds)
+
+    def measure(self, number: int) -> tuple[Measurement, Measurement]:
+        """Measure both in turns, on the engines that run; those that do not are started.
+
+        Args:
+            number: of the round, from 1.
+
+        Raises:
+            ReferenceEngineError: when the engine at fault is a reference interpreter's.
+            EngineError: when an engine does not start, or fails on the way.
+            WorkloadError: when the workload does not fit one of them.
+        """
+        return self._one_after_the_other(number) if self.sharing.way is Way.RESTART else self._in_turns()
 
     def ask(self, side: int, use: Callable[[Engine], Answer]) -> Answer:
         """Do something with one of the two, started if need be.
@@ -79,23 +93,32 @@ class Pair:
                     self._settings,
                     lab.iteration_progress(targets[0]),
                     lambda side: lab.wake(targets, side),
+                    lambda side: of_reference(targets[side]),
                 )
             measured = []
             for side, engine in enumerate((a, b)):
                 lab.wake(targets, side)  # what an engine holds of the device is seen while it is awake
-                measured.append(self._measurement(side, runs[side], engine, sampler.traces()))
+                with of_reference(targets[side]):
+                    measured.append(self._measurement(side, runs[side], engine, sampler.traces()))
         return measured[0], measured[1]
 
-    def _one_after_the_other(self) -> tuple[Measurement, Measurement]:
+    def _one_after_the_other(self, number: int) -> tuple[Measurement, Measurement]:
         """Each on its own start; the order changes from round to round, so that drift falls on both alike."""
         measured: dict[int, Measurement] = {}
-        for side in (0, 1) if self._rounds % 2 else (1, 0):
+        for side in self._order(number):
             target = self.sharing.targets[side]
-            with self._lab.engines([target]) as (engine,):
+            with self._lab.engines([target]) as (engine,), of_reference(target):
                 with self._lab.watching([target]) as sampler:
                     run = measure(engine, self.workload, self._settings, self._lab.iteration_progress(target))
                 measured[side] = self._measurement(side, run, engine, sampler.traces())
         return measured[0], measured[1]
+
+    def _order(self, number: int) -> tuple[int, int]:
+        """Which side is first: the one that runs already, as another test has left it, saves a start."""
+        running = [slot.target for slot in self._lab.slots.running]
+        runs = [side for side in (0, 1) if self.sharing.targets[side] in running]
+        first = runs[0] if len(runs) == 1 else (number + 1) % 2
+        return (first, 1 - first)
 
     def _measurement(self, side: int, run: EngineRun, engine: Engine, traces: Sequence[GpuTrace]) -> Measurement:
         target = self.sharing.targets[side]

@@ -1,0 +1,87 @@
+"""Makes a measurement as its `Take` says: on one engine, or in turns with the same engine on another interpreter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+from pytest_vllmperf.engines.base import Engine
+from pytest_vllmperf.engines.interpreter import look
+from pytest_vllmperf.errors import ReferenceEngineError, SpecError
+from pytest_vllmperf.lab.lab import Lab
+from pytest_vllmperf.lab.pair import Pair
+from pytest_vllmperf.lab.sharing import share
+from pytest_vllmperf.lab.take import Take
+from pytest_vllmperf.metrics.measurement import Measurement
+from pytest_vllmperf.records.problems import Problem
+from pytest_vllmperf.records.reference import Reference
+
+Answer = TypeVar("Answer")
+_ANOTHER_WAY = (
+    "What else can be compared: the stored baseline (--vllmperf-against=off), or an engine that both run, such as one "
+    "without the argument that is refused"
+)
+
+
+def in_turns(lab: Lab, take: Take, python: str) -> Take:
+    """The same measurement, in turns with the same engine on another interpreter's vLLM, on the same devices.
+
+    Args:
+        lab: looks at the checkpoint, whose size decides how both share the device.
+        take: of the new engine alone.
+        python: absolute path of the reference interpreter.
+
+    Raises:
+        SpecError: for an interpreter that cannot be one, or an engine that no vLLM runs.
+    """
+    target = take.target
+    if not target.backend.against:
+        raise SpecError(
+            f"--vllmperf-against: {target.backend.label} runs on no vLLM that another could be set against; mark the "
+            "test with vllmperf(against='off') to judge it by its stored baseline"
+        )
+    env = dict(target.spec.env)
+    found = look("--vllmperf-against: ", python, env)
+    reference = replace(target, spec=replace(target.spec, python=python), reference=True)
+    targets = (target, reference)
+    sharing = share(targets, lab.weight_bytes(targets), None)
+    same = " (the engine's own: an A/A run)" if found.same_as(target.spec.python, env) else ""
+    return replace(take, target=sharing.targets[0], sharing=sharing, against=found.name + same)
+
+
+def ask(lab: Lab, take: Take, use: Callable[[Engine], Answer]) -> Answer:
+    """Do something else with the new engine of a measurement, started if need be; a reference beside it stays."""
+    if take.sharing is None:
+        return lab.ask(take.target, use)
+    return Pair(lab, take.sharing, take.workload, take.settings, take.allowed).ask(0, use)
+
+
+def measure(lab: Lab, take: Take, number: int = 1) -> Measurement:
+    """Make a measurement, on the engines that run; those that do not are started.
+
+    Args:
+        lab: starts engines and measures.
+        take: how.
+        number: which round of its check this is, from 1.
+
+    Raises:
+        ReferenceEngineError: when the reference cannot do it; its reason, and what else could be compared.
+        EngineError: when the engine does not start, or fails on the way.
+        WorkloadError: when the workload does not fit it.
+    """
+    if take.sharing is None:
+        return lab.measure(take.target, take.workload, take.settings, take.allowed)
+    pair = Pair(lab, take.sharing, take.workload, take.settings, take.allowed)
+    try:
+        new, reference = pair.measure(number)
+    except ReferenceEngineError as error:
+        words = f"the reference, {take.against}, cannot run {take.target.spec.label}: {str(error).rstrip('.')}. "
+        raise ReferenceEngineError(words + _ANOTHER_WAY, error.log_tail) from None
+    void = (Problem(problem.rule, f"of the reference: {problem.words}") for problem in reference.problems)
+    return replace(
+        new,
+        problems=(*new.problems, *void),
+        made_with=take,
+        reference=Reference(take.against, take.sharing.described, reference.environment, reference.engines),
+    )
