@@ -67,7 +67,7 @@ def test_what_is_said_is_what_is_found(project: Project) -> None:
 
 
 def test_a_margin_that_can_be_tested_needs_no_advice(project: Project) -> None:
-    """M, 0.223, is far beyond what noise explains: what is found is the margin and q(0.8), some 0.005, of throughput."""
+    """M, 0.223, is far beyond what noise explains: throughput is found at M + q(0.8), some 0.005 more."""
     project.perf_tests(marks=["@pytest.mark.vllmperf(margin=0.2)"])
     text = _text(project.run("--vllmperf-update"))
     assert ": output throughput 20 % ·" in text
