@@ -240,9 +240,9 @@ class VllmPerf:
 
         They may be of any backend and any interpreter. Both run at once where the GPU holds them, on a fixed split of
         its memory unless they name their own; else one sleeps while the other works, where both are vLLM; else each
-        is started for its turn. That is one round; two are measured at once. An assertion that they do not decide starts
-        a fresh engine of each and measures another round, up to `--vllmperf-max-engines` rounds. `b` may be the same
-        engine as `a`: such an A/A comparison shows what noise alone does.
+        is started for its turn. That is one round; two are measured at once. An assertion that they do not decide
+        starts a fresh engine of each and measures another round, up to `--vllmperf-max-engines` rounds. `b` may be the
+        same engine as `a`: such an A/A comparison shows what noise alone does.
 
         Args:
             a: the engine that is claimed to be better.

@@ -20,7 +20,7 @@ from pytest_vllmperf.errors import SampleError
 from pytest_vllmperf.stats import Direction, FloatArray, Prior, Spread, posterior, predict, tabulate
 from pytest_vllmperf.verdict.decision import flatten_engines
 from pytest_vllmperf.verdict.pairs import fit_pairs, pair_effects
-from pytest_vllmperf.verdict.priors import SESSIONS_TO_FIT
+from pytest_vllmperf.verdict.priors import HISTORY_METRICS, SESSIONS_TO_FIT
 
 ALPHA: Final = 0.005
 """Error probability of each bound over all looks: together they are a 99 % interval."""
@@ -34,12 +34,9 @@ VAGUE: Final = Prior(engine_sd=0.01, engine_spread=100.0, session_sd=0.01, sessi
 """Every standard deviation from 0.03 % to 30 % is equally likely: only the rounds say what they vary by."""
 
 
-_HISTORY_METRICS: Final = 10
-
-
 def known_noise(prior: Prior | None) -> Prior:
     """What a profile says of engine noise; VAGUE where it has no history, or one of too few metrics and sessions."""
-    enough = prior is not None and prior.metrics >= _HISTORY_METRICS and prior.sessions >= SESSIONS_TO_FIT
+    enough = prior is not None and prior.metrics >= HISTORY_METRICS and prior.sessions >= SESSIONS_TO_FIT
     return prior if prior is not None and enough else VAGUE
 
 

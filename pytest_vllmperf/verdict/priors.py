@@ -24,6 +24,9 @@ from pytest_vllmperf.stats import (
 )
 from pytest_vllmperf.verdict.samples import gap_in, metric_samples, paired_samples
 
+HISTORY_METRICS = 10
+"""A profile of fewer metrics says little of what engines vary by."""
+
 SESSIONS_TO_FIT = 3
 """So many sessions, and not fewer, say how far sessions lie apart."""
 
