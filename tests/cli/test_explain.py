@@ -36,17 +36,20 @@ def slow() -> Entry:
 
 
 def test_the_text_tells_model_looks_and_the_inequality_that_decided(
-    write: Write, capsys: pytest.CaptureFixture[str]
+    write: Write, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    a, b = write("a.json", test_x=entry(judging=MIXED)), write("b.json", test_x=slow())
-    code, out = run(capsys, a, b, "--explain")
+    monkeypatch.chdir(tmp_path)
+    write("a.json", test_x=entry(judging=MIXED))
+    write("b.json", test_x=slow())
+    code, out = run(capsys, "a.json", "b.json", "--explain")
     assert code == 1
     assert max(map(len, out.splitlines())) <= 80
     text = told(out)
     assert text.startswith(f"pytest-vllmperf {__version__}. ")
     assert "error budget: 2 gated metrics that noise can move, in 1 check: a_fail = 0.005 for each" in text
     assert (
-        f"fitted on the checks of {a} alone, which does not lie in the folder of its profile test_x: REGRESSED" in text
+        "fitted on the checks of a.json alone, which does not lie in the folder of its profile test_x: REGRESSED"
+        in text
     )
     assert "decided REGRESSED: d = 0.1664 > M = 0.0513 and d = 0.1664 > q(0.995) = 0.0" in text
     assert "5 sessions of 3 engines, at 994.7, 1,004, 1,005, 992.3, 995.4 tok/s" in text
