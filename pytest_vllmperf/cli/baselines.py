@@ -16,9 +16,11 @@ from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.samples import Entry
 from pytest_vllmperf.report import units
+from pytest_vllmperf.report.explanations import prior_words
 from pytest_vllmperf.report.names import WIDTH
 from pytest_vllmperf.report.verdicts import folded
 from pytest_vllmperf.stats import ANCHOR_SESSIONS
+from pytest_vllmperf.stats.prior import Prior
 from pytest_vllmperf.storage.baselines import BaselineStore
 from pytest_vllmperf.verdict import VerdictSettings, outlook
 from pytest_vllmperf.verdict.comparability import changes, differences, mixed, not_compared
@@ -147,23 +149,10 @@ def _notes(noisy: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         yield f"{_GROUPS} the stored engines fall into groups"
     priors: dict[str, list[str]] = {}
     for label, found in noisy.items():
-        priors.setdefault(_prior(**found["prior"]), []).append(label)
+        priors.setdefault(prior_words(Prior(**found["prior"])), []).append(label)
     for words, labels in priors.items():
         of = f" of {', '.join(labels)}" if len(priors) > 1 else ""
         yield f"prior{of}: {words}"
-
-
-def _prior(
-    engine_sd: float, engine_spread: float, session_sd: float, session_spread: float,
-    floor: float, metrics: int, sessions: int,
-) -> str:  # fmt: skip
-    """Hyperparameters in words; a spread is that of the logarithm."""
-    percent = units.plain_percent
-    fitted = f"fitted on {units.many(metrics, 'metric')}, up to {units.many(sessions, 'session')}"
-    return (
-        f"session {percent(session_sd)} (spread {session_spread:.2g}), engine {percent(engine_sd)} "
-        f"(spread {engine_spread:.2g}), at least {percent(floor)}; {fitted if metrics else 'class prior'}"
-    )
 
 
 def diff(a: Path, b: Path, *, as_json: bool) -> str:

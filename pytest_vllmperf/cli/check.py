@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter
 
+from pytest_vllmperf import __version__
+from pytest_vllmperf.checking import policy
 from pytest_vllmperf.cli import judging
 from pytest_vllmperf.errors import BaselineError
+from pytest_vllmperf.records.samples import Entry
 from pytest_vllmperf.records.verdict import Status, Verdict
+from pytest_vllmperf.report.explanations import basis_lines, explanation_lines
 from pytest_vllmperf.report.verdicts import folded, metric_lines
-from pytest_vllmperf.verdict import Evidence, judge
+from pytest_vllmperf.verdict import Evidence, VerdictSettings
+from pytest_vllmperf.verdict.check import judge_keeping
 from pytest_vllmperf.verdict.comparability import hard_differences, not_compared
+from pytest_vllmperf.verdict.explanation import Basis, Explanation, explain
 
 REGRESSION, NOT_COMPARABLE = 1, 3
 NOT_ASKED = judging.Asked()
@@ -35,6 +43,8 @@ class CheckResult:
         only_in_b: names that only the other file has.
         changed: by the name of the check, how the gate and margins that it was recorded with differ.
         notes: what of the environments cannot be compared, in words.
+        basis: what all verdicts rest on; None where nobody asked for explanations.
+        explanations: by the names of check and gated metric.
     """
 
     verdicts: Mapping[str, Verdict]
@@ -42,6 +52,8 @@ class CheckResult:
     only_in_b: Sequence[str]
     changed: Mapping[str, Sequence[str]] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    basis: Basis | None = None
+    explanations: Mapping[str, Mapping[str, Explanation]] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:
@@ -56,14 +68,17 @@ class CheckResult:
 
     def lines(self) -> list[str]:
         """For a person, at 80 columns."""
-        lines: list[str] = []
+        lines: list[str] = [] if self.basis is None else basis_lines(self.basis)
         for name, verdict in self.verdicts.items():
+            explained = self.explanations.get(name, {})
             lines.append(f"{name}: {verdict.status.value}")
             lines += [f"  {line}" for reason in verdict.reasons for line in folded(reason, 78)]
             lines += [f"  {line}" for line in folded(_WAYS_OUT.get(verdict.status, ""), 78)]
             lines += [f"  {line}" for change in self.changed.get(name, ()) for line in folded(f"changed: {change}")]
             for one in verdict.metrics:
                 lines += [f"  {line}" for line in metric_lines(one, width=78)]
+                if one.metric in explained:
+                    lines += [f"    {line}" for line in explanation_lines(explained[one.metric], width=76)]
             for one in verdict.information:
                 lines += [f"  {line}" for line in metric_lines(one, gated=False, width=78)]
         lines += [f"{name}: only in the first file" for name in self.only_in_a]
@@ -75,8 +90,13 @@ class CheckResult:
     def as_json(self) -> str:
         """For a program."""
         verdicts = TypeAdapter(dict[str, Verdict]).dump_python(dict(self.verdicts), mode="json")
+        for name, explained in self.explanations.items():
+            for metric in verdicts[name]["metrics"]:
+                metric["explanation"] = _as_data(Explanation, explained[metric["metric"]])
+        basis = {} if self.basis is None else {"basis": _as_data(Basis, self.basis)}
         return json.dumps(
             {
+                **basis,
                 "exit_code": self.exit_code,
                 "checks": verdicts,
                 "changed": {name: list(changes) for name, changes in self.changed.items()},
@@ -88,7 +108,12 @@ class CheckResult:
         )
 
 
-def check(a: Path, b: Path, asked: judging.Asked = NOT_ASKED) -> CheckResult:
+def _as_data(kind: type, value: object) -> Any:
+    """A dataclass as JSON has it; an infinite number, such as a margin that nothing can exceed, as null."""
+    return json.loads(TypeAdapter[Any](kind).dump_json(value))
+
+
+def check(a: Path, b: Path, asked: judging.Asked = NOT_ASKED, *, explained: bool = False) -> CheckResult:
     """Judge the newest session of every check of `b` by all sessions of the same check of `a`.
 
     The gate and margins are those that `b` was recorded with, as pytest takes those of the test and not those of the
@@ -98,6 +123,7 @@ def check(a: Path, b: Path, asked: judging.Asked = NOT_ASKED) -> CheckResult:
         a: the baseline.
         b: a file of the same form, such as one recorded into another folder.
         asked: the gate and margins of the command line, which take the place of the recorded ones.
+        explained: whether the result tells how each verdict came about.
 
     Raises:
         BaselineError: for a file that is not there or cannot be read, or two that share no check.
@@ -119,9 +145,26 @@ def check(a: Path, b: Path, asked: judging.Asked = NOT_ASKED) -> CheckResult:
         )
         for name, settings in zip(names, chosen, strict=True)
     ]
-    verdicts = {name: judge(one) for name, one in zip(names, evidence, strict=True)}
+    judged = {name: judge_keeping(one) for name, one in zip(names, evidence, strict=True)}
     changed = {name: found for name in names if (found := judging.changes(stored[name].judging, new[name].judging))}
     sides = [(stored[name].sessions[-1].environment, new[name].sessions[-1].environment) for name in names]
     notes = dict.fromkeys(note for then, now in sides for note in not_compared(then, now))
     only_a, only_b = sorted(set(stored) - set(new)), sorted(set(new) - set(stored))
-    return CheckResult(verdicts, only_a, only_b, changed, tuple(notes))
+    verdicts = {name: one.verdict for name, one in judged.items()}
+    result = CheckResult(verdicts, only_a, only_b, changed, tuple(notes))
+    if not explained:
+        return result
+    explanations = {name: explain(one) for name, one in judged.items()}
+    return replace(result, basis=_basis(a, stored, chosen), explanations=explanations)
+
+
+def _basis(a: Path, stored: Mapping[str, Entry], chosen: Sequence[VerdictSettings]) -> Basis:
+    folder = judging.profile_folder(a, stored.values())
+    return Basis(
+        version=__version__,
+        checks=len(chosen),
+        gated_metrics=policy.gated_metrics(one.gate for one in chosen),
+        a_fail=chosen[0].a_fail,
+        fitted_on=str(a) if folder is None else os.path.relpath(folder),
+        whole_profile=folder is not None,
+    )

@@ -141,6 +141,12 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     check.add_argument("a", type=Path, metavar="A.json", help="the baseline")
     check.add_argument("b", type=Path, metavar="B.json", help="what is judged")
     _add_judging(check)
+    check.add_argument(
+        "--explain",
+        action="store_true",
+        help="how each verdict came about, with its numbers: the noise model, hyperparameters, error budget, each "
+        "look, and the inequality that decided; with --json as data, for a report of a wrong verdict",
+    )
     check.set_defaults(run=_check)
 
 
@@ -240,7 +246,7 @@ def _quantize(chosen: argparse.Namespace) -> int:
 def _check(chosen: argparse.Namespace) -> int:
     from pytest_vllmperf.cli import check, judging
 
-    result = check.check(chosen.a, chosen.b, judging.Asked(chosen.gate, chosen.margin))
+    result = check.check(chosen.a, chosen.b, judging.Asked(chosen.gate, chosen.margin), explained=chosen.explain)
     _print(result.as_json() if chosen.json else "\n".join(result.lines()), as_json=chosen.json)
     return result.exit_code
 

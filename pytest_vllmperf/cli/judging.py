@@ -46,9 +46,15 @@ def fitted(path: Path, own: Iterable[Entry]) -> Fitted:
         BaselineError: for a file of the profile that cannot be read.
     """
     own = tuple(own)
+    folder = profile_folder(path, own)
+    return Fitted(own if folder is None else BaselineStore(folder.parent).entries(folder.name))
+
+
+def profile_folder(path: Path, own: Iterable[Entry]) -> Path | None:
+    """The folder of a profile that a file with these checks lies in; None for one that lies elsewhere."""
     profiles = {profile_of(entry.sessions[-1].environment.hard) for entry in own}
-    folders = [folder for folder in Path(os.path.abspath(path)).parents if folder.name in profiles]  # noqa: PTH100 - links stay
-    return Fitted(BaselineStore(folders[0].parent).entries(folders[0].name) if folders else own)
+    parents = Path(os.path.abspath(path)).parents  # noqa: PTH100 - links stay
+    return next((folder for folder in parents if folder.name in profiles), None)
 
 
 @dataclass(frozen=True)

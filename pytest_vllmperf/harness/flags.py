@@ -115,7 +115,7 @@ MARKERS = (
     "arguments any; mig=True asks for a MIG device, mig='1g.10gb' for one of that name, mig=False for a whole GPU",
     f"vllmperf(*, {', '.join(f'{option.name}=None' for option in IN_MARKER)}): how the test measures and what decides "
     "it; unsupported='skip' skips it where build or GPU cannot run the engine; allow='preemptions' measures in spite "
-    "of them",
+    "of them; against='stable/bin/python' judges it by another interpreter's vLLM",
     "scorecard(name, *, baseline, configuration=None): what the test measures is a row of that table; the row is "
     "called after the test's parameters unless it has a name of its own",
 )

@@ -58,9 +58,10 @@ def _check_configuration(config: pytest.Config) -> None:
         if wanted != config.inipath and option.flag_name in given[:-1]:
             value = given[given.index(option.flag_name) + 1]
             if (here / value).exists():
+                read, right = config.inipath or "none", wanted or "none"
                 raise SpecError(
                     f"write {option.flag_name}={value}, with '=': behind a blank pytest takes the path for a test's "
-                    f"when it looks for its configuration, and reads {config.inipath or 'none'} instead of {wanted}"
+                    f"when it looks for its configuration, and reads {read} instead of {right}"
                 )
 
 

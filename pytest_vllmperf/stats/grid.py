@@ -52,12 +52,20 @@ def weights(prior: Prior) -> FloatArray:
 def _densities(prior: Prior) -> tuple[FloatArray, FloatArray]:
     """Of metrics like the others, and of stray ones; shape (engine sds, session sds) each."""
     engine = (_LOG_ENGINE_SDS - np.log(prior.engine_sd)) / prior.engine_spread
-    session = (_LOG_SESSION_SDS - np.log(prior.session_sd)) / prior.session_spread
+    session = (_LOG_SESSION_SDS - _session_medians(prior)) / prior.session_spread
     rho = prior.correlation
     distance = (engine**2 - 2 * rho * engine * session + session**2) / (1 - rho**2)
     usual = (1 - STRAY_SHARE) * np.exp(-distance / 2)
     # The stray ones are as wide in both ways, so their density is lower by the square.
     return usual, STRAY_SHARE / _STRAY**2 * np.exp(-distance / 2 / _STRAY**2)
+
+
+def _session_medians(prior: Prior) -> FloatArray:
+    """Logarithm of the session sd's median for each engine sd, shape (engine sds, 1)."""
+    medians = np.full_like(_LOG_ENGINE_SDS, np.log(prior.session_sd))
+    if prior.follow:
+        medians = medians + np.maximum(_LOG_ENGINE_SDS - np.log(prior.follow), 0.0)
+    return medians
 
 
 def likelihood(spread: Spread) -> FloatArray:
@@ -102,10 +110,19 @@ def fit_prior(spread: Spread, start: Prior, *, sessions: bool) -> Prior:
     chosen = np.unique(np.linspace(0, len(spread.engine) - 1, min(len(spread.engine), _MOST_METRICS)).astype(int))
     spread = Spread(*(getattr(spread, name)[chosen] for name in Spread.__slots__))
     seen = likelihood(spread)
-    fitted = start
+    fitted = _first_guess(spread, start)
     for _ in range(_FIT_ROUNDS):
         fitted = _improved(seen, fitted, start, sessions=sessions)
     return fitted
+
+
+def _first_guess(spread: Spread, start: Prior) -> Prior:
+    """The class's prior at the median of what is observed: from far away every metric would look like a stray one."""
+    known = spread.engine_df > 0
+    if not known.any():
+        return start
+    engine_sd = float(np.sqrt(np.median(spread.engine[known])))
+    return replace(start, engine_sd=float(np.clip(engine_sd, start.floor, ENGINE_SDS[-1])))
 
 
 def _improved(seen: FloatArray, fitted: Prior, start: Prior, *, sessions: bool) -> Prior:
@@ -118,7 +135,8 @@ def _improved(seen: FloatArray, fitted: Prior, start: Prior, *, sessions: bool) 
     engine_at, engine_spread = _moments(np.log(ENGINE_SDS), by_engine, start.engine_sd, start.engine_spread)
     fitted = replace(fitted, engine_sd=float(np.exp(engine_at)), engine_spread=engine_spread)
     if not sessions:
-        return _with_sessions_alike(fitted, start)
+        # Noisy engines make noisy sessions probable; quiet ones say nothing of sessions that nobody has seen.
+        return replace(fitted, session_sd=start.session_sd, correlation=0.0, follow=start.engine_sd)
     session_at, session_spread = _moments(np.log(SESSION_SDS), by_session, start.session_sd, start.session_spread)
     product = float((shares * (_LOG_ENGINE_SDS - engine_at) * (_LOG_SESSION_SDS - session_at)).sum())
     correlation = product / ((_PRIOR_SPREADS + count) * engine_spread * session_spread)
@@ -127,21 +145,6 @@ def _improved(seen: FloatArray, fitted: Prior, start: Prior, *, sessions: bool) 
         session_sd=float(np.exp(session_at)),
         session_spread=session_spread,
         correlation=float(np.clip(correlation, -_LARGEST_CORRELATION, _LARGEST_CORRELATION)),
-    )
-
-
-def _with_sessions_alike(fitted: Prior, start: Prior) -> Prior:
-    """Sessions about which nothing is known: as noisy as the class says, and noisier where the engines are.
-
-    The ratio of the two standard deviations has the spread that the class says. It is not used to believe in quiet
-    sessions because engines are quiet.
-    """
-    session_spread = float(np.hypot(start.session_spread, fitted.engine_spread))
-    return replace(
-        fitted,
-        session_sd=start.session_sd * max(1.0, fitted.engine_sd / start.engine_sd),
-        session_spread=session_spread,
-        correlation=fitted.engine_spread / session_spread,
     )
 
 

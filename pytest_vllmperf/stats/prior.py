@@ -12,8 +12,10 @@ class Prior:
 
     engine_sd, session_sd: medians, in log units (0.01 is 1 %). engine_spread, session_spread: standard deviations of
     the logarithm. correlation: of the two logarithms, as a test that is noisy in one way is often noisy in the other.
-    floor: least standard deviation that is believed. metrics, sessions: what the hyperparameters were
-    fitted on: so many metrics, and the sessions of the longest of their baselines; 0 for the prior of the class itself.
+    floor: least standard deviation that is believed. follow: engine sd from which on sessions are expected to be
+    noisier in proportion, where nothing was seen of them; 0 where they were fitted. metrics, sessions: what the
+    hyperparameters were fitted on: so many metrics, and the sessions of the longest of their baselines; 0 for the prior
+    of the class itself.
     """
 
     engine_sd: float
@@ -22,6 +24,7 @@ class Prior:
     session_spread: float
     floor: float
     correlation: float = 0.0
+    follow: float = 0.0
     metrics: int = 0
     sessions: int = 0
 

@@ -65,10 +65,33 @@ def judge(evidence: Evidence) -> Verdict:
         INVALID for a void measurement, NO_BASELINE, NOT_COMPARABLE with the differences, else the worst status of the
         gated metrics; UNDECIDED asks for another engine.
     """
+    return judge_keeping(evidence).verdict
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A verdict, and what each of its metrics was judged on.
+
+    Attributes:
+        verdict: the verdict.
+        cases: samples and settings of the metrics that noise moves.
+        paired: the same of metrics that are compared request by request: their innermost lists are requests.
+        exact: samples of the exact metrics.
+    """
+
+    verdict: Verdict
+    cases: Mapping[str, Case] = field(default_factory=dict)
+    paired: Mapping[str, Case] = field(default_factory=dict)
+    exact: Mapping[str, MetricSamples] = field(default_factory=dict)
+
+
+def judge_keeping(evidence: Evidence) -> Judged:
+    """Judge one check as `judge` does, and keep what its metrics were judged on."""
     if (nothing := _nothing_to_judge(evidence)) is not None:
-        return nothing
+        return Judged(nothing)
     plan = _Plan(evidence)
-    return plan.verdict(judge_cases(plan.cases.values()))
+    verdict = plan.verdict(judge_cases(plan.cases.values()))
+    return Judged(verdict, plan.cases, plan.paired, plan.exact)
 
 
 def _nothing_to_judge(check: Evidence) -> Verdict | None:
@@ -106,6 +129,8 @@ class _Plan:
 
     check: Evidence
     cases: dict[str, Case] = field(default_factory=dict)
+    paired: dict[str, Case] = field(default_factory=dict)
+    exact: dict[str, MetricSamples] = field(default_factory=dict)
     _done: dict[str, MetricVerdict] = field(default_factory=dict)
     _informational: dict[str, str] = field(default_factory=dict)
     _kept: dict[str, MetricVerdict] = field(default_factory=dict)
@@ -153,6 +178,7 @@ class _Plan:
         if (too_few := metric.too_few(self.check.engines)) and metric.name not in self._informational:
             self._informational[metric.name] = too_few
         if metric.exact:
+            self.exact[metric.name] = samples
             self._done[metric.name] = _exact(metric, samples, margin)
             return
         if _has_zero([*samples.stored_engines, *samples.new]):
@@ -164,7 +190,8 @@ class _Plan:
         if paired is None:
             self.cases[metric.name] = case
         else:
-            decision = judge_paired(replace(case, baseline=paired.stored, new=paired.new))
+            self.paired[metric.name] = replace(case, baseline=paired.stored, new=paired.new)
+            decision = judge_paired(self.paired[metric.name])
             self._done[metric.name] = self._judged(case, decision, paired=True)
 
     def _plan_rounds(self, metric: Metric) -> None:
@@ -271,9 +298,13 @@ def _decided(previous: Verdict | None) -> Mapping[str, MetricVerdict]:
     return {one.metric: one for one in previous.metrics if one.status.final}
 
 
+def exact_values(samples: MetricSamples) -> tuple[list[float], list[float]]:
+    """One value of each stored engine, and of each new one."""
+    return [stats.center([engine]) for engine in samples.stored_engines], [stats.center([one]) for one in samples.new]
+
+
 def _exact(metric: Metric, samples: MetricSamples, margin: float) -> MetricVerdict:
-    stored = [stats.center([engine]) for engine in samples.stored_engines]
-    new = [stats.center([engine]) for engine in samples.new]
+    stored, new = exact_values(samples)
     found = judge_exact(metric.better, stored, new, margin)
     change = found.value / found.baseline - 1 if found.baseline else None
     return MetricVerdict(

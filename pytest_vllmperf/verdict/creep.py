@@ -18,7 +18,20 @@ RECENT_SESSIONS: Final = 3
 """Stored sessions that count as the recent ones, the new one not among them."""
 _TREND_SESSIONS: Final = 2
 # The new session must have lost at least this share of the margin itself: what was mended has not crept.
-_LEAST_SHARE: Final = 0.5
+LEAST_SHARE: Final = 0.5
+TREND, RECENT = "trend", "recent"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one of the questions found, B metrics; arrays of shape (B,), log units, larger is worse.
+
+    question: TREND or RECENT. loss: what was lost by it. reach: what the loss is not beyond by chance, at 1 - a_drift.
+    """
+
+    question: str
+    loss: FloatArray
+    reach: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +41,14 @@ class Creep:
     found: whether a decline is beyond the margin and beyond chance. loss: the larger of the two losses.
     jump: of the new session against the recent ones; a jump beyond the margin is a regression, whatever crept before.
     before: of the recent stored sessions against the anchor; how much of the loss was there before the new session.
+    answers: of the questions that were asked.
     """
 
     found: BoolArray
     loss: FloatArray
     jump: FloatArray
     before: FloatArray
+    answers: tuple[Answer, ...] = ()
 
 
 def creep(model: NoiseModel, at: FloatArray, count: int, log_margin: FloatArray, a_drift: float) -> Creep:
@@ -48,24 +63,26 @@ def creep(model: NoiseModel, at: FloatArray, count: int, log_margin: FloatArray,
     """
     stored = model.sessions_at
     recent = stored[:, -RECENT_SESSIONS:].mean(axis=1)
-    far = at - model.centre > _LEAST_SHARE * log_margin
+    far = at - model.centre > LEAST_SHARE * log_margin
     loss, found = np.zeros(len(at)), np.zeros(len(at), dtype=np.bool_)
-    for coefficients in _questions(model):
+    answers = []
+    for question, coefficients in _questions(model).items():
         own, others = coefficients[-1], coefficients[:-1]
         lost = stored @ others + own * at
-        effects = _effects(model, coefficients, count)
-        beyond = (lost > log_margin) & (lost > predict(model.weights, effects).reach(1 - a_drift))
+        reach = predict(model.weights, _effects(model, coefficients, count)).reach(1 - a_drift)
+        beyond = (lost > log_margin) & (lost > reach)
         loss, found = np.maximum(loss, lost), found | (beyond & far)
-    return Creep(found, loss, at - recent, recent - model.centre)
+        answers.append(Answer(question, lost, reach))
+    return Creep(found, loss, at - recent, recent - model.centre, tuple(answers))
 
 
-def _questions(model: NoiseModel) -> list[FloatArray]:
+def _questions(model: NoiseModel) -> dict[str, FloatArray]:
     """Coefficients of the stored sessions and of the new one, in each of the losses that is asked for."""
-    asked = []
+    asked = {}
     if model.sessions >= _TREND_SESSIONS:
-        asked.append(_trend(model))
+        asked[TREND] = _trend(model)
     if model.sessions >= ANCHOR_SESSIONS + RECENT_SESSIONS:
-        asked.append(_recent(model))
+        asked[RECENT] = _recent(model)
     return asked
 
 

@@ -43,8 +43,20 @@ def judge_exact(
     """
     low, high = min(baseline), max(baseline)
     value = new[-1]
-    sides = [_side(one, low - margin * abs(low), high + margin * abs(high)) * direction.sign for one in new]
+    sides = [side * direction.sign for side in sides_of(baseline, new, margin)]
     return ExactDecision(_status(sides), min(max(value, low), high), value)
+
+
+def tolerated(baseline: Sequence[float], margin: float) -> tuple[float, float]:
+    """The stored range, with the margin beyond its ends."""
+    low, high = min(baseline), max(baseline)
+    return low - margin * abs(low), high + margin * abs(high)
+
+
+def sides_of(baseline: Sequence[float], new: Sequence[float], margin: float) -> list[int]:
+    """For each new engine -1 below the tolerated range, 1 above, 0 within."""
+    low, high = tolerated(baseline, margin)
+    return [_side(one, low, high) for one in new]
 
 
 def _side(value: float, low: float, high: float) -> int:

@@ -105,7 +105,8 @@ class Outcome:
     """One look at B metrics; arrays of shape (B,), log units, larger is worse.
 
     codes: positions in STATUSES. difference: d, new engines minus baseline. fail_reach: what d is not beyond by chance,
-    at 1 - a_fail. pass_reach: the same at 1 - a_pass. loss: what crept in since the last update.
+    at 1 - a_fail. pass_reach: the same at 1 - a_pass. loss: what crept in since the last update. crept: how that was
+    found.
     """
 
     codes: IntArray
@@ -113,6 +114,7 @@ class Outcome:
     fail_reach: FloatArray
     pass_reach: FloatArray
     loss: FloatArray
+    crept: Creep
 
 
 def look(model: NoiseModel, new: FloatArray, log_margin: FloatArray, settings: RuleSettings) -> Outcome:
@@ -181,7 +183,7 @@ def _decided(
         CODES[Status.UNDECIDED if count < settings.max_engines else Status.NOISY],
     )
     loss = np.maximum(crept.loss, difference)
-    return Outcome(codes.astype(np.int64), difference, fail_reach, pass_reach, loss)
+    return Outcome(codes.astype(np.int64), difference, fail_reach, pass_reach, loss, crept)
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,17 +99,17 @@ def test_show_tells_the_hyperparameters_and_what_they_rest_on(
     write: Write, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = write("a.json", test_x=entry())
-    (line,) = (line for line in run(capsys, "show", file)[1].splitlines() if line.startswith("  prior"))
-    assert line == "  prior: session 1.0 % (spread 0.5), engine 1.5 % (spread 0.4), at least 0.1 %;"
-    assert "; class prior" in " ".join(run(capsys, "show", file)[1].split())
-    quiet = {MetricClass.LATENCY: Prior(0.0025, 0.3, 0.002, 0.35, 0.0005, metrics=80, sessions=7)}
+    told = " ".join(run(capsys, "show", file)[1].split())
+    assert "; fitted on 1 metric, up to 5 sessions prior of TTFT p50, TPOT p50, E2E latency p50: session " in told
+    assert "; fitted on 3 metrics, up to 5 sessions" in told
+    quiet = {MetricClass.LATENCY: Prior(0.0025, 0.3, 0.002, 0.35, 0.0005, 0.25, metrics=80, sessions=7)}
     monkeypatch.setattr(history, "fit_priors", lambda _: quiet)
     out = run(capsys, "show", file)[1]
     told = " ".join(out.split())
-    assert "prior of output throughput: session 1.0 % (spread 0.5)" in told
     assert (
-        "prior of TTFT p50, TPOT p50, E2E latency p50: session 0.2 % (spread 0.35), engine 0.2 % (spread 0.3), "
-        "at least 0.1 %; fitted on 80 metrics, up to 7 sessions"
+        "prior of output throughput: session 1 % (spread 0.5), engine 1.5 % (spread 0.4), correlation 0.25, "
+        "at least 0.1 %; class prior prior of TTFT p50, TPOT p50, E2E latency p50: session 0.2 % (spread 0.35), "
+        "engine 0.25 % (spread 0.3), correlation 0.25, at least 0.05 %; fitted on 80 metrics, up to 7 sessions"
     ) in told
     assert max(map(len, out.splitlines())) <= 80
 

@@ -32,7 +32,7 @@ def run(*arguments: object, **variables: str) -> subprocess.CompletedProcess[byt
 def test_an_error_that_nobody_foresaw(
     error: Exception, words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr(check, "check", fail)
@@ -47,7 +47,7 @@ def test_an_error_that_nobody_foresaw(
 
 
 def test_ctrl_c_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(check, "check", interrupt)

@@ -12,6 +12,7 @@ from pytest_vllmperf.report import verdicts
 from pytest_vllmperf.stats import Direction
 from pytest_vllmperf.stats.prior import WALL_CLOCK
 from pytest_vllmperf.verdict import Claim, ClaimOutcome, Comparison
+from pytest_vllmperf.verdict.comparison import VAGUE
 
 NOISE = Noise(
     session_sd=0.01,
@@ -155,7 +156,10 @@ def test_a_drift_tells_of_all_sessions() -> None:
     assert line_of(DRIFTED, gated=False).startswith("not gated output throughput -6.1 % since ")
 
 
-FOUND = Comparison("output_throughput", Direction.HIGHER, 0.0953, 0.001, 5.0, 3, 0.005)
+FOUND = Comparison(
+    "output_throughput", Direction.HIGHER, 0.0953, engine_variance=0.0001, multimodal=False, rounds=3, max_rounds=6,
+    alpha=0.005, prior=VAGUE,
+)  # fmt: skip
 
 WAY = "both resident"
 
@@ -163,7 +167,7 @@ WAY = "both resident"
 def test_a_claim_that_was_not_shown() -> None:
     refuted = verdicts.claim_line(FOUND, Claim(ClaimOutcome.REFUTED, 2.0, 3), 110.0, 100.0, WAY)
     assert refuted.splitlines() == [
-        "REFUTED output throughput 110 tok/s against 100 tok/s: 1.1x [1.02, 1.18]",
+        f"REFUTED output throughput 110 tok/s against 100 tok/s: 1.1x [{FOUND.low:.3g}, {FOUND.high:.3g}]",
         "    (99 % CI, 3 rounds) · wanted at least 2x · both resident",
     ]
     unclear = verdicts.claim_line(FOUND, Claim(ClaimOutcome.INCONCLUSIVE, 1.05, 9), 110.0, 100.0, WAY)

@@ -99,7 +99,8 @@ def test_a_value_replaced_is_refused_or_judged(
     other.write_bytes(WHOLE)
     valid = readable(file, json.dumps(replaced(DOCUMENT, path, new)).encode("utf-8", "surrogatepass"))
     for command in (["check", file, other], ["check", other, file], ["baseline", "show", file],
-                    ["baseline", "diff", file, other], ["check", file, other, "--json"]):  # fmt: skip
+                    ["baseline", "diff", file, other], ["check", file, other, "--json"],
+                    ["check", file, other, "--explain"], ["check", other, file, "--explain", "--json"]):  # fmt: skip
         code = cli.main(list(map(str, command)))
         out, err = capsys.readouterr()
         assert "internal error" not in err, err
