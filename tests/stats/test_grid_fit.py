@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pytest_vllmperf.stats import WALL_CLOCK, FloatArray, Prior, Spread, fit_prior
+from pytest_vllmperf.stats import WALL_CLOCK, FloatArray, Prior, Spread, fit_prior, posterior
+from pytest_vllmperf.stats.grid import ENGINE_SDS, SESSION_SDS
 from tests.stats.conftest import drawn, spread_of
 
 
@@ -67,20 +68,40 @@ def test_two_in_a_hundred_stray_metrics_do_not_widen_a_class() -> None:
     assert found.correlation < 0.75
 
 
+def believed_session_sd(prior: Prior, engine: float) -> float:
+    """Of a metric whose engines are known, and of whose sessions nothing is."""
+    seen = Spread(*(np.array([one]) for one in (engine**2, 200.0, 0.0, 0.0, 1 / 3)))
+    by_session = posterior(seen, prior)[0].reshape(len(ENGINE_SDS), len(SESSION_SDS)).sum(axis=0)
+    return float(np.exp(by_session @ np.log(SESSION_SDS)))
+
+
 def test_too_few_sessions_keep_what_the_class_says_of_them() -> None:
     quiet = metrics(5, 100, replace(QUIET, correlation=0.0), sessions=1)
     found = fit_prior(quiet, WALL_CLOCK, sessions=False)
     assert found.engine_sd == pytest.approx(QUIET.engine_sd, rel=0.15)
-    assert found.session_sd == WALL_CLOCK.session_sd
-    assert found.session_spread == pytest.approx(np.hypot(WALL_CLOCK.session_spread, found.engine_spread))
-    assert found.correlation == pytest.approx(found.engine_spread / found.session_spread)
+    assert (found.session_sd, found.session_spread) == (WALL_CLOCK.session_sd, WALL_CLOCK.session_spread)
+    for engine in (0.001, QUIET.engine_sd, WALL_CLOCK.engine_sd):
+        assert believed_session_sd(found, engine) > 0.95 * WALL_CLOCK.session_sd, "quiet engines vouch for no session"
 
 
 def test_where_engines_are_noisy_unknown_sessions_are_believed_to_be_noisy_too() -> None:
     loud = metrics(6, 100, replace(WALL_CLOCK, engine_sd=0.06), sessions=1)
     found = fit_prior(loud, WALL_CLOCK, sessions=False)
-    assert found.session_sd / WALL_CLOCK.session_sd == pytest.approx(found.engine_sd / WALL_CLOCK.engine_sd)
-    assert found.session_sd > 3 * WALL_CLOCK.session_sd
+    assert found.engine_sd == pytest.approx(0.06, rel=0.1)
+    ratio = believed_session_sd(found, 0.06) / WALL_CLOCK.session_sd
+    assert ratio == pytest.approx(0.06 / WALL_CLOCK.engine_sd, rel=0.15)
+    fitted = fit_prior(metrics(6, 100, replace(WALL_CLOCK, engine_sd=0.06)), WALL_CLOCK, sessions=True)
+    assert fitted.follow == 0, "what was seen of sessions needs no such guess"
+    assert believed_session_sd(fitted, 0.06) < 2 * WALL_CLOCK.session_sd
+
+
+def test_a_class_far_from_its_first_guess_is_found() -> None:
+    still = replace(
+        WALL_CLOCK, engine_sd=0.0012, engine_spread=0.1, session_sd=0.0012, session_spread=0.1, floor=0.0003
+    )
+    found = fit_prior(metrics(8, 80, still), replace(WALL_CLOCK, floor=0.0003), sessions=True)
+    assert found.engine_sd == pytest.approx(0.0012, rel=0.15)
+    assert found.session_sd == pytest.approx(0.0012, rel=0.3)
 
 
 def test_many_metrics_are_fitted_on_a_sample_of_them() -> None:

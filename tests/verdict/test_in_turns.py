@@ -8,11 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pytest_vllmperf.metrics.declaration import MetricClass
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.samples import EngineSamples, Session
 from pytest_vllmperf.records.verdict import Status, Verdict
+from pytest_vllmperf.stats import WALL_CLOCK
 from pytest_vllmperf.verdict import Evidence, VerdictSettings, judge
+from pytest_vllmperf.verdict.in_turns import prior_of_rounds
+from pytest_vllmperf.verdict.priors import HISTORY_METRICS
 from pytest_vllmperf.verdict.samples import round_samples
 from tests.verdict.samples import GATE, THROUGHPUT, TPOT, baseline, engine, engines, evidence, of
 
@@ -82,10 +86,11 @@ def test_what_a_host_does_to_both_sides_cancels() -> None:
 
 @pytest.mark.parametrize("accident", [0.75, 0.6])
 def test_one_slow_start_of_the_reference_hides_no_slowdown(accident: float) -> None:
-    new, reference = sides(3, 0.88)
+    new, reference = sides(6, 0.88)
     reference[0] = engine(900, accident)
     for count in (1, 2):
         assert in_turns(new[:count], reference[:count]).status is Status.UNDECIDED
+    assert Status.OK not in [in_turns(new[:count], reference[:count]).status for count in range(3, 7)]
     assert in_turns(new, reference).status is Status.REGRESSED
 
 
@@ -176,6 +181,22 @@ def test_what_differs_from_the_baseline_is_no_reason_not_to_compare() -> None:
     assert judge(replace(both, reference=())).status is Status.NOT_COMPARABLE
 
 
+def test_a_profile_of_little_history_does_not_make_quiet_engines_look_noisy() -> None:
+    known = replace(WALL_CLOCK, engine_spread=0.3, metrics=HISTORY_METRICS, sessions=5)
+    assert prior_of_rounds(known) == known
+    few = prior_of_rounds(replace(known, metrics=HISTORY_METRICS - 1))
+    assert few.engine_spread > 2 * known.engine_spread
+    assert replace(few, engine_spread=known.engine_spread, metrics=known.metrics) == known
+    same = [EngineSamples(discarded=0, iterations=1, samples={THROUGHPUT: [1000 + n]}) for n in range(3)]
+    noises = [
+        of(in_turns(same, same, THROUGHPUT, priors={MetricClass.THROUGHPUT: one}), THROUGHPUT).noise
+        for one in (known, replace(known, metrics=1))
+    ]
+    assert noises[0] is not None
+    assert noises[1] is not None
+    assert noises[1].engine_sd < 0.7 * noises[0].engine_sd
+
+
 # --- what cannot be judged ----------------------------------------------------------------------------------
 
 
@@ -236,7 +257,7 @@ def test_percentiles_of_too_few_requests_decide_nothing() -> None:
 def test_an_ok_that_later_rounds_refute_is_taken_back() -> None:
     new, reference = sides(3, 0.85)
     settings = VerdictSettings((THROUGHPUT,))
-    lucky = judge(Evidence([], new[:1], settings, reference=[engine(900, 0.87)]))
+    lucky = judge(Evidence([], new[:1], settings, reference=[engine(900, 0.85)]))
     assert lucky.status is Status.OK
     assert judge(Evidence([], new, settings, reference=reference, previous=lucky)).status is Status.REGRESSED
 
