@@ -140,7 +140,7 @@ class Noise:
     multimodal: the stored engines fall into groups.
     prior: the hyperparameters that both were shrunk towards.
     sessions_to_test: stored sessions after which the baseline is expected to be testable, the present ones included;
-        `sessions` where it is already; None where more sessions would not do.
+        `sessions` where it is already; None where more sessions would not do, and in a verdict: it does not look ahead.
     """
 
     session_sd: float

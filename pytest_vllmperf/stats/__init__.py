@@ -18,6 +18,7 @@ from pytest_vllmperf.stats.model import (
     location,
     location_variance,
     new_engines,
+    posterior_in_modes,
     predict,
 )
 from pytest_vllmperf.stats.pairing import PairedValues, pair_requests
@@ -69,6 +70,7 @@ __all__ = [
     "observe",
     "pair_requests",
     "posterior",
+    "posterior_in_modes",
     "predict",
     "summarize",
     "tabulate",

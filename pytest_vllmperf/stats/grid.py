@@ -139,6 +139,7 @@ def _improved(seen: FloatArray, fitted: Prior, start: Prior, *, sessions: bool) 
         return replace(fitted, session_sd=start.session_sd, correlation=0.0, follow=start.engine_sd)
     session_at, session_spread = _moments(np.log(SESSION_SDS), by_session, start.session_sd, start.session_spread)
     product = float((shares * (_LOG_ENGINE_SDS - engine_at) * (_LOG_SESSION_SDS - session_at)).sum())
+    product += _PRIOR_SPREADS * start.correlation * start.engine_spread * start.session_spread
     correlation = product / ((_PRIOR_SPREADS + count) * engine_spread * session_spread)
     return replace(
         fitted,

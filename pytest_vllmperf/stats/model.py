@@ -125,15 +125,15 @@ def fit(table: EngineTable, prior: Prior, gap: tuple[int, int] | None = None) ->
     return NoiseModel(
         centre=anchored(levels.sessions[:, :ANCHOR_SESSIONS], usual),
         sessions_at=levels.sessions,
-        weights=_weights(spread, prior, levels.multimodal),
+        weights=posterior_in_modes(spread, prior, levels.multimodal),
         multimodal=levels.multimodal,
         layout=table.layout,
         gap=gap,
     )
 
 
-def _weights(spread: Spread, prior: Prior, multimodal: BoolArray) -> FloatArray:
-    """The posterior; engines that come in groups are not what the class's prior describes, so it counts for less."""
+def posterior_in_modes(spread: Spread, prior: Prior, multimodal: BoolArray) -> FloatArray:
+    """The posterior, (B, GRID); engines in groups are not what the class's prior describes, so it counts for less."""
     found = posterior(spread, prior)
     if multimodal.any():
         wide = replace(prior, engine_spread=_MODAL_SPREAD * prior.engine_spread)
@@ -157,7 +157,7 @@ def location(new: FloatArray, multimodal: BoolArray, engine_sd: FloatArray) -> F
     if count >= 3:
         residuals = np.abs(new - np.median(new, axis=1, keepdims=True))
         nearest = np.take_along_axis(new, np.argsort(residuals, axis=1)[:, :-1], axis=1)
-        apart = residuals.max(axis=1) > _ACCIDENT_SDS * engine_sd
+        apart = (residuals > _ACCIDENT_SDS * engine_sd[:, np.newaxis]).sum(axis=1) == 1
         robust = np.where(apart, hodges_lehmann(nearest), robust)
     return np.asarray(np.where(multimodal, new.mean(axis=1), robust), dtype=np.float64)
 

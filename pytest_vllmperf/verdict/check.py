@@ -18,7 +18,6 @@ from pytest_vllmperf.verdict.in_turns import judge_rounds
 from pytest_vllmperf.verdict.rule import MIN_ENGINES
 from pytest_vllmperf.verdict.samples import (
     MetricSamples,
-    gap_in,
     metric_samples,
     paired_samples,
     round_samples,
@@ -184,8 +183,8 @@ class _Plan:
         if _has_zero([*samples.stored_engines, *samples.new]):
             self._done[metric.name] = MetricVerdict(metric.name, Status.INVALID, None, None, margin, reason=_ZERO)
             return
-        rule, gap = self.check.settings.rule(metric), gap_in(self.check.sessions)
-        case = Case(metric.name, metric.better, samples.stored, samples.new, rule, gap)
+        rule = self.check.settings.rule(metric)
+        case = Case(metric.name, metric.better, samples.stored, samples.new, rule, samples.gap)
         paired = paired_samples(metric, self.check.sessions, self.check.engines)
         if paired is None:
             self.cases[metric.name] = case
@@ -205,7 +204,9 @@ class _Plan:
                 waiting = all(measured)
                 status = Status.UNDECIDED if waiting else Status.INVALID
                 reason = "not started warm yet" if waiting else "only one side has measured it"
-                self._done[metric.name] = MetricVerdict(metric.name, status, None, None, margin, reason=reason)
+                self._done[metric.name] = MetricVerdict(
+                    metric.name, status, None, None, margin, reason=reason, against=check.against
+                )
             return
         if (too_few := metric.too_few(check.engines)) and metric.name not in self._informational:
             self._informational[metric.name] = too_few
@@ -214,9 +215,7 @@ class _Plan:
         elif _has_zero([*rounds.new, *rounds.reference]):
             found = MetricVerdict(metric.name, Status.INVALID, None, None, margin, reason=_ZERO)
         else:
-            stored = metric_samples(metric, check.sessions, ()).stored
-            usable = [] if _has_zero([engine for session in stored for engine in session]) else stored
-            decision = judge_rounds(metric, rounds, usable, check.settings.rule(metric))
+            decision = judge_rounds(metric, rounds, check.sessions, check.settings.rule(metric))
             found = _verdict(decision, decision.baseline, decision.value, paired=rounds.by_request)
         self._done[metric.name] = replace(found, against=check.against)
 
@@ -232,8 +231,9 @@ class _Plan:
             found = replace(found, reason=thin)
         if decision.crept is None:
             return found
-        sessions = len(self.check.sessions) + sum(one.dropped for one in self.check.sessions) + 1
-        return replace(found, drift=Drift(decision.crept, self.check.sessions[0].recorded, sessions))
+        measured = [session for session in self.check.sessions if any(e.values(case.metric) for e in session.engines)]
+        sessions = len(case.baseline) + (case.gap[1] if case.gap else 0) + 1
+        return replace(found, drift=Drift(decision.crept, measured[0].recorded, sessions))
 
     def _one_sided(self, metric: Metric, samples: MetricSamples, margin: float) -> MetricVerdict | None:
         """A metric that a side lacks cannot be judged: never a pass; None for one that no engine has measured.

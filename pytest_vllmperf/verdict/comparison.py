@@ -43,8 +43,8 @@ def known_noise(prior: Prior | None) -> Prior:
 def spent(rounds: int, max_rounds: int, alpha: float) -> float:
     """The share of alpha that the look after so many rounds has: alpha ((r / R)^3 - ((r - 1) / R)^3).
 
-    The first look, after two rounds, has that of the first round too. All shares add up to alpha, so that by the union
-    bound all bounds hold together with 1 - alpha.
+    The first look is after two rounds, and has that of the first round too; only a comparison of one round in all is
+    looked at after it. All shares add up to alpha, so that by the union bound all bounds hold together with 1 - alpha.
     """
     before = rounds - 1 if rounds > MIN_ROUNDS else 0
     return float(alpha * (rounds**_SPENDING_POWER - before**_SPENDING_POWER) / max_rounds**_SPENDING_POWER)

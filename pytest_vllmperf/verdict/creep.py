@@ -1,8 +1,9 @@
 """A level that creeps: small losses from session to session, none of which is a regression, on arrays.
 
-Two questions are asked beside the regression's own: what a straight line through all sessions has lost from the first
-of them to the new one, and how far the last four sessions lie from the anchor. The first sees a decline that began with
-the first session, and so moved the anchor itself; the second averages noise away.
+Questions are asked beside the regression's own. What has a straight line through all sessions lost from the first of
+them to the new one? It sees a decline that began with the first session, and so moved the anchor itself. How far do the
+last four sessions lie from the anchor? They average noise away. And how far has the new session jumped from those
+before it? A level that had improved since the anchor, within the margin, would hide a regression of up to two margins.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ RECENT_SESSIONS: Final = 3
 _TREND_SESSIONS: Final = 2
 # The new session must have lost at least this share of the margin itself: what was mended has not crept.
 LEAST_SHARE: Final = 0.5
-TREND, RECENT = "trend", "recent"
+TREND, RECENT, JUMP = "trend", "recent", "jump"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What one of the questions found, B metrics; arrays of shape (B,), log units, larger is worse.
 
-    question: TREND or RECENT. loss: what was lost by it. reach: what the loss is not beyond by chance, at 1 - a_drift.
+    question: TREND, RECENT or JUMP. loss: what was lost by it. reach: what the loss is not beyond by chance, at
+    1 - a_drift.
     """
 
     question: str
@@ -41,13 +43,16 @@ class Creep:
     found: whether a decline is beyond the margin and beyond chance. loss: the larger of the two losses.
     jump: of the new session against the recent ones; a jump beyond the margin is a regression, whatever crept before.
     before: of the recent stored sessions against the anchor; how much of the loss was there before the new session.
-    answers: of the questions that were asked.
+    far_jump: whether the new session lies beyond the margin from the recent ones, and these are not the anchor's.
+    jumped: whether that is beyond chance too. answers: of the questions that were asked.
     """
 
     found: BoolArray
     loss: FloatArray
     jump: FloatArray
     before: FloatArray
+    far_jump: BoolArray
+    jumped: BoolArray
     answers: tuple[Answer, ...] = ()
 
 
@@ -59,21 +64,25 @@ def creep(model: NoiseModel, at: FloatArray, count: int, log_margin: FloatArray,
         at: shape (B,), where the new engines lie.
         count: how many they are.
         log_margin: shape (B,), positive.
-        a_drift: chance that each of the two questions is answered wrongly where nothing changed.
+        a_drift: chance that each of the questions is answered wrongly where nothing changed.
     """
     stored = model.sessions_at
     recent = stored[:, -RECENT_SESSIONS:].mean(axis=1)
     far = at - model.centre > LEAST_SHARE * log_margin
     loss, found = np.zeros(len(at)), np.zeros(len(at), dtype=np.bool_)
+    far_jump, jumped = np.zeros(len(at), dtype=np.bool_), np.zeros(len(at), dtype=np.bool_)
     answers = []
     for question, coefficients in _questions(model).items():
         own, others = coefficients[-1], coefficients[:-1]
         lost = stored @ others + own * at
         reach = predict(model.weights, _effects(model, coefficients, count)).reach(1 - a_drift)
         beyond = (lost > log_margin) & (lost > reach)
-        loss, found = np.maximum(loss, lost), found | (beyond & far)
+        if question == JUMP:
+            far_jump, jumped = lost > log_margin, beyond
+        else:
+            loss, found = np.maximum(loss, lost), found | (beyond & far)
         answers.append(Answer(question, lost, reach))
-    return Creep(found, loss, at - recent, recent - model.centre, tuple(answers))
+    return Creep(found, loss, at - recent, recent - model.centre, far_jump, jumped, tuple(answers))
 
 
 def _questions(model: NoiseModel) -> dict[str, FloatArray]:
@@ -83,6 +92,7 @@ def _questions(model: NoiseModel) -> dict[str, FloatArray]:
         asked[TREND] = _trend(model)
     if model.sessions >= ANCHOR_SESSIONS + RECENT_SESSIONS:
         asked[RECENT] = _recent(model)
+        asked[JUMP] = _jump(model)
     return asked
 
 
@@ -100,6 +110,14 @@ def _recent(model: NoiseModel) -> FloatArray:
     coefficients = np.zeros(model.sessions + 1)
     coefficients[:ANCHOR_SESSIONS] = -1 / ANCHOR_SESSIONS
     coefficients[-RECENT_SESSIONS - 1 :] = 1 / (RECENT_SESSIONS + 1)
+    return coefficients
+
+
+def _jump(model: NoiseModel) -> FloatArray:
+    """The new session less the mean of the recent ones."""
+    coefficients = np.zeros(model.sessions + 1)
+    coefficients[-RECENT_SESSIONS - 1 : -1] = -1 / RECENT_SESSIONS
+    coefficients[-1] = 1
     return coefficients
 
 

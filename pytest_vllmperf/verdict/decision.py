@@ -168,7 +168,7 @@ def log_margins(directions: Sequence[Direction], settings: RuleSettings) -> Floa
 def _decide(batch: _Batch) -> Iterator[Decision]:
     model = fit(batch.baseline, batch.settings.prior, batch.gap)
     outcome = look(model, batch.new, log_margins(batch.directions, batch.settings), batch.settings)
-    noises = _noises(model, batch.directions, batch.settings)
+    noises = _noises(model, batch.directions, batch.settings, ahead=False)
     for row, noise in enumerate(noises):
         yield _decision(batch, row, noise, model, outcome)
 
@@ -200,13 +200,16 @@ def _decision(batch: _Batch, row: int, noise: Noise, model: NoiseModel, outcome:
     )
 
 
-def _noises(model: NoiseModel, directions: Sequence[Direction], settings: RuleSettings) -> list[Noise]:
+def _noises(
+    model: NoiseModel, directions: Sequence[Direction], settings: RuleSettings, *, ahead: bool = True
+) -> list[Noise]:
+    """What each baseline can tell; and, looking ahead, after how many sessions more."""
     margin = log_margins(directions, settings)
     prediction = predict(model.weights, against_centre(model, settings.max_engines))
     detectable = detectable_change(prediction, margin, settings.a_fail, settings.power)
     testable = prediction.reach(1 - settings.a_fail) <= margin
     session_sd, engine_sd = model.session_sd, model.engine_sd
-    needed = sessions_to_test(model, margin, settings)
+    needed = sessions_to_test(model, margin, settings) if ahead else [None] * len(directions)
     return [
         Noise(
             session_sd=float(session_sd[row]),

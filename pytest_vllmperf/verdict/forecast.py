@@ -10,9 +10,10 @@ from pytest_vllmperf.stats import (
     Effects,
     FloatArray,
     NoiseModel,
+    against_centre,
     expected_spread,
     new_engines,
-    posterior,
+    posterior_in_modes,
     predict,
 )
 from pytest_vllmperf.verdict.rule import RuleSettings
@@ -23,23 +24,21 @@ def sessions_to_test(model: NoiseModel, log_margin: FloatArray, settings: RuleSe
 
     The present sessions count. It is expected, not certain: the noise is taken to be what is believed now.
     """
-    found: list[int | None] = [None] * len(log_margin)
-    for sessions in range(model.sessions, max(model.sessions, MOST_SESSIONS) + 1):
+    now = predict(model.weights, against_centre(model, settings.max_engines)).reach(1 - settings.a_fail)
+    found: list[int | None] = [model.sessions if testable else None for testable in now <= log_margin]
+    for sessions in range(model.sessions + 1, MOST_SESSIONS + 1):
+        if None not in found:
+            break
         reach = _reach(model, sessions, settings)
         for row in np.flatnonzero(reach <= log_margin):
             found[row] = sessions if found[row] is None else found[row]
-        if None not in found:
-            break
     return found
 
 
 def _reach(model: NoiseModel, sessions: int, settings: RuleSettings) -> FloatArray:
-    """What a difference is not beyond by chance, with so many sessions."""
+    """What a difference is not beyond by chance, with so many sessions like those."""
     anchor = min(sessions, ANCHOR_SESSIONS)
     by_engine = float(np.mean(1 / np.array(model.layout))) / anchor
     effects = Effects(1 + 1 / anchor, new_engines(model, settings.max_engines) + by_engine)
-    # The present sessions have shown what they have; only more of them are a guess.
-    weights = (
-        model.weights if sessions == model.sessions else posterior(expected_spread(model, sessions), settings.prior)
-    )
+    weights = posterior_in_modes(expected_spread(model, sessions), settings.prior, model.multimodal)
     return predict(weights, effects).reach(1 - settings.a_fail)

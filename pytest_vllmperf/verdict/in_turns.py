@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from pytest_vllmperf.metrics.declaration import Metric
+from pytest_vllmperf.records.samples import Session
 from pytest_vllmperf.records.verdict import Noise
 from pytest_vllmperf.stats import (
     BoolArray,
     Direction,
     FloatArray,
     Prior,
-    Sessions,
     Spread,
     detectable_change,
     engine_sd,
-    flatten,
     observe,
     predict,
     tabulate,
@@ -28,7 +28,7 @@ from pytest_vllmperf.verdict.decision import Decision, flatten_engines, log_marg
 from pytest_vllmperf.verdict.pairs import PairModel, fit_pairs, pair_effects
 from pytest_vllmperf.verdict.priors import HISTORY_METRICS
 from pytest_vllmperf.verdict.rule import STATUSES, RuleSettings, look_at_pairs
-from pytest_vllmperf.verdict.samples import Rounds
+from pytest_vllmperf.verdict.samples import Rounds, stored_table
 
 _UNKNOWN_SPREAD: Final = 1.0
 
@@ -44,13 +44,13 @@ def prior_of_rounds(prior: Prior) -> Prior:
     return replace(prior, engine_spread=max(prior.engine_spread, _UNKNOWN_SPREAD))
 
 
-def judge_rounds(metric: Metric, rounds: Rounds, stored: Sessions, settings: RuleSettings) -> Decision:
+def judge_rounds(metric: Metric, rounds: Rounds, sessions: Sequence[Session], settings: RuleSettings) -> Decision:
     """Judge one metric by the ratio to a reference; sessions and hosts cancel in it.
 
     Args:
         metric: the metric.
         rounds: at least one.
-        stored: sessions -> engines -> iterations of its baseline, which say what engines vary by; may be empty.
+        sessions: of its baseline, which say what engines vary by; may be empty.
         settings: margin, error and hyperparameters.
 
     Raises:
@@ -59,7 +59,7 @@ def judge_rounds(metric: Metric, rounds: Rounds, stored: Sessions, settings: Rul
     direction, settings = metric.better, replace(settings, prior=prior_of_rounds(settings.prior))
     new, old = (_costs(side, metric, rounds) for side in (rounds.new, rounds.reference))
     differences = _by_request(rounds, direction) if rounds.by_request else new - old
-    spread, multimodal = _stored(stored, metric, settings)
+    spread, multimodal = _stored(metric, sessions, settings)
     model = fit_pairs(differences, settings.prior, spread, multimodal)
     outcome = look_at_pairs(model, log_margins([direction], settings), settings)
     difference, reach = float(outcome.difference[0]), float(outcome.fail_reach[0])
@@ -78,7 +78,7 @@ def judge_rounds(metric: Metric, rounds: Rounds, stored: Sessions, settings: Rul
         margin=settings.margin,
         engines=model.rounds,
         iterations=sorted(map(len, rounds.new))[(len(rounds.new) - 1) // 2],
-        noise=_noise(model, direction, settings, stored),
+        noise=_noise(model, direction, settings, sessions),
         thin_baseline=False,
         fail_reach=reach,
         pass_reach=float(outcome.pass_reach[0]),
@@ -99,27 +99,29 @@ def _by_request(rounds: Rounds, direction: Direction) -> FloatArray:
     return direction.sign * np.array([ratios])
 
 
-def _stored(stored: Sessions, metric: Metric, settings: RuleSettings) -> tuple[Spread | None, BoolArray]:
-    """What the stored engines show, and whether they come in groups."""
-    if not stored:
+def _stored(metric: Metric, sessions: Sequence[Session], settings: RuleSettings) -> tuple[Spread | None, BoolArray]:
+    """What the stored engines show, by request where the rounds are, and whether they come in groups."""
+    found = stored_table(metric, sessions)
+    if found is None:
         return None, np.zeros(1, dtype=np.bool_)
-    table = tabulate([flatten(stored, f"{metric.name} (baseline)")], [metric.better])
-    levels, spread = observe(table.values, table.layout, settings.prior, None)
+    table, gap = found
+    levels, spread = observe(table.values, table.layout, settings.prior, gap)
     return spread, levels.multimodal
 
 
-def _noise(model: PairModel, direction: Direction, settings: RuleSettings, stored: Sessions) -> Noise:
+def _noise(model: PairModel, direction: Direction, settings: RuleSettings, sessions: Sequence[Session]) -> Noise:
     margin = log_margins([direction], settings)
     prediction = predict(model.weights, pair_effects(settings.max_engines, model.multimodal))
     detectable = float(detectable_change(prediction, margin, settings.a_fail, settings.power)[0])
+    testable = bool(prediction.reach(1 - settings.a_fail)[0] <= margin[0])
     return Noise(
         session_sd=0.0,
         engine_sd=float(engine_sd(model.weights)[0]),
         detectable=abs(math.expm1(direction.sign * detectable)),
-        testable=bool(prediction.reach(1 - settings.a_fail)[0] <= margin[0]),
+        testable=testable,
         multimodal=bool(model.multimodal[0]),
-        sessions=len(stored),
-        engines=sum(map(len, stored)),
+        sessions=len(sessions),
+        engines=sum(len(session.engines) for session in sessions),
         prior=settings.prior,
-        sessions_to_test=len(stored),
+        sessions_to_test=len(sessions) if testable else None,
     )

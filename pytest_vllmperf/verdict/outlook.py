@@ -8,7 +8,7 @@ from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.samples import Session
 from pytest_vllmperf.records.verdict import Outlook
 from pytest_vllmperf.verdict.decision import assess, assess_paired
-from pytest_vllmperf.verdict.samples import gap_in, metric_samples, paired_samples
+from pytest_vllmperf.verdict.samples import metric_samples, paired_samples
 from pytest_vllmperf.verdict.settings import VerdictSettings
 
 
@@ -19,7 +19,6 @@ def outlook(sessions: Sequence[Session], settings: VerdictSettings) -> tuple[Out
         sessions: what the baseline holds, or will hold; at least one.
         settings: gate and margins.
     """
-    gap = gap_in(sessions)
     found = []
     for name in settings.gate:
         metric = METRICS[name]
@@ -30,8 +29,8 @@ def outlook(sessions: Sequence[Session], settings: VerdictSettings) -> tuple[Out
         rule = settings.rule(metric)
         paired = paired_samples(metric, sessions, ())
         if paired is None:
-            noise = assess(name, metric.better, samples.stored, rule, gap)
+            noise = assess(name, metric.better, samples.stored, rule, samples.gap)
         else:
-            noise = assess_paired(name, metric.better, paired.stored, rule, gap)
+            noise = assess_paired(name, metric.better, paired.stored, rule, samples.gap)
         found.append(Outlook(name, rule.margin, noise))
     return tuple(found)

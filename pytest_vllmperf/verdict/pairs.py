@@ -17,7 +17,7 @@ from pytest_vllmperf.stats import (
     location,
     location_variance,
     observe,
-    posterior,
+    posterior_in_modes,
     predict,
 )
 
@@ -67,6 +67,6 @@ def fit_pairs(differences: FloatArray, prior: Prior, stored: Spread | None, mult
         own = (df * own + stored.engine_df * stored.engine) / np.maximum(together, 1)
         df = together
     spread = Spread(own, df, zero, zero, zero)
-    weights = posterior(spread, prior)
+    weights = posterior_in_modes(spread, prior, multimodal)
     at = location(differences, multimodal, np.sqrt(2) * engine_sd(weights))
     return PairModel(at, seen.engine, weights, multimodal, rounds)

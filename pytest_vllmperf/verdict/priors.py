@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -17,12 +17,9 @@ from pytest_vllmperf.stats import (
     Prior,
     Spread,
     fit_prior,
-    flatten,
     observe,
-    pair_requests,
-    tabulate,
 )
-from pytest_vllmperf.verdict.samples import gap_in, metric_samples, paired_samples
+from pytest_vllmperf.verdict.samples import stored_table
 
 HISTORY_METRICS = 10
 """A profile of fewer metrics says little of what engines vary by."""
@@ -51,7 +48,9 @@ def fit_priors(histories: Iterable[Sequence[Session]]) -> Priors:
     longest = max(map(len, stored), default=0)
     found: dict[MetricClass, Prior] = {}
     for kind in MetricClass:
-        tables = [(table, gap_in(sessions)) for sessions in stored for table in _tables(sessions, kind)]
+        metrics = [metric for metric in METRICS.values() if metric.kind is kind and metric.decides]
+        found_here = [stored_table(metric, sessions) for sessions in stored for metric in metrics]
+        tables = [one for one in found_here if one is not None]
         if tables and not kind.exact:
             fitted = fit_tables(tables, class_prior(kind), sessions=longest >= SESSIONS_TO_FIT)
             found[kind] = replace(fitted, sessions=longest)
@@ -72,18 +71,3 @@ def fit_tables(tables: Sequence[tuple[EngineTable, Gap]], start: Prior, *, sessi
         together = Spread(*(np.concatenate([getattr(one, name) for one in spreads]) for name in Spread.__slots__))
         fitted = fit_prior(together, start, sessions=sessions)
     return replace(fitted, metrics=sum(len(one.values) for one, _ in tables))
-
-
-def _tables(sessions: Sequence[Session], kind: MetricClass) -> Iterator[EngineTable]:
-    """Engine values of each metric of a class in one baseline; none where its samples allow no logarithm."""
-    for metric in METRICS.values():
-        if metric.kind is not kind or not metric.decides:
-            continue
-        stored = metric_samples(metric, sessions, ()).stored
-        if not stored or any(value <= 0 for session in stored for engine in session for value in engine):
-            continue
-        paired = paired_samples(metric, sessions, ())
-        if paired is None:
-            yield tabulate([flatten(stored, metric.name)], [metric.better])
-        else:
-            yield pair_requests(paired.stored, (), metric.better, metric.name).baseline

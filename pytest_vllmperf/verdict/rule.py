@@ -87,9 +87,9 @@ class RuleSettings:
 
 
 def family_a_fail(gated_metrics: int) -> float:
-    """a_fail for each of so many gated metrics: min(0.005, 0.05 / (2 metrics)).
+    """a_fail for each of so many gated metrics: min(0.005, 0.05 / (2.5 metrics)).
 
-    Source: Bonferroni; a run in which nothing changed fails in at most 5 % of the cases. The 2 pays for the looks: up
+    Source: Bonferroni; a run in which nothing changed fails in at most 5 % of the cases. The 2.5 pays for the looks: up
     to four at a regression spend 1.5 a_fail, and the two questions about creeping half an a_fail (bench/simulate.py).
 
     Raises:
@@ -148,7 +148,8 @@ def look_at_pairs(model: PairModel, log_margin: FloatArray, settings: RuleSettin
         settings: its margin is not used here, log_margin is.
     """
     nothing = np.zeros(len(log_margin))
-    crept = Creep(np.zeros(len(log_margin), dtype=np.bool_), nothing, nothing, nothing)
+    none = np.zeros(len(log_margin), dtype=np.bool_)
+    crept = Creep(none, nothing, nothing, nothing, none, none)
     rounds = model.rounds
     found = _decided(model.difference, model.prediction, crept, log_margin, settings, rounds, rounds)
     # A slow start of the reference makes the new engine look fast: that needs the rounds that IMPROVED needs.
@@ -175,9 +176,9 @@ def _decided(
     codes = np.select(
         [
             enough & slowly & (worse | crept.found),
-            enough & worse,
+            enough & (worse | crept.found | crept.jumped),
             enough & (difference < -far),
-            ~crept.found & (difference + pass_reach < log_margin),
+            ~crept.found & ~crept.far_jump & (difference + pass_reach < log_margin),
         ],
         [CODES[Status.DRIFTED], CODES[Status.REGRESSED], CODES[Status.IMPROVED], CODES[Status.OK]],
         CODES[Status.UNDECIDED if count < settings.max_engines else Status.NOISY],

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pytest_vllmperf.metrics.declaration import Metric
 from pytest_vllmperf.records.samples import EngineSamples, Session
+from pytest_vllmperf.stats import EngineTable, flatten, pair_requests, tabulate
 
 
 @dataclass(frozen=True)
@@ -16,10 +17,13 @@ class MetricSamples:
     Attributes:
         stored: sessions -> engines -> iterations.
         new: engines -> iterations.
+        gap: the position in `stored` of the first session after missing ones, and how many are missing: dropped from the
+            baseline, or without this metric. None where none is missing. Of several gaps the first, with all missing.
     """
 
     stored: Sequence[Sequence[Sequence[float]]]
     new: Sequence[Sequence[float]]
+    gap: tuple[int, int] | None = None
 
     @property
     def stored_engines(self) -> list[Sequence[float]]:
@@ -33,8 +37,21 @@ def metric_samples(metric: Metric, sessions: Sequence[Session], engines: Sequenc
     def values(some: Sequence[EngineSamples]) -> list[list[float]]:
         return [found for engine in some if (found := metric.counted(engine))]
 
-    stored = [found for session in sessions if (found := values(session.engines))]
-    return MetricSamples(stored, values(engines))
+    by_session = [values(session.engines) for session in sessions]
+    gap = _gap([bool(found) for found in by_session], [session.dropped for session in sessions])
+    return MetricSamples([found for found in by_session if found], values(engines), gap)
+
+
+def _gap(measured: Sequence[bool], dropped: Sequence[int]) -> tuple[int, int] | None:
+    """Where sessions are missing between the first and the last that measured a metric; see `MetricSamples.gap`."""
+    position, missing, kept, waiting = 0, 0, 0, 0
+    for here, before in zip(measured, dropped, strict=True):
+        waiting += before + (not here)
+        if here:
+            if waiting and kept:
+                position, missing = position or kept, missing + waiting
+            kept, waiting = kept + 1, 0
+    return (position, missing) if missing else None
 
 
 def paired_samples(
@@ -50,14 +67,6 @@ def paired_samples(
     if len(counts) != 1 or 0 in counts or min(min(requests) for requests in everything) <= 0:
         return None
     return MetricSamples(stored, new)
-
-
-def gap_in(sessions: Sequence[Session]) -> tuple[int, int] | None:
-    """Where sessions are not stored any more: the position of the first one after the gap, and how many are missing.
-
-    None where none is missing.
-    """
-    return next(((position, one.dropped) for position, one in enumerate(sessions) if one.dropped), None)
 
 
 @dataclass(frozen=True)
@@ -84,3 +93,17 @@ def round_samples(metric: Metric, engines: Sequence[EngineSamples], reference: S
         if requests and all(len(new) == len(old) > 0 and min(*new, *old) > 0 for new, old in requests):
             return Rounds([new for new, _ in requests], [old for _, old in requests], by_request=True)
     return Rounds([metric.counted(new) for new, _ in both], [metric.counted(old) for _, old in both])
+
+
+def stored_table(metric: Metric, sessions: Sequence[Session]) -> tuple[EngineTable, tuple[int, int] | None] | None:
+    """Engine values of one metric's baseline, as they are compared, and where sessions are missing.
+
+    None where there are none, or a sample of zero allows no logarithm.
+    """
+    samples = metric_samples(metric, sessions, ())
+    if not samples.stored or any(value <= 0 for engine in samples.stored_engines for value in engine):
+        return None
+    paired = paired_samples(metric, sessions, ())
+    if paired is None:
+        return tabulate([flatten(samples.stored, metric.name)], [metric.better]), samples.gap
+    return pair_requests(paired.stored, (), metric.better, metric.name).baseline, samples.gap
