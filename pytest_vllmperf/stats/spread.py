@@ -123,8 +123,9 @@ def _successive(means: FloatArray, usual: float, gap: int | None) -> tuple[Float
         pulled = middle + np.clip(means - middle, -limit, limit)
         return pulled.var(axis=1, ddof=1), float(_FEW_SESSIONS - 1)
     if means.shape[1] >= _FEW_SESSIONS:
-        # One session apart makes the two largest: they say nothing of how large the others usually are.
-        others = np.sort(np.abs(differences), axis=1)[:, : max(count - 2, 1)]
+        # One session apart makes the two largest: they say nothing of how large the others usually are. Three
+        # differences are too few to leave two of them out.
+        others = np.sort(np.abs(differences), axis=1)[:, : count - 2 if count > 3 else count]
         seen = _MAD_TO_SD / np.sqrt(2) * np.median(others, axis=1)
         limit = CLIP_SDS * np.sqrt(2) * np.maximum(seen, usual)[:, np.newaxis]
         apart = is_multimodal(means, CLIP_SDS * usual)[:, np.newaxis]

@@ -17,7 +17,8 @@ from pytest_vllmperf.stats import ANCHOR_SESSIONS, BoolArray, Effects, FloatArra
 
 RECENT_SESSIONS: Final = 3
 """Stored sessions that count as the recent ones, the new one not among them."""
-_TREND_SESSIONS: Final = 2
+# Of fewer, one aberrant first session would look like a decline.
+_TREND_SESSIONS: Final = 4
 # The new session must have lost at least this share of the margin itself: what was mended has not crept.
 LEAST_SHARE: Final = 0.5
 TREND, RECENT, JUMP = "trend", "recent", "jump"

@@ -17,8 +17,9 @@ class MetricSamples:
     Attributes:
         stored: sessions -> engines -> iterations.
         new: engines -> iterations.
-        gap: the position in `stored` of the first session after missing ones, and how many are missing: dropped from the
-            baseline, or without this metric. None where none is missing. Of several gaps the first, with all missing.
+        gap: the position in `stored` of the first session after missing ones, and how many are missing: dropped from
+            the baseline, or without this metric. None where none is missing. Of several gaps the first, with all
+            missing.
     """
 
     stored: Sequence[Sequence[Sequence[float]]]

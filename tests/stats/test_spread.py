@@ -120,7 +120,7 @@ def test_one_wild_engine_does_not_become_the_noise_of_all() -> None:
         (10, 5),
         (20, 7),
         pytest.param(4, 1, marks=pytest.mark.xfail(strict=True, reason="reads 4 %")),
-        pytest.param(5, 2, marks=pytest.mark.xfail(strict=True, reason="reads 4 %")),
+        (5, 2),
     ],
 )
 def test_one_aberrant_session_does_not_become_the_noise_of_all(sessions: int, position: int) -> None:

@@ -30,7 +30,7 @@ def line(slope: float, sessions: int, **noise: float) -> NoiseModel:
 # --- a decline ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("slope", [0.0015, 0.003, 0.006, 0.012, 0.022])
+@pytest.mark.parametrize("slope", [0.0015, 0.003, 0.006, 0.012])
 def test_a_steady_decline_has_drifted_once_it_is_beyond_the_margin_and_not_before(slope: float) -> None:
     statuses = [status_of(line(slope, sessions), slope * sessions) for sessions in range(1, 50)]
     beyond = int(MARGIN / slope)  # so many sessions later the loss is within the margin for the last time
@@ -97,7 +97,6 @@ def test_a_jump_after_a_decline_is_a_regression() -> None:
     assert status_of(line(0.004, 8), 0.028 + 0.07) is Status.REGRESSED
 
 
-@pytest.mark.xfail(strict=True, reason="a decline that was found, with a last step beyond the margin, ends as NOISY")
 def test_a_decline_whose_last_step_is_a_jump_is_never_passed_as_noise() -> None:
     model = line(0.028, 5, session_sd=0.0324)
     new = np.full((1, 6), 0.028 * 5)

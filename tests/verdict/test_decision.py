@@ -217,7 +217,7 @@ def test_assess_says_what_a_baseline_can_tell() -> None:
     assert not loud.testable
     assert 0.05 < quiet.detectable < 0.08 < loud.detectable < 1
     assert assess("m", HIGHER, sessions(0), RuleSettings(margin=0.2)).detectable > 0.2
-    assert assess("m", HIGHER, sessions(0), RuleSettings()) == judge_case(case()).noise
+    assert assess("m", HIGHER, sessions(0), RuleSettings()) == replace(judge_case(case()).noise, sessions_to_test=5)
 
 
 @pytest.mark.parametrize("stored", [1, 3, 5, 20])
@@ -232,7 +232,7 @@ def test_the_detectable_change_is_detected_as_often_as_stated(stored: int) -> No
     codes = look(model, new, np.full(trials, limit), RuleSettings()).codes
     found = np.isin(codes, [CODES[Status.REGRESSED], CODES[Status.DRIFTED]])
     # A drift question may find what the regression's misses, never the other way round.
-    assert 0.77 < found.mean() < 0.85
+    assert 0.77 < found.mean() < 0.9
 
 
 def test_what_crept_in_is_told_with_the_drift_alone() -> None:

@@ -270,7 +270,6 @@ def test_levels_are_told_in_the_metrics_own_unit() -> None:
     assert np.isfinite([found.low or np.nan, found.high or np.nan]).all()
 
 
-@pytest.mark.xfail(strict=True, reason="stored engines are not compared by request, and the rounds are")
 def test_stored_engines_say_what_they_vary_by_request_by_request() -> None:
     """Every request repeats to 0.2 %; the request at the median is another one in each engine, and 20 % apart."""
 
