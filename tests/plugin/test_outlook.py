@@ -18,18 +18,18 @@ def _text(result: pytest.RunResult) -> str:
 def test_the_slowdowns_that_will_be_found(project: Project, workers: list[str]) -> None:
     """A slowdown is found where d is beyond M and q(1 - a_fail); four times in five, q(0.8) more than that.
 
-    Of throughput M, 0.0513, is the larger, so that exp(-M - q(0.8)) - 1 is a little beyond the margin. TPOT's sessions
-    may lie further apart, and q(1 - a_fail) is the larger: the margin cannot be told from noise.
+    Nothing is known of sessions after one: the class's prior has them 1 % apart, and no less likely 3 %. So q(0.995) is
+    the larger, beyond M: the margin cannot be told from noise. q(0.8) comes on top.
     """
     project.perf_tests()
     text = _text(project.run("--vllmperf-update", *workers))
     found = re.search(
-        r"four times in five: test_chat: output throughput ([\d.]+) % · .* · TPOT p50 ([\d.]+) % \*", text
+        r"four times in five: test_chat: output throughput ([\d.]+) % \* · .* · TPOT p50 ([\d.]+) % \*", text
     )
     assert found is not None
     throughput, tpot = map(float, found.groups())
-    assert 5.1 <= throughput <= 6.0
-    assert 6.0 <= tpot <= 8.0
+    assert 6.0 <= throughput <= 8.5
+    assert 6.0 <= tpot <= 8.5
     assert "* the margin cannot be told from noise yet" in text
 
 
@@ -67,10 +67,10 @@ def test_what_is_said_is_what_is_found(project: Project) -> None:
 
 
 def test_a_margin_that_can_be_tested_needs_no_advice(project: Project) -> None:
-    """M, 0.223, is far beyond what noise explains: throughput is found at M + q(0.8), some 0.005 more."""
+    """M, 0.223, is far beyond what noise explains: throughput is found at M + q(0.8), some 0.01 more."""
     project.perf_tests(marks=["@pytest.mark.vllmperf(margin=0.2)"])
     text = _text(project.run("--vllmperf-update"))
-    assert ": output throughput 20 % ·" in text
+    assert ": output throughput 21 % ·" in text
     assert "cannot be told" not in text
     assert "--vllmperf-append" not in text
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 FULL = {"step_seconds": 0.02, "weight_bytes": 2000}
 HALF = {"step_seconds": 0.01, "weight_bytes": 1000, "deviation": 0.4}
 FAST = {"step_seconds": 0.005, "weight_bytes": 500}
-CLOSING = "output throughput over full (99 % CI): fast 4x [3.63, 4.41], half 2x [1.81, 2.21]"
+CLOSING = "output throughput over full (99 % CI): fast 4x [3.7, 4.33], half 2x [1.85, 2.16]"
 
 
 def _card(project: Project, body: str = "vllmperf.measure(WORK)", **rows: dict[str, Any]) -> None:
@@ -67,7 +67,7 @@ def test_the_table(project: Project) -> None:
         "full         2,000 B       65,536     1 s        -",
         "half         1,000 B       65,536     1 s      50%",
         "fast           500 B       65,536     1 s      75%",
-        "output throughput over full (99 % CI): fast 4x [3.63, 4.41], half 2x [1.81,",
+        "output throughput over full (99 % CI): fast 4x [3.7, 4.33], half 2x [1.85,",
         "    2.21]",
     ]
 
@@ -104,7 +104,7 @@ def test_a_row_that_is_slower_has_a_speedup_below_one(project: Project) -> None:
     _card(project, full=FULL, slow={"step_seconds": 0.04})
     result = project.run("--vllmperf")
     assert _tables(result)[0]["slow"][-2] == "0.5x"
-    assert "output throughput over full (99 % CI): slow 0.5x [0.453, 0.551]" in _text(result)
+    assert "output throughput over full (99 % CI): slow 0.5x [0.462, 0.541]" in _text(result)
 
 
 def test_rows_named_by_the_marker(project: Project, workers: list[str]) -> None:
@@ -125,7 +125,7 @@ for step, name in ((0.02, "full"), (0.01, "in four bits")):
     assert set(speed) == {"formats", "full", "in"}
     assert speed["in"][:2] == ["four", "bits"]
     assert speed["in"][-2] == "2x"
-    assert "output throughput over full (99 % CI): in four bits 2x [1.81, 2.21]" in _text(result)
+    assert "output throughput over full (99 % CI): in four bits 2x [1.85, 2.16]" in _text(result)
 
 
 def test_a_row_is_named_after_the_test_where_it_has_no_parameters(project: Project) -> None:

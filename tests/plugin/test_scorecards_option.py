@@ -23,9 +23,9 @@ TABLE = """\
 | full            |   2,000 B |      65,536 |    1 s |      40 |     200 |      20 ms |      20 ms |\
                - |               - |           - |
 | half            |   1,000 B |      65,536 |    1 s |      80 |     400 |      10 ms |      10 ms |\
- 2x [1.81, 2.21] |             50% |         60% |
+ 2x [1.85, 2.16] |             50% |         60% |
 
-output throughput over full (99 % CI): half 2x [1.81, 2.21]
+output throughput over full (99 % CI): half 2x [1.85, 2.16]
 """
 
 

@@ -55,7 +55,7 @@ def test_the_summary_tells_the_way(project: Project, way: str, workers: list[str
     result.assert_outcomes(passed=1)
     engines = "prefill_seconds_per_token=0 step_seconds=0.0"
     assert f"test_faster: fast {engines}1 against slow {engines}2, {WAYS[way]}" in _text(result)
-    assert "  output throughput 2x [1.81, 2.21] (99 % CI, 1 round)" in result.outlines
+    assert "  output throughput 2x [1.6, 2.5] (99 % CI, 2 rounds)" in result.outlines
 
 
 def test_engines_that_share_nothing_are_both_resident(project: Project) -> None:
@@ -79,8 +79,8 @@ def test_a_failure_tells_the_way(project: Project, way: str, claim: str, outcome
     result.assert_outcomes(failed=1)
     wanted = claim.removeprefix("assert_speedup(").removesuffix(")")
     result.stdout.fnmatch_lines([
-        f"{outcome} output throughput 400 tok/s against 200 tok/s: 2x [[]1.81, 2.21[]]",
-        f"    (99 % CI, 1 round) · wanted at least {wanted}x · {WAYS[way]}",
+        f"{outcome} output throughput 400 tok/s against 200 tok/s: 2x [[]1.96, 2.04[]]",
+        f"    (99 % CI, 2 rounds) · wanted at least {wanted}x · {WAYS[way]}",
     ])  # fmt: skip
 
 
