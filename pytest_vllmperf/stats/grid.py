@@ -1,9 +1,9 @@
 """The two standard deviations of a metric, as weights on a grid: prior times likelihood, and the prior's own fit.
 
 A grid, and not a closed form. With inverse chi-squared priors (Smyth, "Linear models and empirical Bayes methods",
-2004) the predictive distribution is Student's t, whose tails are heavy at the levels of a suite of 80 metrics, so that
-slowdowns are missed. Standard deviations of benchmarks vary by factors: log-normal priors say that, and have no closed
-form.
+2004) the predictive distribution is Student's t, whose tails are heavy at the levels of a suite of 80 metrics: with 2 %
+of unchanged runs red it finds 75 % of the slowdowns that the grid finds 85 % of (bench/closed_form.py). Standard
+deviations of benchmarks vary by factors: log-normal priors say that, and have no closed form.
 """
 
 from __future__ import annotations
