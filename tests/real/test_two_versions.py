@@ -26,7 +26,7 @@ def test_two_versions_are_compared(perf: Lab) -> None:
     targets = (Target(EngineSpec.create(MODEL, **TINY)), Target(EngineSpec.create(MODEL, python=OTHER, **TINY)))
     sharing = share(targets, perf.weight_bytes(targets), None)
     pair = Pair(perf, sharing, WORK, MeasureSettings(warmup=1, iterations=2))
-    compared = EngineComparison(pair, max_rounds=1, max_time=0)
+    compared = EngineComparison(pair, max_rounds=1, max_time=0, priors=lambda _: {})
     versions = [side.environment.soft["version of vllm"] for side in (compared.a, compared.b)]
     assert versions[0] != versions[1]
     assert compared.way == Way.RESIDENT.value
