@@ -396,4 +396,3 @@ def test_a_path_behind_a_blank_must_not_exchange_the_configuration(project: Proj
     result.stderr.fnmatch_lines([wanted])
     project.run_apart("--vllmperf", f"--vllmperf-against={stable}").assert_outcomes(passed=1)
     project.run_apart("--vllmperf", "--vllmperf-against", stable, "-c", "pytest.ini").assert_outcomes(passed=1)
-    project.run_apart("--vllmperf", "--vllmperf-against", stable, "test_chat.py").assert_outcomes(passed=1)
