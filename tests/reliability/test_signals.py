@@ -14,7 +14,7 @@ from tests.reliability.runs import baselines, suite
 INT, TERM, HUP, KILL = signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL
 PHASES = {
     "import": "importing vLLM",
-    "load": "starting",
+    "load": "starting|preparing the KV cache",  # the first may be over before anybody asks
     "warm-up": "warm-up",
     "iteration": "iteration 3",
     "second-engine": "engine 2",
