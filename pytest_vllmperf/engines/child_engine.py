@@ -43,7 +43,7 @@ from pytest_vllmperf.records.engine import (
 )
 from pytest_vllmperf.records.run import RunResult
 from pytest_vllmperf.records.spec import EngineSpec
-from pytest_vllmperf.workload.workload import Message, Request
+from pytest_vllmperf.workload import Message, Request
 
 _EXIT_NEWS_S = 2.0
 # What vLLM, torch and bitsandbytes say of a format or kernel that a build or device does not have.

@@ -1,5 +1,7 @@
-"""What is sent, and from which seed."""
+"""What is sent, when, and from which seed."""
 
-from pytest_vllmperf.workload.workload import Length, Message, Request, Workload
+from pytest_vllmperf.workload.arrivals import CLOSED, Arrivals
+from pytest_vllmperf.workload.request import NOTHING_ASKED, Asked, Message, Request
+from pytest_vllmperf.workload.workload import Length, Workload
 
-__all__ = ["Length", "Message", "Request", "Workload"]
+__all__ = ["CLOSED", "NOTHING_ASKED", "Arrivals", "Asked", "Length", "Message", "Request", "Workload"]

@@ -1,4 +1,4 @@
-"""`Workload` and `Request`: what to send, how much of it at once, and from which seed."""
+"""`Workload`: what to send, how much of it at once, and from which seed."""
 
 from __future__ import annotations
 
@@ -10,32 +10,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pytest_vllmperf.errors import WorkloadError
+from pytest_vllmperf.workload.request import Message, Request
 
 Length = int | tuple[int, int]
-Message = Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Request:
-    """One request; exactly one of the three inputs is set.
-
-    Attributes:
-        index: its place in the workload, from 0; requests of equal index are the same work in every iteration.
-        output_tokens: tokens to generate (at most, where the workload does not ignore the end token).
-        prompt_token_ids: a prompt that needs no tokenizer.
-        prompt: text, tokenized by the engine.
-        messages: a chat, rendered by the engine through the model's chat template.
-    """
-
-    index: int
-    output_tokens: int
-    prompt_token_ids: tuple[int, ...] | None = None
-    prompt: str | None = None
-    messages: tuple[Message, ...] | None = None
-
-    def to_wire(self) -> dict[str, Any]:
-        """The request as JSON for the engine's process."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
