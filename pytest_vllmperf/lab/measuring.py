@@ -101,7 +101,7 @@ class Measuring:
         digest = model_digest(models.resolve(target.spec.model))
         return Measurement(
             spec_label=target.spec.label,
-            device=run.facts.device,
+            device=environment.boundary(target.backend, run.facts),
             profile=environment.profile(target.backend, run.facts, gpus),
             workload=workload.describe(),
             environment=environment.fingerprint(
@@ -112,6 +112,7 @@ class Measuring:
             gpus=len(gpus),
             vram=VramLedger.of(run.facts, seen.memory),
             traces=seen.traces,
+            iterations=(run.iterations,),
         )
 
 
@@ -119,5 +120,5 @@ def _problems(
     workload: Workload, run: EngineRun, observed: validity.Observed, allowed: Collection[str]
 ) -> Sequence[Problem]:
     """What voids a measurement of this workload."""
-    expected = validity.Expected(workload.ignore_eos, workload.fresh_prompts)
+    expected = validity.Expected(workload.ignore_eos and not workload.asked.tools, workload.fresh_prompts)
     return validity.problems(run, expected, observed, allowed)

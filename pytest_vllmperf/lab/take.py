@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pytest_vllmperf.lab.sharing import Sharing
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.records.run import MeasureSettings
+from pytest_vllmperf.records.served import Slo
 from pytest_vllmperf.workload import Workload
 
 
@@ -22,6 +23,7 @@ class Take:
         sharing: of a measurement in turns: `target` and its reference, and how they share the device; None for a
             measurement on its own.
         against: the reference's vLLM and interpreter, for a person; empty for a measurement on its own.
+        slo: what was promised of each request, so that goodput is a metric; None where nothing was.
     """
 
     target: Target
@@ -30,6 +32,7 @@ class Take:
     allowed: tuple[str, ...] = ()
     sharing: Sharing | None = None
     against: str = ""
+    slo: Slo | None = None
 
     @property
     def targets(self) -> tuple[Target, ...]:
