@@ -1,0 +1,413 @@
+"""A server of OpenAI's interface that knows what it sent, and when: run as a process of its own.
+
+    python scripted_server.py [--port N] [--tls CERT KEY] [--script JSON]
+
+It prints one line of JSON with its port. What an answer is like stands in the body of each request, `{"script": {...}}`,
+over what `--script` says: see `Script`. `GET /sent` tells, for each request by its `id`, when its head and body had
+arrived and when each piece was sent, in monotonic nanoseconds; `POST /reset` forgets that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gzip
+import heapq
+import json
+import resource
+import signal
+import socket
+import ssl
+import struct
+import sys
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from time import monotonic_ns
+from typing import Any, cast
+
+import uvloop
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from pytest_vllmperf.load.alarm import Alarm  # noqa: E402
+
+WORD = " tök"
+"""The text of each token; two bytes of it are one character."""
+
+
+@dataclass(frozen=True)
+class Script:
+    """What an answer is like.
+
+    Attributes:
+        ttft: seconds from the request to the first token.
+        gap: seconds between tokens.
+        tokens: how many; None for the request's max_tokens, or 16.
+        id: by which `/sent` knows it.
+        fault: a name in `FAULTS`; empty for none.
+        at: tokens after which a fault comes.
+        framing: `chunked`, `close` (ends with the connection) or `length`.
+        split: bytes into which everything is split, each sent on its own; 0 for events as they are.
+        crlf: whether events end with CRLF.
+        usage: whether the last event tells tokens.
+        role: whether a chat begins with an empty chunk that names the role.
+        keep: whether the connection is kept.
+    """
+
+    ttft: float = 0.0
+    gap: float = 0.0
+    tokens: int | None = None
+    id: str = ""
+    fault: str = ""
+    at: int = 2
+    framing: str = "chunked"
+    split: int = 0
+    crlf: bool = False
+    usage: bool = True
+    role: bool = True
+    keep: bool = True
+
+
+FAULTS = (
+    "die",  # the connection is reset in mid-stream
+    "half-close",  # the server ends its side in mid-stream
+    "stall",  # nothing more comes
+    "500",
+    "429",  # with Retry-After
+    "redirect",
+    "malformed",  # an event that is not JSON
+    "not-http",
+    "bad-chunk",  # a chunk whose size is no number
+    "utf8-split",  # an event is sent in two pieces, split in the middle of a character
+    "comments",  # between events
+    "error-body",  # 200 with an error
+    "error-event",  # an error in mid-stream
+    "fewer",  # half of the tokens that were asked for
+    "gzip",
+    "no-answer",  # the connection is closed without an answer
+    "close-idle",  # a sound answer, after which the connection is closed without a word
+    "hold",  # the head is never sent
+    "trailers",  # after the last chunk
+    "interim",  # 103 before the answer
+)
+
+
+@dataclass
+class Record:
+    """What was seen and sent of one request, in monotonic nanoseconds."""
+
+    arrived: int
+    sent: array[int] = field(default_factory=lambda: array("q"))
+    closed: bool = False
+
+
+class Clock:
+    """Calls functions when they are due, from one timer of the kernel."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._heap: list[tuple[int, int, Callable[[], None]]] = []
+        self._numbers = count()
+        self._alarm = Alarm(loop, self._ring)
+
+    def call_at(self, at_ns: int, function: Callable[[], None]) -> None:
+        heapq.heappush(self._heap, (at_ns, next(self._numbers), function))
+        if self._heap[0][0] == at_ns:
+            self._alarm.set(at_ns)
+
+    def _ring(self) -> None:
+        heap = self._heap
+        while heap and heap[0][0] <= monotonic_ns():
+            heapq.heappop(heap)[2]()
+        self._alarm.set(heap[0][0] if heap else None)
+
+
+class Events:
+    """The bytes of an answer's events, made once for all answers that are alike."""
+
+    def __init__(self, chat: bool, script: Script, tokens: int, asked_usage: bool) -> None:
+        self._chat = chat
+        self._end = b"\r\n\r\n" if script.crlf else b"\n\n"
+        self.token = self.event(self._token(WORD, None))
+        self.last_token = self.event(self._token(WORD, "length"))
+        self.role = [self.event(self._token("", None))] if chat and script.role else []
+        usage = {"prompt_tokens": 8, "completion_tokens": tokens, "total_tokens": 8 + tokens}
+        told = [self.event({**self._frame(), "choices": [], "usage": usage})] if script.usage and asked_usage else []
+        self.tail = [*told, b"data: [DONE]" + self._end]
+        self.whole = json.dumps(
+            {**self._frame(stream=False), "choices": [self._whole(tokens)], **({"usage": usage} if script.usage else {})}
+        ).encode()
+
+    def event(self, content: dict[str, Any]) -> bytes:
+        return b"data: " + json.dumps(content, ensure_ascii=False).encode() + self._end
+
+    def _frame(self, stream: bool = True) -> dict[str, Any]:
+        kind = ("chat.completion.chunk" if stream else "chat.completion") if self._chat else "text_completion"
+        return {"id": "scripted-0123456789abcdef0123456789abcdef", "object": kind, "created": 1, "model": "scripted"}
+
+    def _token(self, text: str, finish: str | None) -> dict[str, Any]:
+        choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": finish}
+        if self._chat:
+            choice["delta"] = {"content": text} if text else {"role": "assistant", "content": ""}
+        else:
+            choice["text"] = text
+        return {**self._frame(), "choices": [choice]}
+
+    def _whole(self, tokens: int) -> dict[str, Any]:
+        text = WORD * tokens
+        said: dict[str, Any] = {"message": {"role": "assistant", "content": text}} if self._chat else {"text": text}
+        return {"index": 0, **said, "finish_reason": "length"}
+
+
+class Server:
+    """What all connections share."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, default: dict[str, Any]) -> None:
+        self.clock = Clock(loop)
+        self.default = default
+        self.records: dict[str, Record] = {}
+        self.numbers = count()
+        self.connections = 0
+        self.open = 0
+        self._events: dict[Any, Events] = {}
+
+    def events(self, chat: bool, script: Script, tokens: int, usage: bool) -> Events:
+        key = chat, script.crlf, script.usage, script.role, tokens, usage
+        if key not in self._events:
+            self._events[key] = Events(chat, script, tokens, usage)
+        return self._events[key]
+
+    def told(self) -> bytes:
+        records = {
+            name: {"arrived": record.arrived, "sent": record.sent.tolist(), "closed": record.closed}
+            for name, record in self.records.items()
+        }
+        return json.dumps({"requests": records, "connections": self.connections, "open": self.open}).encode()
+
+
+class Connection(asyncio.Protocol):
+    """One client: requests come one after the other."""
+
+    def __init__(self, server: Server, direct: bool) -> None:
+        self.server = server
+        self._direct = direct
+        self._buffer = b""
+        self.record: Record | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's own is of no class of asyncio
+        self.server.connections += 1
+        self.server.open += 1
+        raw = transport.get_extra_info("socket")
+        self.socket: socket.socket | None = socket.socket(fileno=socket.dup(raw.fileno()))
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.server.open -= 1
+        if self.socket is not None:
+            self.socket.close()
+            self.socket = None
+        if self.record is not None:
+            self.record.closed = True
+
+    def send(self, data: bytes) -> None:
+        """Send at once: the time of sending is that of the system call."""
+        if self.record is not None:
+            self.record.sent.append(monotonic_ns())
+        if self.socket is None or not self._direct:
+            if not self.transport.is_closing():
+                self.transport.write(data)
+            return
+        try:
+            sent = self.socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            return
+        if sent < len(data):
+            self.transport.write(data[sent:])
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while True:
+            end = self._buffer.find(b"\r\n\r\n")
+            if end < 0:
+                return
+            head = self._buffer[:end].decode("latin-1")
+            lines = head.split("\r\n")
+            length = next((int(line[15:]) for line in lines if line.lower().startswith("content-length:")), 0)
+            if len(self._buffer) < end + 4 + length:
+                return
+            body, self._buffer = self._buffer[end + 4 : end + 4 + length], self._buffer[end + 4 + length :]
+            self._request(*lines[0].split(" ")[:2], body, monotonic_ns())
+
+    def _request(self, method: str, path: str, body: bytes, now: int) -> None:
+        if method == "GET" and path == "/sent":
+            self.send(whole("200 OK", self.server.told()))
+        elif method == "POST" and path == "/reset":
+            self.server.records.clear()
+            self.send(whole("200 OK", b"{}"))
+        elif method == "GET" and path.endswith("/models"):
+            self.send(whole("200 OK", json.dumps({"object": "list", "data": [{"id": "scripted"}]}).encode()))
+        elif method == "POST" and path.endswith("/completions"):
+            asked = json.loads(body)
+            script = Script(**{**self.server.default, **asked.get("script", {})})
+            name = script.id or str(next(self.server.numbers))
+            self.record = self.server.records[name] = Record(now)
+            Answering(self, script, asked, path.endswith("/chat/completions"), now).begin()
+        else:
+            self.send(whole("404 Not Found", b'{"error": {"message": "no such path"}}'))
+
+
+class Answering:
+    """One answer, piece by piece, as its script says."""
+
+    def __init__(self, connection: Connection, script: Script, asked: dict[str, Any], chat: bool, now: int) -> None:
+        self._connection = connection
+        self._script = script
+        self._stream = bool(asked.get("stream"))
+        self._due = now + int(script.ttft * 1e9)
+        self._gap = int(script.gap * 1e9)
+        tokens = script.tokens if script.tokens is not None else asked.get("max_tokens", 16)
+        self._tokens = tokens // 2 if script.fault == "fewer" else tokens
+        usage = bool((asked.get("stream_options") or {}).get("include_usage"))
+        self._events = connection.server.events(chat, script, self._tokens, usage)
+        self._sent = 0
+
+    def begin(self) -> None:
+        fault, connection = self._script.fault, self._connection
+        refusals = {
+            "500": whole("500 Internal Server Error", b'{"error": {"message": "scripted failure", "code": 500}}'),
+            "429": whole("429 Too Many Requests", b'{"error": {"message": "scripted"}}', "Retry-After: 7\r\n"),
+            "redirect": whole("307 Temporary Redirect", b"", "Location: http://127.0.0.1:1/elsewhere\r\n"),
+            "error-body": whole("200 OK", b'{"error": {"message": "scripted failure", "code": 400}}'),
+            "not-http": b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
+        }
+        if fault in refusals:
+            connection.send(refusals[fault])
+        elif fault == "no-answer":
+            connection.transport.abort()
+        elif fault != "hold":
+            connection.server.clock.call_at(self._due, self._step if self._stream else self._whole)
+
+    def _whole(self) -> None:
+        zipped = self._script.fault == "gzip"
+        body = gzip.compress(self._events.whole) if zipped else self._events.whole
+        self._out(whole("200 OK", body, "Content-Encoding: gzip\r\n" if zipped else ""))
+        self._end()
+
+    def _head(self) -> bytes:
+        how = {"chunked": "Transfer-Encoding: chunked\r\n", "close": "Connection: close\r\n"}[self._script.framing]
+        interim = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" if self._script.fault == "interim" else ""
+        kept = "" if self._script.keep else "Connection: close\r\n"
+        return f"{interim}HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{kept}{how}\r\n".encode()
+
+    def _chunk(self, data: bytes) -> bytes:
+        return b"%x\r\n%b\r\n" % (len(data), data) if self._script.framing == "chunked" else data
+
+    def _step(self) -> None:
+        """Send one token, or what comes instead of it, and ask to be called for the next."""
+        if self._connection.transport.is_closing():
+            return
+        first, self._sent = self._sent == 0, self._sent + 1
+        last = self._sent >= self._tokens
+        out = b"".join([self._head(), *map(self._chunk, self._events.role)]) if first else b""
+        if self._sent == self._script.at + 1 and self._fault(out):
+            return
+        token = self._events.last_token if last else self._events.token
+        self._out(out + self._chunk(token))
+        if last:
+            self._end()
+            return
+        self._due += self._gap
+        self._connection.server.clock.call_at(self._due, self._step)
+
+    def _fault(self, before: bytes) -> bool:
+        """Do what the script says at this token; whether the answer ends with it."""
+        fault, connection, events = self._script.fault, self._connection, self._events
+        if fault == "die":
+            assert connection.socket is not None
+            connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.transport.abort()
+            return True
+        if fault == "half-close":
+            assert connection.socket is not None
+            connection.socket.shutdown(socket.SHUT_WR)
+            return True
+        if fault == "stall":
+            return True
+        if fault == "error-event":
+            connection.send(before + self._chunk(events.event({"error": {"message": "scripted failure", "code": 500}})))
+            self._end()
+            return True
+        pieces = {
+            "malformed": self._chunk(b'data: {"id": "scripted", "choices": [{\n\n'),
+            "bad-chunk": b"zz\r\ndata: {}\n\n\r\n",
+            "comments": self._chunk(b": a comment\n\n:another\n\n"),
+        }
+        if fault in pieces:
+            connection.send(before + pieces[fault])
+        if fault == "utf8-split":
+            whole_one = before + self._chunk(events.token)
+            middle = whole_one.index("ö".encode()) + 1
+            connection.send(whole_one[:middle])
+            connection.send(whole_one[middle:])
+            self._sent += 1
+        return False
+
+    def _end(self) -> None:
+        """Send what follows the tokens, and close the connection where that is due."""
+        script, connection = self._script, self._connection
+        if self._stream:
+            final = b"0\r\nX-Trailer: yes\r\n\r\n" if script.fault == "trailers" else b"0\r\n\r\n"
+            end = final if script.framing == "chunked" else b""
+            tail = self._events.tail if script.fault != "error-event" else self._events.tail[-1:]
+            self._out(b"".join(map(self._chunk, tail)) + end)
+        connection.record = None
+        if script.framing == "close" or not script.keep or script.fault == "close-idle":
+            connection.transport.close()
+
+    def _out(self, data: bytes) -> None:
+        size = self._script.split or len(data)
+        for start in range(0, len(data), size):
+            self._connection.send(data[start : start + size])
+
+
+def whole(status: str, body: bytes, headers: str = "") -> bytes:
+    """A response whose length is told."""
+    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
+    return head.encode() + body
+
+
+async def serve(asked: argparse.Namespace) -> None:
+    """Serve until the process is ended, or its standard input is."""
+    loop = asyncio.get_running_loop()
+    server = Server(loop, json.loads(asked.script))
+    tls = None
+    if asked.tls:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(*asked.tls)
+    listener = await loop.create_server(
+        lambda: Connection(server, tls is None), "127.0.0.1", asked.port, ssl=tls, backlog=8192
+    )
+    over = loop.create_future()
+    loop.add_signal_handler(signal.SIGTERM, lambda: over.done() or over.set_result(None))
+    loop.add_reader(sys.stdin.fileno(), lambda: over.done() or over.set_result(None))
+    print(json.dumps({"port": listener.sockets[0].getsockname()[1]}), flush=True)
+    await over
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--tls", nargs=2)
+    parser.add_argument("--script", default="{}")
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    uvloop.run(serve(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()
