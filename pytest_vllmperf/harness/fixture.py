@@ -29,10 +29,12 @@ from pytest_vllmperf.lab import taking
 from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.lab.pair import Pair
 from pytest_vllmperf.lab.promised import promised
+from pytest_vllmperf.lab.searching import rate_search, unusable
 from pytest_vllmperf.lab.sharing import Way, share
 from pytest_vllmperf.lab.take import Take
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.metrics.measurement import Measurement
+from pytest_vllmperf.metrics.promises import promise
 from pytest_vllmperf.records.run import MeasureSettings
 from pytest_vllmperf.records.scorecard import Row
 from pytest_vllmperf.records.settings import AUTO
@@ -136,6 +138,63 @@ class VllmPerf:
             if self._test.card is not None:
                 self._test.rows.append(self._row(self._test.card, take, run))
         self._test.measured.append(run)
+        return run
+
+    def find_max_rate(
+        self,
+        workload: Workload,
+        *,
+        ttft: float | None = None,
+        tpot: float | None = None,
+        e2e: float | None = None,
+        goodput: float = 0.99,
+        engine: EngineSpec | None = None,
+        endpoint: EngineSpec | None = None,
+        replicates: int = 3,
+        arrivals: Literal["poisson", "constant"] = "poisson",
+        warmup: int | Literal["auto"] | None = None,
+    ) -> Measurement:
+        """Find the highest rate of arrivals at which requests keep a promise; `check` gates it as any metric.
+
+        The rate is doubled until the promise breaks or requests pile up. Rates between the last two are then tried,
+        each `replicates` times. An isotonic fit through the shares says where the promise breaks; `run.rates` has what
+        was tried and the interval, `run.max_rate` the value.
+
+        Args:
+            workload: what is sent at each rate; several hundred requests tell 99 % from 98 %.
+            ttft: most seconds until the first token.
+            tpot: most seconds for each token after the first.
+            e2e: most seconds until the last token.
+            goodput: share of all requests that have to keep all parts of it.
+            engine: which engine instead of the marker's.
+            endpoint: the same, for a server that runs already.
+            replicates: how often each rate is tried.
+            arrivals: the arrival process.
+            warmup: discarded iterations before the first rate.
+
+        Raises:
+            SpecError: when no engine is named, it is not driven over HTTP, or a figure is not valid.
+            WorkloadError: when the workload does not fit the engine, or has too few requests to tell the share.
+            EngineError: when the engine does not start, or fails on the way.
+            CheckFailed: when no rate that was tried keeps the promise, or all do.
+        """
+        __tracebackhide__ = True
+        _check_workload("find_max_rate", workload)
+        engine = _one_of(engine, endpoint)
+        _check_engine("find_max_rate", engine)
+        search = rate_search(promise(ttft, tpot, e2e, goodput), goodput, replicates, arrivals, workload.count)
+        take = Take(
+            self._target(engine),
+            workload,
+            self._measure_settings(replicates, warmup),
+            self._test.settings.allow or (),
+            search=search,
+        )
+        with self._where_supported():
+            run = self._measured(take)
+        self._test.measured.append(run)
+        if not run.problems and (reason := unusable(run.rates[-1], search)):
+            fail(f"{self._test.nodeid}: {reason}")
         return run
 
     def _measured(self, take: Take) -> Measurement:

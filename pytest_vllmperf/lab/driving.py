@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from pytest_vllmperf.engines.base import CachesPrefixes, Engine, Serves, able
 from pytest_vllmperf.errors import WorkloadError
+from pytest_vllmperf.lab.fresh import rotated
 from pytest_vllmperf.records.engine import Sampling
 from pytest_vllmperf.records.run import EngineRun, MeasureSettings, RunResult
 from pytest_vllmperf.workload import Request, Workload
@@ -116,7 +118,16 @@ class Driver:
         """One iteration, with nothing left in the prefix cache from the one before."""
         if self._engine.facts.prefix_caching:
             able(self._engine, CachesPrefixes).reset_prefix_cache()
-        return self._engine.run(self.requests, self._sampling)
+        return self._engine.run(self._to_send(), self._sampling)
+
+    def _to_send(self) -> Sequence[Request]:
+        """The requests, in tokens that the server has not seen where its prefix cache cannot be reset."""
+        engine = self._engine
+        if isinstance(engine, CachesPrefixes) or not isinstance(engine, Serves):
+            return self.requests
+        facts = engine.facts
+        offset = secrets.randbelow(facts.vocab_size)
+        return rotated(self.requests, offset, facts.vocab_size, facts.special_token_ids)
 
 
 def _check_fit(requests: Sequence[Request], max_model_len: int, name: str) -> None:

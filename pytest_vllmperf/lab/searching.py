@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from math import ceil
 
 from pytest_vllmperf.engines.base import Engine
-from pytest_vllmperf.errors import WorkloadError
+from pytest_vllmperf.errors import SpecError, WorkloadError
 from pytest_vllmperf.lab.driving import Driver, OnIteration
 from pytest_vllmperf.metrics.promises import goodput
-from pytest_vllmperf.records.rates import RateSearch, TriedRate
+from pytest_vllmperf.records.rates import FoundRate, RateSearch, TriedRate
 from pytest_vllmperf.records.run import EngineRun, MeasureSettings, RunResult
-from pytest_vllmperf.stats.rates import HighestRate, crossing, highest_rate, saturated
+from pytest_vllmperf.records.served import Slo
+from pytest_vllmperf.stats.rates import crossing, highest_rate, saturated
 from pytest_vllmperf.workload import Workload
 
 _START_SHARE = 0.25
@@ -19,6 +21,7 @@ _START_SHARE = 0.25
 _MOST_DOUBLINGS = 8
 _INNER_RATES = 3
 """Rates that are tried between the last that kept the promise and the first that did not."""
+_ARRIVALS = ("poisson", "constant")
 _NO_REQUESTS = RunResult((), (), None, None, None, None, None, 0.0)
 
 
@@ -29,14 +32,12 @@ class Searched:
     Attributes:
         run: an iteration for each replicate, with its own estimate; they hold no requests.
         probes: the iterations that it was made of, with their requests.
-        rates: what was tried, ascending.
-        found: the estimate from all replicates, with its interval.
+        rate: what was found, from all replicates, and all that was tried.
     """
 
     run: EngineRun
     probes: tuple[RunResult, ...]
-    rates: tuple[TriedRate, ...]
-    found: HighestRate
+    rate: FoundRate
 
 
 class _Search:
@@ -125,18 +126,55 @@ def find_rate(
     rates = sorted({low, high, *(low + step * number for number in range(1, _INNER_RATES + 1))})
     one.replicate(rates)
     shares = [one.shares[rate] for rate in rates]
-    each = [
-        crossing(rates, [found[number] for found in shares], search.goodput) for number in range(search.replicates)
-    ]
+    each = [crossing(rates, [found[number] for found in shares], search.goodput) for number in range(search.replicates)]
     iterations = tuple(replace(_NO_REQUESTS, max_rate=rate) for rate in each)
     tried = tuple(TriedRate(rate, tuple(one.shares[rate]), rate in one.saturated) for rate in sorted(one.shares))
     run = EngineRun(engine.facts, (), tuple(one.warmup), iterations)
-    return Searched(run, tuple(one.probes), tried, highest_rate(rates, shares, search.goodput))
+    found = highest_rate(rates, shares, search.goodput)
+    return Searched(run, tuple(one.probes), FoundRate(**asdict(found), tried=tried))
+
+
+def rate_search(slo: Slo, goodput: float, replicates: object, arrivals: str, requests: int) -> RateSearch:
+    """What is searched for, checked.
+
+    Args:
+        slo: the promise.
+        goodput: share of requests that have to keep it.
+        replicates: how often each rate is tried.
+        arrivals: the arrival process.
+        requests: of the workload.
+
+    Raises:
+        SpecError: for a number of replicates or an arrival process that is not valid.
+        WorkloadError: for so few requests that a single one decides.
+    """
+    if not isinstance(replicates, int) or isinstance(replicates, bool) or replicates < 1:
+        raise SpecError(f"replicates={replicates!r} must be a whole number of at least 1")
+    if arrivals not in _ARRIVALS:
+        raise SpecError(f"arrivals={arrivals!r} is none of {', '.join(_ARRIVALS)}")
+    if goodput < 1 and requests * replicates * (1 - goodput) < 1:
+        raise WorkloadError(
+            f"{requests} requests x {replicates} replicates cannot tell a goodput of {goodput:g}, where a single request "
+            f"decides; send at least {ceil(1 / (1 - goodput) / replicates)}"
+        )
+    return RateSearch(slo, goodput, replicates, arrivals)
+
+
+def unusable(found: FoundRate, search: RateSearch) -> str:
+    """Why what was found is no highest rate; empty where it is one."""
+    if not found.reached:
+        low = min(one.rate for one in found.tried)
+        return f"no rate keeps the promise ({search.key}): even {low:.3g} requests/s does not"
+    if not found.bounded:
+        high = max(one.rate for one in found.tried)
+        return (
+            f"every rate that was tried keeps the promise ({search.key}), up to {high:.3g} requests/s; send more requests "
+            "at each rate, or promise more"
+        )
+    return ""
 
 
 def _while_arriving(in_flight: Sequence[tuple[int, int]], result: RunResult) -> list[tuple[int, int]]:
     """The part of it until the last request was due."""
     last = max((one.answer.due_ns for one in result.requests if one.answer is not None), default=0)
     return [(time, count) for time, count in in_flight if time <= last]
-
-

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pytest_vllmperf.lab.sharing import Sharing
 from pytest_vllmperf.lab.target import Target
+from pytest_vllmperf.records.rates import RateSearch
 from pytest_vllmperf.records.run import MeasureSettings
 from pytest_vllmperf.records.served import Slo
 from pytest_vllmperf.workload import Workload
@@ -24,6 +25,7 @@ class Take:
             measurement on its own.
         against: the reference's vLLM and interpreter, for a person; empty for a measurement on its own.
         slo: what was promised of each request, so that goodput is a metric; None where nothing was.
+        search: of a measurement that searches for the highest rate; None for any other.
     """
 
     target: Target
@@ -33,6 +35,7 @@ class Take:
     sharing: Sharing | None = None
     against: str = ""
     slo: Slo | None = None
+    search: RateSearch | None = None
 
     @property
     def targets(self) -> tuple[Target, ...]:

@@ -71,6 +71,8 @@ def measure(lab: Lab, take: Take, number: int = 1) -> Measurement:
         EngineError: when the engine does not start, or fails on the way.
         WorkloadError: when the workload does not fit it.
     """
+    if take.search is not None:
+        return lab.search(take)
     if take.sharing is None:
         run = lab.measure(take.target, take.workload, take.settings, take.allowed)
         return promised(run, take.slo)

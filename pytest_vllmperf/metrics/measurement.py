@@ -15,6 +15,7 @@ from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS, AllMetrics, un
 from pytest_vllmperf.records.devices import GpuTrace
 from pytest_vllmperf.records.ledger import VramLedger
 from pytest_vllmperf.records.problems import Problem, in_words
+from pytest_vllmperf.records.rates import FoundRate
 from pytest_vllmperf.records.reference import Reference
 from pytest_vllmperf.records.run import RunResult
 from pytest_vllmperf.records.samples import EngineSamples, Environment
@@ -45,6 +46,7 @@ class Measurement(AllMetrics):
         made_with: how it was made, so that it can be made again; None where it cannot.
         reference: what each of its engines was measured in turns with; None for a measurement on its own.
         iterations: of each engine its counted iterations, request by request; not stored.
+        rates: of each engine what a search for the highest rate came to; empty for any other measurement.
     """
 
     spec_label: str
@@ -61,6 +63,7 @@ class Measurement(AllMetrics):
     made_with: object = field(default=None, repr=False, compare=False)
     reference: Reference | None = None
     iterations: tuple[tuple[RunResult, ...], ...] = field(default=(), repr=False, compare=False)
+    rates: tuple[FoundRate, ...] = field(default=(), repr=False)
     _read: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
     _promises: list[Slo] = field(default_factory=list, init=False, repr=False, compare=False)
 
@@ -93,6 +96,7 @@ class Measurement(AllMetrics):
             other,
             engines=self.engines + other.engines,
             iterations=self.iterations + other.iterations,
+            rates=self.rates + other.rates,
             problems=tuple(dict.fromkeys([*self.problems, *other.problems])),
             excluded=self.excluded + other.excluded,
             environment=self.environment,
