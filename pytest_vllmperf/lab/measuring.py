@@ -90,9 +90,8 @@ class Measuring:
             allowed = (*take.allowed, *_OF_OVERLOAD)
             seen = self.measurement(target, workload, probes, engine, sampler.traces(), allowed)
         hard = {**seen.environment.hard, "search": search.key}
-        samples = engine_samples(
-            found.run.facts, found.run.warmup, found.run.iterations, cold_start=self._slots.cold(target)
-        )
+        run, cold = found.run, self._slots.cold(target)
+        samples = engine_samples(run.facts, run.warmup, run.iterations, cold_start=cold)
         return replace(
             seen,
             engines=(samples,),

@@ -154,8 +154,8 @@ def rate_search(slo: Slo, goodput: float, replicates: object, arrivals: str, req
         raise SpecError(f"arrivals={arrivals!r} is none of {', '.join(_ARRIVALS)}")
     if goodput < 1 and requests * replicates * (1 - goodput) < 1:
         raise WorkloadError(
-            f"{requests} requests x {replicates} replicates cannot tell a goodput of {goodput:g}, where a single request "
-            f"decides; send at least {ceil(1 / (1 - goodput) / replicates)}"
+            f"{requests} requests x {replicates} replicates cannot tell a goodput of {goodput:g}: a single request "
+            f"would decide; send at least {ceil(1 / (1 - goodput) / replicates)}"
         )
     return RateSearch(slo, goodput, replicates, arrivals)
 
@@ -168,8 +168,8 @@ def unusable(found: FoundRate, search: RateSearch) -> str:
     if not found.bounded:
         high = max(one.rate for one in found.tried)
         return (
-            f"every rate that was tried keeps the promise ({search.key}), up to {high:.3g} requests/s; send more requests "
-            "at each rate, or promise more"
+            f"every rate that was tried keeps the promise ({search.key}), up to {high:.3g} requests/s; send more "
+            "requests at each rate, or promise more"
         )
     return ""
 

@@ -122,8 +122,8 @@ def _of_served(number: int, result: RunResult) -> Iterator[Problem]:
         first = next(answer for answer in served.answers if answer.failure)
         yield Problem(
             "failed",
-            f"{sum(served.failures.values())} of {len(served.answers)} requests failed in iteration {number} ({kinds}); "
-            f"request {first.index}: {first.detail or first.failure}",
+            f"{sum(served.failures.values())} of {len(served.answers)} requests failed in iteration {number} "
+            f"({kinds}); request {first.index}: {first.detail or first.failure}",
         )
     if any(answer.output_tokens is None for answer in served.answers if not answer.failure):
         yield Problem(
