@@ -81,9 +81,11 @@ def read_trace(
         block_tokens: tokens that one of `hash_ids` stands for; None for 16 or 512, whichever fits every line.
 
     Raises:
-        WorkloadError: for a file that is neither kind of trace, broken lines, a clock that runs backwards, or blocks
-            that fit no known size.
+        WorkloadError: for another unit, a file that is neither kind of trace, broken lines, a clock that runs
+            backwards, or blocks that fit no known size.
     """
+    if unit is not None and unit not in tuple(UNITS):
+        raise WorkloadError(f"unit={shown(unit)} must be one of {', '.join(map(repr, UNITS))}")
     first = first_line(name, file)
     if first[:1] == b"{":
         arrived = take(name, lines(name, file), lambda number, line: [_timed(number, line)], requests)

@@ -214,6 +214,7 @@ def test_tables_that_cannot_be_used_are_refused(content: Any, words: str, write:
         ({"speed": 0}, "speed=0"),
         ({"speed": "2"}, "speed='2'"),
         ({"unit": "us"}, "unit='us' must be one of 's', 'ms'"),
+        ({"unit": ["s"]}, "unit=['s'] must be one of 's', 'ms'"),
         ({"block_tokens": 0}, "block_tokens=0"),
     ],
 )
