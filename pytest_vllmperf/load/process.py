@@ -184,7 +184,7 @@ def _serve(channel: socket.socket, reader: str, budget: int) -> None:
     gc.freeze()
     gc.disable()
     loop.run_until_complete(share.run(start_ns, channel.fileno()))
-    channel.sendall(wire.packed({"sent": True}))
+    channel.setblocking(True)  # the event loop had made it non-blocking, to notice its end
     for frame in share.frames():
         channel.sendall(frame)
 

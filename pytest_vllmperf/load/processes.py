@@ -276,6 +276,8 @@ class _Client:
         raise EngineError(f"a process of the load generator {what}{how}", self._tail())
 
     def _tail(self) -> str:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)
         self._errors.seek(0)
         return self._errors.read().decode(errors="replace")[-4000:]
 

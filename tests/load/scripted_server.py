@@ -231,6 +231,10 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
+        if self._buffer[:1] not in (b"G", b"P"):
+            self.send(whole("400 Bad Request", b""))
+            self.transport.close()
+            return
         while True:
             end = self._buffer.find(b"\r\n\r\n")
             if end < 0:
