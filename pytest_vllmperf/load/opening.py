@@ -178,5 +178,3 @@ class Opener:
             sock.close()
             raise
         return connection
-
-

@@ -51,9 +51,7 @@ class Share:
         self._cpu_share = 0.0
         self.notes: list[str] = []
         self._ended = 0
-        self._opener = Opener(
-            job.server, job.limits.connect, keep_alive=job.keep_alive, most=descriptors_left()
-        )
+        self._opener = Opener(job.server, job.limits.connect, keep_alive=job.keep_alive, most=descriptors_left())
         self.lags_ns: array[int] = array("q")
 
     async def prepare(self) -> None:

@@ -40,9 +40,7 @@ class Sender:
         retried: calls that were sent again, as the server had closed the idle connection that they were sent on.
     """
 
-    def __init__(
-        self, pacing: Pacing, opener: Opener, limits: Limits, start_ns: int, finished: Finished
-    ) -> None:
+    def __init__(self, pacing: Pacing, opener: Opener, limits: Limits, start_ns: int, finished: Finished) -> None:
         self._pacing = pacing
         self._opener = opener
         self._limits = limits

@@ -137,7 +137,11 @@ class Events:
         told = [self.event({**self._frame(), "choices": [], "usage": usage})] if script.usage and asked_usage else []
         self.tail = [*told, b"data: [DONE]" + self._end]
         self.whole = json.dumps(
-            {**self._frame(stream=False), "choices": [self._whole(tokens)], **({"usage": usage} if script.usage else {})}
+            {
+                **self._frame(stream=False),
+                "choices": [self._whole(tokens)],
+                **({"usage": usage} if script.usage else {}),
+            }
         ).encode()
 
     def event(self, content: dict[str, Any]) -> bytes:

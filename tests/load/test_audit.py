@@ -20,14 +20,25 @@ def answer(index: int, due: int, sent: int | None, end: int = 0) -> Answer:
 
 @pytest.mark.parametrize(
     ("values", "probability", "expected"),
-    [([], 0.5, 0), ([7], 0.99, 7), ([3, 1, 2], 0.5, 2), (list(range(1, 101)), 0.99, 99), (list(range(1, 102)), 0.99, 100)],
+    [
+        ([], 0.5, 0),
+        ([7], 0.99, 7),
+        ([3, 1, 2], 0.5, 2),
+        (list(range(1, 101)), 0.99, 99),
+        (list(range(1, 102)), 0.99, 100),
+    ],
 )
 def test_a_quantile_is_a_value_that_so_many_do_not_exceed(values: list[int], probability: float, expected: int) -> None:
     assert audit.quantile_ns(values, probability) == expected
 
 
 def test_rates_are_those_of_the_schedule_and_of_what_was_sent() -> None:
-    answers = [answer(0, 0, 0), answer(1, 10**9, 2 * 10**9), answer(2, 2 * 10**9, 4 * 10**9), answer(3, 3 * 10**9, None)]
+    answers = [
+        answer(0, 0, 0),
+        answer(1, 10**9, 2 * 10**9),
+        answer(2, 2 * 10**9, 4 * 10**9),
+        answer(3, 3 * 10**9, None),
+    ]
     found = audit.audit(OPEN, answers, array("q", [1, 2, 100]), [ClientProcess(0.5, 9)])
     assert (found.wanted_rate, found.achieved_rate) == (1.0, 0.5)
     assert (found.lag_p50_ns, found.lag_p99_ns) == (2, 100)

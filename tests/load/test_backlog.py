@@ -16,10 +16,7 @@ def kept(index: int, pieces: int) -> tuple[Call, Exchange]:
 def answers(backlog: Backlog) -> list[int]:
     unpacker = wire.Unpacker()
     return [
-        answer.index
-        for data in backlog.frames()
-        for frame in unpacker.feed(data)
-        for answer in wire.answers_of(frame)
+        answer.index for data in backlog.frames() for frame in unpacker.feed(data) for answer in wire.answers_of(frame)
     ]
 
 

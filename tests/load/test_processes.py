@@ -92,7 +92,13 @@ def test_as_many_as_asked_for_and_never_more_than_cores() -> None:
 
 
 def test_keys_and_proxies_of_the_environment_are_not_handed_on() -> None:
-    ours = {"PATH": "/bin", "OPENAI_API_KEY": "sk-1", "https_proxy": "http://u:p@h", "SSL_CERT_FILE": "/c", "LC_ALL": "C"}
+    ours = {
+        "PATH": "/bin",
+        "OPENAI_API_KEY": "sk-1",
+        "https_proxy": "http://u:p@h",
+        "SSL_CERT_FILE": "/c",
+        "LC_ALL": "C",
+    }
     assert processes.environment(ours) == {"PATH": "/bin", "SSL_CERT_FILE": "/c", "LC_ALL": "C"}
 
 

@@ -103,7 +103,7 @@ def test_breaks_off_in_mid_stream(scripted: Scripted) -> None:
 
 
 def test_makes_faulty_streams(scripted: Scripted) -> None:
-    assert b"choices\": [{\n\n" in body(scripted, {"fault": "malformed"})
+    assert b'choices": [{\n\n' in body(scripted, {"fault": "malformed"})
     assert b": a comment\n\n" in body(scripted, {"fault": "comments"})
     assert b'"error"' in body(scripted, {"fault": "error-event"})
     assert b'"error"' in body(scripted, {"fault": "error-body"})

@@ -15,9 +15,7 @@ MS = 1_000_000
 
 
 def most_in_flight(seen: Seen) -> int:
-    answers = [
-        Answer(one.index, one.due_ns, one.sent_ns, end_ns=one.end_ns) for one in seen.exchanges.values()
-    ]
+    answers = [Answer(one.index, one.due_ns, one.sent_ns, end_ns=one.end_ns) for one in seen.exchanges.values()]
     return max(count for _, count in audit.in_flight(answers))
 
 
@@ -51,9 +49,7 @@ def test_a_slow_server_shifts_no_schedule(scripted: Scripted) -> None:
     calls = [call(n, {"ttft": 0.2}, due_ns=n * 10 * MS) for n in range(10)]
     seen = send(scripted.server, calls)
     assert [seen.exchanges[n].due_ns - seen.start_ns for n in range(10)] == [n * 10 * MS for n in range(10)]
-    assert max(one.sent_ns or 0 for one in seen.exchanges.values()) < min(
-        one.end_ns for one in seen.exchanges.values()
-    )
+    assert max(one.sent_ns or 0 for one in seen.exchanges.values()) < min(one.end_ns for one in seen.exchanges.values())
     assert len(seen.lags_ns) == 10
     assert all(lag >= 0 for lag in seen.lags_ns)
 
