@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -15,7 +16,7 @@ _MOST: Final = 1 << 62
 
 
 class UnreadableError(Exception):
-    """An object that is none of OpenAI's; the message says why, without any text of the object.
+    """An object that is none of OpenAI's; the message says why, and may hold some of its text.
 
     Attributes:
         at_end: whether it is JSON as far as it goes.
@@ -73,10 +74,21 @@ def parse(data: bytes) -> dict[str, Any]:
     try:
         parsed = orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise UnreadableError(f"not JSON: {error}", at_end=error.pos >= len(error.doc)) from None
+        raise UnreadableError(f"not JSON: {error}", at_end=_ends_early(data, error)) from None
     if type(parsed) is not dict:
         raise UnreadableError("JSON, but no object")
     return parsed
+
+
+def _ends_early(data: bytes, error: orjson.JSONDecodeError) -> bool:
+    """Whether an error is at the end of the data; orjson shows no text where that is not UTF-8."""
+    if error.doc:
+        return error.pos >= len(error.doc)
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(data)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def error_of(parsed: Mapping[str, Any]) -> str | None:

@@ -104,18 +104,12 @@ def _read_stream(call: Call, response: Response, unpacked: Unpacked, tally: Tall
     if not call.stream:
         return response.complete, _Fault("malformed", "an event stream, though a whole answer was asked for")
     tally.read_stream(unpacked.body, stream)
-    if not (tally.done or tally.error or tally.unreadable):
-        stream.finish()
     framed = response.complete or (response.until_close and (tally.done or closed))
     ended = framed and (tally.done or tally.finish_reason is not None)
     if tally.error:
         return ended, _Fault("error", tally.error)
     if tally.unreadable:
-        return ended, _Fault("malformed", f"event {tally.events}: {tally.unreadable}")
-    if stream.stray is not None:
-        return ended, _Fault(
-            "malformed", f"not a line of an event stream: {stream.stray[:1000].decode(errors='replace')}"
-        )
+        return ended, _Fault("malformed", f"after {len(tally.times)} pieces of content: {tally.unreadable}")
     nothing = response.complete and not tally.events and not stream.unfinished
     return ended or nothing, _SOUND
 

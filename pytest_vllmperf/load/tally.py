@@ -23,6 +23,7 @@ from pytest_vllmperf.load.objects import (
 from pytest_vllmperf.load.shapes import Shape, shape_of, unescape
 
 _DONE: Final = b"[DONE]"
+_SHOWN: Final = 1000
 _MOST_SHAPES: Final = 8
 """Events of an answer that a shape is made of; where that many shapes did not last, events vary too much for one."""
 
@@ -81,14 +82,12 @@ class Tally:
                     add_text(unescape(text))
                 continue
             events = stream.feed(piece)
-            try:
-                content = self._read_events(events, time)
-            except UnreadableError as error:
-                self.unreadable = str(error)
+            content = self._read_events(events, time)
             if self.done or self.error or self.unreadable:
                 return
             shape = self._shape(piece, events[0][1], content) or shape if len(events) == 1 else shape
             between = stream.between_events
+        self._read_events(stream.finish(), 0)
 
     def _shape(self, piece: bytes, data: bytes, content: Content | None) -> Shape | None:
         """What pieces like this one, which completed one event, have in common; None where it cannot be told."""
@@ -98,15 +97,20 @@ class Tally:
         return shape_of(piece, data, content.path, answer=content.answer)
 
     def _read_events(self, events: Sequence[Event], time: int) -> Content | None:
-        """Add events; returns the content of the last one."""
+        """Add events up to one that ends the stream; returns the content of the last one."""
         content = None
-        for name, data in events:
-            content = self._read_event(name, data, time)
-            if self.done or self.error:
-                break
+        try:
+            for name, data in events:
+                content = self._read_event(name, data, time)
+                if self.done or self.error:
+                    break
+        except UnreadableError as error:
+            self.unreadable = str(error)
         return content
 
-    def _read_event(self, name: bytes, data: bytes, time: int) -> Content | None:
+    def _read_event(self, name: bytes | None, data: bytes, time: int) -> Content | None:
+        if name is None:
+            raise UnreadableError(f"not a line of an event stream: {data[:_SHOWN].decode(errors='replace')}")
         self.events += 1
         if data.strip() == _DONE:
             self.done = True
@@ -199,5 +203,5 @@ def _error_in(data: bytes) -> str:
     try:
         parsed = parse(data)
     except UnreadableError:
-        return data[:1000].decode(errors="replace") or "an error without a message"
+        return data[:_SHOWN].decode(errors="replace") or "an error without a message"
     return error_of(parsed) or error_of({"error": parsed}) or "an error without a message"
