@@ -16,6 +16,7 @@ from pytest_vllmperf.load.objects import (
     Usage,
     content_of,
     error_of,
+    output_tokens_of,
     parse,
     server_ttft_of,
     usage_of,
@@ -35,7 +36,6 @@ class Tally:
         times: when each piece with content arrived.
         first_answer_ns: the first of them with content that is no reasoning, and not only token ids.
         reasoned: whether any had reasoning.
-        usage: the server's last word on tokens; None without one.
         server_ttft: seconds, by the server's metrics of the request; None without them.
         finish_reason: the server's word; None without one.
         events: how many events came that were not recognized by their bytes.
@@ -49,7 +49,7 @@ class Tally:
         self.times = array("q")
         self.first_answer_ns: int | None = None
         self.reasoned = False
-        self.usage: Usage | None = None
+        self._usage: Any = None
         self.server_ttft: float | None = None
         self.finish_reason: str | None = None
         self.events = 0
@@ -94,7 +94,7 @@ class Tally:
         if content is None or not content.path or not self._shapes_left:
             return None
         self._shapes_left -= 1
-        return shape_of(piece, data, content.path, answer=content.answer)
+        return shape_of(piece, data, ("choices", 0, *content.path), answer=content.answer)
 
     def _read_events(self, events: Sequence[Event], time: int) -> Content | None:
         """Add events up to one that ends the stream; returns the content of the last one."""
@@ -135,9 +135,9 @@ class Tally:
         if error is not None:
             self.error = error
             return None
-        usage = usage_of(parsed)
-        if usage is not None:
-            self.usage = usage
+        usage = parsed.get("usage")
+        if usage:
+            self._usage = usage
         if "metrics" in parsed:
             self.server_ttft = server_ttft_of(parsed)
         content = content_of(parsed, self._api, part)
@@ -145,22 +145,29 @@ class Tally:
             self._add_content(content, usage, time)
         return content
 
-    def _add_content(self, content: Content, usage: Usage | None, time: int) -> None:
-        self.finish_reason = content.finish_reason or self.finish_reason
+    def _add_content(self, content: Content, usage: Any, time: int) -> None:
+        if content.finish_reason:
+            self.finish_reason = content.finish_reason
         if self.keep:
             self._texts.append(content.text)
-            for place, arguments in content.tools:
+            for place, arguments in content.tools or ():
                 self._tools.setdefault(place, []).append(arguments)
         if not content.counts:
             return
         self.times.append(time)
-        self.reasoned = self.reasoned or content.reasoning
+        if content.reasoning:
+            self.reasoned = True
         if content.answer and self.first_answer_ns is None:
             self.first_answer_ns = time
-        if usage is not None and usage.output_tokens is not None:
-            self._totals.append(usage.output_tokens)
+        if usage and (total := output_tokens_of(usage)) is not None:
+            self._totals.append(total)
         if content.ids is not None:
             self._ids.append(content.ids)
+
+    @property
+    def usage(self) -> Usage:
+        """The server's last word on tokens."""
+        return usage_of(self._usage)
 
     @property
     def text(self) -> str:
@@ -175,8 +182,9 @@ class Tally:
     @property
     def output_tokens(self) -> int | None:
         """Tokens of the answer: by usage, else by token ids where each piece told them, else None."""
-        if self.usage is not None and self.usage.output_tokens is not None:
-            return self.usage.output_tokens
+        told = output_tokens_of(self._usage)
+        if told is not None:
+            return told
         return sum(self._ids) if self.times and len(self._ids) == len(self.times) else None
 
     def gaps_ns(self) -> array[int]:

@@ -1,7 +1,7 @@
 """Fuzzes the reader of answers: responses of all kinds, mutated and split at random, from a seed.
 
-Run as `python tests/load/fuzz_reading.py --rounds 1000000 --seconds 300 --seed 1`. Each round is one mutated response in
-two splits; both must give the same answer but for its times, and no exception.
+Run as `python tests/load/fuzz_reading.py --rounds 1000000 --seconds 300 --seed 1`. Each round is one mutated response
+in two splits; both must give the same answer but for its times, and no exception.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from pytest_vllmperf.load.job import Api, Call  # noqa: E402
-from pytest_vllmperf.load.reading import read  # noqa: E402
-from pytest_vllmperf.records.answers import FAILURES, Answer  # noqa: E402
-from tests.load import wire  # noqa: E402
+from pytest_vllmperf.load.job import Api, Call
+from pytest_vllmperf.load.reading import read
+from pytest_vllmperf.records.answers import FAILURES, Answer
+from tests.load import wire
 
 WORDS = (" a", " café", "\n", '"', "\\", "𝄞 note", "", " the", "{", "data: x", "\u2028")
 INSERTS = (

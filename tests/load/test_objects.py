@@ -46,13 +46,13 @@ def test_what_counts_of_a_chat(fields: dict[str, Any], counts: bool, answer: boo
 
 
 def test_the_path_leads_to_a_text_that_is_all_there_is() -> None:
-    def path(parsed: dict[str, Any]) -> tuple[Any, ...]:
+    def path(parsed: dict[str, Any]) -> tuple[str, ...] | None:
         content = content_of(parsed, Api.CHAT, "delta")
         assert content is not None
         return content.path
 
-    assert path(delta(content="a")) == ("choices", 0, "delta", "content")
-    assert path(delta(reasoning="a")) == ("choices", 0, "delta", "reasoning")
+    assert path(delta(content="a")) == ("delta", "content")
+    assert path(delta(reasoning="a")) == ("delta", "reasoning")
     more: list[dict[str, Any]] = [
         delta(content="a", reasoning="b"),
         delta(reasoning="a", reasoning_content="a"),
@@ -63,7 +63,7 @@ def test_the_path_leads_to_a_text_that_is_all_there_is() -> None:
         {"choices": [{"delta": {"content": "a"}, "token_ids": [1]}]},
         {"choices": [{"delta": {"content": "a"}}, {"delta": {"content": "b"}}]},
     ]
-    assert [path(parsed) for parsed in more] == [()] * len(more)
+    assert [path(parsed) for parsed in more] == [None] * len(more)
 
 
 @pytest.mark.parametrize(
@@ -110,16 +110,16 @@ def test_an_object_without_words(parsed: Any) -> None:
 
 
 def test_usage_of_odd_values() -> None:
-    assert usage_of({"usage": None}) is None
-    assert usage_of({"usage": 5}) is None
+    for nothing in (None, 5, [], {}):
+        assert usage_of(nothing) == Usage(None, None, None, None)
     odd = {
         "prompt_tokens": -1,
         "completion_tokens": 2**70,
         "prompt_tokens_details": 5,
         "completion_tokens_details": None,
     }
-    assert usage_of({"usage": odd}) == Usage(None, None, None, None)
-    assert usage_of({"usage": {"prompt_tokens": True, "completion_tokens": 0}}) == Usage(None, 0, None, None)
+    assert usage_of(odd) == Usage(None, None, None, None)
+    assert usage_of({"prompt_tokens": True, "completion_tokens": 0}) == Usage(None, 0, None, None)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ class Scripted:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def do_GET(self) -> None:  # noqa: N802 - as http.server has it
+            def do_GET(self) -> None:
                 outer.asked += 1
                 outer.headers.append(dict(self.headers.items()))
                 outer.paths.append(self.path)

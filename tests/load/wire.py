@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -81,7 +82,7 @@ def timed(parts: Iterable[bytes], start: int = 1000, step: int = 10) -> list[Pie
 def split(data: bytes, cuts: Iterable[int]) -> list[bytes]:
     """The bytes, cut at these places."""
     places = [0, *sorted({cut for cut in cuts if 0 < cut < len(data)}), len(data)]
-    return [data[start:end] for start, end in zip(places, places[1:], strict=False)]
+    return [data[start:end] for start, end in itertools.pairwise(places)]
 
 
 def exchange(pieces: Sequence[Piece], failure: str = "", detail: str = "") -> Exchange:
