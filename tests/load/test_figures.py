@@ -117,6 +117,7 @@ def test_the_wanted_lines_are_few_and_all_that_count() -> None:
     assert figures(wanted(text)) == figures(text)
     assert len(wanted(text)) < len(text) / 3
     assert "bucket" not in wanted(text)
+    assert wanted('vllm:num_requests_waiting_by_reason{a="b"} 1\nvllm:num_requests_waiting 2\n').count("\n") == 1
 
 
 def test_a_counter_that_went_backwards_is_another_server() -> None:

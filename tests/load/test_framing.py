@@ -65,6 +65,7 @@ def test_interim_responses_are_passed_over() -> None:
     data = head(100) + head(103, {"X-Early": "1"}) + sized(b"abc")
     response = frame(timed(split(data, range(len(data)))))
     assert (response.status, "x-early" in response.headers, response.complete) == (200, False, True)
+    assert b"".join(piece for _, piece in response.body) == b"abc"
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,12 @@ def test_what_the_client_noted_is_nothing_beside_a_whole_response() -> None:
     assert answer(sized(b"", {}, 500), failure="stalled", detail="no byte").failure == "status"
 
 
+def test_a_stream_without_its_end_mark_may_go_on_until_its_connection_ends() -> None:
+    data = CLOSED + b"".join([*TOKENS, OVER])
+    assert answer(data).failure == ""
+    assert answer(data, failure="stalled", detail="no byte").failure == "stalled"
+
+
 def test_a_status_that_arrived_says_more_than_the_cut_after_it() -> None:
     data = sized(b"busy", {}, 503, short_of=10)
     assert answer(data, failure="cut", detail="reset").failure == "shed"

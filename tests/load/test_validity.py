@@ -105,8 +105,13 @@ def test_what_can_be_judged_is_no_error() -> None:
     check_asked(Asked(json_schema='{"$defs": {"a": {"type": "null"}}, "$ref": "#/$defs/a"}'))
 
 
-def test_a_reference_that_leads_away_in_a_schema_with_a_name_is_an_error_of_the_workload() -> None:
+def test_a_reference_that_leads_away_in_a_schema_with_a_name_is_an_error_of_the_workload(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fetched: list[Any] = []
+    monkeypatch.setattr("urllib.request.urlopen", lambda *args, **more: fetched.append(args))
     schema = {"$id": "http://127.0.0.1:9/x", "properties": {"a": {"$ref": "y"}}}
     judge = Judge(asking(1, json_schema=schema))
     with pytest.raises(WorkloadError, match="json_schema"):
         judge.judge([Answer(0, 0, text='{"a": 1}')])
+    assert fetched == []
