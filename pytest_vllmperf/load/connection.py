@@ -7,8 +7,8 @@ import socket
 from time import monotonic_ns
 from typing import Protocol, cast
 
-from pytest_vllmperf.load.exchange import Exchange
 from pytest_vllmperf.load.completion import Completion
+from pytest_vllmperf.load.exchange import Exchange
 from pytest_vllmperf.load.job import Call
 
 
