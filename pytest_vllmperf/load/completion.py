@@ -1,6 +1,6 @@
 """`Completion`: tells when a response of HTTP/1.1 is complete, and looks at as few of its bytes as that needs.
 
-The pieces of a stream in chunks are only looked at where the end can be: the end of a chunked body is an empty line, and
+The pieces of a stream in chunks are only looked at where the end can be: the end of a chunked body is an empty line,
 so it can only be in a piece that ends so, or in one that is too short to tell. Then httptools reads all that it has not
 read yet. What is inside a chunk may look like an end: httptools counts bytes, and is not deceived.
 """

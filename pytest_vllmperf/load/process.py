@@ -174,7 +174,6 @@ def _serve(channel: socket.socket, reader: str, budget: int) -> None:
     messages = _messages(channel)
     share = Share(wire.job_of(messages), import_module(reader).read, budget)
     loop = uvloop.new_event_loop()
-    asyncio.set_event_loop(loop)
     loop.run_until_complete(share.prepare())
     channel.sendall(wire.packed({"ready": True}))
     start_ns = next(messages).told["start_ns"]

@@ -2,7 +2,7 @@
 
     python scripted_server.py [--port N] [--tls CERT KEY] [--script JSON]
 
-It prints one line of JSON with its port. What an answer is like stands in the body of each request, `{"script": {...}}`,
+It prints one line of JSON with its port. What an answer is like stands in each request's body, `{"script": {...}}`,
 over what `--script` says: see `scripted_events.Script`. `GET /sent` tells, for each request by its `id`, when its head
 and body had arrived and when each piece was sent, in monotonic nanoseconds; `POST /reset` forgets that.
 """
