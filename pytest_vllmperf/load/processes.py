@@ -9,11 +9,9 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from array import array
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -303,34 +301,21 @@ class _Client:
 
 
 def _started(reader: str, control: int, budget: int, errors: IO[bytes]) -> subprocess.Popen[bytes]:
-    """Start a process in a thread that lives as long as it does.
+    """Start a process.
 
-    The kernel sends a process its parent-death signal when the *thread* that started it ends: a test may well measure
-    in a thread. What the environment holds of keys is not handed on.
+    The kernel sends a process its parent-death signal when the *thread* that started it ends: here that thread waits
+    until the run is over. What the environment holds of keys is not handed on.
     """
     root = str(Path(__file__).parents[2])
-    started: Future[subprocess.Popen[bytes]] = Future()
-
-    def start() -> None:
-        try:
-            process = subprocess.Popen(
-                [sys.executable, "-c", _BOOT, root, reader, str(control), str(os.getpid()), str(budget)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                pass_fds=[control],
-                env=environment(os.environ),
-                start_new_session=True,  # a Ctrl-C at the terminal is the parent's to handle
-            )
-        except Exception as error:
-            started.set_exception(error)
-            return
-        started.set_result(process)
-        with suppress(ChildProcessError):  # waited for already
-            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-
-    threading.Thread(target=start, name="vllmperf-load", daemon=True).start()
-    return started.result()
+    return subprocess.Popen(
+        [sys.executable, "-c", _BOOT, root, reader, str(control), str(os.getpid()), str(budget)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=errors,
+        pass_fds=[control],
+        env=environment(os.environ),
+        start_new_session=True,  # a Ctrl-C at the terminal is the parent's to handle
+    )
 
 
 def environment(ours: Mapping[str, str]) -> dict[str, str]:

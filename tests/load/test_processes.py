@@ -185,7 +185,7 @@ def test_a_failure_of_the_load_generator_itself_is_an_error_with_its_words(scrip
     assert "TypeError" in caught.value.log_tail
 
 
-def test_a_run_that_was_started_by_a_thread_outlives_no_other_thread(scripted: Scripted) -> None:
+def test_a_run_can_be_made_in_a_thread_of_its_own(scripted: Scripted) -> None:
     found: list[int] = []
 
     def measure() -> None:

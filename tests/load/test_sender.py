@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from pytest_vllmperf.load import audit
+from pytest_vllmperf.load import audit, process
+from pytest_vllmperf.load.connection import Connection, Owner
 from pytest_vllmperf.load.job import Limits
+from pytest_vllmperf.load.opening import Opener
 from pytest_vllmperf.records.answers import Answer
 from tests.load.scripted import Scripted, Seen, call, send
 
@@ -123,3 +126,20 @@ def test_a_large_request_is_sent_whole(scripted: Scripted) -> None:
 
 def test_no_calls_end_at_once(scripted: Scripted) -> None:
     assert send(scripted.server, []).exchanges == {}
+
+
+class SlowOpener(Opener):
+    """Takes its time for each connection, as a server that is far away does."""
+
+    async def open(self, owner: Owner) -> Connection:
+        await asyncio.sleep(0.05)
+        return await super().open(owner)
+
+
+def test_the_opening_of_a_connection_is_no_lag_of_the_client(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "Opener", SlowOpener)
+    seen = send(scripted.server, [call(0)], concurrency=1)
+    exchange = seen.exchanges[0]
+    assert (exchange.sent_ns or 0) - exchange.due_ns - seen.lags_ns[0] >= 50 * MS
