@@ -82,13 +82,13 @@ def shares(job: Job, count: int) -> list[Job]:
 
     Args:
         job: what to send.
-        count: how many processes; of a closed loop never more than there are places.
+        count: how many processes; never more than there are calls that follow none, and places of a closed loop.
 
     Raises:
         WorkloadError: for a call that follows one that is not before it.
     """
-    if job.concurrency is not None:
-        count = min(count, max(1, job.concurrency))
+    beginnings = sum(call.after is None for call in job.calls)
+    count = max(1, min(count, beginnings, count if job.concurrency is None else job.concurrency))
     dealt: list[list[Call]] = [[] for _ in range(count)]
     home: dict[int, int] = {}
     roots = 0

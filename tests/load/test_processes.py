@@ -57,6 +57,10 @@ def test_the_turns_of_a_conversation_stay_together() -> None:
 def test_there_are_no_more_processes_than_places_or_calls() -> None:
     assert len(processes.shares(made(9, concurrency=2), 8)) == 2
     assert len(processes.shares(made(1), 8)) == 1
+    turns = replace(
+        made(4), calls=tuple(replace(one, after=one.index - 2) if one.index > 1 else one for one in made(4).calls)
+    )
+    assert [part.concurrency for part in processes.shares(replace(turns, concurrency=8), 4)] == [4, 4]
     assert processes.shares(made(0), 8) == []
 
 

@@ -55,7 +55,7 @@ def test_what_is_not_over_at_the_end_of_the_runs_time_is_given_up(scripted: Scri
     seen = send(scripted.server, calls, limits=Limits(total=0.4))
     assert seen.failures == ["deadline", "", "cancelled"]
     assert seen.exchanges[2].sent_ns is None
-    assert seen.notes == ["1 requests were not due before the time was over, and were not sent"]
+    assert seen.notes == ["requests not sent, as they were not due before the time was over: 1"]
 
 
 def free_port() -> int:
