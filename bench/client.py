@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import resource
 import subprocess
@@ -26,7 +27,7 @@ from tests.load.scripted import Scripted, scripted_server
 
 GAP = 0.005
 STREAMS = 64
-RATES = (5_000, 10_000, 20_000, 30_000, 40_000, 50_000, 60_000, 80_000)
+RATES = (2_000, 5_000, 10_000, 20_000, 30_000, 40_000, 50_000, 60_000, 80_000)
 LATE_MS = 5
 
 
@@ -102,27 +103,32 @@ def lag(quick: bool) -> None:
 
 
 def capacity(quick: bool) -> None:
-    """Tokens a second that one client process takes while the server sees requests come at their times.
+    """Tokens a second that one client process takes while requests come to the server at their times.
 
-    Lateness is the server's: when requests arrived, against their distances by the schedule.
+    A rate that fails is tried once more: on a machine that others share, one pause is enough to fail.
     """
-    tokens, gap = 100, 0.01
     for name, peer in peers().items():
         taken, late = 0, 0.0
         for wanted in RATES:
-            rate = wanted / tokens
-            plan = Plan(int(rate * (2 if quick else 5)), tokens, rate=rate)
-            with scripted(gap, gap) as running:
-                failed = peer(running.server, plan).failed
-                arrived = sorted(one["arrived"] for one in running.told()["requests"].values())[-plan.requests :]
-            lags = np.array(arrived) / 1e6 - np.arange(len(arrived)) * 1e3 / rate
-            late = float(np.quantile(lags - np.median(lags), 0.99))
-            if late > LATE_MS or failed:
+            late = lateness(peer, wanted, 2 if quick else 5)
+            if late > LATE_MS:
+                late = min(late, lateness(peer, wanted, 2 if quick else 5))
+            if late > LATE_MS:
                 break
             taken = wanted
-        shown(
-            f"tokens/s at which requests are {LATE_MS} ms late", name, f"more than {taken:,} ({late:.1f} ms)", "3x vllm"
-        )
+        shown(f"tokens/s until requests are {LATE_MS} ms late", name, f"{taken:,} (then {late:.1f} ms)", "3x vllm")
+
+
+def lateness(peer: Peer, wanted: int, seconds: int) -> float:
+    """The 99th percentile of how late requests are, in ms: arrivals at the server against the schedule's distances."""
+    tokens, gap = 100, 0.01
+    rate = wanted / tokens
+    plan = Plan(int(rate * seconds), tokens, rate=rate)
+    with scripted(gap, gap) as running:
+        failed = peer(running.server, plan).failed
+        arrived = sorted(one["arrived"] for one in running.told()["requests"].values())[-plan.requests :]
+    lags = np.array(arrived) / 1e6 - np.arange(len(arrived)) * 1e3 / rate
+    return math.inf if failed else float(np.quantile(lags - np.median(lags), 0.99))
 
 
 def memory(requests: int) -> None:

@@ -110,6 +110,8 @@ class Sender:
             else:
                 if exchange.end_ns:  # given up in the meantime
                     connection.close()
+                elif not connection.open:
+                    self._not_sent(call, exchange, "sent", "the server closed the connection as soon as it was open")
                 else:
                     self._send(connection, call, exchange, monotonic_ns() - began)
 
