@@ -124,7 +124,7 @@ def plan(
     purpose = Purpose.RECORD if records else Purpose.JUDGE
     session = purpose is Purpose.RECORD or (settings.append and run.reference is None)
     wanted = settings.engines if session else 1
-    gate = resolve_gate(words, run.device)
+    gate = resolve_gate(words, run.device, policy.measured(run.engines))
     check = CheckId.parse(site.module, site.name)
     gated = max(policy.gated_metrics([gate]), in_run.gated(check, run.profile, run.device, gate))
     judging = VerdictSettings(

@@ -34,6 +34,11 @@ def counted_engines(gate: Sequence[str], engines: Sequence[EngineSamples]) -> in
     return min(counts, default=len(engines))
 
 
+def measured(engines: Sequence[EngineSamples]) -> frozenset[str]:
+    """The names of all metrics that any of these engines measured."""
+    return frozenset(name for engine in engines for name in (*engine.samples, *engine.once))
+
+
 def unjudgeable(words: Sequence[str], engines: Sequence[EngineSamples], device: str) -> list[str]:
     """Why a gate can never be judged, each reason in words with what to do; empty for a sound gate.
 
@@ -43,14 +48,14 @@ def unjudgeable(words: Sequence[str], engines: Sequence[EngineSamples], device: 
         device: the engine's device, `cuda`, `cpu` or `simulated`.
     """
     reasons = [reason for word in words for reason in _not_measured(word, engines, device)]
-    for name in resolve_gate(tuple(words), device):
+    for name in resolve_gate(tuple(words), device, measured(engines)):
         if any(engine.values(name) for engine in engines):
             reasons += _cannot_decide(METRICS[name], engines)
     return reasons
 
 
 def _not_measured(word: str, engines: Sequence[EngineSamples], device: str) -> Iterator[str]:
-    names = resolve_gate((word,), device)
+    names = resolve_gate((word,), device, measured(engines))
     if not any(engine.values(name) for engine in engines for name in names):
         labels = ", ".join(METRICS[name].label for name in names)
         yield f"{labels} was not measured on {device}. Leave {word} out of the gate"

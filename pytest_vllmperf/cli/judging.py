@@ -105,7 +105,8 @@ def settings(entries: Sequence[Entry], asked: Asked, fitted: Fitted) -> list[Ver
 def _gate(entry: Entry, words: tuple[str, ...] | None) -> tuple[str, ...]:
     if words is None:
         return tuple(entry.judging.gate)
-    return resolve_gate(words, entry.sessions[-1].environment.hard.get("device", ""))
+    newest = entry.sessions[-1]
+    return resolve_gate(words, newest.environment.hard.get("device", ""), policy.measured(newest.engines))
 
 
 def _stored(entry: Entry) -> CheckSettings:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from pytest_vllmperf.engines import offline, reference, simulated
+from pytest_vllmperf.engines import endpoint, offline, reference, serve, simulated
 from pytest_vllmperf.engines.starting import Starter, in_child
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.records.spec import EngineSpec
@@ -39,6 +39,9 @@ class Backend:
         spreads: whether `*_parallel_size` arguments spread one engine over several GPUs.
         check: raises `SpecError` for arguments that would make a measurement impossible.
         against: whether the same engine on another interpreter's vLLM can be set against it.
+        on_hardware: whether hardware that is known here decides its figures: its profile is then that hardware, else
+            the name that the engine tells, or the backend's own.
+        restarts: whether each start of an engine is a fresh one; an endpoint is the same server each time.
     """
 
     name: str
@@ -51,11 +54,13 @@ class Backend:
     spreads: bool = False
     check: Callable[[EngineSpec], None] = _all_are_valid
     against: bool = False
+    on_hardware: bool = True
+    restarts: bool = True
 
     @property
-    def on_hardware(self) -> bool:
-        """Whether hardware decides its figures: its profile is then that hardware, else the backend's own name."""
-        return self.clock is not Clock.SCRIPT
+    def over_http(self) -> bool:
+        """Whether a client drives its engines through a socket."""
+        return self.clock is Clock.CLIENT
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,27 @@ BACKENDS = Backends(
             against=True,
         ),
         Backend("transformers", "the transformers reference", in_child(reference.PROGRAM), Clock.ENGINE, uses_gpu=True),
-        Backend("simulated", "the simulated engine", simulated.start, Clock.SCRIPT, against=True),
+        Backend(
+            "serve",
+            "vLLM's server",
+            in_child(serve.PROGRAM),
+            Clock.CLIENT,
+            uses_gpu=True,
+            fills_memory=True,
+            sleeps=True,
+            spreads=True,
+            check=serve.check_arguments,
+            against=True,
+        ),
+        Backend(
+            "endpoint",
+            "a server that runs already",
+            endpoint.start,
+            Clock.CLIENT,
+            check=endpoint.check_arguments,
+            on_hardware=False,
+            restarts=False,
+        ),
+        Backend("simulated", "the simulated engine", simulated.start, Clock.SCRIPT, against=True, on_hardware=False),
     )
 )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from pytest_vllmperf.errors import SpecError
+from pytest_vllmperf.load.addresses import Address
 from pytest_vllmperf.records.engine import (
     Continuations,
     EngineFacts,
@@ -65,6 +66,15 @@ class CachesPrefixes(Protocol):
 
 
 @runtime_checkable
+class Serves(Protocol):
+    """An engine behind a socket: requests may be due at times of their own, and ask for what only a server has."""
+
+    @property
+    def address(self) -> Address:
+        """Where it listens."""
+
+
+@runtime_checkable
 class Generates(Protocol):
     """An engine that tells the tokens it makes."""
 
@@ -91,6 +101,7 @@ class Renders(Protocol):
 _DOING: Mapping[type, str] = {
     Sleeps: "sleep",
     CachesPrefixes: "reset its prefix cache",
+    Serves: "be sent requests over HTTP",
     Generates: "return the tokens that it generates",
     Scores: "score given tokens",
     Renders: "render chats",

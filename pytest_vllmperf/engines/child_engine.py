@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +63,14 @@ class Program:
         library: what its server process imports.
         script: the child's module.
         engine: the parent's side of it, with the operations that the script knows.
+        own_arguments: whether it takes arguments besides the library's engine arguments, so that only the child can
+            tell which ones exist.
     """
 
     library: Library
     script: str
     engine: type[ChildEngine]
+    own_arguments: bool = False
 
 
 class ChildEngine:
@@ -103,9 +106,8 @@ class ChildEngine:
             EngineStartError: in the library's own words when it refuses, else with its log's tail.
         """
         shown = lambda waited: progress(log.phase(log.read_end(self._child.log)), waited)  # noqa: E731
-        request = {"op": "load", "model": model, "engine_args": self.spec.args}
         try:
-            answer = self._call(request, self._timeouts.start, shown)
+            answer = self._call(self._load_request(model), self._timeouts.start, shown)
         except EngineTimeoutError as error:
             raise EngineStartError(
                 f"{self.spec.name} was not up within {self._timeouts.start:g} s; raise vllmperf_start_timeout if it "
@@ -121,9 +123,18 @@ class ChildEngine:
             refusal = f"{self._program.library.label} refused {self.spec.name}"
             raise kind(f"{refusal}: {with_hint(reason, answer['error']['message'])}", tail)
         self._watch = Watch(self.pid)
-        declared, dtype = answer["ok"]["weights"]["declared"], answer["ok"]["resolved"].get("dtype")
-        facts = {**answer["ok"], "stored_bytes": tensor_bytes(model, None if declared else dtype)}
+        told = self._take_facts(answer["ok"])
+        declared, dtype = told["weights"]["declared"], told["resolved"].get("dtype")
+        facts = {**told, "stored_bytes": tensor_bytes(model, None if declared else dtype)}
         self.facts = engine_facts(facts, self._server.import_seconds, log.read_end(self._child.log))
+
+    def _load_request(self, model: str) -> dict[str, Any]:
+        """What the child is asked first."""
+        return {"op": "load", "model": model, "engine_args": self.spec.args}
+
+    def _take_facts(self, told: dict[str, Any]) -> dict[str, Any]:
+        """What the child told of its engine; a kind of engine may keep a part of it for itself."""
+        return told
 
     def run(self, requests: Sequence[Request], sampling: Sampling) -> RunResult:
         """Send the requests once and wait for all of them.
@@ -133,12 +144,15 @@ class ChildEngine:
             EngineDiedError: when the engine's process ends meanwhile.
             EngineTimeoutError: when it takes longer than the operation's time-out; the engine is ended.
         """
-        options = asdict(sampling)
         message = {
             "op": "run",
             "requests": [request.to_wire() for request in requests],
-            "concurrency": options.pop("concurrency"),
-            "sampling": options,
+            "concurrency": sampling.concurrency,
+            "sampling": {
+                "ignore_eos": sampling.ignore_eos,
+                "temperature": sampling.temperature,
+                "seed": sampling.seed,
+            },
         }
         return run_result(self._ask(message), requests)
 
@@ -165,6 +179,19 @@ class ChildEngine:
         listed = [[dict(message) for message in messages] for messages in chats]
         answer = self._ask({"op": "render", "chats": listed, "model": model})
         return tuple(RenderedChat(tuple(one["ids"]), tuple(one["tokens"])) for one in answer)
+
+    def check_alive(self) -> None:
+        """See that all of the engine's processes live, while something else than its channel is waited for.
+
+        Raises:
+            EngineDiedError: when one does not.
+        """
+        if not Path(f"/proc/{self.pid}").exists():
+            self._ask({"op": "usage"})
+        if self._watch is not None and (name := self._watch.overdue()) is not None:
+            died = self._core_died(name, "run", oom_kills(), 0)
+            self.kill()
+            raise died
 
     def _ask(self, message: dict[str, Any]) -> Any:
         """One operation of a running engine, with what it refuses told as an error of ours."""

@@ -59,7 +59,8 @@ def in_child(program: Program) -> Starter:
     def begin(start: Start) -> Engine:
         models.check_location(start.spec.model, start.spec.args, {**os.environ, **dict(start.spec.env)})
         model = models.resolve(start.spec.model, start.progress)
-        check_arguments(start.spec, program.library.module)
+        if not program.own_arguments:
+            check_arguments(start.spec, program.library.module)
         server = start.host.server(start, program.library)
         return start_child(start.spec, program, model, server, start.host.folder, start.timeouts, start.progress)
 

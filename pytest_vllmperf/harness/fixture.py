@@ -28,10 +28,13 @@ from pytest_vllmperf.harness.options import call_settings
 from pytest_vllmperf.lab import taking
 from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.lab.pair import Pair
+from pytest_vllmperf.lab.promised import promised
+from pytest_vllmperf.lab.searching import rate_search, unusable
 from pytest_vllmperf.lab.sharing import Way, share
 from pytest_vllmperf.lab.take import Take
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.metrics.measurement import Measurement
+from pytest_vllmperf.metrics.promises import promise
 from pytest_vllmperf.records.run import MeasureSettings
 from pytest_vllmperf.records.scorecard import Row
 from pytest_vllmperf.records.settings import AUTO
@@ -71,11 +74,39 @@ class VllmPerf:
         self._session.redactor.learn(spec)
         return BACKENDS.checked(spec)
 
+    def endpoint(
+        self,
+        url: str,
+        *,
+        model: str,
+        api_key_env: str | None = None,
+        name: str | None = None,
+        vocab_size: int | None = None,
+        vllm: bool = True,
+    ) -> EngineSpec:
+        """A server that runs already, for `measure` or `compare`; nothing is sent yet.
+
+        Args:
+            url: up to the path in front of `/completions`, such as `http://127.0.0.1:8000/v1`.
+            model: the served name.
+            api_key_env: name of the environment variable that holds the key.
+            name: what its baselines' folder is called; host and port unless given.
+            vocab_size: synthetic prompts have token ids below it; 1000 unless given.
+            vllm: whether it takes vLLM's own fields, such as `ignore_eos`; False for other servers.
+
+        Raises:
+            SpecError: for a URL that is none.
+        """
+        given = {"url": url, "api_key_env": api_key_env, "name": name, "vocab_size": vocab_size}
+        own = {word: value for word, value in given.items() if value is not None}
+        return self.engine(model, backend="endpoint", **own, **({} if vllm else {"vllm": False}))
+
     def measure(
         self,
         workload: Workload,
         *,
         engine: EngineSpec | None = None,
+        endpoint: EngineSpec | None = None,
         iterations: int | None = None,
         warmup: int | Literal["auto"] | None = None,
     ) -> Measurement:
@@ -86,6 +117,7 @@ class VllmPerf:
         Args:
             workload: what to send.
             engine: which engine instead of the marker's.
+            endpoint: the same, for a server that runs already.
             iterations: counted iterations; default from marker, option or ini.
             warmup: discarded iterations before them.
 
@@ -98,6 +130,7 @@ class VllmPerf:
         """
         __tracebackhide__ = True
         _check_workload("measure", workload)
+        engine = _one_of(engine, endpoint)
         _check_engine("measure", engine)
         take = self._take(workload, engine, self._measure_settings(iterations, warmup))
         with self._where_supported():
@@ -105,6 +138,63 @@ class VllmPerf:
             if self._test.card is not None:
                 self._test.rows.append(self._row(self._test.card, take, run))
         self._test.measured.append(run)
+        return run
+
+    def find_max_rate(
+        self,
+        workload: Workload,
+        *,
+        ttft: float | None = None,
+        tpot: float | None = None,
+        e2e: float | None = None,
+        goodput: float = 0.99,
+        engine: EngineSpec | None = None,
+        endpoint: EngineSpec | None = None,
+        replicates: int = 3,
+        arrivals: Literal["poisson", "constant"] = "poisson",
+        warmup: int | Literal["auto"] | None = None,
+    ) -> Measurement:
+        """Find the highest rate of arrivals at which requests keep a promise; `check` gates it as any metric.
+
+        The rate is doubled until the promise breaks or requests pile up. Rates between the last two are then tried,
+        each `replicates` times. An isotonic fit through the shares says where the promise breaks; `run.rates` has what
+        was tried and the interval, `run.max_rate` the value.
+
+        Args:
+            workload: what is sent at each rate; several hundred requests tell 99 % from 98 %.
+            ttft: most seconds until the first token.
+            tpot: most seconds for each token after the first.
+            e2e: most seconds until the last token.
+            goodput: share of all requests that have to keep all parts of it.
+            engine: which engine instead of the marker's.
+            endpoint: the same, for a server that runs already.
+            replicates: how often each rate is tried.
+            arrivals: the arrival process.
+            warmup: discarded iterations before the first rate.
+
+        Raises:
+            SpecError: when no engine is named, it is not driven over HTTP, or a figure is not valid.
+            WorkloadError: when the workload does not fit the engine, or has too few requests to tell the share.
+            EngineError: when the engine does not start, or fails on the way.
+            CheckFailed: when no rate that was tried keeps the promise, or all do.
+        """
+        __tracebackhide__ = True
+        _check_workload("find_max_rate", workload)
+        engine = _one_of(engine, endpoint)
+        _check_engine("find_max_rate", engine)
+        search = rate_search(promise(ttft, tpot, e2e, goodput), goodput, replicates, arrivals, workload.count)
+        take = Take(
+            self._target(engine),
+            workload,
+            self._measure_settings(replicates, warmup),
+            self._test.settings.allow or (),
+            search=search,
+        )
+        with self._where_supported():
+            run = self._measured(take)
+        self._test.measured.append(run)
+        if not run.problems and (reason := unusable(run.rates[-1], search)):
+            fail(f"{self._test.nodeid}: {reason}")
         return run
 
     def _measured(self, take: Take) -> Measurement:
@@ -144,7 +234,7 @@ class VllmPerf:
             engines=run.engines,
             outputs=made.outputs,
             problems=run.problems,
-            takes_the_rest=run.device == "cuda" and take.target.backend.fills_memory,
+            takes_the_rest=run.gpus > 0 and take.target.backend.fills_memory,
             gpus=run.gpus,
             gpu_hour_price=self._session.settings.gpu_hour_price,
         )
@@ -219,9 +309,10 @@ class VllmPerf:
         _check_measurement(run)
         own = call_settings(margin=margin, gate=gate).over(self._test.settings)
         site = self._test.site(name, _line_above(inspect.currentframe()))
+        run = promised(asked := run, asked.promised)
         stored = self._session.store.read(run.profile, site.module).tests.get(site.name)
         check = Check(plan(site, run, stored, own, self._session.settings, self._in_run), run)
-        self._test.add(check, run)
+        self._test.add(check, asked)
         if not check.open and (failure := self._test.conclude(check)):
             fail(failure.text, failure.line, failure.log_tail)
         return check.verdict
@@ -283,7 +374,8 @@ class VllmPerf:
     def _measure_settings(self, iterations: int | None, warmup: int | Literal["auto"] | None) -> MeasureSettings:
         own = call_settings(iterations=iterations, warmup=warmup).over(self._test.settings)
         assert own.iterations is not None
-        return MeasureSettings(None if own.warmup == AUTO else own.warmup, own.iterations)
+        warm = None if own.warmup == AUTO else own.warmup
+        return MeasureSettings(warm, own.iterations, self._session.settings.client_processes)
 
 
 def _line_above(frame: FrameType | None) -> tuple[str, int]:
@@ -305,6 +397,12 @@ def _check_workload(call: str, workload: object) -> None:
 def _check_engine(call: str, engine: object) -> None:
     if engine is not None and not isinstance(engine, EngineSpec):
         raise SpecError(f"{call}() takes engines made by vllmperf.engine(...), not {_shown(engine)}")
+
+
+def _one_of(engine: EngineSpec | None, endpoint: EngineSpec | None) -> EngineSpec | None:
+    if engine is not None and endpoint is not None:
+        raise SpecError("measure() takes engine= or endpoint=, not both")
+    return engine if endpoint is None else endpoint
 
 
 def _check_measurement(run: object) -> None:

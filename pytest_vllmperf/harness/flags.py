@@ -98,6 +98,8 @@ OPTIONS = (
     Option("noisy", "what a NOISY verdict does to its test: 'warn' or 'fail'", "noisy", "warn", fills=("noisy_fails",)),
     Option("scorecards", "folder that scorecards are written to, as Markdown and JSON", "folder_or_none",
            value="FOLDER"),
+    Option("client_processes", "processes of the load generator that drives servers; without it as many as it needs",
+           "count", value="N"),
     Option("start_timeout", "seconds for an engine to come up", "above_zero", "900", value="SECONDS"),
     Option("operation_timeout", "seconds for one iteration", "above_zero", "600", value="SECONDS"),
     Option("lease_timeout", "seconds to wait for a GPU that another run is measuring on; then the test fails",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
-from pytest_vllmperf.engines.base import CachesPrefixes, Engine, able
+from pytest_vllmperf.engines.base import CachesPrefixes, Engine, Serves, able
 from pytest_vllmperf.errors import WorkloadError
+from pytest_vllmperf.lab.fresh import rotated
 from pytest_vllmperf.records.engine import Sampling
 from pytest_vllmperf.records.run import EngineRun, MeasureSettings, RunResult
 from pytest_vllmperf.workload import Request, Workload
@@ -22,7 +24,7 @@ def measure(engine: Engine, workload: Workload, settings: MeasureSettings, on_it
         WorkloadError: when it does not fit the engine; nothing has been sent then.
         EngineError: when the engine fails on the way.
     """
-    driver = _Driver(engine, workload)
+    driver = Driver(engine, workload, settings.client_processes)
     done: list[RunResult] = []
     while (warm := settings.discarded(done)) is None or len(done) < warm + settings.iterations:
         on_iteration(_progress(len(done), warm, settings.iterations))
@@ -65,7 +67,7 @@ def measure_in_turns(
     drivers = []
     for side, engine in enumerate(engines):
         with using(side):
-            drivers.append(_Driver(engine, workload))
+            drivers.append(Driver(engine, workload, settings.client_processes))
     done: tuple[list[RunResult], list[RunResult]] = ([], [])
     wanted = settings.iterations + settings.iterations % 2
     while (warm := _later(settings, done)) is None or len(done[0]) < warm + wanted:
@@ -84,24 +86,48 @@ def _later(settings: MeasureSettings, done: tuple[list[RunResult], list[RunResul
     return None if first is None or second is None else max(first, second)
 
 
-def _run(engine: Engine, driver: _Driver, done: Sequence[RunResult], warm: int) -> EngineRun:
+def _run(engine: Engine, driver: Driver, done: Sequence[RunResult], warm: int) -> EngineRun:
     return EngineRun(engine.facts, driver.requests, tuple(done[:warm]), tuple(done[warm:]))
 
 
-class _Driver:
+class Driver:
     """One workload, made into requests once, for one engine."""
 
-    def __init__(self, engine: Engine, workload: Workload) -> None:
+    def __init__(self, engine: Engine, workload: Workload, client_processes: int | None = None) -> None:
         self._engine = engine
+        if workload.needs_server and not isinstance(engine, Serves):
+            raise WorkloadError(
+                f"{engine.spec.name}: {workload.why_server} needs a server; mark the test with backend='serve', or "
+                "pass vllmperf.endpoint(...)"
+            )
         self.requests = workload.requests(engine.facts.vocab_size, engine.facts.special_token_ids)
         _check_fit(self.requests, engine.facts.max_model_len, engine.spec.name)
-        self._sampling = Sampling(workload.concurrency, workload.ignore_eos, workload.temperature, workload.seed)
+        self._sampling = Sampling(
+            workload.concurrency,
+            workload.ignore_eos,
+            workload.temperature,
+            workload.seed,
+            workload.arrivals,
+            workload.stream,
+            workload.keep_alive,
+            workload.send_for,
+            client_processes,
+        )
 
     def iterate(self) -> RunResult:
         """One iteration, with nothing left in the prefix cache from the one before."""
         if self._engine.facts.prefix_caching:
             able(self._engine, CachesPrefixes).reset_prefix_cache()
-        return self._engine.run(self.requests, self._sampling)
+        return self._engine.run(self._to_send(), self._sampling)
+
+    def _to_send(self) -> Sequence[Request]:
+        """The requests, in tokens that the server has not seen where its prefix cache cannot be reset."""
+        engine = self._engine
+        if isinstance(engine, CachesPrefixes) or not isinstance(engine, Serves):
+            return self.requests
+        facts = engine.facts
+        offset = secrets.randbelow(facts.vocab_size)
+        return rotated(self.requests, offset, facts.vocab_size, facts.special_token_ids)
 
 
 def _check_fit(requests: Sequence[Request], max_model_len: int, name: str) -> None:

@@ -67,10 +67,17 @@ def hardware(hard: Mapping[str, str]) -> dict[str, str]:
 
 
 def profile_of(hard: Mapping[str, str]) -> str:
-    """The name of the profile that an environment with these hard keys is of, see `profile`."""
+    """The name of the profile that an environment with these hard keys is of, see `profile`.
+
+    Imported reports do not tell their hardware; there it is what the user called it.
+    """
+    if "profile" in hard:
+        return hard["profile"]
     if "gpu" in hard:
         return _gpu_profile(hard["gpu"].split(", "))
-    return _cpu_profile(hard["cpu"], hard.get("cpu cores", "")) if "cpu" in hard else slug(hard.get("backend", ""))
+    if "cpu" in hard:
+        return _cpu_profile(hard["cpu"], hard.get("cpu cores", ""))
+    return slug(_elsewhere(hard.get("backend", ""), hard.get("endpoint", "")))
 
 
 def _hard_keys(
@@ -79,11 +86,22 @@ def _hard_keys(
     spec = target.spec
     return {
         "backend": spec.backend,
-        "device": facts.device,
+        "device": boundary(target.backend, facts),
         "model": _shareable(_with_commit(spec) if model_digest == spec.model else model_digest),
         "workload": workload.key,
-        **(_hardware_keys(facts, gpus) if target.backend.on_hardware else {}),
+        **_where_keys(target.backend, facts, gpus),
     }
+
+
+def boundary(backend: Backend, facts: EngineFacts) -> str:
+    """Where the figures of an engine are taken: on a device in process, or behind a socket, which never compare."""
+    return f"{facts.device}, served" if backend.over_http and backend.on_hardware else facts.device
+
+
+def _where_keys(backend: Backend, facts: EngineFacts, gpus: Sequence[GpuDevice]) -> dict[str, str]:
+    if backend.on_hardware:
+        return _hardware_keys(facts, gpus)
+    return {} if facts.device_name is None else {"endpoint": facts.device_name}
 
 
 def _soft_keys(spec: EngineSpec, facts: EngineFacts, gpus: Sequence[GpuDevice]) -> dict[str, str]:
@@ -101,11 +119,16 @@ def _soft_keys(spec: EngineSpec, facts: EngineFacts, gpus: Sequence[GpuDevice]) 
 def profile(backend: Backend, facts: EngineFacts, gpus: Sequence[GpuDevice]) -> str:
     """The name of this hardware as a folder: the GPU's name, or the CPU's model with its core count."""
     if not backend.on_hardware:
-        return slug(backend.name)
+        return slug(_elsewhere(backend.name, facts.device_name or ""))
     if facts.on_gpu:
         # vLLM may call a part of a GPU like the whole
         return _gpu_profile([gpu.name for gpu in gpus] or [facts.device_name or "gpu"])
     return _cpu_profile(cpu_model(), str(os.cpu_count()))
+
+
+def _elsewhere(backend: str, name: str) -> str:
+    """The profile of what runs on no hardware that is known here."""
+    return f"{backend} {name}".rstrip()
 
 
 def _gpu_profile(names: Sequence[str]) -> str:

@@ -36,6 +36,7 @@ class Lab:
         wake: see `Slots`.
         retire: see `Slots`.
         measure: see `Measuring`.
+        search: see `Measuring`.
         measurement: see `Measuring`.
         watching: see `Measuring`.
         iteration_progress: see `Measuring`.
@@ -54,6 +55,7 @@ class Lab:
         self.weight_bytes = weight_bytes
         measuring = Measuring(self.slots, progress)
         self.measure, self.measurement = measuring.measure, measuring.measurement
+        self.search = measuring.search
         self.watching, self.iteration_progress = measuring.watching, measuring.iteration_progress
 
     @property

@@ -8,10 +8,11 @@ from dataclasses import replace
 from functools import cached_property
 
 from pytest_vllmperf import models
-from pytest_vllmperf.engines.base import Engine
+from pytest_vllmperf.engines.base import Engine, Serves, able
 from pytest_vllmperf.gpu import Sampler
 from pytest_vllmperf.lab import driving, environment
 from pytest_vllmperf.lab.observing import observation
+from pytest_vllmperf.lab.searching import find_rate
 from pytest_vllmperf.lab.slots import Slots
 from pytest_vllmperf.lab.take import Take
 from pytest_vllmperf.lab.target import Target
@@ -27,6 +28,9 @@ from pytest_vllmperf.records.variables import VariablesKey
 from pytest_vllmperf.storage.variables_key import find_key
 from pytest_vllmperf.validity import rules as validity
 from pytest_vllmperf.workload import Workload
+
+_OF_OVERLOAD = ("failed", "length", "preemptions", "usage")
+"""Validity rules for what a server may do above the rate that it can serve."""
 
 
 class Measuring:
@@ -67,6 +71,36 @@ class Measuring:
             measured = self.measurement(target, workload, run, engine, sampler.traces(), allowed)
         return replace(measured, made_with=Take(target, workload, settings, tuple(allowed)))
 
+    def search(self, take: Take) -> Measurement:
+        """Search for the highest rate that keeps a promise; each iteration of the measurement is one replicate.
+
+        What only a probe above the highest rate meets, as failed requests, does not void it.
+
+        Raises:
+            EngineError: when the engine does not start, or fails on the way.
+            WorkloadError: when the workload does not fit it.
+        """
+        assert take.search is not None
+        target, workload, search = take.target, take.workload, take.search
+        with self._slots.engines([target]) as (engine,):
+            able(engine, Serves)
+            with self.watching([target]) as sampler:
+                found = find_rate(engine, workload, take.settings, search, self.iteration_progress(target))
+            probes = replace(found.run, iterations=found.probes)
+            allowed = (*take.allowed, *_OF_OVERLOAD)
+            seen = self.measurement(target, workload, probes, engine, sampler.traces(), allowed)
+        hard = {**seen.environment.hard, "search": search.key}
+        run, cold = found.run, self._slots.cold(target)
+        samples = engine_samples(run.facts, run.warmup, run.iterations, cold_start=cold)
+        return replace(
+            seen,
+            engines=(samples,),
+            environment=seen.environment.model_copy(update={"hard": dict(sorted(hard.items()))}),
+            iterations=(),
+            rates=(*seen.rates, found.rate),
+            made_with=take,
+        )
+
     def watching(self, targets: Sequence[Target]) -> Sampler:
         """What reads these engines' devices while they are measured."""
         return Sampler(tuple(dict.fromkeys(uuid for target in targets for uuid in target.uuids)))
@@ -101,7 +135,7 @@ class Measuring:
         digest = model_digest(models.resolve(target.spec.model))
         return Measurement(
             spec_label=target.spec.label,
-            device=run.facts.device,
+            device=environment.boundary(target.backend, run.facts),
             profile=environment.profile(target.backend, run.facts, gpus),
             workload=workload.describe(),
             environment=environment.fingerprint(
@@ -112,6 +146,7 @@ class Measuring:
             gpus=len(gpus),
             vram=VramLedger.of(run.facts, seen.memory),
             traces=seen.traces,
+            iterations=(run.iterations,),
         )
 
 
@@ -119,5 +154,5 @@ def _problems(
     workload: Workload, run: EngineRun, observed: validity.Observed, allowed: Collection[str]
 ) -> Sequence[Problem]:
     """What voids a measurement of this workload."""
-    expected = validity.Expected(workload.ignore_eos, workload.fresh_prompts)
+    expected = validity.Expected(workload.ignore_eos and not workload.asked.tools, workload.fresh_prompts)
     return validity.problems(run, expected, observed, allowed)

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from pytest_vllmperf.lab.sharing import Sharing
 from pytest_vllmperf.lab.target import Target
+from pytest_vllmperf.records.rates import RateSearch
 from pytest_vllmperf.records.run import MeasureSettings
+from pytest_vllmperf.records.served import Slo
 from pytest_vllmperf.workload import Workload
 
 
@@ -22,6 +24,8 @@ class Take:
         sharing: of a measurement in turns: `target` and its reference, and how they share the device; None for a
             measurement on its own.
         against: the reference's vLLM and interpreter, for a person; empty for a measurement on its own.
+        slo: what was promised of each request, so that goodput is a metric; None where nothing was.
+        search: of a measurement that searches for the highest rate; None for any other.
     """
 
     target: Target
@@ -30,6 +34,8 @@ class Take:
     allowed: tuple[str, ...] = ()
     sharing: Sharing | None = None
     against: str = ""
+    slo: Slo | None = None
+    search: RateSearch | None = None
 
     @property
     def targets(self) -> tuple[Target, ...]:

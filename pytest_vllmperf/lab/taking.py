@@ -11,6 +11,7 @@ from pytest_vllmperf.engines.interpreter import look
 from pytest_vllmperf.errors import ReferenceEngineError, SpecError
 from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.lab.pair import Pair
+from pytest_vllmperf.lab.promised import promised
 from pytest_vllmperf.lab.sharing import share
 from pytest_vllmperf.lab.take import Take
 from pytest_vllmperf.metrics.measurement import Measurement
@@ -70,14 +71,18 @@ def measure(lab: Lab, take: Take, number: int = 1) -> Measurement:
         EngineError: when the engine does not start, or fails on the way.
         WorkloadError: when the workload does not fit it.
     """
+    if take.search is not None:
+        return lab.search(take)
     if take.sharing is None:
-        return lab.measure(take.target, take.workload, take.settings, take.allowed)
+        run = lab.measure(take.target, take.workload, take.settings, take.allowed)
+        return promised(run, take.slo)
     pair = Pair(lab, take.sharing, take.workload, take.settings, take.allowed)
     try:
         new, reference = pair.measure(number)
     except ReferenceEngineError as error:
         words = f"the reference, {take.against}, cannot run {take.target.spec.label}: {str(error).rstrip('.')}. "
         raise ReferenceEngineError(words + _ANOTHER_WAY, error.log_tail) from None
+    new, reference = promised(new, take.slo), promised(reference, take.slo)
     void = (Problem(problem.rule, f"of the reference: {problem.words}") for problem in reference.problems)
     return replace(
         new,

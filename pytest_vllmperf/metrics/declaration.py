@@ -30,6 +30,7 @@ class Clock(Enum):
 
     ENGINE = "engine"  # the timestamps of the engine and of its processes
     CLIENT = "client"  # bytes at the socket
+    BOUNDARY = "engine, or client over HTTP"  # whichever drives the engine
     DEVICE = "device"  # the GPU's own counters
     NONE = "none"  # no time is in it
 
@@ -84,6 +85,7 @@ class Metric:
         formula: what it is made of, with the engine's own names of the timestamps.
         source: what the engine, or the machine, is asked for it.
         gates: the sets of a gate that it belongs to.
+        if_measured: whether it belongs to them only where it was measured, as what a test has to ask for.
         start: which engine starts it is compared between.
         zero: whether zero is a value of it although it is not exact, such as of a span that can be empty.
         decides_from: how many observations an iteration needs before the metric decides; 0 for any number.
@@ -102,6 +104,7 @@ class Metric:
     formula: str
     source: str = ""
     gates: tuple[Gate, ...] = ()
+    if_measured: bool = False
     start: Start = Start.ANY
     zero: bool = False
     decides_from: int = 0

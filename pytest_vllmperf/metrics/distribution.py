@@ -16,7 +16,7 @@ from pytest_vllmperf.metrics.observed import EngineStart, Iteration
 from pytest_vllmperf.metrics.units import SECONDS
 from pytest_vllmperf.records.run import RequestRecord, RunResult
 from pytest_vllmperf.records.samples import EngineSamples
-from pytest_vllmperf.stats import Direction
+from pytest_vllmperf.stats import Direction, FloatArray
 
 _POINTS: Final = {
     "mean": (MetricClass.LATENCY, 0),
@@ -111,7 +111,7 @@ class DistributionMetrics:
     formula: str
     source: str = ""
     of_request: Callable[[RequestRecord], float | None] | None = None
-    of: Callable[[Iteration], Sequence[float]] | None = None
+    of: Callable[[Iteration], Sequence[float] | FloatArray] | None = None
     gates: tuple[Gate, ...] = ()
     zero: bool = False
     over: str = "requests"
@@ -156,7 +156,7 @@ class DistributionMetrics:
     def shown(self, iteration: Iteration) -> dict[str, float]:
         """Its points in one iteration, by name; what was not observed is absent."""
         observed = self._observed(iteration)
-        if not observed:
+        if not len(observed):
             return {}
         points = stats.summarize(observed)
         return {
@@ -169,7 +169,7 @@ class DistributionMetrics:
         """Nothing: a distribution belongs to an iteration."""
         return {}
 
-    def _observed(self, iteration: Iteration) -> Sequence[float]:
+    def _observed(self, iteration: Iteration) -> Sequence[float] | FloatArray:
         if self.of is not None:
             return self.of(iteration)
         assert self.of_request is not None

@@ -8,14 +8,18 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pytest_vllmperf import stats
-from pytest_vllmperf.errors import NotMeasuredError, did_you_mean
+from pytest_vllmperf.errors import CheckFailed, NotMeasuredError, did_you_mean
+from pytest_vllmperf.metrics import promises
 from pytest_vllmperf.metrics.cost import cost_per_million_tokens
 from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS, AllMetrics, unknown
 from pytest_vllmperf.records.devices import GpuTrace
 from pytest_vllmperf.records.ledger import VramLedger
-from pytest_vllmperf.records.problems import Problem
+from pytest_vllmperf.records.problems import Problem, in_words
+from pytest_vllmperf.records.rates import FoundRate
 from pytest_vllmperf.records.reference import Reference
+from pytest_vllmperf.records.run import RunResult
 from pytest_vllmperf.records.samples import EngineSamples, Environment
+from pytest_vllmperf.records.served import Slo
 
 _LONGEST_LABEL = 40
 
@@ -29,7 +33,7 @@ class Measurement(AllMetrics):
 
     Attributes:
         spec_label: the engine, for a person.
-        device: `cuda` or `cpu`.
+        device: `cuda` or `cpu`; with `, served` behind it where the engine was driven over HTTP.
         profile: the kind of hardware, as the folder of its baselines.
         workload: the workload as stored beside a baseline.
         environment: where it was measured.
@@ -41,6 +45,8 @@ class Measurement(AllMetrics):
         traces: what NVML reported of them while the last engine was measured; empty on a CPU.
         made_with: how it was made, so that it can be made again; None where it cannot.
         reference: what each of its engines was measured in turns with; None for a measurement on its own.
+        iterations: of each engine its counted iterations, request by request; not stored.
+        rates: of each engine what a search for the highest rate came to; empty for any other measurement.
     """
 
     spec_label: str
@@ -56,7 +62,10 @@ class Measurement(AllMetrics):
     traces: tuple[GpuTrace, ...] = ()
     made_with: object = field(default=None, repr=False, compare=False)
     reference: Reference | None = None
+    iterations: tuple[tuple[RunResult, ...], ...] = field(default=(), repr=False, compare=False)
+    rates: tuple[FoundRate, ...] = field(default=(), repr=False)
     _read: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
+    _promises: list[Slo] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def transient(self) -> bool:
@@ -86,11 +95,51 @@ class Measurement(AllMetrics):
         return replace(
             other,
             engines=self.engines + other.engines,
+            iterations=self.iterations + other.iterations,
+            rates=self.rates + other.rates,
             problems=tuple(dict.fromkeys([*self.problems, *other.problems])),
             excluded=self.excluded + other.excluded,
             environment=self.environment,
             reference=self.reference and other.reference and self.reference.with_engines_of(other.reference),
         )
+
+    def assert_slo(
+        self,
+        *,
+        ttft: float | None = None,
+        tpot: float | None = None,
+        e2e: float | None = None,
+        goodput: float = 0.99,
+    ) -> None:
+        """Fail the test unless enough requests keep a promise. `check` gates the goodput of that promise from then on.
+
+        Args:
+            ttft: most seconds until the first token.
+            tpot: most seconds for each token after the first.
+            e2e: most seconds until the last token.
+            goodput: share of all requests that have to keep all parts of it; a failed request keeps none.
+
+        Raises:
+            SpecError: for no promise, or a figure that is not valid.
+            NotMeasuredError: for a measurement without requests.
+            CheckFailed: where too few keep it, or the measurement is void.
+        """
+        __tracebackhide__ = True
+        slo = promises.promise(ttft, tpot, e2e, goodput)
+        results = [result for engine in self.iterations for result in engine]
+        if not results:
+            raise NotMeasuredError(f"{self.spec_label}: this measurement holds no requests that could keep a promise")
+        self._read.add("goodput")
+        self._promises[:] = [slo]
+        if self.problems:
+            raise CheckFailed(f"INVALID  {self.spec_label}: {in_words(self.problems)}")
+        if missed := promises.missed(results, slo, goodput):
+            raise CheckFailed(f"{self.spec_label}: {missed}")
+
+    @property
+    def promised(self) -> Slo | None:
+        """What `assert_slo` was asked last; None where it was not."""
+        return self._promises[-1] if self._promises else None
 
     @property
     def looked_at(self) -> bool:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from pytest_vllmperf.metrics import promises
 from pytest_vllmperf.metrics.roofline import Roofline
 from pytest_vllmperf.records.devices import GpuUse
 from pytest_vllmperf.records.engine import EngineFacts, MemoryFacts
 from pytest_vllmperf.records.run import RequestRecord, RunResult
+from pytest_vllmperf.records.served import Slo
 
 
 @dataclass(frozen=True)
@@ -21,11 +23,13 @@ class Iteration:
         result: what the engine reported.
         use: what its devices did meanwhile; None where nobody looked.
         roofline: of the engine; None where it is unknown.
+        slo: what was promised of each request; None where nothing was.
     """
 
     result: RunResult
     use: GpuUse | None = None
     roofline: Roofline | None = None
+    slo: Slo | None = None
 
     @cached_property
     def requests(self) -> list[RequestRecord]:
@@ -51,6 +55,16 @@ class Iteration:
     def per_second(self, amount: float) -> float | None:
         """A rate over the duration; None where the iteration took no time."""
         return amount / self.duration if self.duration > 0 else None
+
+    @property
+    def kept(self) -> int | None:
+        """How many requests kept the promise; None where nothing was promised."""
+        return None if self.slo is None else promises.kept(self.result, self.slo)
+
+    @property
+    def goodput(self) -> float | None:
+        """The share of all requests that kept the promise; None where nothing was promised."""
+        return None if self.slo is None else promises.goodput(self.result, self.slo)
 
     @property
     def energy(self) -> float | None:

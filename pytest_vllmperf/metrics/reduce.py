@@ -12,6 +12,7 @@ from pytest_vllmperf.records.devices import GpuUse
 from pytest_vllmperf.records.engine import EngineFacts
 from pytest_vllmperf.records.run import RunResult
 from pytest_vllmperf.records.samples import EngineSamples
+from pytest_vllmperf.records.served import Slo
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class DeviceObservation:
 
 
 def iteration_metrics(
-    result: RunResult, use: GpuUse | None = None, roofline: Roofline | None = None
+    result: RunResult, use: GpuUse | None = None, roofline: Roofline | None = None, slo: Slo | None = None
 ) -> dict[str, float]:
     """Every metric that one iteration shows; a metric that was not observed is absent.
 
@@ -38,11 +39,12 @@ def iteration_metrics(
         result: one iteration; requests that did not finish count for nothing.
         use: what the devices did meanwhile; None where nobody looked.
         roofline: of the engine; None where it is unknown.
+        slo: what was promised of each request; None where nothing was.
 
     Returns:
         Metric name -> value in its unit.
     """
-    iteration = Iteration(result, use, roofline)
+    iteration = Iteration(result, use, roofline, slo)
     return {name: value for one in DECLARATIONS for name, value in one.shown(iteration).items()}
 
 
@@ -78,6 +80,17 @@ def engine_samples(
         once=once,
         ttft_by_request=[_digits(value) for value in AllMetrics.ttft.by_request(iterations)],
     )
+
+
+def promised_samples(iterations: Sequence[RunResult], slo: Slo) -> dict[str, list[float]]:
+    """Samples of the metrics that a promise makes, by name; a metric that an iteration does not show is absent.
+
+    Args:
+        iterations: the counted iterations of one engine, in order.
+        slo: the promise.
+    """
+    shown = [iteration_metrics(result, slo=slo) for result in iterations]
+    return _by_metric(shown, [AllMetrics.goodput.name, AllMetrics.goodput_rate.name])
 
 
 def _by_metric(iterations: Sequence[Mapping[str, float]], wanted: Iterable[str] = METRICS) -> dict[str, list[float]]:

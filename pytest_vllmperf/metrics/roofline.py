@@ -46,7 +46,7 @@ class Roofline:
         cache of its prompt and of j tokens; what prefill reads beside the weights is left out.
         """
         begin, end = result.span
-        if end <= begin:
+        if end <= begin or result.engine_steps is None:
             return None
         read = sum(
             (one.output_tokens - 1) * one.prompt_tokens + (one.output_tokens - 1) * one.output_tokens // 2

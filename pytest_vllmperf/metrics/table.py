@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from pytest_vllmperf.errors import SpecError, did_you_mean
@@ -12,10 +13,11 @@ from pytest_vllmperf.metrics.distribution import DistributionMetrics
 from pytest_vllmperf.metrics.gates import AUTO, Gate, automatic, gate_words
 from pytest_vllmperf.metrics.memory import MemoryMetrics
 from pytest_vllmperf.metrics.process import ProcessMetrics
+from pytest_vllmperf.metrics.served import ServedMetrics
 from pytest_vllmperf.metrics.serving import ServingMetrics
 
 
-class AllMetrics(ServingMetrics, CounterMetrics, MemoryMetrics, DeviceMetrics, ProcessMetrics):
+class AllMetrics(ServingMetrics, ServedMetrics, CounterMetrics, MemoryMetrics, DeviceMetrics, ProcessMetrics):
     """Every metric as an attribute; the order of the table is that of these classes, and of what they declare."""
 
 
@@ -27,7 +29,12 @@ DECLARATIONS: Final[tuple[Metric | DistributionMetrics, ...]] = tuple(
 )
 METRICS: Final[dict[str, Metric]] = {metric.name: metric for one in DECLARATIONS for metric in one.metrics}
 GATES: Final[dict[str, tuple[str, ...]]] = {
-    gate.word: tuple(metric.name for metric in METRICS.values() if gate in metric.gates) for gate in Gate
+    gate.word: tuple(metric.name for metric in METRICS.values() if gate in metric.gates and not metric.if_measured)
+    for gate in Gate
+}
+_IF_MEASURED: Final[dict[str, tuple[str, ...]]] = {
+    gate.word: tuple(metric.name for metric in METRICS.values() if gate in metric.gates and metric.if_measured)
+    for gate in Gate
 }
 CLOCK_METRICS: Final = GATES[Gate.CLOCK.word]
 
@@ -37,7 +44,7 @@ def unknown(name: str) -> str:
     return f"no metric is called {name!r}{did_you_mean(name, METRICS)}"
 
 
-def resolve_gate(words: tuple[str, ...], device: str) -> tuple[str, ...]:
+def resolve_gate(words: tuple[str, ...], device: str, measured: Collection[str] = ()) -> tuple[str, ...]:
     """The metrics that decide: names of metrics or of the sets of `GATES`, and `auto`.
 
     `auto` is the clock on a GPU. On a CPU, where wall time depends on the neighbours more than on the engine, it
@@ -45,7 +52,8 @@ def resolve_gate(words: tuple[str, ...], device: str) -> tuple[str, ...]:
 
     Args:
         words: as the user wrote them.
-        device: the engine's device, `cuda`, `cpu` or `simulated`.
+        device: the engine's device, `cuda`, `cpu` or `simulated`, or where it is driven over HTTP.
+        measured: names of metrics that were measured: those that belong to a set only then are added to it.
 
     Returns:
         Metric names in the order of the table, each once.
@@ -55,10 +63,9 @@ def resolve_gate(words: tuple[str, ...], device: str) -> tuple[str, ...]:
     """
     wanted: set[str] = set()
     for word in words:
-        if word == AUTO:
-            wanted.update(GATES[automatic(device).word])
-        elif word in GATES:
-            wanted.update(GATES[word])
+        chosen = automatic(device).word if word == AUTO else word
+        if chosen in GATES:
+            wanted.update(GATES[chosen], (name for name in _IF_MEASURED[chosen] if name in measured))
         elif word in METRICS:
             wanted.add(word)
         else:

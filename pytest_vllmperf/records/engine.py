@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_vllmperf.workload import CLOSED, Arrivals
+
 
 @dataclass(frozen=True)
 class WeightLayers:
@@ -169,13 +171,23 @@ class Sampling:
         concurrency: requests in flight at once; None for all of them.
         ignore_eos: generate on past the end token.
         temperature: 0 is greedy.
-        seed: of sampling.
+        seed: of sampling, and of a schedule's random gaps.
+        arrivals: when requests are due; of an engine that is driven over HTTP alone, as all below.
+        stream: whether answers come token by token.
+        keep_alive: whether connections are used again.
+        send_for: requests due later than these seconds are not sent; None for all.
+        client_processes: of the load generator; None for as many as are needed.
     """
 
     concurrency: int | None = None
     ignore_eos: bool = True
     temperature: float = 0.0
     seed: int = 0
+    arrivals: Arrivals = CLOSED
+    stream: bool = True
+    keep_alive: bool = True
+    send_for: float | None = None
+    client_processes: int | None = None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ RULES = (
     "kv-cache",
     "failed",
     "length",
+    "usage",
+    "client",
     "preemptions",
     "prefix-hits",
     "compilation",
@@ -22,7 +24,7 @@ RULES = (
 )
 """What can void a measurement; each can be allowed by name."""
 
-TRANSIENT = frozenset({"compilation", "throttling", "clocks", "processes"})
+TRANSIENT = frozenset({"client", "compilation", "throttling", "clocks", "processes"})
 """The rules whose cause may be gone when another engine starts a minute later."""
 
 

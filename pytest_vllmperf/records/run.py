@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pytest_vllmperf import stats
+from pytest_vllmperf.records.answers import Answer
 from pytest_vllmperf.records.engine import EngineFacts
+from pytest_vllmperf.records.served import Served
 from pytest_vllmperf.workload import Request
 
 
 @dataclass(frozen=True)
 class RequestRecord:
-    """One finished request, with the engine core's monotonic timestamps.
+    """One request, with monotonic timestamps: the engine core's in process, the client's over HTTP.
 
     Attributes:
         index: the request's place in the workload.
@@ -20,10 +22,11 @@ class RequestRecord:
         output_tokens: tokens that came back.
         cached_tokens: prompt tokens that the prefix cache held.
         finish_reason: vLLM's own word (`length`, `stop`, `abort`); None for a request that did not finish.
-        queued_ts: the engine core took the request.
-        scheduled_ts: first scheduled.
-        first_token_ts: first token out.
-        last_token_ts: last token out.
+        queued_ts: the engine core took the request; over HTTP, when it was due.
+        scheduled_ts: first scheduled; None over HTTP.
+        first_token_ts: first token out; over HTTP, at the socket.
+        last_token_ts: last token out; over HTTP, at the socket.
+        answer: what the load generator saw of it; None in process.
     """
 
     index: int
@@ -32,9 +35,10 @@ class RequestRecord:
     cached_tokens: int
     finish_reason: str | None
     queued_ts: float
-    scheduled_ts: float
+    scheduled_ts: float | None
     first_token_ts: float
     last_token_ts: float
+    answer: Answer | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class RunResult:
     Attributes:
         requests: one record per request, in the order of the workload.
         itl_ns: gaps between tokens in nanoseconds, all requests together.
-        engine_steps: steps of the engine core that emitted tokens.
+        engine_steps: steps of the engine core that emitted tokens; None over HTTP, where arrivals decide it.
         preemptions: how often a request was thrown out of the KV cache; None for an engine that has none to share.
         prefix_cache_hit_tokens: prompt tokens found in the prefix cache; None for an engine that has none.
         cpu_seconds: user and system time of the engine's processes; None where it cannot be known.
@@ -53,11 +57,14 @@ class RunResult:
         kernels_compiled: kernels and graphs that were compiled meanwhile; None where that cannot be known.
         torch_peak_bytes: most device memory that torch had allocated at once since the engine started, without the KV
             cache, all ranks together; None on a CPU, and where that may have been before there was a KV cache.
+        served: what was seen of it over HTTP; None in process.
+        valid_share: share of answers that are valid by what they were to follow; None where nothing was asked.
+        max_rate: the highest rate of arrivals that kept a promise, requests/s; None where it was not searched for.
     """
 
     requests: tuple[RequestRecord, ...]
-    itl_ns: tuple[int, ...]
-    engine_steps: int
+    itl_ns: Sequence[int]
+    engine_steps: int | None
     preemptions: int | None
     prefix_cache_hit_tokens: int | None
     cpu_seconds: float | None
@@ -65,6 +72,9 @@ class RunResult:
     busy_seconds: float
     kernels_compiled: int | None = None
     torch_peak_bytes: int | None = None
+    served: Served | None = field(default=None, repr=False)
+    valid_share: float | None = None
+    max_rate: float | None = None
 
     @property
     def finished(self) -> list[RequestRecord]:
@@ -85,16 +95,18 @@ class RunResult:
 
 @dataclass(frozen=True)
 class MeasureSettings:
-    """How often.
+    """How often, and with how many clients.
 
     Attributes:
         warmup: iterations discarded first; None to discard by rule (`stats.warmup_length`): at least two, then until
             three in a row agree, at most eight.
         iterations: iterations counted.
+        client_processes: of the load generator; None for as many as it needs.
     """
 
     warmup: int | None = None
     iterations: int = 10
+    client_processes: int | None = None
 
     def discarded(self, done: Sequence[RunResult]) -> int | None:
         """How many of these iterations of one engine are warm-up; None while that cannot be told."""

@@ -76,6 +76,7 @@ class Settings:
         scorecards: folder that scorecards are written to; None for none.
         require_gpu: whether a test that finds no GPU fails, instead of being skipped.
         gpu_hour_price: what one GPU costs an hour, in the user's currency; None where nobody said.
+        client_processes: of the load generator; None for as many as it needs.
     """
 
     update: Update
@@ -93,3 +94,4 @@ class Settings:
     scorecards: Path | None = None
     require_gpu: bool = False
     gpu_hour_price: float | None = None
+    client_processes: int | None = None

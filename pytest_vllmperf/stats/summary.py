@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pytest_vllmperf.stats.robust import FloatArray
+
 PERCENTILES = (50, 90, 95, 99)
 
 
-def summarize(values: Sequence[float]) -> dict[str, float]:
+def summarize(values: Sequence[float] | FloatArray) -> dict[str, float]:
     """Mean and the percentiles of `PERCENTILES`, by linear interpolation (numpy's default, as vLLM's benchmarks).
 
     Args:

@@ -17,11 +17,13 @@ from pytest_vllmperf.metrics.gpu_use import (
 from pytest_vllmperf.records.devices import GpuTrace, GpuUse, Occupants, Span
 from pytest_vllmperf.records.problems import RULES, Problem
 from pytest_vllmperf.records.run import EngineRun, RequestRecord, RunResult
-from pytest_vllmperf.validity import quantization
+from pytest_vllmperf.validity import client, quantization
 
 CLOCK_SPREAD = 0.10
 """How far the SM clock may lie apart between iterations: (highest - lowest) / median of their medians."""
 
+_WHOLE = ("length", "stop", "tool_calls")
+"""How a request may end that gave all that it was to give."""
 _NEIGHBOUR = 'end it, or accept it with allow="processes"'
 
 
@@ -92,6 +94,7 @@ def _of_engine(run: EngineRun) -> Iterator[Problem]:
 def _of_requests(run: EngineRun, expected: Expected) -> Iterator[Problem]:
     wanted = {request.index: request.output_tokens for request in run.requests}
     for number, result in enumerate(run.iterations, start=1):
+        yield from _of_served(number, result)
         for request in result.requests:
             rule, words = _ending(request, wanted[request.index] if expected.exact_length else None)
             if words:
@@ -102,11 +105,33 @@ def _ending(request: RequestRecord, wanted: int | None) -> tuple[str, str]:
     """The rule that a request breaks, and how; no words for a sound one."""
     if request.finish_reason is None:
         return "failed", "a request did not finish"
-    if request.finish_reason not in ("length", "stop"):
+    if request.finish_reason not in _WHOLE:
         return "failed", f"a request ended with {request.finish_reason!r}"
     if wanted is not None and request.output_tokens != wanted:
         return "length", f"a request gave {request.output_tokens} output tokens where {wanted} were asked for"
     return "", ""
+
+
+def _of_served(number: int, result: RunResult) -> Iterator[Problem]:
+    """What only a client sees: failures by kind, tokens that nobody counted, and whether the client was the limit."""
+    served = result.served
+    if served is None:
+        return
+    if served.failures:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(served.failures.items()))
+        first = next(answer for answer in served.answers if answer.failure)
+        yield Problem(
+            "failed",
+            f"{sum(served.failures.values())} of {len(served.answers)} requests failed in iteration {number} "
+            f"({kinds}); request {first.index}: {first.detail or first.failure}",
+        )
+    if any(answer.output_tokens is None for answer in served.answers if not answer.failure):
+        yield Problem(
+            "usage",
+            f"the server did not say in iteration {number} how many tokens it made; pieces were counted instead",
+        )
+    if limit := client.limit(served):
+        yield Problem("client", f"the load generator was the limit in iteration {number}: {limit}")
 
 
 def _of_iterations(run: EngineRun, expected: Expected) -> Iterator[Problem]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 Message = Mapping[str, str]
@@ -24,6 +24,11 @@ class Asked:
     tools: str = ""
     logprobs: int | None = None
     model: str = ""
+
+    def settings(self) -> dict[str, Any]:
+        """What is asked for, by name; empty for nothing."""
+        own = ((field, getattr(self, field.name)) for field in fields(self))
+        return {field.name: value for field, value in own if value != field.default}
 
 
 NOTHING_ASKED = Asked()

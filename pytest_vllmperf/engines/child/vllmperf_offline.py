@@ -342,4 +342,4 @@ def request_record(output: Any) -> dict[str, Any]:
 
 def serve(lines: Any) -> Any:
     """Answer operations until the end; see `vllmperf_process.serve`."""
-    return vllmperf_process.serve(OfflineEngine(), lines)
+    return vllmperf_process.serve(OfflineEngine(), lines, lines)

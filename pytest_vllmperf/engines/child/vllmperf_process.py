@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
@@ -131,13 +131,18 @@ class Lines:
         os.register_at_fork(before=before_fork, after_in_child=after_fork)
 
 
-def serve(engine: Any, lines: Lines) -> Any:
+def serve(engine: Any, messages: Iterable[dict[str, Any]], lines: Lines) -> Any:
     """Answer operations by the engine's methods until `shutdown`, or until the other side is gone.
 
     Each is answered by `{"ok": …}` or `{"error": …}`. Returns the engine, to be held until the process exits: taking
     an engine's objects apart takes a second.
+
+    Args:
+        engine: its methods are the operations.
+        messages: what the other side asks.
+        lines: answers go there.
     """
-    for message in lines:
+    for message in messages:
         operation = message.pop("op")
         try:
             answer = {"ok": getattr(engine, operation)(**message)}

@@ -313,7 +313,7 @@ def cut(tokens: list[int], ends: list[int]) -> list[int]:
 def serve(lines: Any) -> Any:
     """Answer operations until the end; see `vllmperf_process.serve`."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    return vllmperf_process.serve(ReferenceEngine(), lines)
+    return vllmperf_process.serve(ReferenceEngine(), lines, lines)
 
 
 def _record(prompt: list[int], tokens: list[int], stamps: list[float], stopped: bool) -> dict[str, Any]:

@@ -1,0 +1,99 @@
+"""The served engine: `vllm serve` in a child process, driven over HTTP."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from pytest_vllmperf.engines import over_http
+from pytest_vllmperf.engines.child_engine import Program
+from pytest_vllmperf.engines.offline import VLLM, OfflineEngine
+from pytest_vllmperf.engines.over_http import ServerUse
+from pytest_vllmperf.errors import SpecError
+from pytest_vllmperf.load.addresses import Address
+from pytest_vllmperf.load.job import Server
+from pytest_vllmperf.records.engine import Progress, Sampling
+from pytest_vllmperf.records.run import RunResult
+from pytest_vllmperf.records.spec import EngineSpec
+from pytest_vllmperf.workload import Request
+
+_HOST = "127.0.0.1"
+_OURS = ("host", "port", "uds", "api_key", "root_path", "ssl_keyfile", "ssl_certfile", "ssl_ca_certs")
+_SEVERAL = ("api_server_count", "data_parallel_size", "headless", "grpc")
+
+
+class ServedEngine(OfflineEngine):
+    """A server in a process of its own. It listens on the loopback alone, and lets in whoever has its random key."""
+
+    def load(self, model: str, progress: Progress) -> None:
+        """Start the server, and wait until it is healthy.
+
+        Raises:
+            EngineUnsupportedError: when vLLM says that this build or device cannot run it.
+            EngineStartError: in vLLM's own words when it refuses, else with its log's tail.
+        """
+        over_http.check_installed()
+        self._key = secrets.token_urlsafe(32)
+        self._port = 0
+        self._model = model
+        super().load(model, progress)
+
+    def _load_request(self, model: str) -> dict[str, Any]:
+        return {**super()._load_request(model), "api_key": self._key}
+
+    def _take_facts(self, told: dict[str, Any]) -> dict[str, Any]:
+        self._port = told.pop("port")
+        return told
+
+    @property
+    def address(self) -> Address:
+        """Where it listens."""
+        names = self.spec.args.get("served_model_name")
+        name = names[0] if isinstance(names, list) and names else names or self._model
+        return Address(Server(_HOST, self._port), str(name), self._key, extra={"return_token_ids": True})
+
+    def run(self, requests: Sequence[Request], sampling: Sampling) -> RunResult:
+        """Send the requests once, over HTTP, and wait for all of them.
+
+        Raises:
+            EngineDiedError: when a process of the server's ends meanwhile.
+            EngineTimeoutError: when an operation takes longer than its time-out; the engine is ended.
+        """
+        before = self._ask({"op": "usage"})
+        served, seconds = over_http.send(
+            self.address, requests, sampling, self._timeouts.operation, lambda _: self.check_alive()
+        )
+        after = self._ask({"op": "usage"})
+        use = ServerUse(
+            cpu_seconds=after["cpu_seconds"] - before["cpu_seconds"],
+            resident_bytes=after["resident_bytes"],
+            kernels_compiled=after.get("kernels_compiled"),
+            torch_peak_bytes=after.get("torch_peak_bytes"),
+        )
+        return over_http.run_result(served, seconds, use)
+
+
+def check_arguments(spec: EngineSpec) -> None:
+    """Refuse what the plugin decides itself, and what would make a measurement impossible.
+
+    Raises:
+        SpecError: for such an argument.
+    """
+    for name in _OURS:
+        if name in spec.args:
+            raise SpecError(
+                f"{name}= cannot be set for backend='serve': its servers listen on a free port of the loopback, with a "
+                "random key; measure a server of your own through vllmperf.endpoint(url)"
+            )
+    for name in _SEVERAL:
+        if spec.args.get(name) not in (None, False, 1):
+            raise SpecError(
+                f"{name}={spec.args[name]!r} is not supported by backend='serve', which runs one server process; start "
+                "the server yourself and measure it through vllmperf.endpoint(url)"
+            )
+    if spec.args.get("disable_log_stats"):
+        raise SpecError("disable_log_stats=True takes the server's own figures away; leave it out")
+
+
+PROGRAM = Program(VLLM, "vllmperf_serve", ServedEngine, own_arguments=True)

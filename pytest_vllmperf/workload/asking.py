@@ -1,0 +1,77 @@
+"""Makes an `Asked` of what a user asks for, checked; canonical JSON, so that equal demands have equal text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from pytest_vllmperf.errors import WorkloadError
+from pytest_vllmperf.workload.request import Asked
+
+
+def asked(before: Asked, json_schema: object, tools: object, logprobs: object, model: object) -> Asked:
+    """`before` with what is not None taken over.
+
+    Raises:
+        WorkloadError: for a schema that is no JSON object, tools that are no list of objects, a number of
+            log-probabilities below 0, a model's name that is empty, or nothing asked at all.
+    """
+    changed: dict[str, Any] = {}
+    if json_schema is not None:
+        if not isinstance(json_schema, Mapping):
+            raise WorkloadError(f"json_schema={json_schema!r} must be a JSON schema as a dictionary")
+        changed["json_schema"] = canonical("json_schema", json_schema)
+    if tools is not None:
+        listed = isinstance(tools, (list, tuple)) and len(tools) > 0
+        if not listed or not all(isinstance(tool, Mapping) for tool in tools):  # type: ignore[attr-defined]
+            raise WorkloadError("tools must be a list of one or more dictionaries, as OpenAI's 'tools'")
+        changed["tools"] = canonical("tools", tools)
+    if logprobs is not None:
+        if not isinstance(logprobs, int) or isinstance(logprobs, bool) or logprobs < 0:
+            raise WorkloadError(f"logprobs={logprobs!r} must be a whole number of at least 0")
+        changed["logprobs"] = logprobs
+    if model is not None:
+        if not isinstance(model, str) or not model.strip():
+            raise WorkloadError(f"model={model!r} must be the served name of a model")
+        changed["model"] = model
+    if not changed:
+        raise WorkloadError("asking() asks for nothing: name json_schema=, tools=, logprobs= or model=")
+    return replace(before, **changed)
+
+
+def canonical(name: str, value: object) -> str:
+    """JSON without blanks, its keys in order.
+
+    Args:
+        name: of the parameter, for a message.
+        value: mappings, lists, texts, finite numbers, booleans and None.
+
+    Raises:
+        WorkloadError: for what is no JSON, with the place.
+    """
+    try:
+        return json.dumps(_plain(name, value), sort_keys=True, separators=(",", ":"))
+    except RecursionError:
+        raise WorkloadError(f"{name} is no JSON: it is nested too deeply, or holds itself") from None
+
+
+def _plain(where: str, value: object) -> Any:
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float) and value - value == 0:
+        return value
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise WorkloadError(f"{where} is no JSON: the key {key!r} is no text")
+        return {key: _plain(f"{where}[{key!r}]", item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(f"{where}[{number}]", item) for number, item in enumerate(value)]
+    raise WorkloadError(f"{where} is no JSON: {_short(value)}")
+
+
+def _short(value: object) -> str:
+    shown = " ".join(repr(value).split())
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."
