@@ -24,7 +24,7 @@ from pytest_vllmperf.load.job import Call, Job
 from pytest_vllmperf.records.answers import Answer, ClientProcess
 
 _REQUEST_S: Final = 150e-6
-_TOKEN_S: Final = 12e-6
+_TOKEN_S: Final = 15e-6
 """CPU seconds that a request and a streamed token cost, as `bench/client.py` measures them, rounded up."""
 
 _FASTEST: Final = 200
@@ -56,7 +56,7 @@ _BOOT: Final = (
     "main(sys.argv[2], *map(int, sys.argv[3:]))"
 )
 _READER: Final = "pytest_vllmperf.load.reading"
-_BUDGET: Final = 256 << 20
+_BUDGET: Final = 192 << 20
 """Bytes of memory that exchanges of all processes may take until they are read."""
 
 
