@@ -3,7 +3,7 @@
 import pytest
 
 from pytest_vllmperf.errors import SpecError
-from pytest_vllmperf.load.calls import server_of
+from pytest_vllmperf.load.addresses import server_of
 from pytest_vllmperf.load.job import Server
 
 
