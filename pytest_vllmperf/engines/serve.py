@@ -8,7 +8,7 @@ from typing import Any
 
 from pytest_vllmperf.engines import over_http
 from pytest_vllmperf.engines.child_engine import Program
-from pytest_vllmperf.engines.offline import VLLM, OfflineEngine
+from pytest_vllmperf.engines.offline import VLLM, VllmOperations
 from pytest_vllmperf.engines.over_http import ServerUse
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.load.addresses import Address
@@ -23,7 +23,7 @@ _OURS = ("host", "port", "uds", "api_key", "root_path", "ssl_keyfile", "ssl_cert
 _SEVERAL = ("api_server_count", "data_parallel_size", "headless", "grpc")
 
 
-class ServedEngine(OfflineEngine):
+class ServedEngine(VllmOperations):
     """A server in a process of its own. It listens on the loopback alone, and lets in whoever has its random key."""
 
     def load(self, model: str, progress: Progress) -> None:
@@ -60,9 +60,9 @@ class ServedEngine(OfflineEngine):
             EngineDiedError: when a process of the server's ends meanwhile.
             EngineTimeoutError: when an operation takes longer than its time-out; the engine is ended.
         """
-        before = self._ask({"op": "usage"})
+        before = self.ask({"op": "usage"})
         sent = over_http.send(self.address, requests, sampling, self._timeouts.operation, lambda _: self.check_alive())
-        after = self._ask({"op": "usage"})
+        after = self.ask({"op": "usage"})
         use = ServerUse(
             cpu_seconds=after["cpu_seconds"] - before["cpu_seconds"],
             resident_bytes=after["resident_bytes"],
