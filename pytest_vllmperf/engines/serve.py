@@ -20,7 +20,9 @@ from pytest_vllmperf.workload import Request
 
 _HOST = "127.0.0.1"
 _OURS = ("host", "port", "uds", "api_key", "root_path", "ssl_keyfile", "ssl_certfile", "ssl_ca_certs")
-_SEVERAL = ("api_server_count", "data_parallel_size", "headless", "grpc")
+_ONE: dict[str, tuple[object, ...]] = {"api_server_count": (None, 1), "data_parallel_size": (None, 1)}
+_ONE |= dict.fromkeys(("headless", "grpc"), (None, False))
+"""Arguments by which there might be several server processes or none, with the values that mean one."""
 
 
 class ServedEngine(VllmOperations):
@@ -84,8 +86,8 @@ def check_arguments(spec: EngineSpec) -> None:
                 f"{name}= cannot be set for backend='serve': its servers listen on a free port of the loopback, with a "
                 "random key; measure a server of your own through vllmperf.endpoint(url)"
             )
-    for name in _SEVERAL:
-        if spec.args.get(name) not in (None, False, 1):
+    for name in _ONE:
+        if spec.args.get(name) not in _ONE[name]:
             raise SpecError(
                 f"{name}={spec.args[name]!r} is not supported by backend='serve', which runs one server process; start "
                 "the server yourself and measure it through vllmperf.endpoint(url)"
