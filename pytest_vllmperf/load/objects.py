@@ -220,4 +220,4 @@ def _count(parent: Any, key: str) -> int | None:
 
 def _milliseconds(parent: Any, key: str) -> float | None:
     value = parent.get(key) if type(parent) is dict else None
-    return float(value) if type(value) in (int, float) and 0 <= value < _MOST else None
+    return float(value) if isinstance(value, int | float) and 0 <= value < _MOST else None
