@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pytest_vllmperf.load import client
 from pytest_vllmperf.load.calls import Address, calls
 from pytest_vllmperf.load.job import Job, Limits
-from pytest_vllmperf.load.scrape import Scraper
+from pytest_vllmperf.load.scrape import MetricsWatch
 from pytest_vllmperf.records.answers import Answer
 from pytest_vllmperf.records.engine import Sampling
 from pytest_vllmperf.records.run import RequestRecord, RunResult
@@ -64,18 +64,22 @@ def send(
         processes=sampling.client_processes,
         limits=Limits(total=timeout, send_for=sampling.send_for),
     )
-    with Scraper(address) as scraper:
+    watch = MetricsWatch(address.server, address.api_key)
+    watch.start()
+    try:
         result = client.run(job, on_tick)
+    finally:
+        watched = watch.stop()
     ends = [answer.end_ns for answer in result.answers]
     steady = result.steady_ns
     served = Served(
         audit=result.audit,
         answers=result.answers,
         failures=result.failures,
-        server=scraper.metrics,
+        server=watched.metrics,
         in_flight=result.in_flight,
         steady=None if steady is None else (steady[0] * _NS, steady[1] * _NS),
-        notes=(*result.notes, *scraper.notes),
+        notes=(*result.notes, *watched.notes),
     )
     return served, (max(ends, default=result.start_ns) - result.start_ns) * _NS
 
