@@ -41,6 +41,8 @@ _FEWEST_PROBES = 4
 _APART = 1.25
 """Time between two probes, in times that a single request takes: the one before has ended."""
 _PAUSE_S = 0.2
+OWN_LIMITS = ("ulimit -Hn", "no local port is left")
+"""What the load generator says where this machine, not the server, had no connection left."""
 _NS = 1e-9
 
 
@@ -84,6 +86,13 @@ class _Phases:
         asked = {} if self._may_end_early else {one.index: one.output_tokens for one in driver.requests}
         return driver.iterate(), asked
 
+    def warm_up(self) -> None:
+        """A few requests that do not count."""
+        concurrency = self._workload.concurrency or 2
+        result, _ = self.send(2 * concurrency, "warm-up", concurrency=concurrency)
+        if len(result.finished) < len(result.requests):
+            self._settle()
+
     def single(self) -> tuple[RunResult, Counts]:
         """Requests one at a time; a server that gives fewer tokens than asked for may do so under load, too."""
         result, asked = self.send(
@@ -119,8 +128,10 @@ class _Phases:
     def _settle(self) -> None:
         """Until a server that has begun to shed answers again, for as long as it may take to recover."""
         until = time.monotonic() + self._plan.recovery
-        while self.send(1, "one request", concurrency=1)[0].finished == [] and time.monotonic() < until:
+        while time.monotonic() < until:
             time.sleep(_PAUSE_S)
+            if self.send(1, "one request", concurrency=1)[0].finished:
+                return
 
     def overload(self, rate: float, single: float) -> tuple[RunResult, Mapping[int, int], int]:
         """The overload, and single requests after it, in one run.
@@ -193,7 +204,7 @@ def overload(
     """
     able(engine, Serves)
     phases = _Phases(engine, workload, plan, processes, tell)
-    phases.send(2 * (workload.concurrency or 2), "warm-up", concurrency=workload.concurrency or 2)
+    phases.warm_up()
     result, single = phases.single()
     sound = result.finished
     if single.failed:
@@ -226,7 +237,8 @@ def _seen(
 ) -> Overload:
     """What was seen of the overload and after it, beside what was before."""
     result, asked, count = run
-    load, probes = result.requests[:count], result.requests[count:]
+    load = [one for one in result.requests if one.index < count]
+    probes = [one for one in result.requests if one.index >= count]
     served = result.served
     assert served is not None  # only engines that are driven over HTTP come here
     end = max(one.queued_ts for one in load)
@@ -253,6 +265,11 @@ def _seen(
 
 
 def _client(phase: str, result: RunResult) -> tuple[str, ...]:
-    """Why the load generator was the limit of a phase."""
-    limit = "" if result.served is None else client.limit(result.served)
-    return (f"{phase}: {limit}",) if limit else ()
+    """Why the load generator was the limit of a phase: by its own audit, or where it could open no connection."""
+    served = result.served
+    if served is None:
+        return ()
+    refused = [one.detail for one in served.answers if one.failure == "connect"]
+    own = [detail for detail in refused if any(words in detail for words in OWN_LIMITS)]
+    limits = [client.limit(served), f"{len(own):,} requests had no connection: {own[0]}" if own else ""]
+    return tuple(f"{phase}: {limit}" for limit in limits if limit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pytest_vllmperf.metrics.units import plain_percent, seconds, size
 from pytest_vllmperf.records.overload import Counts, Overload, OverloadPlan, Recovery
@@ -81,7 +81,8 @@ def _broken(load: Counts) -> Iterator[str]:
     if load.broken:
         number = sum(load.broken.values())
         first = f"; the first: {load.example}" if load.example else ""
-        yield f"breaks requests: {number:,} of {load.due:,} were neither answered nor refused ({_kinds(load)}){first}"
+        kinds = _told(_broken_kinds(load))
+        yield f"breaks requests: {number:,} of {load.due:,} were neither answered nor refused ({kinds}){first}"
 
 
 def _goodput(overload: Overload, load: Counts, plan: OverloadPlan) -> Iterator[str]:
@@ -149,7 +150,13 @@ def _memory(overload: Overload) -> Iterator[str]:
 
 def _kinds(counts: Counts) -> str:
     """How requests failed, the most frequent first."""
-    kinds = {"shed with 429 or 503": counts.shed, "connection refused": counts.refused}
-    kinds |= {_WORDS.get(kind, kind): number for kind, number in counts.broken.items()}
+    return _told({"shed with 429 or 503": counts.shed, "connection refused": counts.refused, **_broken_kinds(counts)})
+
+
+def _broken_kinds(counts: Counts) -> dict[str, int]:
+    return {_WORDS.get(kind, kind): number for kind, number in counts.broken.items()}
+
+
+def _told(kinds: Mapping[str, int]) -> str:
     told = sorted((item for item in kinds.items() if item[1]), key=lambda item: -item[1])
     return ", ".join(f"{number:,} {words}" for words, number in told)
