@@ -107,7 +107,7 @@ class _Phases:
         count = max(_FEWEST_CLOSED, _ROUNDS * concurrency)
         result, asked = self.send(count, f"{concurrency:,} requests in flight", concurrency=concurrency)
         sound = [one for one in result.requests if figures.complete(one, asked)]
-        rate = figures.rate_within(sound, figures.closed_window(result), self.lead)
+        rate = figures.rate_within(sound, figures.closed_window(result), self.lead, figures.mean_tokens(sound))
         return _Closed(concurrency, result, sound, figures.counts(result.requests, self._plan.slo, asked), rate)
 
     def capacity(self) -> _Closed:
@@ -212,12 +212,12 @@ def overload(
     unloaded = [figures.ttft_of(one) for one in sound]
     phases.lead = figures.percentile(unloaded, 50) or 0.0
     closed = phases.capacity()
-    good = [one for one in closed.sound if keeps(one, plan.slo)]
+    good, tokens = [one for one in closed.sound if keeps(one, plan.slo)], figures.mean_tokens(closed.sound)
     before = Overload(
         capacity=closed.rate,
         concurrency=closed.concurrency,
         unloaded_ttft=phases.lead,
-        goodput_at_capacity=figures.rate_within(good, figures.closed_window(closed.result), phases.lead),
+        goodput_at_capacity=figures.rate_within(good, figures.closed_window(closed.result), phases.lead, tokens),
         offered=closed.rate * plan.factor,
         seconds=plan.seconds,
         single=single,
@@ -229,11 +229,15 @@ def overload(
         return before
     took = figures.percentile([one.last_token_ts - one.queued_ts for one in sound], 50) or 0.0
     run = phases.overload(before.offered, took)
-    return replace(_seen(before, plan, run, unloaded), vram_after=vram())
+    return replace(_seen(before, plan, run, unloaded, tokens), vram_after=vram())
 
 
 def _seen(
-    before: Overload, plan: OverloadPlan, run: tuple[RunResult, Mapping[int, int], int], unloaded: Sequence[float]
+    before: Overload,
+    plan: OverloadPlan,
+    run: tuple[RunResult, Mapping[int, int], int],
+    unloaded: Sequence[float],
+    tokens: float,
 ) -> Overload:
     """What was seen of the overload and after it, beside what was before."""
     result, asked, count = run
@@ -243,15 +247,14 @@ def _seen(
     assert served is not None  # only engines that are driven over HTTP come here
     end = max(one.queued_ts for one in load)
     sound = [one for one in load if figures.complete(one, asked)]
+    kept = [one for one in sound if keeps(one, plan.slo)]
     ttfts = [figures.ttft_of(one) for one in sound]
     shed = [one.answer for one in load if one.answer is not None and one.answer.failure == "shed"]
     window = figures.full_window(result, before.concurrency, end)
     return replace(
         before,
         load=figures.counts(load, plan.slo, asked),
-        goodput_rate=figures.rate_within(
-            [one for one in sound if keeps(one, plan.slo)], window, before.unloaded_ttft or 0.0
-        ),
+        goodput_rate=figures.rate_within(kept, window, before.unloaded_ttft or 0.0, tokens),
         ttft_p50=figures.percentile(ttfts, 50),
         ttft_p99=figures.percentile(ttfts, 99),
         shed_p99=figures.percentile([(one.end_ns - one.due_ns) * _NS for one in shed], 99),

@@ -69,30 +69,34 @@ def ttft_of(one: RequestRecord) -> float:
     return one.first_token_ts - one.queued_ts
 
 
-def rate_within(records: Collection[RequestRecord], window: tuple[float, float], lead: float) -> float:
-    """Requests/s of work that a server did within a window.
+def rate_within(records: Collection[RequestRecord], window: tuple[float, float], lead: float, tokens: float) -> float:
+    """Requests/s of work that a server did within a window, in requests of a given length.
 
     A request counts with the share of its work that lies in the window, so that neither those which are half done at an
-    end of it nor those which only wait count for more than was done. Its work is taken to begin `lead` before its first
-    token.
+    end of it nor those which only wait count for more than was done; and with its length, so that phases whose requests
+    happen to be longer or shorter can be compared. Its work is taken to begin `lead` before its first token.
 
     Args:
         records: complete answers.
         window: begin and end, seconds on the client's clock.
         lead: seconds until the first token of a request that does not wait.
+        tokens: output tokens of a request that counts as one.
     """
     begin, end = window
     if end <= begin:
         return 0.0
     done = 0.0
     for one in records:
-        sent = _sent(one.answer, one.queued_ts)
-        start, over = max(sent, one.first_token_ts - lead), one.last_token_ts
-        if over > start:
-            done += max(0.0, min(over, end) - max(start, begin)) / (over - start)
-        else:
-            done += begin <= over <= end
-    return done / (end - begin)
+        start, over = max(_sent(one.answer, one.queued_ts), one.first_token_ts - lead), one.last_token_ts
+        inside = max(0.0, min(over, end) - max(start, begin))
+        share = inside / (over - start) if over > start else float(begin <= over <= end)
+        done += share * one.output_tokens
+    return done / tokens / (end - begin)
+
+
+def mean_tokens(records: Collection[RequestRecord]) -> float:
+    """Mean output tokens of answers; 1 without any."""
+    return sum(one.output_tokens for one in records) / len(records) if records else 1.0
 
 
 def full_window(result: RunResult, concurrency: int, end: float) -> tuple[float, float]:

@@ -7,22 +7,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
 from pytest_vllmperf.engines.endpoint import EndpointEngine
-from pytest_vllmperf.engines.simulated import SimulatedEngine
-from pytest_vllmperf.errors import SpecError, WorkloadError
 from pytest_vllmperf.lab import overloading
-from pytest_vllmperf.lab.overloading import repeated
 from pytest_vllmperf.load.calls import Address, server_of
-from pytest_vllmperf.load.job import Server
 from pytest_vllmperf.load.listing import ServedModel
-from pytest_vllmperf.load.opening import Opener
 from pytest_vllmperf.records.engine import Timeouts
 from pytest_vllmperf.records.overload import Overload, OverloadPlan
-from pytest_vllmperf.records.served import Served, Slo
+from pytest_vllmperf.records.served import Slo
 from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.validity import client
 from pytest_vllmperf.verdict.overload import problems_of
@@ -110,18 +104,7 @@ def test_a_gateway_that_sheds_below_its_capacity_is_not_overloaded_at_all() -> N
     assert "shed with 429 or 503" in line
 
 
-def test_a_load_that_is_no_overload_is_no_pass() -> None:
-    """One request in flight at a gateway of fifty slots: three times that rate is nothing to it."""
-    seen, problems = overload(
-        "--slots", "50", workload=WORK.at(concurrency=1), plan=replace(PLAN, seconds=2.0, recovery=1.5)
-    )
-    assert seen.shed == 0
-    assert problems[0].startswith("was not overloaded: ")
-
-
-def test_the_capacity_is_searched_for_and_a_breaker_that_the_search_opened_closes_first(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_the_capacity_is_searched_for_and_a_breaker_that_the_search_opened_closes_first() -> None:
     told: list[str] = []
     seen, problems = overload("--queue", "0", workload=WORK, tell=told.append)
     assert seen.concurrency == 2
@@ -137,41 +120,3 @@ def test_a_concurrency_above_what_the_gateway_takes_is_told(monkeypatch: pytest.
     assert line.startswith("fails at capacity: ")
     assert "closed loop with 4 in flight" in line
     assert seen.client == ("the closed loop: scripted",)
-
-
-def test_a_load_of_a_few_requests_is_refused() -> None:
-    with pytest.raises(WorkloadError, match=r"requests/s for seconds=0\.1 are \d requests, too few to judge"):
-        overload(plan=replace(PLAN, seconds=0.1))
-
-
-def test_an_engine_without_http_is_refused() -> None:
-    with pytest.raises(SpecError, match="cannot be sent requests over HTTP"):
-        overloading.overload(
-            SimulatedEngine(EngineSpec.create("sim", backend="simulated")), WORK, PLAN, 1, log.info, lambda: None
-        )
-
-
-def test_synthetic_requests_are_new_ones_each_time() -> None:
-    work = replace(WORK.at(rate=3.0, seconds=5.0), seed=7)
-    first, second = (repeated(work, 30, sent).requests(1000) for sent in (0, 30))
-    prompts = {one.prompt_token_ids for one in (*first, *second)}
-    assert len(prompts) == 60
-    assert not repeated(work, 30, 0).needs_server
-
-
-def test_listed_requests_come_again_from_where_they_ended() -> None:
-    work = Workload.prompts(["a", "b", "c"], output_tokens=4)
-    assert [one.prompt for one in repeated(work, 5, 2).requests(1000)] == ["c", "a", "b", "c", "a"]
-
-
-def test_lengths_come_along_with_their_requests_and_turns_wait_for_none() -> None:
-    talk = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "a" * 40}]
-    work = Workload.conversations([[*talk, *talk], [talk[0], {"role": "assistant", "content": "b" * 400}]])
-    found = repeated(work, 6, 1).requests(1000)
-    assert [one.output_tokens for one in found] == [10, 100, 10, 10, 100, 10]
-    assert [one.after for one in found] == [None] * 6
-
-
-def test_connections_that_this_machine_has_not_left_make_the_client_the_limit() -> None:
-    words = Opener(Server("127.0.0.1", 1), 1.0, keep_alive=True, most=1).limit()
-    assert any(own in words for own in overloading.OWN_LIMITS)

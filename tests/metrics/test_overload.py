@@ -72,20 +72,29 @@ def test_the_rate_of_work_counts_what_lies_in_the_window() -> None:
     # Two slots, each busy without a break from 0 to 10 s, with requests of 2 s: 1 request/s, wherever one looks.
     records = [record(number, due=2.0 * number, ttft=0.5, last=2.0) for number in range(5)] * 2
     for window in ((0.0, 10.0), (1.0, 9.0), (1.5, 4.2)):
-        assert figures.rate_within(records, window, 0.5) == pytest.approx(1.0)
+        assert figures.rate_within(records, window, 0.5, 4.0) == pytest.approx(1.0)
 
 
 def test_the_rate_of_work_leaves_waiting_out() -> None:
     # All were due at 0; one slot serves them one after the other, 2 s each.
     records = [record(number, ttft=2.0 * number + 0.5, last=2.0 * number + 2.0) for number in range(5)]
-    assert figures.rate_within(records, (0.0, 10.0), 0.5) == pytest.approx(0.5)
-    assert figures.rate_within(records, (4.0, 10.0), 0.5) == pytest.approx(0.5)
+    assert figures.rate_within(records, (0.0, 10.0), 0.5, 4.0) == pytest.approx(0.5)
+    assert figures.rate_within(records, (4.0, 10.0), 0.5, 4.0) == pytest.approx(0.5)
+
+
+def test_a_request_counts_by_its_length() -> None:
+    """Long requests of one phase and short ones of another are the same work in the same time."""
+    long, short = [record(last=8.0, tokens=80)], [record(due=2.0 * n, last=2.0, tokens=20) for n in range(4)]
+    assert figures.rate_within(long, (0.0, 8.0), 0.5, 20.0) == pytest.approx(0.5)
+    assert figures.rate_within(short, (0.0, 8.0), 0.5, 20.0) == pytest.approx(0.5)
+    assert figures.mean_tokens([*long, *short]) == 32.0
+    assert figures.mean_tokens([]) == 1.0
 
 
 def test_an_answer_that_comes_at_once_counts_where_it_came() -> None:
     records = [record(number, due=float(number), ttft=0.0, last=0.0) for number in range(10)]
-    assert figures.rate_within(records, (0.0, 4.5), 0.0) == pytest.approx(5 / 4.5)
-    assert figures.rate_within(records, (3.0, 3.0), 0.0) == 0.0
+    assert figures.rate_within(records, (0.0, 4.5), 0.0, 4.0) == pytest.approx(5 / 4.5)
+    assert figures.rate_within(records, (3.0, 3.0), 0.0, 4.0) == 0.0
 
 
 def test_the_window_begins_when_the_server_is_full() -> None:
