@@ -136,6 +136,13 @@ def bench(session: nox.Session) -> None:
     session.run("python", "bench/around_engine.py")
 
 
+@nox.session(name="bench-client")
+def bench_client(session: nox.Session) -> None:
+    """The load generator against a server that knows what it sent, beside vLLM's own; VLLM_RS names the one in Rust."""
+    install_with_vllm(session, *TEST_TOOLS)
+    session.run("python", "-m", "bench.client", *session.posargs)
+
+
 @nox.session
 @nox.parametrize("pytest_version", ["8.2.0", "8.4.2", "9.0.0", "9.2.0"])
 def pytests(session: nox.Session, pytest_version: str) -> None:

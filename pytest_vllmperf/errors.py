@@ -100,6 +100,10 @@ class BaselineError(VllmPerfError):
     """A baseline file that cannot be read or written; the file is left as it was."""
 
 
+class ReportError(VllmPerfError):
+    """A report of another benchmark that cannot be taken, or a baseline that cannot be written in such a form."""
+
+
 class SampleError(VllmPerfError, ValueError):
     """A sample that cannot be judged: not a positive finite number, missing, or of the wrong count.
 

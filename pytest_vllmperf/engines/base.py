@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from pytest_vllmperf.errors import SpecError
-from pytest_vllmperf.load.calls import Address
+from pytest_vllmperf.load.addresses import Address
 from pytest_vllmperf.records.engine import (
     Continuations,
     EngineFacts,

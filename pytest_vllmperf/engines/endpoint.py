@@ -10,7 +10,7 @@ from pytest_vllmperf.engines import over_http
 from pytest_vllmperf.engines.over_http import ServerUse
 from pytest_vllmperf.engines.starting import Start
 from pytest_vllmperf.errors import EngineStartError, SpecError
-from pytest_vllmperf.load.calls import Address, server_of
+from pytest_vllmperf.load.addresses import Address, server_of
 from pytest_vllmperf.load.listing import ServedModel, served_model
 from pytest_vllmperf.records.engine import EngineFacts, Sampling, Timeouts
 from pytest_vllmperf.records.run import RunResult
@@ -95,6 +95,7 @@ def start(start: Start) -> EndpointEngine:
     Raises:
         EngineStartError: when it does not.
     """
+    over_http.check_installed()
     spec = start.spec
     args: dict[str, Any] = spec.args
     address = Address(server_of(args["url"]), spec.model, _key(spec, start), vllm=args.get("vllm", True))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 
-from pytest_vllmperf.load import client
-from pytest_vllmperf.load.calls import Address, calls
+from pytest_vllmperf.errors import EngineStartError
+from pytest_vllmperf.load.addresses import Address
 from pytest_vllmperf.load.job import Job, Limits
-from pytest_vllmperf.load.scrape import MetricsWatch
 from pytest_vllmperf.records.answers import Answer
 from pytest_vllmperf.records.engine import Sampling
 from pytest_vllmperf.records.run import RequestRecord, RunResult
@@ -36,6 +36,21 @@ class ServerUse:
     torch_peak_bytes: int | None = None
 
 
+_EXTRA = ("uvloop", "httptools", "orjson", "prometheus_client", "jsonschema")
+
+
+def check_installed() -> None:
+    """See that the load generator's libraries are installed.
+
+    Raises:
+        EngineStartError: naming those that are not.
+    """
+    if missing := [name for name in _EXTRA if find_spec(name) is None]:
+        raise EngineStartError(
+            f"{', '.join(missing)} cannot be imported, which the load generator needs; install pytest-vllmperf[serve]"
+        )
+
+
 def send(
     address: Address,
     requests: Sequence[Request],
@@ -55,10 +70,21 @@ def send(
     Raises:
         EngineError: when the load generator itself cannot be run.
     """
+    # Here, and not above: what they import is in an extra, and a table of backends is read without it.
+    from pytest_vllmperf.load import client
+    from pytest_vllmperf.load.calls import calls
+    from pytest_vllmperf.load.scrape import MetricsWatch
+
     schedule = sampling.arrivals.schedule(len(requests), sampling.seed)
     job = Job(
         server=address.server,
-        calls=calls(requests, address, sampling, schedule, stream=sampling.stream),
+        calls=calls(
+            requests,
+            replace(address, keep_alive=sampling.keep_alive),
+            sampling,
+            schedule,
+            stream=sampling.stream,
+        ),
         concurrency=None if schedule is not None else sampling.concurrency or len(requests),
         keep_alive=sampling.keep_alive,
         processes=sampling.client_processes,
@@ -69,17 +95,17 @@ def send(
     try:
         result = client.run(job, on_tick)
     finally:
-        watched = watch.stop()
+        seen = watch.stop()
     ends = [answer.end_ns for answer in result.answers]
     steady = result.steady_ns
     served = Served(
         audit=result.audit,
         answers=result.answers,
         failures=result.failures,
-        server=watched.metrics,
+        server=seen.metrics,
         in_flight=result.in_flight,
         steady=None if steady is None else (steady[0] * _NS, steady[1] * _NS),
-        notes=(*result.notes, *watched.notes),
+        notes=(*result.notes, *seen.notes),
     )
     return served, (max(ends, default=result.start_ns) - result.start_ns) * _NS
 

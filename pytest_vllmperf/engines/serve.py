@@ -11,7 +11,7 @@ from pytest_vllmperf.engines.child_engine import Program
 from pytest_vllmperf.engines.offline import VLLM, OfflineEngine
 from pytest_vllmperf.engines.over_http import ServerUse
 from pytest_vllmperf.errors import SpecError
-from pytest_vllmperf.load.calls import Address
+from pytest_vllmperf.load.addresses import Address
 from pytest_vllmperf.load.job import Server
 from pytest_vllmperf.records.engine import Progress, Sampling
 from pytest_vllmperf.records.run import RunResult
@@ -33,6 +33,7 @@ class ServedEngine(OfflineEngine):
             EngineUnsupportedError: when vLLM says that this build or device cannot run it.
             EngineStartError: in vLLM's own words when it refuses, else with its log's tail.
         """
+        over_http.check_installed()
         self._key = secrets.token_urlsafe(32)
         self._port = 0
         self._model = model

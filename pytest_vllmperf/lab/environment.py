@@ -67,7 +67,12 @@ def hardware(hard: Mapping[str, str]) -> dict[str, str]:
 
 
 def profile_of(hard: Mapping[str, str]) -> str:
-    """The name of the profile that an environment with these hard keys is of, see `profile`."""
+    """The name of the profile that an environment with these hard keys is of, see `profile`.
+
+    Imported reports do not tell their hardware; there it is what the user called it.
+    """
+    if "profile" in hard:
+        return hard["profile"]
     if "gpu" in hard:
         return _gpu_profile(hard["gpu"].split(", "))
     if "cpu" in hard:

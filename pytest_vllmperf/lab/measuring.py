@@ -86,7 +86,7 @@ class Measuring:
             able(engine, Serves)
             with self.watching([target]) as sampler:
                 found = find_rate(engine, workload, take.settings, search, self.iteration_progress(target))
-            probes = replace(found.run, iterations=found.probes, requests=())
+            probes = replace(found.run, iterations=found.probes)
             allowed = (*take.allowed, *_OF_OVERLOAD)
             seen = self.measurement(target, workload, probes, engine, sampler.traces(), allowed)
         hard = {**seen.environment.hard, "search": search.key}

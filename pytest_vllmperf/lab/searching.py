@@ -14,7 +14,7 @@ from pytest_vllmperf.records.rates import FoundRate, RateSearch, TriedRate
 from pytest_vllmperf.records.run import EngineRun, MeasureSettings, RunResult
 from pytest_vllmperf.records.served import Slo
 from pytest_vllmperf.stats.rates import crossing, highest_rate, saturated
-from pytest_vllmperf.workload import Workload
+from pytest_vllmperf.workload import Request, Workload
 
 _START_SHARE = 0.25
 """The first rate that is tried, as a share of what a closed loop of all requests reaches."""
@@ -51,10 +51,12 @@ class _Search:
         self.shares: dict[float, list[float]] = {}
         self.saturated: set[float] = set()
         self.warmup: list[RunResult] = []
+        self.requests: tuple[Request, ...] = ()
 
     def capacity(self) -> float:
         """Requests/s of a closed loop with everything in flight, after warm-up."""
         driver = Driver(self.engine, self.workload.at(concurrency=self.workload.count), self.settings.client_processes)
+        self.requests = driver.requests
         while (warm := self.settings.discarded(self.warmup)) is None or len(self.warmup) <= warm:
             self.tell(f"warm-up {len(self.warmup) + 1}")
             self.warmup.append(driver.iterate())
@@ -129,7 +131,7 @@ def find_rate(
     each = [crossing(rates, [found[number] for found in shares], search.goodput) for number in range(search.replicates)]
     iterations = tuple(replace(_NO_REQUESTS, max_rate=rate) for rate in each)
     tried = tuple(TriedRate(rate, tuple(one.shares[rate]), rate in one.saturated) for rate in sorted(one.shares))
-    run = EngineRun(engine.facts, (), tuple(one.warmup), iterations)
+    run = EngineRun(engine.facts, one.requests, tuple(one.warmup), iterations)
     found = highest_rate(rates, shares, search.goodput)
     return Searched(run, tuple(one.probes), FoundRate(**asdict(found), tried=tried))
 

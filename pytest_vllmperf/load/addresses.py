@@ -1,9 +1,11 @@
-"""Where a URL leads."""
+"""`Address`: a server, its model, and what it takes to be let in; and where a URL leads."""
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from pytest_vllmperf.errors import SpecError
@@ -13,6 +15,28 @@ _VISIBLE: Final = re.compile(r"[!-~]+")
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?")
 _PORTS: Final = {"http": 80, "https": 443}
 _BASE: Final = "/v1"
+
+
+@dataclass(frozen=True)
+class Address:
+    """A server, the model that it serves, and what it takes to be let in.
+
+    Attributes:
+        server: where it listens.
+        model: the served name.
+        api_key: sent as a bearer token; None for none.
+        extra: fields that this server takes in the body besides OpenAI's, such as `return_token_ids`. They win over
+            fields that a workload sets, but for the model, the input and whether the answer is streamed.
+        vllm: whether it takes vLLM's own fields of sampling; another server may refuse a request for them.
+        keep_alive: whether a connection serves more than one request.
+    """
+
+    server: Server
+    model: str
+    api_key: str | None = field(default=None, repr=False)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    vllm: bool = True
+    keep_alive: bool = True
 
 
 def server_of(url: str) -> Server:

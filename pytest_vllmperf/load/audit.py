@@ -22,9 +22,7 @@ def quantile_ns(values: Sequence[int], probability: float) -> int:
     return sorted(values)[max(0, math.ceil(probability * len(values)) - 1)]
 
 
-def audit(
-    job: Job, answers: Sequence[Answer], lags_ns: array[int], processes: Sequence[ClientProcess]
-) -> ClientAudit:
+def audit(job: Job, answers: Sequence[Answer], lags_ns: array[int], processes: Sequence[ClientProcess]) -> ClientAudit:
     """What the load generator says of itself.
 
     Args:
@@ -34,9 +32,7 @@ def audit(
         processes: what each process says of itself.
     """
     wanted, achieved = (None, None) if job.concurrency is not None else rates(answers)
-    return ClientAudit(
-        quantile_ns(lags_ns, 0.5), quantile_ns(lags_ns, 0.99), wanted, achieved, tuple(processes)
-    )
+    return ClientAudit(quantile_ns(lags_ns, 0.5), quantile_ns(lags_ns, 0.99), wanted, achieved, tuple(processes))
 
 
 def rates(answers: Sequence[Answer]) -> tuple[float | None, float | None]:

@@ -4,44 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
 
 from pytest_vllmperf.errors import SpecError, WorkloadError
-from pytest_vllmperf.load.addresses import server_of
+from pytest_vllmperf.load.addresses import Address
 from pytest_vllmperf.load.job import Api, Call, Server
 from pytest_vllmperf.records.engine import Sampling
 from pytest_vllmperf.workload import Request
 
-__all__ = ["Address", "calls", "checked_key", "host_header", "server_of"]
-
 _VISIBLE: Final = re.compile(r"[!-~]+")
 _OWN: Final = frozenset({"model", "stream", "prompt", "messages"})
 """Fields that decide what is measured; nothing else may set them."""
-
-
-@dataclass(frozen=True)
-class Address:
-    """A server, the model that it serves, and what it takes to be let in.
-
-    Attributes:
-        server: where it listens.
-        model: the served name.
-        api_key: sent as a bearer token; None for none.
-        extra: fields that this server takes in the body besides OpenAI's, such as `return_token_ids`. They win over
-            fields that a workload sets, but for the model, the input and whether the answer is streamed.
-        vllm: whether it takes vLLM's own fields of sampling; another server may refuse a request for them.
-        keep_alive: whether a connection serves more than one request.
-    """
-
-    server: Server
-    model: str
-    api_key: str | None = field(default=None, repr=False)
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    vllm: bool = True
-    keep_alive: bool = True
 
 
 def calls(

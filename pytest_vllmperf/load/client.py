@@ -30,9 +30,7 @@ def run(job: Job, on_tick: Callable[[float], None] = lambda _: None) -> LoadResu
     return result(job, start_ns, collected, proxies(os.environ))
 
 
-def result(
-    job: Job, start_ns: int, collected: Sequence[processes.Collected], notes: Sequence[str] = ()
-) -> LoadResult:
+def result(job: Job, start_ns: int, collected: Sequence[processes.Collected], notes: Sequence[str] = ()) -> LoadResult:
     """What the client processes handed over, put together.
 
     Args:

@@ -70,6 +70,7 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         self.call, self.exchange = call, exchange
         self._completion.begin()
+        self._blocked = False
         exchange.sent_ns = monotonic_ns()
         if self._socket is None:
             self._transport.write(call.head + call.body)
@@ -84,6 +85,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             return
         if sent < size:
+            self._blocked = True
             self._transport.write((call.head + call.body)[sent:])
 
     def data_received(self, data: bytes) -> None:
@@ -146,6 +148,10 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def _all_sent(self) -> bool:
+        """Whether the server has answered to the whole request."""
+        return self._transport is not None and not self._transport.get_write_buffer_size()
+
     def _over(self, at: int, *, usable: bool = True) -> None:
         """The exchange has ended."""
         call, exchange = self.call, self.exchange
@@ -154,7 +160,7 @@ class Connection(asyncio.Protocol):
         exchange.end_ns = at
         self.call = self.exchange = None
         self.used = True
-        if not (usable and self._keep and self._completion.reusable and not exchange.failure and not self._blocked):
+        if not (usable and self._keep and self._completion.reusable and not exchange.failure and self._all_sent()):
             self.close()
         self._owner.ended(self, call, exchange)
 

@@ -55,6 +55,8 @@ def frame(pieces: Iterable[Piece]) -> Response:
         framing.error = "the server switched protocols"
     except httptools.HttpParserError as error:
         framing.error = "" if framing.complete else f"not HTTP: {error}"
+    finally:
+        framing.close()
     return framing.response()
 
 
@@ -129,6 +131,10 @@ class _Framing:
                 for chunk in chunks:
                     keep((time, chunk))
                 chunks.clear()
+
+    def close(self) -> None:
+        """Let go of the parser, which refers back to this object: clients read while there is no garbage collection."""
+        self._parser = None
 
     def response(self) -> Response:
         """What has been read."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_vllmperf.errors import EngineStartError
-from pytest_vllmperf.load.calls import Address
+from pytest_vllmperf.load.addresses import Address
 
 _TIMEOUT_S = 10.0
 _LARGEST = 4 << 20

@@ -9,6 +9,7 @@ import resource
 import socket
 import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +33,14 @@ class NotOpened(Exception):  # noqa: N818 - a result, turned into an answer that
     def __init__(self, failure: str, detail: str) -> None:
         super().__init__(detail)
         self.failure = failure
+
+
+@dataclass
+class _Stage:
+    """How far the opening of a connection has come: what it is called where its time is over, and in words."""
+
+    failure: str = "connect"
+    late: str = "no connection"
 
 
 def raise_limit() -> None:
@@ -100,13 +109,13 @@ class Opener:
             self.refused += 1
             raise NotOpened("connect", self.limit())
         self._open += 1
+        stage = _Stage()
         try:
-            return await asyncio.wait_for(self._connected(owner), self._timeout)
+            return await asyncio.wait_for(self._connected(owner, stage), self._timeout)
         except BaseException as error:
             self._open -= 1
             if isinstance(error, asyncio.TimeoutError):
-                what = " with its TLS handshake" if self._tls else ""
-                raise NotOpened("connect", f"no connection{what} within {self._timeout:g} s") from None
+                raise NotOpened(stage.failure, f"{stage.late} within {self._timeout:g} s") from None
             raise
 
     def limit(self) -> str:
@@ -117,7 +126,7 @@ class Opener:
         """A connection that was opened here is closed."""
         self._open -= 1
 
-    async def _connected(self, owner: Owner) -> Connection:
+    async def _connected(self, owner: Owner, stage: _Stage) -> Connection:
         """A connection to the first address that takes it; that one is asked first from then on."""
         problem = NotOpened("connect", "no address")
         for address in tuple(self._addresses):
@@ -128,6 +137,8 @@ class Opener:
                 continue
             if self._addresses[0] is not address:
                 self._addresses = [address, *(other for other in self._addresses if other is not address)]
+            if self._tls is not None:
+                stage.failure, stage.late = "tls", "the TLS handshake was not over"
             return await self._protocol(owner, sock)
         raise problem
 
@@ -167,5 +178,3 @@ class Opener:
             sock.close()
             raise
         return connection
-
-

@@ -51,9 +51,7 @@ class Share:
         self._cpu_share = 0.0
         self.notes: list[str] = []
         self._ended = 0
-        self._opener = Opener(
-            job.server, job.limits.connect, keep_alive=job.keep_alive, most=descriptors_left()
-        )
+        self._opener = Opener(job.server, job.limits.connect, keep_alive=job.keep_alive, most=descriptors_left())
         self.lags_ns: array[int] = array("q")
 
     async def prepare(self) -> None:
@@ -184,7 +182,7 @@ def _serve(channel: socket.socket, reader: str, budget: int) -> None:
     gc.freeze()
     gc.disable()
     loop.run_until_complete(share.run(start_ns, channel.fileno()))
-    channel.sendall(wire.packed({"sent": True}))
+    channel.setblocking(True)  # the event loop had made it non-blocking, to notice its end
     for frame in share.frames():
         channel.sendall(frame)
 

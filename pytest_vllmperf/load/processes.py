@@ -42,7 +42,17 @@ _LEAD_NS: Final = 30_000_000
 """From telling the processes when to start until then."""
 
 _CHUNK: Final = 1 << 20
-_KEPT: Final = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE", "SSL_CERT_DIR", "TZ")
+_KEPT: Final = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LD_LIBRARY_PATH",
+    "TMPDIR",
+    "VIRTUAL_ENV",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "TZ",
+)
 _BOOT: Final = (
     "import sys; sys.path[:1] = [sys.argv[1]]; from pytest_vllmperf.load.process import main; "
     "main(sys.argv[2], *map(int, sys.argv[3:]))"
@@ -165,9 +175,7 @@ def run_shares(
     return start_ns, [client.collected for client in clients]
 
 
-def _collect(
-    clients: Sequence[_Client], start_ns: int, total: float, on_tick: Callable[[float], None]
-) -> None:
+def _collect(clients: Sequence[_Client], start_ns: int, total: float, on_tick: Callable[[float], None]) -> None:
     """Take what the processes say until each has said all."""
     poll = select.poll()
     open_ones = {client.fileno(): client for client in clients}
@@ -276,6 +284,8 @@ class _Client:
         raise EngineError(f"a process of the load generator {what}{how}", self._tail())
 
     def _tail(self) -> str:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)
         self._errors.seek(0)
         return self._errors.read().decode(errors="replace")[-4000:]
 

@@ -40,9 +40,7 @@ class Sender:
         retried: calls that were sent again, as the server had closed the idle connection that they were sent on.
     """
 
-    def __init__(
-        self, pacing: Pacing, opener: Opener, limits: Limits, start_ns: int, finished: Finished
-    ) -> None:
+    def __init__(self, pacing: Pacing, opener: Opener, limits: Limits, start_ns: int, finished: Finished) -> None:
         self._pacing = pacing
         self._opener = opener
         self._limits = limits
@@ -194,12 +192,13 @@ class Sender:
             self._over.set_result(None)
         total = f"not over when the run's time was, {self._limits.total:g} s"
         now = monotonic_ns()
+        waiting = self._pacing.waiting(now)
         for task, (call, exchange) in tuple(self._opening.items()):
             task.cancel()
             self._not_sent(call, exchange, "deadline", total)
         for connection in tuple(self._busy):
             connection.give_up("deadline", total)
         before = "the call before it was not over when the run's time was"
-        for at, call in self._pacing.waiting(now):
+        for at, call in waiting:
             exchange = Exchange(call.index, at, end_ns=now, failure="cancelled", detail=before)
             self._finished(call, exchange)

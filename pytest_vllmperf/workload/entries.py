@@ -128,7 +128,7 @@ def encode_messages(messages: object) -> str:
     if not whole or not all(isinstance(m, Mapping) and {"role", "content"} <= set(m) for m in messages):  # type: ignore[attr-defined]
         raise UnusableError("must be a list of messages with 'role' and 'content'")
     try:
-        text = json.dumps([dict(m) for m in messages], sort_keys=True)  # type: ignore[attr-defined]
+        text = json.dumps([dict(m) for m in messages], sort_keys=True, allow_nan=False)  # type: ignore[attr-defined]
     except (TypeError, ValueError, RecursionError) as error:
         raise UnusableError(f"has content that is not JSON: {error}") from None
     if "\\ud" in text:

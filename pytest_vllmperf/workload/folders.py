@@ -12,7 +12,7 @@ from typing import Any, Final
 from pytest_vllmperf.errors import WorkloadError, did_you_mean
 from pytest_vllmperf.workload.entries import Entry, UnusableError, shown, take
 from pytest_vllmperf.workload.rows import cell_entry
-from pytest_vllmperf.workload.textfiles import lines, parsed, whole_json, words
+from pytest_vllmperf.workload.textfiles import lines, parsed, printable, whole_json, words
 
 _SPLITS: Final = ("train", "test", "validation", "valid", "dev")
 _OWN: Final = ("dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json")
@@ -59,14 +59,14 @@ def read_dataset(
 def _folder(folder: object) -> tuple[str, Path]:
     if not isinstance(folder, (str, os.PathLike)) or not isinstance(os.fspath(folder), str) or not os.fspath(folder):
         raise WorkloadError(f"folder={shown(folder)} must be the path of a dataset's folder")
-    name = os.fspath(folder)
+    name, place = printable(os.fspath(folder)), Path(folder)
     try:
-        if not Path(name).is_dir():
-            what = "is no folder" if Path(name).exists() else "there is no such folder"
+        if not place.is_dir():
+            what = "is no folder" if place.exists() else "there is no such folder"
             raise WorkloadError(f"{name}: {what}; a dataset is one on disk, as datasets.save_to_disk writes it")
     except (OSError, ValueError) as error:
-        raise WorkloadError(f"{name!r} cannot be opened: {words(error)}") from None
-    return name.rstrip("/") or "/", Path(name)
+        raise WorkloadError(f"{name} cannot be opened: {words(error)}") from None
+    return name.rstrip("/") or "/", place
 
 
 def _files(name: str, place: Path, split: str | None) -> list[Path]:

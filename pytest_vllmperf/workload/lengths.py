@@ -44,7 +44,7 @@ def _histogram(name: str, weights: Mapping[Any, Any]) -> Lengths:
         number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
         if not number or not math.isfinite(weight) or weight < 0:
             raise WorkloadError(f"the weight {weight!r} of {name}={length} must be a number of at least 0")
-    total = math.fsum(weights.values())
+    total = sum(weight for _, weight in sorted(weights.items()))  # the same sum in whatever order they were given
     if not total or not math.isfinite(total):
         raise WorkloadError(f"the weights of {name} add up to {total}: one must be above 0")
     shares = tuple(sorted((length, weight / total) for length, weight in weights.items() if weight))

@@ -109,11 +109,11 @@ class Plan:
         Raises:
             WorkloadError: for values that are none, or do not belong together.
         """
-        if all(one is None for one in (concurrency, rate, ramp_to, seconds, speed)) and arrivals == "poisson":
+        timed = arrivals_at(self.arrivals, concurrency, rate, arrivals, burstiness, ramp_to, speed)
+        if all(one is None for one in (concurrency, rate, seconds, speed)):
             raise WorkloadError("at() says no load: name concurrency=, rate=, seconds= or speed=")
         if seconds is not None:
             check_positive("seconds", seconds)
-        timed = arrivals_at(self.arrivals, concurrency, rate, arrivals, burstiness, ramp_to, speed)
         return replace(
             self,
             arrivals=timed,

@@ -40,20 +40,21 @@ def arrivals_at(
     check_optional_count("concurrency", concurrency)
     if concurrency is not None and rate is not None:
         raise WorkloadError(f"at() takes concurrency= or rate=, not both: {concurrency=}, {rate=}")
+    if rate is None:
+        _check_no_process(arrivals=(arrivals, "poisson"), burstiness=(burstiness, 1.0), ramp_to=(ramp_to, None))
     if speed is not None:
         if concurrency is not None or rate is not None or before.process != "trace":
             raise WorkloadError(f"speed={shown(speed)} belongs to the clock of a trace, and goes with no other timing")
         return faster(before, speed)
     if rate is not None:
         return _at_rate(rate, arrivals, burstiness, ramp_to)
-    for name, value, default in (
-        ("arrivals", arrivals, "poisson"),
-        ("burstiness", burstiness, 1.0),
-        ("ramp_to", ramp_to, None),
-    ):
+    return before if concurrency is None else CLOSED
+
+
+def _check_no_process(**given: tuple[object, object]) -> None:
+    for name, (value, default) in given.items():
         if value != default:
             raise WorkloadError(f"{name}={shown(value)} needs a rate=")
-    return before if concurrency is None else CLOSED
 
 
 def _at_rate(rate: float, arrivals: str, burstiness: float, ramp_to: float | None) -> Arrivals:

@@ -22,8 +22,8 @@ def checked(path: object, what: str = "path") -> tuple[str, Path]:
     """
     if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str) or not os.fspath(path):
         raise WorkloadError(f"{what}={shown(path)} must be the path of a file")
-    name = os.fspath(path)
-    file = Path(name)
+    file = Path(path)
+    name = printable(os.fspath(path))
     try:
         if file.is_dir():
             raise WorkloadError(f"{name} is a folder, not a file")
@@ -34,8 +34,13 @@ def checked(path: object, what: str = "path") -> tuple[str, Path]:
         if not file.is_file():
             raise WorkloadError(f"{name} is no regular file")
     except (OSError, ValueError) as error:
-        raise WorkloadError(f"{name!r} cannot be opened: {words(error)}") from None
+        raise WorkloadError(f"{name} cannot be opened: {words(error)}") from None
     return name, file
+
+
+def printable(name: str) -> str:
+    """A name as the user wrote it, where it fits one line of text; else quoted."""
+    return name if name.isprintable() else repr(name)
 
 
 def lines(name: str, file: Path) -> Iterator[tuple[int, bytes]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,12 @@ UNITS: Final = {"s": 1.0, "ms": 1e-3}
 FAMILIES: Final = {16: "s", 512: "ms"}
 """Published traces by the tokens of a block, with their clock's unit: Qwen's (Alibaba) has blocks of 16 tokens and
 seconds, which are also the defaults of `vllm bench serve`; Moonshot's (Mooncake) has 512 and milliseconds."""
+
+_LATEST: Final = 1e15
+"""Of a clock, in its unit: above, floating point loses milliseconds."""
+
+_LONGEST: Final = 10_000_000
+"""Tokens of one request: above, a broken line would only be noticed when memory ends."""
 
 _AZURE: Final = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 _TIME: Final = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)?")
@@ -76,9 +81,11 @@ def read_trace(
         block_tokens: tokens that one of `hash_ids` stands for; None for 16 or 512, whichever fits every line.
 
     Raises:
-        WorkloadError: for a file that is neither kind of trace, broken lines, a clock that runs backwards, or blocks
-            that fit no known size.
+        WorkloadError: for another unit, a file that is neither kind of trace, broken lines, a clock that runs
+            backwards, or blocks that fit no known size.
     """
+    if unit is not None and unit not in tuple(UNITS):
+        raise WorkloadError(f"unit={shown(unit)} must be one of {', '.join(map(repr, UNITS))}")
     first = first_line(name, file)
     if first[:1] == b"{":
         arrived = take(name, lines(name, file), lambda number, line: [_timed(number, line)], requests)
@@ -103,8 +110,8 @@ def _timed(number: int, line: bytes) -> Arrived:
     if not isinstance(row, Mapping):
         raise UnusableError(f"must be an object with timestamp, input_length and output_length, not {shown(row)}")
     clock: Any = row.get("timestamp")
-    if type(clock) not in (int, float) or not math.isfinite(clock):
-        raise UnusableError(f"timestamp={shown(clock)} must be a number")
+    if type(clock) not in (int, float) or not abs(clock) < _LATEST:
+        raise UnusableError(f"timestamp={shown(clock)} must be a number below {_LATEST:g}")
     blocks = row.get("hash_ids") or ()
     if not isinstance(blocks, (list, tuple)) or not all(type(one) is int for one in blocks):
         raise UnusableError(f"hash_ids={shown(blocks)} must be a list of whole numbers")
@@ -113,8 +120,8 @@ def _timed(number: int, line: bytes) -> Arrived:
 
 def _length(row: Mapping[str, Any], key: str) -> int:
     value = row.get(key)
-    if type(value) is not int or value < 1:
-        raise UnusableError(f"{key}={shown(value)} must be a whole number of at least 1")
+    if type(value) is not int or not 1 <= value <= _LONGEST:
+        raise UnusableError(f"{key}={shown(value)} must be a whole number from 1 to {_LONGEST:,}")
     return value
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from pytest_vllmperf.errors import WorkloadError
 from pytest_vllmperf.workload import traces
 from pytest_vllmperf.workload.arrivals import Arrivals
-from pytest_vllmperf.workload.entries import Entry, UnusableError, encode_messages, shown
+from pytest_vllmperf.workload.entries import Entry, UnusableError, encode_messages
 from pytest_vllmperf.workload.folders import read_dataset
 from pytest_vllmperf.workload.lengths import Length, bounds, check_count, check_optional_count, kept
 from pytest_vllmperf.workload.plan import Plan
@@ -50,17 +50,7 @@ class Workload(Plan):
         check_count("requests", requests)
         check_optional_count("concurrency", concurrency)
         inputs = kept("input_tokens", input_tokens)
-        shortest = bounds(inputs)[0]
-        whole = isinstance(shared_prefix_tokens, int) and not isinstance(shared_prefix_tokens, bool)
-        if not whole or not 0 <= shared_prefix_tokens < shortest:
-            raise WorkloadError(
-                f"shared_prefix_tokens={shared_prefix_tokens!r} must be at least 0 and below input_tokens={shortest}"
-            )
-        check_count("prefix_groups", prefix_groups)
-        if prefix_groups > 1 and not shared_prefix_tokens:
-            raise WorkloadError(f"{prefix_groups=} needs shared_prefix_tokens: the tokens that a group shares")
-        if prefix_groups > requests:
-            raise WorkloadError(f"{prefix_groups=} is more than {requests=}")
+        _check_prefixes(shared_prefix_tokens, prefix_groups, bounds(inputs)[0], requests)
         return cls(
             kind="synthetic",
             count=requests,
@@ -282,20 +272,13 @@ class Workload(Plan):
             WorkloadError: for a file that cannot be used, with its broken lines, or whose clock runs backwards.
         """
         _check_counts(requests=requests, block_tokens=block_tokens)
-        if unit is not None and unit not in traces.UNITS:
-            raise WorkloadError(f"unit={shown(unit)} must be one of {', '.join(map(repr, traces.UNITS))}")
         read = traces.read_trace(*checked(path), requests, unit, block_tokens)
-        outputs, inputs = ([getattr(one, name) for one in read.arrived] for name in ("output_tokens", "input_tokens"))
         return cls(
             kind="trace",
-            count=len(read.arrived),
-            **_outputs(outputs),
-            input_tokens=kept("input_tokens", (min(inputs), max(inputs))),
+            **_recorded(read),
             seed=seed,
-            inputs=tuple(map(traces.content, read.arrived)),
             ignore_eos=ignore_eos,
             temperature=temperature,
-            block_tokens=read.block_tokens,
             arrivals=faster(Arrivals("trace", due=read.due), speed),
         )
 
@@ -324,6 +307,28 @@ def _outputs(lengths: Sequence[int]) -> dict[str, Any]:
     """Tokens to generate: one number where they are all the same, so that such a workload has one key."""
     ends = kept("output_tokens", (min(lengths), max(lengths)))
     return {"output_tokens": ends, "output_lengths": () if isinstance(ends, int) else tuple(lengths)}
+
+
+def _recorded(read: traces.Trace) -> dict[str, Any]:
+    """What a trace says of the requests themselves."""
+    inputs = [one.input_tokens for one in read.arrived]
+    return {
+        "count": len(read.arrived),
+        **_outputs([one.output_tokens for one in read.arrived]),
+        "input_tokens": kept("input_tokens", (min(inputs), max(inputs))),
+        "inputs": tuple(map(traces.content, read.arrived)),
+        "block_tokens": read.block_tokens,
+    }
+
+
+def _check_prefixes(tokens: int, groups: int, shortest: int, requests: int) -> None:
+    if not isinstance(tokens, int) or isinstance(tokens, bool) or not 0 <= tokens < shortest:
+        raise WorkloadError(f"shared_prefix_tokens={tokens!r} must be at least 0 and below input_tokens={shortest}")
+    check_count("prefix_groups", groups)
+    if groups > 1 and not tokens:
+        raise WorkloadError(f"prefix_groups={groups} needs shared_prefix_tokens: the tokens that a group shares")
+    if groups > requests:
+        raise WorkloadError(f"prefix_groups={groups} is more than requests={requests}")
 
 
 def _encode_chat(number: int, messages: object) -> str:

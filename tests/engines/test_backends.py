@@ -26,7 +26,7 @@ def test_names_are_unique() -> None:
 @pytest.mark.parametrize("name", ["fast", "", "Offline", None, 7, ["offline"]])
 def test_a_backend_that_does_not_exist_is_refused_with_those_that_do(name: Any) -> None:
     spec = EngineSpec.create("m", backend=name)
-    line = f"backend={name!r} does not exist; choose one of offline, transformers, simulated"
+    line = f"backend={name!r} does not exist; choose one of offline, transformers, serve, endpoint, simulated"
     for read in (BACKENDS.of, BACKENDS.checked):
         with pytest.raises(SpecError) as caught:
             read(spec)
@@ -57,6 +57,12 @@ def test_a_table_of_ones_own_has_its_rows_alone() -> None:
         table.of(EngineSpec.create("m"))
 
 
-@pytest.mark.parametrize(("clock", "on_hardware"), [(Clock.ENGINE, True), (Clock.CLIENT, True), (Clock.SCRIPT, False)])
-def test_the_figures_of_a_script_are_of_no_hardware(clock: Clock, on_hardware: bool) -> None:
-    assert replace(BACKENDS.rows[0], clock=clock).on_hardware is on_hardware
+def test_what_is_known_of_hardware_and_boundary() -> None:
+    known = {row.name: (row.on_hardware, row.over_http) for row in BACKENDS.rows}
+    assert known == {
+        "offline": (True, False),
+        "transformers": (True, False),
+        "serve": (True, True),
+        "endpoint": (False, True),
+        "simulated": (False, False),
+    }

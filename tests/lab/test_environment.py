@@ -163,11 +163,28 @@ def test_profile_is_the_folder_of_this_hardware(facts: EngineFacts, gpus: Any, n
     assert environment.profile(VLLM, facts, gpus) == name
 
 
-@pytest.mark.parametrize(("facts", "gpus"), [(CUDA, (GPU,)), (CPU, ()), (replace(CPU, device="simulated"), ())])
+@pytest.mark.parametrize(
+    ("facts", "gpus"), [(replace(CUDA, device_name=None), (GPU,)), (CPU, ()), (replace(CPU, device="simulated"), ())]
+)
 def test_of_an_engine_by_a_script_no_hardware_is_named(facts: EngineFacts, gpus: Any) -> None:
     spec = EngineSpec.create("org/model", backend="simulated")
     assert environment.profile(BACKENDS.of(spec), facts, gpus) == "simulated"
     assert set(hard(spec=spec, facts=facts, gpus=gpus)) == {"backend", "device", "model", "workload"}
+
+
+def test_an_endpoints_profile_is_its_name_alone() -> None:
+    spec = EngineSpec.create("m", backend="endpoint", url="http://127.0.0.1:8000/v1")
+    facts = replace(CPU, device="endpoint", device_name="Gateway EU")
+    assert environment.profile(BACKENDS.of(spec), facts, ()) == "endpoint-gateway-eu"
+    found = hard(spec=spec, facts=facts)
+    assert set(found) == {"backend", "device", "endpoint", "model", "workload"}
+    assert environment.profile_of(found) == "endpoint-gateway-eu"
+
+
+def test_figures_taken_at_a_socket_never_compare_with_those_in_process() -> None:
+    spec = EngineSpec.create("org/model", backend="serve")
+    assert hard(spec=spec, facts=CPU)["device"] == "cpu, served"
+    assert environment.boundary(BACKENDS.of(EngineSpec.create("m")), CPU) == "cpu"
 
 
 @relaxed

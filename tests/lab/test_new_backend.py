@@ -56,7 +56,7 @@ def lab(
 ) -> Iterator[Lab]:
     monkeypatch.setenv(leases.VARIABLE, str(tmp_path))
     monkeypatch.setattr(gpu, "devices", lambda: (H200, SECOND))
-    serve = Backend("serve", "vLLM's server", serving, Clock.CLIENT, True, True, False, True, no_eager)
+    serve = Backend("grpc", "a gRPC server", serving, Clock.CLIENT, True, True, False, True, no_eager)
     settings = Settings(Update.NONE, tmp_path / "baselines", DEFAULTS, 30.0, 20.0)
     opened = Lab(settings, told, Backends((*BACKENDS.rows, serve)))
     yield opened
@@ -64,7 +64,7 @@ def lab(
 
 
 def spec(model: str = "m", **engine_args: object) -> EngineSpec:
-    return EngineSpec.create(model, backend="serve", **engine_args)
+    return EngineSpec.create(model, backend="grpc", **engine_args)
 
 
 def test_its_engines_are_measured_on_a_gpu_that_is_leased(lab: Lab, serving: Serving) -> None:
@@ -73,9 +73,10 @@ def test_its_engines_are_measured_on_a_gpu_that_is_leased(lab: Lab, serving: Ser
     assert start.env == {"CUDA_VISIBLE_DEVICES": "GPU-1"}
     assert (start.number, start.timeouts.start) == (0, 30.0)
     assert not is_free("GPU-1")
-    assert (run.environment.hard["backend"], run.gpus) == ("serve", 1)
-    assert run.profile != "serve"
+    assert (run.environment.hard["backend"], run.gpus) == ("grpc", 1)
+    assert run.profile != "grpc"
     assert "cpu" in run.environment.hard  # of the hardware: this engine tells of no CUDA
+    assert run.device == "simulated, served"  # figures taken at a socket have a boundary of their own
 
 
 def test_they_spread_over_gpus(lab: Lab) -> None:
@@ -90,7 +91,7 @@ def test_they_share_a_gpu_by_what_it_declares(lab: Lab) -> None:
     assert found.split == SHARE
     assert [target.spec.args for target in found.targets] == [{"gpu_memory_utilization": SHARE}] * 2
     assert share(targets, {}, None).way is Way.RESTART
-    with pytest.raises(SpecError, match="vLLM's server cannot sleep"):
+    with pytest.raises(SpecError, match="a gRPC server cannot sleep"):
         share(targets, {}, Way.SLEEP)
 
 

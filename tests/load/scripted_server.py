@@ -137,7 +137,11 @@ class Events:
         told = [self.event({**self._frame(), "choices": [], "usage": usage})] if script.usage and asked_usage else []
         self.tail = [*told, b"data: [DONE]" + self._end]
         self.whole = json.dumps(
-            {**self._frame(stream=False), "choices": [self._whole(tokens)], **({"usage": usage} if script.usage else {})}
+            {
+                **self._frame(stream=False),
+                "choices": [self._whole(tokens)],
+                **({"usage": usage} if script.usage else {}),
+            }
         ).encode()
 
     def event(self, content: dict[str, Any]) -> bytes:
@@ -231,6 +235,10 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
+        if self._buffer[:1] not in (b"G", b"P"):
+            self.send(whole("400 Bad Request", b""))
+            self.transport.close()
+            return
         while True:
             end = self._buffer.find(b"\r\n\r\n")
             if end < 0:

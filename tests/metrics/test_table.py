@@ -34,7 +34,8 @@ def test_every_metric_has_the_function_that_computes_it() -> None:
 def test_the_table_is_in_the_order_of_the_declarations() -> None:
     names = list(METRICS)
     assert names[:4] == ["output_throughput", "request_throughput", "total_token_throughput", "ttft.mean"]
-    assert names.index("decode.p99") + 1 == names.index("engine_steps")
+    assert names.index("decode.p99") + 1 == names.index("goodput")
+    assert names.index("kv_usage_max") + 1 == names.index("engine_steps")
     assert names[-1] == "load_time.rest"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,9 +12,11 @@ import pytest
 from pytest_vllmperf.engines.simulated import SimulatedEngine
 from pytest_vllmperf.lab.driving import measure
 from pytest_vllmperf.metrics.gpu_use import NEIGHBOUR_SHARE
+from pytest_vllmperf.records.answers import Answer, ClientAudit, ClientProcess
 from pytest_vllmperf.records.devices import GpuReading, GpuTrace, GpuUse, Occupants
 from pytest_vllmperf.records.problems import RULES, TRANSIENT, Problem
 from pytest_vllmperf.records.run import EngineRun, MeasureSettings, RunResult
+from pytest_vllmperf.records.served import Served
 from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.validity.rules import CLOCK_SPREAD, Expected, Observed, problems
 from pytest_vllmperf.workload import Workload
@@ -42,6 +45,13 @@ def counted(sound: EngineRun, iteration: int, **changed: Any) -> EngineRun:
     results: list[RunResult] = list(sound.iterations)
     results[iteration - 1] = replace(results[iteration - 1], **changed)
     return replace(sound, iterations=tuple(results))
+
+
+def over_http(*answers: Answer, cpu_share: float = 0.1) -> EngineRun:
+    """The same, with what a client saw of the first iteration."""
+    audit = ClientAudit(0, 0, None, None, (ClientProcess(cpu_share, 0),))
+    failures = Counter(answer.failure for answer in answers if answer.failure)
+    return counted(run(), 1, served=Served(audit, answers, failures))
 
 
 def told(sound: EngineRun, **facts: Any) -> EngineRun:
@@ -90,6 +100,17 @@ BROKEN: dict[str, tuple[Callable[[], EngineRun], Observed | None, str]] = {
         None,
         "a request gave 3 output tokens where 4 were asked for (request 0 of iteration 1)",
     ),
+    "usage": (
+        lambda: over_http(Answer(0, 0, output_tokens=None)),
+        None,
+        "the server did not say in iteration 1 how many tokens it made; pieces were counted instead",
+    ),
+    "client": (
+        lambda: over_http(Answer(0, 0, output_tokens=4), cpu_share=0.97),
+        None,
+        "the load generator was the limit in iteration 1: a client process used 97% of its core, more than 90% (event "
+        "loop late by 0.00 ms); use more client processes (--vllmperf-client-processes) or another machine",
+    ),
     "preemptions": (
         lambda: counted(run(), 2, preemptions=3),
         None,
@@ -130,6 +151,14 @@ def test_a_sound_measurement_has_no_problems() -> None:
     assert problems(run(), ALL) == ()
     assert problems(run(), ALL, seen(USE, USE, traces=(busy,))) == ()
     assert problems(run(quantization="awq", bits=4.2), ALL) == ()
+    assert problems(over_http(Answer(0, 0, output_tokens=4)), ALL) == ()
+
+
+def test_failed_requests_are_told_by_kind_with_the_first_reason() -> None:
+    answers = [Answer(0, 0, output_tokens=4), Answer(1, 0, failure="status", detail="HTTP 500: out of luck")]
+    found = problems(over_http(*answers, Answer(2, 0, failure="cut"), Answer(3, 0, failure="cut")), ALL)
+    words = "3 of 4 requests failed in iteration 1 (2 cut, 1 status); request 1: HTTP 500: out of luck"
+    assert found == (Problem("failed", words),)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -148,14 +177,15 @@ def test_each_rule_can_be_turned_off_by_its_name_and_no_other_by_it(rule: str) -
 
 @pytest.mark.parametrize("rule", RULES)
 def test_only_what_another_engine_may_not_meet_is_transient(rule: str) -> None:
-    assert Problem(rule, "it").transient is (rule in ("compilation", "throttling", "clocks", "processes"))
+    assert Problem(rule, "it").transient is (rule in ("client", "compilation", "throttling", "clocks", "processes"))
     assert str(Problem(rule, "it")) == f"it [{rule}]"
 
 
 def test_several_problems_are_told_in_the_order_of_the_rules() -> None:
     broken = counted(run(quantization="awq", bits=8, fail="short"), 1, preemptions=1, kernels_compiled=2)
     broken = spoiled(told(broken, expected_kv_bytes_per_token=1), 2, 2, finish_reason="abort")
-    broken = counted(broken, 2, prefix_cache_hit_tokens=1)
+    audit = ClientAudit(0, 0, None, None, (ClientProcess(0.99, 0),))
+    broken = counted(broken, 2, prefix_cache_hit_tokens=1, served=Served(audit, (Answer(0, 0),)))
     seen_too = seen(
         HOT,
         replace(USE, sm_clock=1e9),
