@@ -250,7 +250,9 @@ def _seen(
     kept = [one for one in sound if keeps(one, plan.slo)]
     ttfts = [figures.ttft_of(one) for one in sound]
     shed = [one.answer for one in load if one.answer is not None and one.answer.failure == "shed"]
-    window = figures.full_window(result, before.concurrency, end)
+    filling = before.concurrency / (before.offered - before.capacity)  # what arrives and is not served fills it
+    span = (min(one.queued_ts for one in load), end)
+    window = figures.full_window(served.in_flight, before.concurrency, span, filling)
     return replace(
         before,
         load=figures.counts(load, plan.slo, asked),

@@ -99,20 +99,24 @@ def mean_tokens(records: Collection[RequestRecord]) -> float:
     return sum(one.output_tokens for one in records) / len(records) if records else 1.0
 
 
-def full_window(result: RunResult, concurrency: int, end: float) -> tuple[float, float]:
+def full_window(
+    in_flight: Sequence[tuple[int, int]], concurrency: int, span: tuple[float, float], longest: float
+) -> tuple[float, float]:
     """From when as many requests were in flight as the server takes at capacity, until the end of the offered load.
 
-    Where so many never were, from the first request.
+    It begins no later than filling may take, and never after the middle of the span: else the window of a server that
+    refuses everybody for a while would begin when that is over.
 
     Args:
-        result: an iteration over HTTP.
+        in_flight: (nanoseconds, requests in flight) at each change.
         concurrency: in flight at capacity.
-        end: seconds on the client's clock.
+        span: of the offered load, seconds on the client's clock.
+        longest: seconds that filling may take.
     """
-    changes = result.served.in_flight if result.served is not None else ()
-    full = next((at * _NS for at, count in changes if count >= concurrency and at * _NS < end), None)
-    first = min((one.queued_ts for one in result.requests), default=end)
-    return (first if full is None else full), end
+    begin, end = span
+    latest = begin + min(longest, (end - begin) / 2)
+    full = next((at * _NS for at, count in in_flight if count >= concurrency), latest)
+    return min(max(full, begin), latest), end
 
 
 def closed_window(result: RunResult) -> tuple[float, float]:
@@ -142,8 +146,8 @@ def as_before(unloaded: Sequence[float], margin: float) -> float:
 def recovery(probes: Sequence[RequestRecord], slo: Slo, asked: Mapping[int, int], end: float, most: float) -> Recovery:
     """When a server was as before: from which probe on all are answered, with the TTFT of before.
 
-    The first of them has that TTFT itself, and so has the median of all from it on: one slow probe is no relapse, one
-    without an answer is.
+    The first of them has that TTFT itself, and so has the median of all from it on; most of them keep the promise. One
+    slow probe is no relapse, one without an answer is.
 
     Args:
         probes: single requests after the offered load, in order.
@@ -157,8 +161,8 @@ def recovery(probes: Sequence[RequestRecord], slo: Slo, asked: Mapping[int, int]
         rest = probes[place:]
         if not all(complete(one, asked) for one in rest):
             continue
-        ttfts = [ttft_of(one) for one in rest]
-        if ttfts[0] <= most and float(np.median(ttfts)) <= most:
+        ttfts, kept = [ttft_of(one) for one in rest], sum(keeps(one, slo) for one in rest)
+        if ttfts[0] <= most and float(np.median(ttfts)) <= most and 2 * kept > len(rest):
             seconds = max(0.0, rest[0].queued_ts - end)
             break
     last = [ttft_of(one) for one in probes[-_LAST_PROBES:] if complete(one, asked)]

@@ -111,9 +111,10 @@ def _goodput(overload: Overload, load: Counts, plan: OverloadPlan) -> Iterator[s
 def _ttfts(overload: Overload) -> str:
     if overload.ttft_p50 is None or overload.ttft_p99 is None:
         return ""
+    waiting = "" if overload.queue_max is None else f", {overload.queue_max:,.0f} of them waiting in the server"
     return (
         f" (TTFT p50 {seconds(overload.ttft_p50)}, p99 {seconds(overload.ttft_p99)}, up to "
-        f"{overload.in_flight_max:,} in flight)"
+        f"{overload.in_flight_max:,} in flight{waiting})"
     )
 
 
@@ -136,6 +137,8 @@ def _recovery(found: Recovery | None, unloaded: float | None, plan: OverloadPlan
             f"{start}: {counts.failed:,} of {counts.due:,} single requests afterwards were not answered "
             f"({_kinds(counts)})"
         )
+    elif 2 * counts.kept <= counts.due:
+        yield f"{start}: {counts.late:,} of {counts.due:,} single requests afterwards broke the promise"
     else:
         now = "unknown" if found.ttft is None else seconds(found.ttft)
         was = "unknown" if unloaded is None else seconds(unloaded)

@@ -83,6 +83,13 @@ def test_an_endless_queue_loses_its_goodput() -> None:
     ]
 
 
+def test_a_server_that_refuses_everybody_at_first_has_lost_that_time() -> None:
+    """However full it is afterwards."""
+    seen = drive(VirtualServer(slots=16, queue=16, deaf=15.0), WORK.at(concurrency=16))
+    assert seen.goodput_rate < 0.6 * seen.goodput_at_capacity
+    assert [line.split(":")[0] for line in problems_of(seen, PLAN)] == ["sheds too much"]
+
+
 def test_a_load_that_is_no_overload_is_no_pass() -> None:
     """One request in flight at a server of fifty slots: three times that rate is nothing to it."""
     seen = drive(VirtualServer(slots=50, queue=4), WORK.at(concurrency=1))

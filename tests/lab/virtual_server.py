@@ -30,6 +30,7 @@ class VirtualServer:
         ttft: seconds from a slot until the first token.
         gap: seconds between tokens.
         connections: that the client may have open; None for any number.
+        deaf: seconds from the first request of an open loop, for which it refuses all.
         most_tokens: that it gives to a request; None for what is asked.
     """
 
@@ -38,6 +39,7 @@ class VirtualServer:
     ttft: float = 0.1
     gap: float = 0.05
     connections: int | None = None
+    deaf: float = 0.0
     most_tokens: int | None = None
     now: int = 0
     spec: EngineSpec = field(
@@ -82,7 +84,10 @@ class VirtualServer:
                 return
             while inside and inside[0] <= due:
                 heapq.heappop(inside)
-            answer = self._refusal(request, due, len(inside)) or self._served(request, due, free)
+            deaf = schedule is not None and due < self._begin + self.deaf * S
+            answer = self._refusal(request, due, self.slots + 10**6 if deaf else len(inside)) or self._served(
+                request, due, free
+            )
             if not answer.failure:
                 heapq.heappush(inside, answer.end_ns)
             if schedule is None:

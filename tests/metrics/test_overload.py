@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 
 from pytest_vllmperf.metrics import overload as figures
-from pytest_vllmperf.records.answers import Answer, ClientAudit
-from pytest_vllmperf.records.run import RequestRecord, RunResult
-from pytest_vllmperf.records.served import Served, Slo
+from pytest_vllmperf.records.answers import Answer
+from pytest_vllmperf.records.run import RequestRecord
+from pytest_vllmperf.records.served import Slo
 
 S = 10**9
 PROMISE = Slo(ttft=1.0)
@@ -31,11 +29,6 @@ def record(
     )
     finish = None if failure else "length"
     return RequestRecord(index, 8, tokens, 0, finish, due, None, due + ttft, due + last, answer)
-
-
-def result(requests: Sequence[RequestRecord], in_flight: Sequence[tuple[int, int]] = ()) -> RunResult:
-    served = Served(ClientAudit(0, 0, None, None, ()), in_flight=tuple(in_flight))
-    return RunResult(tuple(requests), (), None, None, None, None, None, 0.0, served=served)
 
 
 def test_each_request_is_counted_once() -> None:
@@ -97,12 +90,19 @@ def test_an_answer_that_comes_at_once_counts_where_it_came() -> None:
     assert figures.rate_within(records, (3.0, 3.0), 0.0, 4.0) == 0.0
 
 
-def test_the_window_begins_when_the_server_is_full() -> None:
-    changes = [(1 * S, 1), (2 * S, 2), (3 * S, 3), (4 * S, 2)]
-    filled = result([record(due=1.0)], changes)
-    assert figures.full_window(filled, 3, 9.0) == (3.0, 9.0)
-    assert figures.full_window(filled, 4, 9.0) == (1.0, 9.0)
-    assert figures.full_window(filled, 3, 2.5) == (1.0, 2.5)
+@pytest.mark.parametrize(
+    ("concurrency", "longest", "begin"),
+    [
+        (3, 9.0, 3.0),
+        (4, 4.0, 5.0),  # so many never were
+        (3, 1.0, 2.0),  # it took longer than filling takes: the server refused them
+        (4, 99.0, 6.0),  # half of the span at most
+        (0, 9.0, 1.0),
+    ],
+)
+def test_the_window_begins_when_the_server_is_full_or_should_be(concurrency: int, longest: float, begin: float) -> None:
+    changes = [(S // 2, 0), (1 * S, 1), (2 * S, 2), (3 * S, 3), (4 * S, 2)]
+    assert figures.full_window(changes, concurrency, (1.0, 11.0), longest) == (begin, 11.0)
 
 
 def test_the_ttft_of_before_has_room_for_its_margin_and_its_noise() -> None:
@@ -140,6 +140,12 @@ def test_a_server_has_recovered_from_the_request_on_from_which_it_stays_so(
     found = figures.recovery(probes(*ttfts), PROMISE, {}, 10.0, 0.15)
     assert found.seconds == seconds
     assert found.counts.due == len(ttfts)
+
+
+def test_a_server_whose_streams_crawl_has_not_recovered_where_that_breaks_the_promise() -> None:
+    crawling = [record(number, due=11.0 + number, ttft=0.1, last=9.0) for number in range(5)]
+    assert figures.recovery(crawling, Slo(ttft=1.0, tpot=0.1), {}, 10.0, 0.15).seconds is None
+    assert figures.recovery(crawling, Slo(ttft=1.0), {}, 10.0, 0.15).seconds == 1.0
 
 
 def test_the_ttft_afterwards_is_of_the_last_requests() -> None:

@@ -60,6 +60,17 @@ def test_a_breaker_that_stays_open_fails_with_all_that_does_not_hold(project: Pr
     )
 
 
+def test_a_client_that_was_the_limit_makes_it_invalid(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_vllmperf.validity.client.limit", lambda served: "scripted lag")
+    with gateway("--slots", "1", "--queue", "0") as url:
+        project.module(TEST.format(url=url).replace('(allow=["client"])', "(iterations=1)"))
+        result = project.run("--vllmperf")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["INVALID  test_chat.py::test_gateway: the load generator was the limit of the closed loop: scripted lag"]
+    )
+
+
 SIMULATED = '@pytest.mark.vllm("sim", backend="simulated")\ndef test_chat(vllmperf):\n    {call}\n'
 
 

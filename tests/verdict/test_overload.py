@@ -86,6 +86,21 @@ def test_a_server_that_sheds_what_it_cannot_serve_has_no_problem() -> None:
             "503)",
         ),
         (
+            {
+                "load": Counts(900, 900, 90),
+                "goodput_rate": 3.0,
+                "ttft_p99": 60.0,
+                "in_flight_max": 600,
+                "queue_max": 590.0,
+            },
+            "queues for too long: 810 of 900 answers broke the promise (TTFT p50 500 ms, p99 60 s, up to 600 in "
+            "flight, 590 of them waiting in the server); goodput 3 requests/s, wanted 9 (10 at capacity)",
+        ),
+        (
+            {"recovery": Recovery(Counts(20, 20, 2), None, 0.1, 0.11)},
+            "does not recover within 10 s: 18 of 20 single requests afterwards broke the promise",
+        ),
+        (
             {"recovery": Recovery(Counts(20, 20, 20), None, 0.5, 0.11)},
             "does not recover within 10 s: TTFT 500 ms then, 100 ms before (at most 110 ms wanted)",
         ),
