@@ -12,7 +12,8 @@ import pytest
 
 from pytest_vllmperf.engines.endpoint import EndpointEngine
 from pytest_vllmperf.lab import overloading
-from pytest_vllmperf.load.calls import Address, server_of
+from pytest_vllmperf.load.addresses import server_of
+from pytest_vllmperf.load.calls import Address
 from pytest_vllmperf.load.listing import ServedModel
 from pytest_vllmperf.records.engine import Timeouts
 from pytest_vllmperf.records.overload import Overload, OverloadPlan
