@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 
 from pytest_vllmperf.checking.check import Check
 from pytest_vllmperf.errors import EngineError
+from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.results import CheckRecord, Keeping
 from pytest_vllmperf.records.samples import Environment, Session
@@ -84,11 +85,20 @@ def _record(check: Check, settings: Settings) -> CheckRecord:
         left_out=left_out,
         reason=settings.reason if keeping is Keeping.NEW else "",
         ledger=run.vram,
-        notes=tuple(not_compared(plan.baseline[-1].environment, run.environment)) if plan.baseline else (),
+        notes=(
+            *(not_compared(plan.baseline[-1].environment, run.environment) if plan.baseline else ()),
+            *_of_client(run),
+        ),
         values={metric: run.value(metric) for metric in METRICS if run.samples(metric)},
         reference=run.reference,
         by_baseline=check.by_baseline(),
     )
+
+
+def _of_client(run: Measurement) -> tuple[str, ...]:
+    """What the load generator noted, each thing once."""
+    served = [one.served for engine in run.iterations for one in engine if one.served is not None]
+    return tuple(dict.fromkeys(note for one in served for note in one.notes))
 
 
 def _final(check: Check) -> Verdict:

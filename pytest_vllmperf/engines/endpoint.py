@@ -62,8 +62,8 @@ class EndpointEngine:
         Raises:
             EngineError: when the load generator cannot be run.
         """
-        served, seconds = over_http.send(self.address, requests, sampling, self._timeouts.operation, lambda _: None)
-        return over_http.run_result(served, seconds, ServerUse())
+        sent = over_http.send(self.address, requests, sampling, self._timeouts.operation, lambda _: None)
+        return over_http.run_result(sent, ServerUse())
 
     def close(self) -> None:
         """Nothing: the server is not ours."""

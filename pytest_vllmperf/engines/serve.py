@@ -61,9 +61,7 @@ class ServedEngine(OfflineEngine):
             EngineTimeoutError: when an operation takes longer than its time-out; the engine is ended.
         """
         before = self._ask({"op": "usage"})
-        served, seconds = over_http.send(
-            self.address, requests, sampling, self._timeouts.operation, lambda _: self.check_alive()
-        )
+        sent = over_http.send(self.address, requests, sampling, self._timeouts.operation, lambda _: self.check_alive())
         after = self._ask({"op": "usage"})
         use = ServerUse(
             cpu_seconds=after["cpu_seconds"] - before["cpu_seconds"],
@@ -71,7 +69,7 @@ class ServedEngine(OfflineEngine):
             kernels_compiled=after.get("kernels_compiled"),
             torch_peak_bytes=after.get("torch_peak_bytes"),
         )
-        return over_http.run_result(served, seconds, use)
+        return over_http.run_result(sent, use)
 
 
 def check_arguments(spec: EngineSpec) -> None:

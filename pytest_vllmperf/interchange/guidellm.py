@@ -57,7 +57,7 @@ def _run(spec: Fields, metadata: Fields, found: Fields) -> Report:
     completed, failed = totals.needed_count("successful"), totals.count("errored") or 0
     backend = spec.inside("backend")
     requests = found.inside("requests").objects("successful") or []
-    requests.sort(key=_started)
+    requests.sort(key=_queued)
     detailed = bool(completed) and len(requests) == completed  # GuideLLM can be told to keep a sample
     told = [_answered(one) for one in requests] if detailed else []
     ttfts = [] if failed else [one.ttft for one in told if one.ttft is not None]
@@ -84,6 +84,11 @@ def _run(spec: Fields, metadata: Fields, found: Fields) -> Report:
 def _asked(constraints: Fields) -> int | None:
     """How many requests the run had to send; None where something else may end it."""
     return constraints.inside("max_requests").inside("args").count("count") if len(constraints) == 1 else None
+
+
+def _queued(request: Fields) -> float:
+    """Requests are queued in the order of the data; which of several client processes starts first is chance."""
+    return request.inside("info").inside("timings").number("queued") or 0.0
 
 
 def _started(request: Fields) -> float:

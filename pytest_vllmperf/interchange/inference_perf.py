@@ -1,8 +1,8 @@
 """inference-perf's `summary_lifecycle_metrics.json`, `stage_N_...`, or `per_request_lifecycle_metrics.json`.
 
 Field names: `inference_perf/reportgen/base.py` (`summarize_requests`, `generate_reports`) of inference-perf 0.7. Its
-reports name no model and no data set. The summary counts tokens with its own tokenizer; of single requests the server's
-usage counts.
+reports name no model and no data set, and nothing by which a request of one run would be found in another. The summary
+counts tokens with its own tokenizer; of single requests the server's usage counts.
 """
 
 from __future__ import annotations
@@ -80,19 +80,16 @@ def _of_summary(found: Fields) -> Report:
 
 
 def _of_requests(requests: Sequence[Fields]) -> Report:
-    ordered = sorted(requests, key=lambda one: one.number("start_time") or 0.0)
-    good = [one for one in ordered if one.get("error") is None]
-    failed = len(ordered) - len(good)
+    good = [one for one in requests if one.get("error") is None]
     told = [_answered(one) for one in good]
     totals = _totals(good) if good else {}
     return Report(
         tool=TOOL,
         model="",
         completed=len(good),
-        failed=failed,
-        asked=len(ordered),
+        failed=len(requests) - len(good),
+        asked=len(requests),
         figures={**totals, **figures(told)},
-        ttfts=[] if failed else [one.ttft for one in told if one.ttft is not None],
         basis="requests",
     )
 

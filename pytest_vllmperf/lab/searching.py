@@ -66,22 +66,26 @@ class _Search:
         return len(self.warmup[-1].finished) / (end - begin)
 
     def probe(self, rate: float) -> float:
-        """Send the workload at a rate once more; the share of requests that kept the promise."""
+        """Send the workload at a rate once more; the share of requests that kept the promise.
+
+        It is zero where requests piled up: with more of them, all would wait too long.
+        """
         number = len(self.shares.setdefault(rate, []))
         self.tell(f"{rate:.3g} requests/s, replicate {number + 1}")
         arriving = replace(self.workload.at(rate=rate, arrivals=self.search.arrivals), seed=self.workload.seed + number)
         result = Driver(self.engine, arriving, self.settings.client_processes).iterate()
         self.probes.append(result)
         served = result.served
-        if served is not None and saturated(_while_arriving(served.in_flight, result), rate):
+        piles_up = served is not None and saturated(_while_arriving(served.in_flight, result), rate)
+        if piles_up:
             self.saturated.add(rate)
-        share = goodput(result, self.search.slo) or 0.0
+        share = 0.0 if piles_up else goodput(result, self.search.slo) or 0.0
         self.shares[rate].append(share)
         return share
 
     def keeps(self, rate: float) -> bool:
-        """Whether a rate keeps the promise at its first try, without requests piling up."""
-        return self.probe(rate) >= self.search.goodput and rate not in self.saturated
+        """Whether a rate keeps the promise at its first try."""
+        return self.probe(rate) >= self.search.goodput
 
     def bracket(self, capacity: float) -> tuple[float, float]:
         """The highest rate of a doubling series that keeps the promise, and the next that does not."""

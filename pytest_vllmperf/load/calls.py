@@ -49,22 +49,25 @@ def calls(
     heads = {api: _head(address, api, stream=stream) for api in Api}
     made = []
     for place, request in enumerate(requests):
-        body = _encode(request, _body(request, address, sampling, stream=stream))
         api = Api.CHAT if request.messages is not None else Api.COMPLETIONS
-        made.append(
-            Call(
-                index=request.index,
-                head=b"%bContent-Length: %d\r\n\r\n" % (heads[api], len(body)),
-                body=body,
-                api=api,
-                stream=stream,
-                due_ns=None if schedule is None else schedule[place],
-                after=request.after,
-                output_tokens=request.output_tokens,
-                keep=bool(request.asked.json_schema or request.asked.tools),
-            )
-        )
+        body = _encode(request, _body(request, address, sampling, stream=stream))
+        head = b"%bContent-Length: %d\r\n\r\n" % (heads[api], len(body))
+        made.append(_call(request, head, body, api, stream, None if schedule is None else schedule[place]))
     return tuple(made)
+
+
+def _call(request: Request, head: bytes, body: bytes, api: Api, stream: bool, due_ns: int | None) -> Call:
+    return Call(
+        index=request.index,
+        head=head,
+        body=body,
+        api=api,
+        stream=stream,
+        due_ns=due_ns,
+        after=request.after,
+        output_tokens=request.output_tokens,
+        keep=bool(request.asked.json_schema or request.asked.tools),
+    )
 
 
 def host_header(server: Server) -> str:

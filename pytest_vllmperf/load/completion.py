@@ -1,8 +1,8 @@
 """`Completion`: tells when a response of HTTP/1.1 is complete, and looks at as few of its bytes as that needs.
 
-The pieces of a stream in chunks are only looked at where the end can be: the end of a chunked body is an empty line
-(`\\r\\n\\r\\n`), and so it can only be in a piece that ends so, or in one that is too short to tell. Then httptools reads
-all that it has not read yet. What is inside a chunk may look like an end: httptools counts bytes, and is not deceived.
+The pieces of a stream in chunks are only looked at where the end can be: the end of a chunked body is an empty line,
+so it can only be in a piece that ends so, or in one that is too short to tell. Then httptools reads all that it has not
+read yet. What is inside a chunk may look like an end: httptools counts bytes, and is not deceived.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import httptools
 
 from pytest_vllmperf.load.exchange import Piece
 
-_END: Final = b"\r\n\r\n"
+END: Final = b"\r\n\r\n"
+"""How a body in chunks ends. A piece of that length or more that does not end so ends no such body."""
+
 _EVENT_END: Final = b"\r\n\r\n\r\n"
 """How a chunk ends whose content ends with an empty line, as events with CRLF do. No response ends so."""
 
@@ -37,6 +39,7 @@ class Completion:
 
     Attributes:
         body: how the end of the present response is told.
+        streaming: whether it is told by an empty chunk; a plain attribute, as it is asked for with every piece.
         complete: whether the present response is.
         reusable: whether the connection can be used again after it; known once it is complete.
         problem: why this is not HTTP; empty where it is.
@@ -44,6 +47,7 @@ class Completion:
 
     def __init__(self) -> None:
         self.body = Body.HEAD
+        self.streaming = False
         self.complete = False
         self.reusable = False
         self.problem = ""
@@ -55,7 +59,7 @@ class Completion:
     def begin(self) -> None:
         """A request is sent: a new response is to come."""
         self.body = Body.HEAD
-        self.complete = False
+        self.streaming = self.complete = False
         self._read = 0
         self._counted = self._chunked = False
 
@@ -65,23 +69,24 @@ class Completion:
         Args:
             pieces: all pieces of the response so far.
         """
-        if self.body is Body.CHUNKED:
+        if self.streaming:
             last = pieces[-1][1]
-            if len(last) >= len(_END) and (not last.endswith(_END) or last.endswith(_EVENT_END)):
+            if len(last) >= len(END) and (not last.endswith(END) or last.endswith(_EVENT_END)):
                 return False
         elif self.body is Body.CLOSED:
             return False
         self._catch_up(pieces)
         return self.complete or bool(self.problem)
 
-    def finish(self, pieces: Sequence[Piece]) -> bool:
-        """Whether the response is complete, now that nothing more will come.
+    def finish(self, pieces: Sequence[Piece], *, closed: bool) -> bool:
+        """Whether the response is complete, now that nothing more is waited for.
 
         Args:
             pieces: all pieces of the response.
+            closed: whether the server has ended the connection in good order: the end of some bodies.
         """
         self._catch_up(pieces)
-        if self.body is Body.CLOSED and not self.problem:
+        if closed and self.body is Body.CLOSED and not self.problem:
             self.complete, self.reusable = True, False
         return self.complete
 
@@ -122,7 +127,7 @@ class Completion:
         if self.complete:
             return
         if self._chunked:
-            self.body = Body.CHUNKED
+            self.body, self.streaming = Body.CHUNKED, True
         elif self._counted or self._parser.get_status_code() in (204, 304) or self._interim():
             self.body = Body.COUNTED
         else:
@@ -133,7 +138,7 @@ class Completion:
         if self.complete:
             return
         if self._interim():
-            self.body, self._counted, self._chunked = Body.HEAD, False, False
+            self.body, self.streaming, self._counted, self._chunked = Body.HEAD, False, False, False
             return
         self.complete = True
         self.reusable = bool(self._parser.should_keep_alive())

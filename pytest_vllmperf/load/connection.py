@@ -7,8 +7,8 @@ import socket
 from time import monotonic_ns
 from typing import Protocol, cast
 
+from pytest_vllmperf.load.completion import END, Completion
 from pytest_vllmperf.load.exchange import Exchange
-from pytest_vllmperf.load.completion import Completion
 from pytest_vllmperf.load.job import Call
 
 
@@ -97,9 +97,12 @@ class Connection(asyncio.Protocol):
             return
         pieces = exchange.pieces
         pieces.append((now, data))
-        if self._completion.look(pieces):
-            if self._completion.problem:
-                exchange.failure, exchange.detail = "malformed", self._completion.problem
+        completion = self._completion
+        if completion.streaming and data[-4:] != END and len(data) >= 4:  # as `look` says, without a call
+            return
+        if completion.look(pieces):
+            if completion.problem:
+                exchange.failure, exchange.detail = "malformed", completion.problem
             self._over(now)
 
     def pause_writing(self) -> None:
@@ -121,26 +124,25 @@ class Connection(asyncio.Protocol):
                 self._owner.unanswered(self, call, exchange)
             else:
                 failure = "sent" if self._blocked and not exchange.pieces else "cut"
-                self.give_up(failure, f"{_how_it_broke(exchange, failure)}{f': {error}' if error else ''}")
+                detail = f"{_how_it_broke(exchange, failure)}{f': {error}' if error else ''}"
+                self.give_up(failure, detail, closed=error is None)
         self._completion.close()
 
-    def give_up(self, failure: str, detail: str) -> None:
+    def give_up(self, failure: str, detail: str, *, closed: bool = False) -> None:
         """End what is under way, unless it turns out to be complete.
 
         Args:
             failure: its kind, a name in `records.answers.FAILURES`.
             detail: the same in words.
+            closed: whether the server has ended the connection in good order.
         """
         exchange = self.exchange
         if exchange is None:
             return
-        now = monotonic_ns()
-        if not self._completion.finish(exchange.pieces):
+        if not self._completion.finish(exchange.pieces, closed=closed):
             problem = self._completion.problem
             exchange.failure, exchange.detail = ("malformed", problem) if problem else (failure, detail)
-        else:
-            now = exchange.pieces[-1][0] if failure != "cut" else now
-        self._over(now, usable=False)
+        self._over(monotonic_ns(), usable=False)
 
     def close(self) -> None:
         """Close the connection at once."""

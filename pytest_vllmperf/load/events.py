@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-Event = tuple[bytes, bytes]
-"""The name of an event, empty for none, and its data."""
+Event = tuple[bytes | None, bytes]
+"""The name of an event, empty for none, and its data; or None, and a line that is no field of the format."""
 
 _MARK: Final = b"\xef\xbb\xbf"
 _DATA: Final = b"data: "
@@ -15,12 +15,10 @@ _FIELDS: Final = (b"data", b"event", b"id", b"retry")
 class EventStream:
     """Events of a body. Linear in its bytes, however they are split; an event that never ends is no event.
 
-    Attributes:
-        stray: the first line that is no field of the format; None where each is.
+    The standard passes over lines that are no field; here they are told, as no server sends any on purpose.
     """
 
     def __init__(self) -> None:
-        self.stray: bytes | None = None
         self._line = bytearray()
         self._data: list[bytes] = []
         self._name = b""
@@ -64,7 +62,8 @@ class EventStream:
                 line = line.removeprefix(_MARK)
                 self._first_line = False
             if line:
-                self._read_line(line)
+                if not self._read_line(line):
+                    events.append((None, line))
             elif self._data:
                 events.append((self._name, self._take()))
             else:
@@ -72,23 +71,22 @@ class EventStream:
         self._line += rest
         return events
 
-    def _read_line(self, line: bytes) -> None:
+    def _read_line(self, line: bytes) -> bool:
+        """Read a field or a comment; False for what is neither."""
         name, _, value = line.partition(b":")
         if name == b"data":
             self._data.append(value.removeprefix(b" "))
         elif name == b"event":
             self._name = value.removeprefix(b" ")
-        elif name and name not in _FIELDS and self.stray is None:
-            self.stray = line
+        return not name or name in _FIELDS
 
-    def finish(self) -> None:
-        """The body has ended: see whether the line that it ends in could have become a field."""
+    def finish(self) -> list[Event]:
+        """The body has ended: tells the line that it ends in, where that could not have become a field."""
         line = bytes(self._line)
         line = line.removeprefix(_MARK) if self._first_line else line
         name, colon, _ = line.partition(b":")
         known = not name or (name in _FIELDS if colon else any(field.startswith(name) for field in _FIELDS))
-        if not known and self.stray is None:
-            self.stray = line
+        return [] if known else [(None, line)]
 
     def _take(self) -> bytes:
         data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)

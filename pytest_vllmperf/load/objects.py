@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
@@ -14,8 +15,12 @@ _REASONING: Final = ("reasoning", "reasoning_content")
 _MOST: Final = 1 << 62
 
 
+Path = tuple[str, ...]
+"""Keys that lead from a choice to a text."""
+
+
 class UnreadableError(Exception):
-    """An object that is none of OpenAI's; the message says why, without any text of the object.
+    """An object that is none of OpenAI's; the message says why, and may hold some of its text.
 
     Attributes:
         at_end: whether it is JSON as far as it goes.
@@ -26,7 +31,7 @@ class UnreadableError(Exception):
         self.at_end = at_end
 
 
-@dataclass
+@dataclass(slots=True)
 class Content:
     """What one object adds to an answer.
 
@@ -34,19 +39,19 @@ class Content:
         text: of the answer.
         reasoning: whether it has reasoning.
         answer: whether it has content that is no reasoning and not only token ids.
-        tools: (place of the tool call, more of its arguments).
+        tools: (place of the tool call, more of its arguments); None for none.
         ids: how many token ids it tells; None where it tells none.
         finish_reason: the server's word; None where it has none.
-        path: leads to the text where that is all that the object has; empty else.
+        path: leads to the text where that is all that the object has; None else.
     """
 
     text: str = ""
     reasoning: bool = False
     answer: bool = False
-    tools: list[tuple[int, str]] = field(default_factory=list)
+    tools: list[tuple[int, str]] | None = None
     ids: int | None = None
     finish_reason: str | None = None
-    path: tuple[Any, ...] = ()
+    path: Path | None = None
 
     @property
     def counts(self) -> bool:
@@ -73,10 +78,21 @@ def parse(data: bytes) -> dict[str, Any]:
     try:
         parsed = orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise UnreadableError(f"not JSON: {error}", at_end=error.pos >= len(error.doc)) from None
+        raise UnreadableError(f"not JSON: {error}", at_end=_ends_early(data, error)) from None
     if type(parsed) is not dict:
         raise UnreadableError("JSON, but no object")
     return parsed
+
+
+def _ends_early(data: bytes, error: orjson.JSONDecodeError) -> bool:
+    """Whether an error is at the end of the data; orjson shows no text where that is not UTF-8."""
+    if error.doc:
+        return error.pos >= len(error.doc)
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(data)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def error_of(parsed: Mapping[str, Any]) -> str | None:
@@ -119,55 +135,52 @@ def content_of(parsed: Mapping[str, Any], api: Api, part: str) -> Content | None
     if type(choices) is not list:
         raise UnreadableError("its choices are no list")
     content = Content()
-    for index, choice in enumerate(choices):
+    add, key = (_add_chat, part) if api is Api.CHAT else (_add_text, "text")
+    for choice in choices:
         if type(choice) is not dict:
             raise UnreadableError("a choice is no object")
-        _add_common(content, choice)
-        if api is Api.CHAT:
-            _add_chat(content, choice.get(part), ("choices", index, part))
-        else:
-            _add_text(content, choice.get("text"), ("choices", index, "text"))
-    if len(choices) > 1 or content.tools or content.finish_reason or content.ids is not None or "usage" in parsed:
-        content.path = ()
+        get = choice.get
+        reason, ids = get("finish_reason"), get("token_ids")
+        if reason is not None:
+            content.finish_reason = str(reason)[:64]
+        if type(ids) is list:
+            content.ids = (content.ids or 0) + len(ids)
+        add(content, get(key), (key,))
+    if content.path and (content.finish_reason or content.ids is not None or "usage" in parsed or len(choices) > 1):
+        content.path = None
     return content
 
 
-def _add_common(content: Content, choice: Mapping[str, Any]) -> None:
-    reason = choice.get("finish_reason")
-    if reason is not None:
-        content.finish_reason = str(reason)[:64]
-    ids = choice.get("token_ids")
-    if type(ids) is list:
-        content.ids = (content.ids or 0) + len(ids)
-
-
-def _add_text(content: Content, text: Any, path: tuple[Any, ...]) -> None:
+def _add_text(content: Content, text: Any, path: Path) -> None:
+    if text and type(text) is str:
+        content.path, content.answer = path, True
+        content.text += text
+        return
     if type(text) is list:  # parts of a content, as some servers have them
         text = "".join(str(part.get("text") or "") for part in text if type(part) is dict)
     elif text is not None and type(text) is not str:
         raise UnreadableError(f"its {path[-1]} is no text")
-    elif text:
-        content.path = path
     if text:
         content.text += text
         content.answer = True
 
 
-def _add_chat(content: Content, message: Any, path: tuple[Any, ...]) -> None:
+def _add_chat(content: Content, message: Any, path: Path) -> None:
     if message is None:
         return
     if type(message) is not dict:
         raise UnreadableError(f"a {path[-1]} is no object")
-    _add_text(content, message.get("content"), (*path, "content"))
-    if message.get("refusal"):
-        content.answer, content.path = True, ()
+    get = message.get
+    _add_text(content, get("content"), (*path, "content"))
+    if get("refusal"):
+        content.answer, content.path = True, None
     for name in _REASONING:
-        reasoning = message.get(name)
+        reasoning = get(name)
         if reasoning:
             single = type(reasoning) is str and not (content.answer or content.reasoning)
-            content.path = (*path, name) if single else ()
+            content.path = (*path, name) if single else None
             content.reasoning = True
-    calls = message.get("tool_calls")
+    calls = get("tool_calls")
     if calls:
         _add_tools(content, calls)
 
@@ -175,6 +188,8 @@ def _add_chat(content: Content, message: Any, path: tuple[Any, ...]) -> None:
 def _add_tools(content: Content, calls: Any) -> None:
     if type(calls) is not list:
         raise UnreadableError("its tool calls are no list")
+    content.path = None
+    content.tools = content.tools or []
     for place, call in enumerate(calls):
         function = call.get("function") if type(call) is dict else None
         if type(function) is not dict:
@@ -187,17 +202,19 @@ def _add_tools(content: Content, calls: Any) -> None:
         content.answer = content.answer or bool(arguments)
 
 
-def usage_of(parsed: Mapping[str, Any]) -> Usage | None:
-    """What an object tells of tokens; None where it does not."""
-    usage = parsed.get("usage")
-    if type(usage) is not dict:
-        return None
+def usage_of(usage: Any) -> Usage:
+    """What the usage of an object tells of tokens."""
     return Usage(
         _count(usage, "prompt_tokens"),
-        _count(usage, "completion_tokens"),
-        _count(usage.get("prompt_tokens_details"), "cached_tokens"),
-        _count(usage.get("completion_tokens_details"), "reasoning_tokens"),
+        output_tokens_of(usage),
+        _count(_inner(usage, "prompt_tokens_details"), "cached_tokens"),
+        _count(_inner(usage, "completion_tokens_details"), "reasoning_tokens"),
     )
+
+
+def output_tokens_of(usage: Any) -> int | None:
+    """Tokens made so far, or in all, by the usage of an object; None where it does not tell."""
+    return _count(usage, "completion_tokens")
 
 
 def server_ttft_of(parsed: Mapping[str, Any]) -> float | None:
@@ -211,6 +228,10 @@ def server_ttft_of(parsed: Mapping[str, Any]) -> float | None:
     if first is None:
         return None
     return (first + (_milliseconds(metrics, "queue_time_ms") or 0.0)) / 1000
+
+
+def _inner(parent: Any, key: str) -> Any:
+    return parent.get(key) if type(parent) is dict else None
 
 
 def _count(parent: Any, key: str) -> int | None:

@@ -8,8 +8,8 @@ import os
 import resource
 import socket
 import ssl
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -165,7 +165,7 @@ class Opener:
 
     async def _protocol(self, owner: Owner, sock: socket.socket) -> Connection:
         """The connection on a connected socket, encrypted where asked for."""
-        made: Callable[[], Connection] = lambda: Connection(owner, sock, direct=self._tls is None, keep=self._keep)  # noqa: E731
+        made = partial(Connection, owner, sock, direct=self._tls is None, keep=self._keep)
         name = self._server.host if self._tls else None
         try:
             _, connection = await asyncio.get_running_loop().create_connection(

@@ -120,7 +120,7 @@ class ClosedLoop:
         due = max(self._free[0], self._ready[0][1])
         return due if self._until is None or due <= self._until else None
 
-    def waiting(self, now: int) -> list[Due]:
+    def waiting(self, now: int) -> list[Due]:  # noqa: ARG002 - as the protocol has it
         """None: a call of a closed loop is due when it can be sent."""
         return []
 

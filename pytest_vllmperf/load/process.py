@@ -135,14 +135,12 @@ class Share:
     def _tell(self, sender: Sender) -> None:
         """Put down what a person should know."""
         if sender.retried:
-            self.notes.append(
-                f"{len(sender.retried)} requests were sent again: the server had closed the idle connection"
-            )
+            self.notes.append(f"requests sent again, as their idle connection had been closed: {len(sender.retried)}")
         if self._opener.refused:
-            self.notes.append(f"{self._opener.refused} requests had no connection: {self._opener.limit()}")
+            self.notes.append(f"requests without a connection: {self._opener.refused}; {self._opener.limit()}")
         left = len(self._job.calls) - self._ended
         if left:
-            self.notes.append(f"{left} requests were not due before the time was over, and were not sent")
+            self.notes.append(f"requests not sent, as they were not due before the time was over: {left}")
 
 
 def main(reader: str, control: int, parent: int, budget: int) -> None:
@@ -174,7 +172,6 @@ def _serve(channel: socket.socket, reader: str, budget: int) -> None:
     messages = _messages(channel)
     share = Share(wire.job_of(messages), import_module(reader).read, budget)
     loop = uvloop.new_event_loop()
-    asyncio.set_event_loop(loop)
     loop.run_until_complete(share.prepare())
     channel.sendall(wire.packed({"ready": True}))
     start_ns = next(messages).told["start_ns"]

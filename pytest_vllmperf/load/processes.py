@@ -9,11 +9,9 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from array import array
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +24,7 @@ from pytest_vllmperf.load.job import Call, Job
 from pytest_vllmperf.records.answers import Answer, ClientProcess
 
 _REQUEST_S: Final = 150e-6
-_TOKEN_S: Final = 12e-6
+_TOKEN_S: Final = 15e-6
 """CPU seconds that a request and a streamed token cost, as `bench/client.py` measures them, rounded up."""
 
 _FASTEST: Final = 200
@@ -58,7 +56,7 @@ _BOOT: Final = (
     "main(sys.argv[2], *map(int, sys.argv[3:]))"
 )
 _READER: Final = "pytest_vllmperf.load.reading"
-_BUDGET: Final = 256 << 20
+_BUDGET: Final = 192 << 20
 """Bytes of memory that exchanges of all processes may take until they are read."""
 
 
@@ -84,13 +82,13 @@ def shares(job: Job, count: int) -> list[Job]:
 
     Args:
         job: what to send.
-        count: how many processes; of a closed loop never more than there are places.
+        count: how many processes; never more than there are calls that follow none, and places of a closed loop.
 
     Raises:
         WorkloadError: for a call that follows one that is not before it.
     """
-    if job.concurrency is not None:
-        count = min(count, max(1, job.concurrency))
+    beginnings = sum(call.after is None for call in job.calls)
+    count = max(1, min(count, beginnings, count if job.concurrency is None else job.concurrency))
     dealt: list[list[Call]] = [[] for _ in range(count)]
     home: dict[int, int] = {}
     roots = 0
@@ -303,34 +301,21 @@ class _Client:
 
 
 def _started(reader: str, control: int, budget: int, errors: IO[bytes]) -> subprocess.Popen[bytes]:
-    """Start a process in a thread that lives as long as it does.
+    """Start a process.
 
-    The kernel sends a process its parent-death signal when the *thread* that started it ends: a test may well measure
-    in a thread. What the environment holds of keys is not handed on.
+    The kernel sends a process its parent-death signal when the *thread* that started it ends: here that thread waits
+    until the run is over. What the environment holds of keys is not handed on.
     """
     root = str(Path(__file__).parents[2])
-    started: Future[subprocess.Popen[bytes]] = Future()
-
-    def start() -> None:
-        try:
-            process = subprocess.Popen(
-                [sys.executable, "-c", _BOOT, root, reader, str(control), str(os.getpid()), str(budget)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                pass_fds=[control],
-                env=environment(os.environ),
-                start_new_session=True,  # a Ctrl-C at the terminal is the parent's to handle
-            )
-        except Exception as error:
-            started.set_exception(error)
-            return
-        started.set_result(process)
-        with suppress(ChildProcessError):  # waited for already
-            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-
-    threading.Thread(target=start, name="vllmperf-load", daemon=True).start()
-    return started.result()
+    return subprocess.Popen(
+        [sys.executable, "-c", _BOOT, root, reader, str(control), str(os.getpid()), str(budget)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=errors,
+        pass_fds=[control],
+        env=environment(os.environ),
+        start_new_session=True,  # a Ctrl-C at the terminal is the parent's to handle
+    )
 
 
 def environment(ours: Mapping[str, str]) -> dict[str, str]:

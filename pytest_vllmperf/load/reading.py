@@ -11,7 +11,7 @@ from pytest_vllmperf.load.exchange import Exchange
 from pytest_vllmperf.load.faults import key_of, quoted, retry_after, status_fault
 from pytest_vllmperf.load.framing import Response, frame
 from pytest_vllmperf.load.job import Call
-from pytest_vllmperf.load.objects import UnreadableError, Usage, parse
+from pytest_vllmperf.load.objects import UnreadableError, parse
 from pytest_vllmperf.load.tally import Tally
 from pytest_vllmperf.records.answers import Answer
 
@@ -52,7 +52,8 @@ def read(call: Call, exchange: Exchange) -> Answer:
         fault = _Fault("cut", _CUT)
     elif not found.failure and not tally.times:
         fault = _Fault("empty", "a response without any content")
-    return _answer(exchange, response, tally, _Fault(fault.failure, quoted(fault.detail, key)))
+    words = quoted(fault.detail, key) or fault.failure
+    return _answer(exchange, response, tally, _Fault(fault.failure, words))
 
 
 def _read_response(call: Call, response: Response, tally: Tally, closed: bool, key: str) -> tuple[bool, _Fault]:
@@ -104,18 +105,12 @@ def _read_stream(call: Call, response: Response, unpacked: Unpacked, tally: Tall
     if not call.stream:
         return response.complete, _Fault("malformed", "an event stream, though a whole answer was asked for")
     tally.read_stream(unpacked.body, stream)
-    if not (tally.done or tally.error or tally.unreadable):
-        stream.finish()
     framed = response.complete or (response.until_close and (tally.done or closed))
     ended = framed and (tally.done or tally.finish_reason is not None)
     if tally.error:
         return ended, _Fault("error", tally.error)
     if tally.unreadable:
-        return ended, _Fault("malformed", f"event {tally.events}: {tally.unreadable}")
-    if stream.stray is not None:
-        return ended, _Fault(
-            "malformed", f"not a line of an event stream: {stream.stray[:1000].decode(errors='replace')}"
-        )
+        return ended, _Fault("malformed", f"after {len(tally.times)} pieces of content: {tally.unreadable}")
     nothing = response.complete and not tally.events and not stream.unfinished
     return ended or nothing, _SOUND
 
@@ -139,7 +134,7 @@ def _read_object(call: Call, response: Response, unpacked: Unpacked, tally: Tall
 def _answer(exchange: Exchange, response: Response, tally: Tally, fault: _Fault) -> Answer:
     times = tally.times
     last_piece = exchange.pieces[-1][0] if exchange.pieces else exchange.sent_ns or exchange.due_ns
-    usage = tally.usage or Usage(None, None, None, None)
+    usage = tally.usage
     first = times[0] if times else None
     return Answer(
         index=exchange.index,

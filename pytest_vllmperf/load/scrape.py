@@ -115,6 +115,7 @@ class _Source:
 
     def __init__(self, server: Server, api_key: str | None, timeout: float) -> None:
         self.key = api_key or ""
+        self._used = False
         self._timeout = timeout
         self._path = f"{server.base.rstrip('/').removesuffix('/v1')}/metrics"
         self._headers = {"Host": host_header(server), "Accept-Encoding": "identity", "Accept": "text/plain"}
@@ -133,11 +134,13 @@ class _Source:
             ScrapeError: where they do not come.
         """
         try:
-            self._connection.request("GET", self._path, headers=self._headers)
-            response = self._connection.getresponse()
-            if response.status != http.client.OK:
-                raise ScrapeError(f"{self._path} answers HTTP {response.status}")
-            return wanted(self._read(response).decode(errors="replace"))
+            try:
+                return self._ask()
+            except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+                if not self._used:
+                    raise
+                self.close()  # the server had closed a connection that was idle
+                return self._ask()
         except (OSError, ValueError, http.client.HTTPException) as error:
             self.close()
             words = quoted(str(error) or type(error).__name__, self.key)
@@ -145,6 +148,15 @@ class _Source:
         except ScrapeError:
             self.close()
             raise
+
+    def _ask(self) -> str:
+        self._connection.request("GET", self._path, headers=self._headers)
+        with self._connection.getresponse() as response:
+            if response.status != http.client.OK:
+                raise ScrapeError(f"{self._path} answers HTTP {response.status}")
+            body = self._read(response)
+        self._used = True
+        return wanted(body.decode(errors="replace"))
 
     def _read(self, response: http.client.HTTPResponse) -> bytes:
         """The body, within its time and size: a server that sends a byte now and then must not hold the thread."""
@@ -160,4 +172,5 @@ class _Source:
 
     def close(self) -> None:
         """Give the connection back; the next scrape opens another."""
+        self._used = False
         self._connection.close()

@@ -46,7 +46,7 @@ class Sender:
         self._limits = limits
         self._start = start_ns
         self._finished = finished
-        self._idle: list[Connection] = []
+        self._idle: dict[Connection, None] = {}
         self._busy: dict[Connection, None] = {}
         self._opening: dict[asyncio.Task[None], tuple[Call, Exchange]] = {}
         self._sending = False
@@ -92,7 +92,7 @@ class Sender:
     def _dispatch(self, call: Call, exchange: Exchange) -> None:
         """Send on the connection that was used last, as it is least likely to be closed; else on a new one."""
         while self._idle:
-            connection = self._idle.pop()
+            connection, _ = self._idle.popitem()
             if connection.open:
                 self._send(connection, call, exchange, 0)
                 return
@@ -110,6 +110,8 @@ class Sender:
             else:
                 if exchange.end_ns:  # given up in the meantime
                     connection.close()
+                elif not connection.open:
+                    self._not_sent(call, exchange, "sent", "the server closed the connection as soon as it was open")
                 else:
                     self._send(connection, call, exchange, monotonic_ns() - began)
 
@@ -153,7 +155,7 @@ class Sender:
         """Called by a connection: the exchange is over; the next one may be sent on it."""
         self._busy.pop(connection, None)
         if connection.open:
-            self._idle.append(connection)
+            self._idle[connection] = None
         self._over_with(call, exchange)
 
     def unanswered(self, connection: Connection, call: Call, exchange: Exchange) -> None:
@@ -168,8 +170,7 @@ class Sender:
     def lost(self, connection: Connection) -> None:
         """Called by a connection: it is closed."""
         self._opener.closed()
-        if connection in self._idle:
-            self._idle.remove(connection)
+        self._idle.pop(connection, None)
 
     async def _look_for_stalled(self) -> None:
         """End streams that pause for too long."""

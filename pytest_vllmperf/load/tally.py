@@ -16,6 +16,7 @@ from pytest_vllmperf.load.objects import (
     Usage,
     content_of,
     error_of,
+    output_tokens_of,
     parse,
     server_ttft_of,
     usage_of,
@@ -23,6 +24,7 @@ from pytest_vllmperf.load.objects import (
 from pytest_vllmperf.load.shapes import Shape, shape_of, unescape
 
 _DONE: Final = b"[DONE]"
+_SHOWN: Final = 1000
 _MOST_SHAPES: Final = 8
 """Events of an answer that a shape is made of; where that many shapes did not last, events vary too much for one."""
 
@@ -34,7 +36,6 @@ class Tally:
         times: when each piece with content arrived.
         first_answer_ns: the first of them with content that is no reasoning, and not only token ids.
         reasoned: whether any had reasoning.
-        usage: the server's last word on tokens; None without one.
         server_ttft: seconds, by the server's metrics of the request; None without them.
         finish_reason: the server's word; None without one.
         events: how many events came that were not recognized by their bytes.
@@ -48,7 +49,7 @@ class Tally:
         self.times = array("q")
         self.first_answer_ns: int | None = None
         self.reasoned = False
-        self.usage: Usage | None = None
+        self._usage: Any = None
         self.server_ttft: float | None = None
         self.finish_reason: str | None = None
         self.events = 0
@@ -81,32 +82,35 @@ class Tally:
                     add_text(unescape(text))
                 continue
             events = stream.feed(piece)
-            try:
-                content = self._read_events(events, time)
-            except UnreadableError as error:
-                self.unreadable = str(error)
+            content = self._read_events(events, time)
             if self.done or self.error or self.unreadable:
                 return
             shape = self._shape(piece, events[0][1], content) or shape if len(events) == 1 else shape
             between = stream.between_events
+        self._read_events(stream.finish(), 0)
 
     def _shape(self, piece: bytes, data: bytes, content: Content | None) -> Shape | None:
         """What pieces like this one, which completed one event, have in common; None where it cannot be told."""
         if content is None or not content.path or not self._shapes_left:
             return None
         self._shapes_left -= 1
-        return shape_of(piece, data, content.path, answer=content.answer)
+        return shape_of(piece, data, ("choices", 0, *content.path), answer=content.answer)
 
     def _read_events(self, events: Sequence[Event], time: int) -> Content | None:
-        """Add events; returns the content of the last one."""
+        """Add events up to one that ends the stream; returns the content of the last one."""
         content = None
-        for name, data in events:
-            content = self._read_event(name, data, time)
-            if self.done or self.error:
-                break
+        try:
+            for name, data in events:
+                content = self._read_event(name, data, time)
+                if self.done or self.error:
+                    break
+        except UnreadableError as error:
+            self.unreadable = str(error)
         return content
 
-    def _read_event(self, name: bytes, data: bytes, time: int) -> Content | None:
+    def _read_event(self, name: bytes | None, data: bytes, time: int) -> Content | None:
+        if name is None:
+            raise UnreadableError(f"not a line of an event stream: {data[:_SHOWN].decode(errors='replace')}")
         self.events += 1
         if data.strip() == _DONE:
             self.done = True
@@ -131,9 +135,9 @@ class Tally:
         if error is not None:
             self.error = error
             return None
-        usage = usage_of(parsed)
-        if usage is not None:
-            self.usage = usage
+        usage = parsed.get("usage")
+        if usage:
+            self._usage = usage
         if "metrics" in parsed:
             self.server_ttft = server_ttft_of(parsed)
         content = content_of(parsed, self._api, part)
@@ -141,22 +145,29 @@ class Tally:
             self._add_content(content, usage, time)
         return content
 
-    def _add_content(self, content: Content, usage: Usage | None, time: int) -> None:
-        self.finish_reason = content.finish_reason or self.finish_reason
+    def _add_content(self, content: Content, usage: Any, time: int) -> None:
+        if content.finish_reason:
+            self.finish_reason = content.finish_reason
         if self.keep:
             self._texts.append(content.text)
-            for place, arguments in content.tools:
+            for place, arguments in content.tools or ():
                 self._tools.setdefault(place, []).append(arguments)
         if not content.counts:
             return
         self.times.append(time)
-        self.reasoned = self.reasoned or content.reasoning
+        if content.reasoning:
+            self.reasoned = True
         if content.answer and self.first_answer_ns is None:
             self.first_answer_ns = time
-        if usage is not None and usage.output_tokens is not None:
-            self._totals.append(usage.output_tokens)
+        if usage and (total := output_tokens_of(usage)) is not None:
+            self._totals.append(total)
         if content.ids is not None:
             self._ids.append(content.ids)
+
+    @property
+    def usage(self) -> Usage:
+        """The server's last word on tokens."""
+        return usage_of(self._usage)
 
     @property
     def text(self) -> str:
@@ -171,8 +182,9 @@ class Tally:
     @property
     def output_tokens(self) -> int | None:
         """Tokens of the answer: by usage, else by token ids where each piece told them, else None."""
-        if self.usage is not None and self.usage.output_tokens is not None:
-            return self.usage.output_tokens
+        told = output_tokens_of(self._usage)
+        if told is not None:
+            return told
         return sum(self._ids) if self.times and len(self._ids) == len(self.times) else None
 
     def gaps_ns(self) -> array[int]:
@@ -199,5 +211,5 @@ def _error_in(data: bytes) -> str:
     try:
         parsed = parse(data)
     except UnreadableError:
-        return data[:1000].decode(errors="replace") or "an error without a message"
+        return data[:_SHOWN].decode(errors="replace") or "an error without a message"
     return error_of(parsed) or error_of({"error": parsed}) or "an error without a message"

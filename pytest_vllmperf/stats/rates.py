@@ -13,6 +13,8 @@ CONFIDENCE = 0.95
 _RESAMPLES = 400
 _SATURATED = 0.1
 """Requests in flight that pile up, as a share of those that arrive: the server falls behind by that much."""
+_SURE = 3.0
+"""How far they have to rise, in standard deviations of a queue that is in balance (that of a Poisson variable)."""
 _FEWEST_CHANGES = 8
 
 
@@ -105,15 +107,22 @@ def highest_rate(rates: Sequence[float], replicates: Sequence[Sequence[float]], 
 def saturated(in_flight: Sequence[tuple[int, int]], rate: float) -> bool:
     """Whether requests pile up while they arrive: the slope of requests in flight, by least squares.
 
+    Only the second half counts: before that a queue fills up to its balance, however light the load is.
+
     Args:
         in_flight: (nanoseconds, requests in flight) at each change, while requests arrive.
         rate: of arrivals, requests/s.
     """
-    if len(in_flight) < _FEWEST_CHANGES or rate <= 0:
+    if rate <= 0 or not in_flight:
+        return False
+    middle = (in_flight[0][0] + in_flight[-1][0]) / 2
+    in_flight = [(time, count) for time, count in in_flight if time >= middle]
+    if len(in_flight) < _FEWEST_CHANGES:
         return False
     times = np.array([time for time, _ in in_flight], dtype=float) * 1e-9
     counts = np.array([count for _, count in in_flight], dtype=float)
     times -= times.mean()
     spread = float((times**2).sum())
     slope = float((times * counts).sum()) / spread if spread > 0 else 0.0
-    return slope > _SATURATED * rate
+    rise = slope * float(times[-1] - times[0])
+    return slope > _SATURATED * rate and rise > _SURE * float(np.sqrt(max(counts.mean(), 1.0)))

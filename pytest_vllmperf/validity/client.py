@@ -44,5 +44,6 @@ def limit(served: Served) -> str:
         else f", {audit.achieved_rate:.4g} of {audit.wanted_rate:.4g} requests/s sent"
     )
     return (
-        f"{' and '.join(reasons)} (event loop late by {delay * 1e3:.2f} ms{achieved}); use more client processes (--vllmperf-client-processes) or another machine"
+        f"{' and '.join(reasons)} (event loop late by {delay * 1e3:.2f} ms{achieved}); use more client processes "
+        "(--vllmperf-client-processes) or another machine"
     )

@@ -389,3 +389,10 @@ def test_the_simulated_engine_is_of_a_profile_of_its_own() -> None:
 def test_a_file_that_somebody_edited_may_lack_keys() -> None:
     assert environment.profile_of({"cpu": "EPYC"}) == "epyc-cores"
     assert environment.profile_of({}) == "unknown"
+
+
+def test_an_imported_report_is_of_the_profile_that_the_user_named() -> None:
+    keys = {"backend": "GuideLLM", "device": "unknown", "model": "m", "workload": "w"}
+    assert environment.profile_of(keys) == "guidellm"
+    assert environment.profile_of({**keys, "profile": "h100"}) == "h100"
+    assert environment.hardware({**keys, "profile": "h100"}) != environment.hardware(keys)

@@ -2,9 +2,9 @@
 
     python scripted_server.py [--port N] [--tls CERT KEY] [--script JSON]
 
-It prints one line of JSON with its port. What an answer is like stands in the body of each request, `{"script": {...}}`,
-over what `--script` says: see `Script`. `GET /sent` tells, for each request by its `id`, when its head and body had
-arrived and when each piece was sent, in monotonic nanoseconds; `POST /reset` forgets that.
+It prints one line of JSON with its port. What an answer is like stands in each request's body, `{"script": {...}}`,
+over what `--script` says: see `scripted_events.Script`. `GET /sent` tells, for each request by its `id`, when its head
+and body had arrived and when each piece was sent, in monotonic nanoseconds; `POST /reset` forgets that.
 """
 
 from __future__ import annotations
@@ -32,67 +32,8 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from pytest_vllmperf.load.alarm import Alarm  # noqa: E402
-
-WORD = " tök"
-"""The text of each token; two bytes of it are one character."""
-
-
-@dataclass(frozen=True)
-class Script:
-    """What an answer is like.
-
-    Attributes:
-        ttft: seconds from the request to the first token.
-        gap: seconds between tokens.
-        tokens: how many; None for the request's max_tokens, or 16.
-        id: by which `/sent` knows it.
-        fault: a name in `FAULTS`; empty for none.
-        at: tokens after which a fault comes.
-        framing: `chunked`, `close` (ends with the connection) or `length`.
-        split: bytes into which everything is split, each sent on its own; 0 for events as they are.
-        crlf: whether events end with CRLF.
-        usage: whether the last event tells tokens.
-        role: whether a chat begins with an empty chunk that names the role.
-        keep: whether the connection is kept.
-    """
-
-    ttft: float = 0.0
-    gap: float = 0.0
-    tokens: int | None = None
-    id: str = ""
-    fault: str = ""
-    at: int = 2
-    framing: str = "chunked"
-    split: int = 0
-    crlf: bool = False
-    usage: bool = True
-    role: bool = True
-    keep: bool = True
-
-
-FAULTS = (
-    "die",  # the connection is reset in mid-stream
-    "half-close",  # the server ends its side in mid-stream
-    "stall",  # nothing more comes
-    "500",
-    "429",  # with Retry-After
-    "redirect",
-    "malformed",  # an event that is not JSON
-    "not-http",
-    "bad-chunk",  # a chunk whose size is no number
-    "utf8-split",  # an event is sent in two pieces, split in the middle of a character
-    "comments",  # between events
-    "error-body",  # 200 with an error
-    "error-event",  # an error in mid-stream
-    "fewer",  # half of the tokens that were asked for
-    "gzip",
-    "no-answer",  # the connection is closed without an answer
-    "close-idle",  # a sound answer, after which the connection is closed without a word
-    "hold",  # the head is never sent
-    "trailers",  # after the last chunk
-    "interim",  # 103 before the answer
-)
+from pytest_vllmperf.load.alarm import Alarm
+from tests.load.scripted_events import Events, Script, whole
 
 
 @dataclass
@@ -122,47 +63,6 @@ class Clock:
         while heap and heap[0][0] <= monotonic_ns():
             heapq.heappop(heap)[2]()
         self._alarm.set(heap[0][0] if heap else None)
-
-
-class Events:
-    """The bytes of an answer's events, made once for all answers that are alike."""
-
-    def __init__(self, chat: bool, script: Script, tokens: int, asked_usage: bool) -> None:
-        self._chat = chat
-        self._end = b"\r\n\r\n" if script.crlf else b"\n\n"
-        self.token = self.event(self._token(WORD, None))
-        self.last_token = self.event(self._token(WORD, "length"))
-        self.role = [self.event(self._token("", None))] if chat and script.role else []
-        usage = {"prompt_tokens": 8, "completion_tokens": tokens, "total_tokens": 8 + tokens}
-        told = [self.event({**self._frame(), "choices": [], "usage": usage})] if script.usage and asked_usage else []
-        self.tail = [*told, b"data: [DONE]" + self._end]
-        self.whole = json.dumps(
-            {
-                **self._frame(stream=False),
-                "choices": [self._whole(tokens)],
-                **({"usage": usage} if script.usage else {}),
-            }
-        ).encode()
-
-    def event(self, content: dict[str, Any]) -> bytes:
-        return b"data: " + json.dumps(content, ensure_ascii=False).encode() + self._end
-
-    def _frame(self, stream: bool = True) -> dict[str, Any]:
-        kind = ("chat.completion.chunk" if stream else "chat.completion") if self._chat else "text_completion"
-        return {"id": "scripted-0123456789abcdef0123456789abcdef", "object": kind, "created": 1, "model": "scripted"}
-
-    def _token(self, text: str, finish: str | None) -> dict[str, Any]:
-        choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": finish}
-        if self._chat:
-            choice["delta"] = {"content": text} if text else {"role": "assistant", "content": ""}
-        else:
-            choice["text"] = text
-        return {**self._frame(), "choices": [choice]}
-
-    def _whole(self, tokens: int) -> dict[str, Any]:
-        text = WORD * tokens
-        said: dict[str, Any] = {"message": {"role": "assistant", "content": text}} if self._chat else {"text": text}
-        return {"index": 0, **said, "finish_reason": "length"}
 
 
 class Server:
@@ -383,12 +283,6 @@ class Answering:
             self._connection.send(data[start : start + size])
 
 
-def whole(status: str, body: bytes, headers: str = "") -> bytes:
-    """A response whose length is told."""
-    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
-    return head.encode() + body
-
-
 async def serve(asked: argparse.Namespace) -> None:
     """Serve until the process is ended, or its standard input is."""
     loop = asyncio.get_running_loop()
@@ -403,7 +297,8 @@ async def serve(asked: argparse.Namespace) -> None:
     over = loop.create_future()
     loop.add_signal_handler(signal.SIGTERM, lambda: over.done() or over.set_result(None))
     loop.add_reader(sys.stdin.fileno(), lambda: over.done() or over.set_result(None))
-    print(json.dumps({"port": listener.sockets[0].getsockname()[1]}), flush=True)
+    sys.stdout.write(json.dumps({"port": listener.sockets[0].getsockname()[1]}) + "\n")
+    sys.stdout.flush()
     await over
 
 

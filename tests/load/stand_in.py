@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from array import array
+from itertools import pairwise
 
 from pytest_vllmperf.load.exchange import Exchange
 from pytest_vllmperf.load.job import Call
@@ -24,7 +25,7 @@ def read(call: Call, exchange: Exchange) -> Answer:
         last_ns=times[-1] if times else None,
         end_ns=exchange.end_ns,
         output_tokens=sum(data.count(b'"text"') for _, data in exchange.pieces),
-        gaps_ns=array("q", [after - before for before, after in zip(times, times[1:], strict=False)]),
+        gaps_ns=array("q", [after - before for before, after in pairwise(times)]),
         piece_tokens=array("q", [1] * len(times)),
         status=int(status[1]) if status else None,
         failure=exchange.failure,

@@ -155,7 +155,7 @@ def test_ten_thousand_streams_with_1024_descriptors_are_counted(scripted: Script
     assert 10_000 - 1024 < failures["connect"] < 10_000 - 900
     (reason,) = [detail for detail in details if detail]
     assert reason.startswith("a client process may have ")
-    assert notes == [f"{failures['connect']} requests had no connection: {reason}"]
+    assert notes == [f"requests without a connection: {failures['connect']}; {reason}"]
 
 
 def test_the_soft_limit_of_descriptors_is_raised_to_the_hard_one(scripted: Scripted) -> None:

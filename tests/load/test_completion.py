@@ -88,7 +88,7 @@ def test_a_stream_is_not_parsed_while_it_cannot_be_over() -> None:
     pieces.append((0, b"no chunk at all\n\n"))
     assert not completion.look(pieces)
     assert completion.problem == ""  # it would be known if that had been parsed
-    assert not completion.finish(pieces)
+    assert not completion.finish(pieces, closed=True)
     assert "chunk size" in completion.problem
 
 
@@ -96,7 +96,8 @@ def test_a_body_that_ends_with_the_connection_is_complete_when_that_ends() -> No
     completion = Completion()
     assert fed(completion, [HEAD + b"\r\n", b"x\r\n\r\n", b"0\r\n\r\n"]) == [False] * 3
     assert completion.body is Body.CLOSED
-    assert completion.finish([(0, HEAD + b"\r\n")])
+    assert not completion.finish([(0, HEAD + b"\r\n")], closed=False)
+    assert completion.finish([(0, HEAD + b"\r\n")], closed=True)
     assert not completion.reusable
 
 
@@ -106,7 +107,7 @@ def test_a_response_that_is_cut_is_not_complete(so_far: bytes) -> None:
     pieces = [(0, so_far)] if so_far else []
     if pieces:
         completion.look(pieces)
-    assert not completion.finish(pieces)
+    assert not completion.finish(pieces, closed=True)
     assert completion.problem == ""
 
 

@@ -57,6 +57,10 @@ def test_the_turns_of_a_conversation_stay_together() -> None:
 def test_there_are_no_more_processes_than_places_or_calls() -> None:
     assert len(processes.shares(made(9, concurrency=2), 8)) == 2
     assert len(processes.shares(made(1), 8)) == 1
+    turns = replace(
+        made(4), calls=tuple(replace(one, after=one.index - 2) if one.index > 1 else one for one in made(4).calls)
+    )
+    assert [part.concurrency for part in processes.shares(replace(turns, concurrency=8), 4)] == [4, 4]
     assert processes.shares(made(0), 8) == []
 
 
@@ -166,11 +170,11 @@ def test_nothing_of_a_request_is_on_the_command_line_or_in_the_environment(
     seen: list[str] = []
     during(scripted, lambda client: seen.extend([*client.cmdline(), *client.environ().values()]))
     assert seen
-    assert not [word for word in seen if "scripted" in word and "sk-" in word or "POST" in word]
+    assert not [word for word in seen if word == "sk-scripted" or "POST" in word]
 
 
 def test_a_process_that_is_killed_is_an_error_that_says_so(scripted: Scripted) -> None:
-    with pytest.raises(EngineError, match="^a process of the load generator has ended before .* by signal 9$"):
+    with pytest.raises(EngineError, match=r"^a process of the load generator has ended before .* by signal 9$"):
         during(scripted, lambda client: client.kill())
     assert clients() == []
 
@@ -179,13 +183,13 @@ def test_a_failure_of_the_load_generator_itself_is_an_error_with_its_words(scrip
     parts = processes.shares(job_of(scripted, 2, 0), 1)
     with pytest.raises(EngineError, match=r"failed: No module named 'tests.load.no_such'; install .*\[serve\]$"):
         processes.run_shares(parts, lambda _: None, "tests.load.no_such")
-    with pytest.raises(EngineError, match="failed: TypeError: .*positional argument") as caught:
+    with pytest.raises(EngineError, match=r"failed: TypeError: .*positional argument") as caught:
         processes.run_shares(parts, lambda _: None, "tests.load.bad_reader")
     assert "bad_reader" not in str(caught.value)
     assert "TypeError" in caught.value.log_tail
 
 
-def test_a_run_that_was_started_by_a_thread_outlives_no_other_thread(scripted: Scripted) -> None:
+def test_a_run_can_be_made_in_a_thread_of_its_own(scripted: Scripted) -> None:
     found: list[int] = []
 
     def measure() -> None:

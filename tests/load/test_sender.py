@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from pytest_vllmperf.load import audit
+from pytest_vllmperf.load import audit, process
+from pytest_vllmperf.load.connection import Connection, Owner
 from pytest_vllmperf.load.job import Limits
+from pytest_vllmperf.load.opening import Opener
 from pytest_vllmperf.records.answers import Answer
 from tests.load.scripted import Scripted, Seen, call, send
 
@@ -90,7 +93,7 @@ def test_a_request_on_a_connection_that_the_server_had_closed_is_sent_again_once
     assert len(seen.lags_ns) == 4
     assert seen.notes in (
         [],  # the end of the connection was seen before the next request was sent
-        *([f"{n} requests were sent again: the server had closed the idle connection"] for n in (1, 2)),
+        *([f"requests sent again, as their idle connection had been closed: {n}"] for n in (1, 2)),
     )
 
 
@@ -98,7 +101,7 @@ def test_a_server_that_never_answers_on_a_used_connection_is_asked_twice_and_no_
     seen = send(scripted.server, [call(0), call(1, {"fault": "no-answer"}), call(2)], concurrency=1)
     assert seen.failures == ["", "cut", ""]
     assert seen.exchanges[1].detail == "the connection ended without an answer"
-    assert seen.notes == ["1 requests were sent again: the server had closed the idle connection"]
+    assert seen.notes == ["requests sent again, as their idle connection had been closed: 1"]
 
 
 def test_what_is_due_after_the_budget_of_time_is_not_sent(scripted: Scripted) -> None:
@@ -106,7 +109,7 @@ def test_what_is_due_after_the_budget_of_time_is_not_sent(scripted: Scripted) ->
     seen = send(scripted.server, calls, limits=Limits(send_for=0.05))
     assert sorted(seen.exchanges) == [0, 1, 2]
     assert seen.failures == [""] * 3
-    assert seen.notes == ["3 requests were not due before the time was over, and were not sent"]
+    assert seen.notes == ["requests not sent, as they were not due before the time was over: 3"]
 
 
 def test_a_budget_of_time_lets_what_is_under_way_end(scripted: Scripted) -> None:
@@ -123,3 +126,20 @@ def test_a_large_request_is_sent_whole(scripted: Scripted) -> None:
 
 def test_no_calls_end_at_once(scripted: Scripted) -> None:
     assert send(scripted.server, []).exchanges == {}
+
+
+class SlowOpener(Opener):
+    """Takes its time for each connection, as a server that is far away does."""
+
+    async def open(self, owner: Owner) -> Connection:
+        await asyncio.sleep(0.05)
+        return await super().open(owner)
+
+
+def test_the_opening_of_a_connection_is_no_lag_of_the_client(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "Opener", SlowOpener)
+    seen = send(scripted.server, [call(0)], concurrency=1)
+    exchange = seen.exchanges[0]
+    assert (exchange.sent_ns or 0) - exchange.due_ns - seen.lags_ns[0] >= 50 * MS

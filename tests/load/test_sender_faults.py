@@ -37,6 +37,32 @@ def test_a_fault_is_named_and_the_next_request_is_well(
     assert seen.exchanges[0].end_ns > (seen.exchanges[0].sent_ns or 0)
 
 
+@pytest.mark.parametrize(("fault", "failure"), [("stall", "stalled"), ("die", "cut"), ("half-close", "")])
+def test_a_body_that_ends_with_its_connection_is_over_only_when_that_ends_in_good_order(
+    scripted: Scripted, fault: str, failure: str
+) -> None:
+    asked = call(0, {"fault": fault, "framing": "close", "gap": 0.01}, tokens=8)
+    assert send(scripted.server, [asked], concurrency=1, limits=SHORT).failures == [failure]
+
+
+def test_a_server_that_closes_each_connection_at_once_fails_each_request() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(64)
+
+        def refuse() -> None:
+            for _ in range(50):
+                listener.accept()[0].close()
+
+        refusing = threading.Thread(target=refuse)
+        refusing.start()
+        calls = [call(n) for n in range(50)]
+        seen = send(Server("127.0.0.1", listener.getsockname()[1]), calls, concurrency=5)
+        refusing.join()
+    assert len(seen.failures) == 50
+    assert set(seen.failures) <= {"cut", "sent"}
+
+
 @pytest.mark.parametrize("fault", ["500", "429", "redirect", "malformed", "error-body", "error-event", "trailers"])
 def test_an_answer_that_is_whole_is_no_fault_of_the_connection(scripted: Scripted, fault: str) -> None:
     before = scripted.told()["connections"]
@@ -55,7 +81,7 @@ def test_what_is_not_over_at_the_end_of_the_runs_time_is_given_up(scripted: Scri
     seen = send(scripted.server, calls, limits=Limits(total=0.4))
     assert seen.failures == ["deadline", "", "cancelled"]
     assert seen.exchanges[2].sent_ns is None
-    assert seen.notes == ["1 requests were not due before the time was over, and were not sent"]
+    assert seen.notes == ["requests not sent, as they were not due before the time was over: 1"]
 
 
 def free_port() -> int:

@@ -56,8 +56,8 @@ def test_answers_come_back_whole() -> None:
     answers = [
         Answer(0, 5),
         Answer(
-            1, 2**62, 3, 4, 5, 6, 7, 8, 9, 10, 11, array("q", [2**40, -1]), array("q", [1, 1, 3]), "stop", 200, "cut", "why",
-            1.5, 0.25, "tök", ("{}", '{"a": 1}'),
+            1, 2**62, 3, 4, 5, 6, 7, 8, 9, 10, 11, array("q", [2**40, -1]), array("q", [1, 1, 3]), "stop", 200, "cut",
+            "why", 1.5, 0.25, "tök", ("{}", '{"a": 1}'),
         ),
     ]  # fmt: skip
     (frame,) = unpacked(wire.answers_frame(answers))

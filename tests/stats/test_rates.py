@@ -64,17 +64,45 @@ def test_it_says_whether_the_answer_lies_within_what_was_tried() -> None:
     assert not highest_rate([10, 20], [[0.5], [0.4]], 0.99).reached
 
 
-def pile(rate: float, served: float, seconds: float = 10.0) -> list[tuple[int, int]]:
+def pile(rate: float, served: float, seconds: float = 20.0, start: float = 4.0) -> list[tuple[int, int]]:
     """Requests in flight when `rate` arrive and `served` end a second."""
     times = np.arange(0, seconds, 1 / rate)
-    return [(int(time * SECOND), int(4 + time * (rate - served))) for time in times]
+    return [(int(time * SECOND), int(start + time * (rate - served))) for time in times]
 
 
 def test_requests_that_pile_up_mean_saturation() -> None:
-    assert saturated(pile(rate=10, served=8), rate=10)
+    assert saturated(pile(rate=10, served=5), rate=10)
     assert not saturated(pile(rate=10, served=9.9), rate=10)
     assert not saturated(pile(rate=10, served=12), rate=10)
 
 
+def test_a_queue_that_fills_up_to_its_balance_is_not_saturated() -> None:
+    # Each request takes 5 s: at first they only arrive.
+    times = np.arange(0, 20, 0.1)
+    balanced = [(int(time * SECOND), int(min(time, 5) * 10)) for time in times]
+    assert not saturated(balanced, rate=10)
+
+
+def test_a_rise_that_chance_explains_is_none() -> None:
+    # From 100 to 112 within the second half: a Poisson queue of 100 varies by 10.
+    assert not saturated(pile(rate=10, served=8.8, start=88), rate=10)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 2**32 - 1), st.floats(1, 40))
+def test_a_random_queue_in_balance_is_hardly_ever_called_saturated(seed: int, load: float) -> None:
+    draw = np.random.default_rng(seed)
+    flags = []
+    for _ in range(20):
+        arrivals = np.cumsum(draw.exponential(0.1, 200))
+        ends = arrivals + draw.exponential(load / 10, 200)
+        events = sorted([(time, 1) for time in arrivals] + [(time, -1) for time in ends])
+        counts = np.cumsum([step for _, step in events])
+        changes = [(int(time * SECOND), int(count)) for (time, _), count in zip(events, counts, strict=True)]
+        flags.append(saturated([one for one in changes if one[0] <= arrivals[-1] * SECOND], rate=10))
+    assert sum(flags) <= 4
+
+
 def test_a_handful_of_changes_tells_nothing() -> None:
     assert not saturated(pile(rate=10, served=0)[:5], rate=10)
+    assert not saturated([], rate=10)

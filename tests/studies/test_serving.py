@@ -33,18 +33,18 @@ def served(vllmperf: VllmPerf, study: Study) -> EngineSpec:
 def chats(study: Study) -> Workload:
     """Prompts and answers as long as a chat's; short ones on a CPU."""
     if study.on_gpu:
-        return Workload.synthetic(requests=300, input_tokens=256, output_tokens=128)
+        return Workload.synthetic(requests=150, input_tokens=256, output_tokens=128)
     return Workload.synthetic(requests=64, input_tokens=64, output_tokens=16)
 
 
-@pytest.mark.vllmperf(iterations=5, warmup=2)
+@pytest.mark.vllmperf(iterations=4, warmup=1)
 def test_fifty_clients(vllmperf: VllmPerf, study: Study, served: EngineSpec) -> None:
     """A closed loop: the server is always full."""
     vllmperf.check(vllmperf.measure(chats(study).at(concurrency=CLIENTS), engine=served))
 
 
 @pytest.mark.skipif(not RATE, reason="VLLMPERF_STUDY_RATE is not set: four fifths of what test_highest_rate finds")
-@pytest.mark.vllmperf(iterations=5, warmup=2)
+@pytest.mark.vllmperf(iterations=4, warmup=1)
 def test_four_fifths_of_the_highest_rate(vllmperf: VllmPerf, study: Study, served: EngineSpec) -> None:
     """An open loop: users come when they come."""
     run = vllmperf.measure(chats(study).at(rate=RATE), engine=served)
