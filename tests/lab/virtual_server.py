@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from pytest_vllmperf.engines.over_http import ServerUse, run_result
+from pytest_vllmperf.engines.over_http import Sent, ServerUse, run_result
 from pytest_vllmperf.load import audit
 from pytest_vllmperf.load.calls import Address
 from pytest_vllmperf.load.job import Server
@@ -66,7 +66,7 @@ class VirtualServer:
             in_flight=changes,
             steady=None if steady is None else (steady[0] / S, steady[1] / S),
         )
-        return run_result(served, (self.now - self._begin) / S, ServerUse())
+        return run_result(Sent(served, (self.now - self._begin) / S), ServerUse())
 
     def close(self) -> None: ...
 
