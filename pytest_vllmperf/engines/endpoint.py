@@ -73,10 +73,10 @@ class EndpointEngine:
 
 
 def check_arguments(spec: EngineSpec) -> None:
-    """Refuse an endpoint that cannot be one.
+    """Refuse arguments that no endpoint can have.
 
     Raises:
-        SpecError: for a URL that is none, an unknown argument, or a key that is no name of a variable.
+        SpecError: for an unknown argument, a URL that is not valid, or an `api_key_env` that is no name of a variable.
     """
     for name in spec.args:
         if name not in _ARGUMENTS:

@@ -41,7 +41,7 @@ class Serving(TestEngines):
             vllm: whether it takes vLLM's own fields, such as `ignore_eos`; False for other servers.
 
         Raises:
-            SpecError: for a URL that is none.
+            SpecError: for a URL that is not valid.
         """
         given = {"url": url, "api_key_env": api_key_env, "name": name, "vocab_size": vocab_size}
         own = {word: value for word, value in given.items() if value is not None}

@@ -41,7 +41,7 @@ _NOT_WORK: Final = (
     "cli_command",
     "api_key",
 )
-"""Where the server is, what it is called, and where AIPerf writes."""
+"""Fields that are not part of the work: addresses, names, and where AIPerf writes."""
 
 
 def _is_request(value: Any) -> bool:

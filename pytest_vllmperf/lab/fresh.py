@@ -9,7 +9,7 @@ from pytest_vllmperf.workload import Request
 
 
 def rotated(requests: Sequence[Request], offset: int, vocab_size: int, special: Sequence[int]) -> tuple[Request, ...]:
-    """The same requests in other tokens: each token id becomes the one `offset` places on among the ordinary ones.
+    """The same requests in other tokens: each ordinary token id is replaced by the one `offset` places further on.
 
     Lengths, and prefixes that requests share among themselves, stay what they are. Texts and chats stay as they are.
 

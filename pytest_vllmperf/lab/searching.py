@@ -175,7 +175,7 @@ def unusable(found: FoundRate, search: RateSearch) -> str:
         high = max(one.rate for one in found.tried)
         return (
             f"every rate that was tried keeps the promise ({search.key}), up to {high:.3g} requests/s; send more "
-            "requests at each rate, or promise more"
+            "requests at each rate, or make the promise stricter"
         )
     return ""
 

@@ -81,7 +81,7 @@ def missed(results: Sequence[RunResult], slo: Slo, share: float) -> str:
 
 
 def _late(requests: Sequence[RequestRecord], slo: Slo) -> int:
-    """How many requests had a whole answer and yet missed this part."""
+    """How many requests were answered whole, but missed this part of the promise."""
     return sum(one.finish_reason is not None and not keeps(one, slo) for one in requests)
 
 

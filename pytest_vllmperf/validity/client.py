@@ -9,11 +9,12 @@ from pytest_vllmperf.records.served import Served
 MOST_CPU = 0.90
 """CPU time over wall time of one client process."""
 MOST_LAG_SHARE = 0.05
-"""Lag between when a request was due and when it was sent, as a share of the median TTFT: p50, and p99."""
+"""The lag is the time from when a request was due until it was sent. Its p50 and its p99 may each be this share of the
+median TTFT."""
 LEAST_P99_S = 0.010
-"""Of the p99 so many seconds are no reason: one late request in a hundred moves no median."""
+"""A p99 of the lag below this is never a reason: one late request in a hundred moves no median."""
 LEAST_P50_S = 0.0005
-"""Of the p50."""
+"""A median lag below this is never a reason."""
 _NS = 1e-9
 
 

@@ -109,7 +109,7 @@ def test_a_promise_that_every_rate_keeps() -> None:
     search = replace(SEARCH, slo=Slo(ttft=60.0))
     found = find_rate(Queue(4, seconds=0.01), few, ONCE, search, quiet)
     if not found.rate.bounded:
-        assert "send more requests at each rate, or promise more" in unusable(found.rate, search)
+        assert "send more requests at each rate, or make the promise stricter" in unusable(found.rate, search)
     else:  # requests piled up, which is a bound as well
         assert any(one.saturated for one in found.rate.tried)
 
