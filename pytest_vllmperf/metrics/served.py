@@ -167,8 +167,8 @@ class ServedMetrics:
         "transport",
         "TTFT outside the engine core",
         _CLIENT,
-        formula="(first token at the socket - when the request was sent) - (queue time + prefill time of the request by "
-        "the engine core's clock)",
+        formula="(first token at the socket - when the request was sent) - (queue time + prefill time of the request, "
+        "by the engine core's clock)",
         source="`--enable-per-request-metrics`",
         of_request=_of_answer(_outside_core),
         zero=True,
