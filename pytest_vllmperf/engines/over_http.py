@@ -88,25 +88,10 @@ def send(
     """
     # Here, and not above: what they import is in an extra, and a table of backends is read without it.
     from pytest_vllmperf.load import client
-    from pytest_vllmperf.load.calls import calls
     from pytest_vllmperf.load.scrape import MetricsWatch
     from pytest_vllmperf.load.validity import Judge
 
-    schedule = sampling.arrivals.schedule(len(requests), sampling.seed)
-    job = Job(
-        server=address.server,
-        calls=calls(
-            requests,
-            replace(address, keep_alive=sampling.keep_alive),
-            sampling,
-            schedule,
-            stream=sampling.stream,
-        ),
-        concurrency=None if schedule is not None else sampling.concurrency or len(requests),
-        keep_alive=sampling.keep_alive,
-        processes=sampling.client_processes,
-        limits=Limits(total=timeout, send_for=sampling.send_for),
-    )
+    job = _job(address, requests, sampling, timeout)
     judge = Judge(requests)
     watch = MetricsWatch(address.server, address.api_key)
     watch.start()
@@ -127,6 +112,22 @@ def send(
     )
     seconds = (max(ends, default=result.start_ns) - result.start_ns) * _NS
     return Sent(served, seconds, judge.judge(result.answers).share)
+
+
+def _job(address: Address, requests: Sequence[Request], sampling: Sampling, timeout: float) -> Job:
+    """What the load generator has to know of one iteration."""
+    from pytest_vllmperf.load.calls import calls
+
+    schedule = sampling.arrivals.schedule(len(requests), sampling.seed)
+    address = replace(address, keep_alive=sampling.keep_alive)
+    return Job(
+        server=address.server,
+        calls=calls(requests, address, sampling, schedule, stream=sampling.stream),
+        concurrency=None if schedule is not None else sampling.concurrency or len(requests),
+        keep_alive=sampling.keep_alive,
+        processes=sampling.client_processes,
+        limits=Limits(total=timeout, send_for=sampling.send_for),
+    )
 
 
 def run_result(sent: Sent, use: ServerUse) -> RunResult:

@@ -32,6 +32,7 @@ PARSERS = ("vllm.entrypoints.launchers.cli_args", "vllm.entrypoints.openai.cli_a
 """Where newer and older versions of vLLM keep the parts of `vllm serve`."""
 LORA = "lora_modules"
 """Adapters, each a JSON object or `name=path`."""
+OWN_FIGURES = "enable_per_request_metrics"
 
 
 class ServedLlm:
@@ -233,6 +234,8 @@ def parsed(model: str, arguments: dict[str, Any]) -> Any:
             raise ValueError(f"vllm serve has no argument {name!r}{f' (did you mean {near[0]}?)' if near else ''}")
     spelled = {name: words(name, value) for name, value in arguments.items()}
     namespace = make(Parser()).parse_args([word for several in spelled.values() for word in several])
+    if OWN_FIGURES in known:  # newer versions only: the server's own TTFT of each request, beside the client's
+        setattr(namespace, OWN_FIGURES, True)
     for name, value in arguments.items():
         if not spelled[name]:
             setattr(namespace, name, value)
