@@ -169,7 +169,7 @@ def test_an_endpoint_on_the_same_server_gives_the_same_kind_of_figures(
     assert ours >= {"cpu_seconds", "resident_bytes", "kernels_compiled"}
     assert not other & {"cpu_seconds", "resident_bytes", "kernels_compiled"}
     assert 0 < run.server_ttft < run.ttft.mean
-    assert run.device == "served"
+    assert run.device == "endpoint"
 
 
 def test_a_wrong_key_is_refused_and_not_shown(
