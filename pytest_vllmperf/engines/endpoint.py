@@ -98,7 +98,9 @@ def start(start: Start) -> EndpointEngine:
     over_http.check_installed()
     spec = start.spec
     args: dict[str, Any] = spec.args
-    address = Address(server_of(args["url"]), spec.model, _key(spec, start), vllm=args.get("vllm", True))
+    vllm = bool(args.get("vllm", True))
+    own = {"return_token_ids": True} if vllm else {}  # tells tokens from pieces, and those that have no text
+    address = Address(server_of(args["url"]), spec.model, _key(spec, start), extra=own, vllm=vllm)
     return EndpointEngine(spec, address, served_model(address), start.timeouts)
 
 
