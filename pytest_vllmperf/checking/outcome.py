@@ -84,11 +84,23 @@ def _record(check: Check, settings: Settings) -> CheckRecord:
         left_out=left_out,
         reason=settings.reason if keeping is Keeping.NEW else "",
         ledger=run.vram,
-        notes=tuple(not_compared(plan.baseline[-1].environment, run.environment)) if plan.baseline else (),
+        notes=(
+            *(not_compared(plan.baseline[-1].environment, run.environment) if plan.baseline else ()),
+            *_of_client(run),
+        ),
         values={metric: run.value(metric) for metric in METRICS if run.samples(metric)},
         reference=run.reference,
         by_baseline=check.by_baseline(),
     )
+
+
+def _of_client(run: Measurement) -> Iterable[str]:
+    """What the load generator has to say, such as that it ignores a proxy: the first note of each kind."""
+    served = [result.served for engine in run.iterations for result in engine if result.served is not None]
+    kinds: dict[str, str] = {}
+    for note in (note for one in served for note in one.notes):
+        kinds.setdefault(note.partition(":")[0], note)
+    return kinds.values()
 
 
 def _final(check: Check) -> Verdict:
