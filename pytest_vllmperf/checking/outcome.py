@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from pytest_vllmperf.checking.check import Check
 from pytest_vllmperf.errors import EngineError
+from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.results import CheckRecord, Keeping
 from pytest_vllmperf.records.samples import Environment, Session

@@ -15,6 +15,7 @@ import asyncio
 import gzip
 import heapq
 import json
+import os
 import resource
 import signal
 import socket
@@ -319,6 +320,8 @@ class Answering:
             connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             connection.transport.abort()
             return True
+        if fault == "exit":
+            os._exit(1)
         if fault == "half-close":
             assert connection.socket is not None
             connection.socket.shutdown(socket.SHUT_WR)
