@@ -95,9 +95,10 @@ class Measuring:
         hard = {**seen.environment.hard, "search": search.key}
         run, cold = found.run, self._slots.cold(target)
         samples = engine_samples(run.facts, run.warmup, run.iterations, cold_start=cold)
+        rates = {"max_rate": samples.samples["max_rate"]}  # tokens and times of probes at any rate are no figures
         return replace(
             seen,
-            engines=(samples,),
+            engines=(samples.model_copy(update={"samples": rates}),),
             environment=seen.environment.model_copy(update={"hard": dict(sorted(hard.items()))}),
             iterations=(),
             rates=(*seen.rates, found.rate),
