@@ -96,13 +96,13 @@ def _record(check: Check, settings: Settings) -> CheckRecord:
     )
 
 
-def _of_client(run: Measurement) -> Iterable[str]:
-    """What the load generator has to say, such as that it ignores a proxy: the first note of each kind."""
-    served = [result.served for engine in run.iterations for result in engine if result.served is not None]
+def _of_client(run: Measurement) -> tuple[str, ...]:
+    """What the load generator noted: the first note of each kind, as iterations differ by a number in it."""
+    served = [one.served for engine in run.iterations for one in engine if one.served is not None]
     kinds: dict[str, str] = {}
     for note in (note for one in served for note in one.notes):
         kinds.setdefault(note.partition(":")[0], note)
-    return kinds.values()
+    return tuple(kinds.values())
 
 
 def _final(check: Check) -> Verdict:

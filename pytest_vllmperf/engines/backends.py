@@ -41,7 +41,6 @@ class Backend:
         against: whether the same engine on another interpreter's vLLM can be set against it.
         on_hardware: whether hardware that is known here decides its figures: its profile is then that hardware, else
             the name that the engine tells, or the backend's own.
-        restarts: whether each start of an engine is a fresh one; an endpoint is the same server each time.
     """
 
     name: str
@@ -55,7 +54,6 @@ class Backend:
     check: Callable[[EngineSpec], None] = _all_are_valid
     against: bool = False
     on_hardware: bool = True
-    restarts: bool = True
 
     @property
     def over_http(self) -> bool:
@@ -129,7 +127,6 @@ BACKENDS = Backends(
             Clock.CLIENT,
             check=endpoint.check_arguments,
             on_hardware=False,
-            restarts=False,
         ),
         Backend("simulated", "the simulated engine", simulated.start, Clock.SCRIPT, against=True, on_hardware=False),
     )

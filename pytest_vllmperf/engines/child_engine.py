@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from pytest_vllmperf.engines import log
-from pytest_vllmperf.engines.base import run_result
 from pytest_vllmperf.engines.channel import ChannelClosed, ChannelTimeout, OnTick
 from pytest_vllmperf.engines.endings import OomKills, memory_shortage, oom_kills
 from pytest_vllmperf.engines.forkserver import Child, ForkServer, Library
@@ -30,20 +30,17 @@ from pytest_vllmperf.errors import (
 from pytest_vllmperf.models.checkpoint import tensor_bytes
 from pytest_vllmperf.models.kv_cache import kv_bytes_per_token
 from pytest_vllmperf.records.engine import (
-    Continuations,
     EngineFacts,
     MemoryFacts,
     Progress,
-    RenderedChat,
     Sampling,
     Timeouts,
-    TokenScores,
     WeightFacts,
     WeightLayers,
 )
 from pytest_vllmperf.records.run import RunResult
 from pytest_vllmperf.records.spec import EngineSpec
-from pytest_vllmperf.workload import Message, Request
+from pytest_vllmperf.workload import Request
 
 _EXIT_NEWS_S = 2.0
 # What vLLM, torch and bitsandbytes say of a format or kernel that a build or device does not have.
@@ -73,8 +70,8 @@ class Program:
     own_arguments: bool = False
 
 
-class ChildEngine:
-    """A live engine process with the operations that every child script knows; ready once `load` has returned."""
+class ChildEngine(ABC):
+    """A live engine process: its life, and its line protocol; ready once `load` has returned."""
 
     def __init__(
         self, spec: EngineSpec, program: Program, server: ForkServer, child: Child, timeouts: Timeouts
@@ -136,49 +133,9 @@ class ChildEngine:
         """What the child told of its engine; a kind of engine may keep a part of it for itself."""
         return told
 
+    @abstractmethod
     def run(self, requests: Sequence[Request], sampling: Sampling) -> RunResult:
-        """Send the requests once and wait for all of them.
-
-        Raises:
-            WorkloadError: when a request does not fit the engine.
-            EngineDiedError: when the engine's process ends meanwhile.
-            EngineTimeoutError: when it takes longer than the operation's time-out; the engine is ended.
-        """
-        message = {
-            "op": "run",
-            "requests": [request.to_wire() for request in requests],
-            "concurrency": sampling.concurrency,
-            "sampling": {
-                "ignore_eos": sampling.ignore_eos,
-                "temperature": sampling.temperature,
-                "seed": sampling.seed,
-            },
-        }
-        return run_result(self._ask(message), requests)
-
-    def generate(self, requests: Sequence[Request]) -> Continuations:
-        """Greedy continuations, past any end token.
-
-        Raises:
-            WorkloadError: when a request does not fit the engine.
-        """
-        answer = self._ask({"op": "generate", "requests": [request.to_wire() for request in requests]})
-        return Continuations(_tuples(answer["prompts"]), _tuples(answer["outputs"]))
-
-    def score(self, sequences: Sequence[Sequence[int]]) -> tuple[TokenScores, ...]:
-        """How probable each token of these sequences is after those before it."""
-        answer = self._ask({"op": "score", "sequences": [list(sequence) for sequence in sequences]})
-        return tuple(TokenScores(tuple(one["logprobs"]), tuple(one["top"])) for one in answer)
-
-    def render(self, chats: Sequence[Sequence[Message]], model: str | None = None) -> tuple[RenderedChat, ...]:
-        """Chats as token ids, as this engine renders them; by another model's tokenizer and its template with `model`.
-
-        Raises:
-            WorkloadError: for a tokenizer without chat template, or a chat that the template refuses.
-        """
-        listed = [[dict(message) for message in messages] for messages in chats]
-        answer = self._ask({"op": "render", "chats": listed, "model": model})
-        return tuple(RenderedChat(tuple(one["ids"]), tuple(one["tokens"])) for one in answer)
+        """Send the requests once and wait for all of them."""
 
     def check_alive(self) -> None:
         """See that all of the engine's processes live, while something else than its channel is waited for.
@@ -187,13 +144,13 @@ class ChildEngine:
             EngineDiedError: when one does not.
         """
         if not Path(f"/proc/{self.pid}").exists():
-            self._ask({"op": "usage"})
+            self.ask({"op": "usage"})
         if self._watch is not None and (name := self._watch.overdue()) is not None:
             died = self._core_died(name, "run", oom_kills(), 0)
             self.kill()
             raise died
 
-    def _ask(self, message: dict[str, Any]) -> Any:
+    def ask(self, message: dict[str, Any]) -> Any:
         """One operation of a running engine, with what it refuses told as an error of ours."""
         watch, before, written = self._watch, oom_kills(), log.size(self._child.log)
 
@@ -315,10 +272,6 @@ def start_child(
     engine = program.engine(spec, program, server, child, timeouts)
     engine.load(model, progress)
     return engine
-
-
-def _tuples(rows: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
-    return tuple(tuple(row) for row in rows)
 
 
 def _refusal(error: dict[str, str]) -> str:

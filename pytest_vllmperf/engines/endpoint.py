@@ -65,8 +65,8 @@ class EndpointEngine:
         Raises:
             EngineError: when the load generator cannot be run.
         """
-        served, seconds = over_http.send(self.address, requests, sampling, self._timeouts.operation, lambda _: None)
-        return over_http.run_result(served, seconds, ServerUse())
+        sent = over_http.send(self.address, requests, sampling, self._timeouts.operation, lambda _: None)
+        return over_http.run_result(sent, ServerUse())
 
     def close(self) -> None:
         """Nothing: the server is not ours."""
@@ -112,9 +112,6 @@ def _key(spec: EngineSpec, start: Start) -> str | None:
     key = {**os.environ, **dict(start.env)}.get(variable)
     if not key:
         # A word of other letters may well be the key itself.
-        named = f" {variable}" if _VARIABLE.fullmatch(variable) else ""
-        raise EngineStartError(
-            f"{spec.name}: the environment variable{named} that api_key_env= names is not set; it holds the endpoint's "
-            "key"
-        )
+        named = variable if _VARIABLE.fullmatch(variable) else "that api_key_env= names"
+        raise EngineStartError(f"{spec.name}: the environment variable {named} is not set; it holds the endpoint's key")
     return key

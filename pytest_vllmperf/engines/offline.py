@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pytest_vllmperf.engines.child_engine import ChildEngine, Program
 from pytest_vllmperf.engines.forkserver import Library
+from pytest_vllmperf.engines.in_process import InProcessEngine
 from pytest_vllmperf.errors import EngineError, SpecError
 from pytest_vllmperf.records.spec import EngineSpec
 
 VLLM = Library("vllm", "vLLM", "pip install 'pytest-vllmperf[cuda]' on a GPU host, or 'pytest-vllmperf[cpu]'")
 
 
-class OfflineEngine(ChildEngine):
-    """The engine with vLLM: it can sleep, and it keeps a prefix cache."""
+class VllmOperations(ChildEngine):
+    """What vLLM does however it is driven: it can sleep, and it keeps a prefix cache."""
 
     def reset_prefix_cache(self) -> None:
         """Forget the KV blocks of earlier prompts.
@@ -19,16 +20,20 @@ class OfflineEngine(ChildEngine):
         Raises:
             EngineError: when vLLM declines, as it does while a block is in use.
         """
-        if self._ask({"op": "reset_prefix_cache"}) is not True:
+        if self.ask({"op": "reset_prefix_cache"}) is not True:
             raise EngineError(f"{self.spec.name}: the prefix cache could not be reset; a block is still in use")
 
     def sleep(self) -> None:
         """Give the device's memory back until `wake_up`: vLLM's sleep mode, level 1."""
-        self._ask({"op": "sleep"})
+        self.ask({"op": "sleep"})
 
     def wake_up(self) -> None:
         """Take the device's memory again."""
-        self._ask({"op": "wake_up"})
+        self.ask({"op": "wake_up"})
+
+
+class OfflineEngine(VllmOperations, InProcessEngine):
+    """The engine with vLLM's `LLM`."""
 
 
 def check_arguments(spec: EngineSpec) -> None:

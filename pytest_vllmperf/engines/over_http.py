@@ -36,6 +36,21 @@ class ServerUse:
     torch_peak_bytes: int | None = None
 
 
+@dataclass(frozen=True)
+class Sent:
+    """What was seen of the requests of one iteration.
+
+    Attributes:
+        served: by the client, and of the server's own figures.
+        seconds: for how long requests were under way.
+        valid_share: of answers that were to follow a schema, or called a tool; None where none was.
+    """
+
+    served: Served
+    seconds: float
+    valid_share: float | None = None
+
+
 _EXTRA = ("uvloop", "httptools", "orjson", "prometheus_client", "jsonschema")
 
 
@@ -57,8 +72,8 @@ def send(
     sampling: Sampling,
     timeout: float,
     on_tick: Callable[[float], None],
-) -> tuple[Served, float]:
-    """Send the requests once. Returns what was seen, and for how many seconds they were under way.
+) -> Sent:
+    """Send the requests once.
 
     Args:
         address: where they go.
@@ -69,27 +84,15 @@ def send(
 
     Raises:
         EngineError: when the load generator itself cannot be run.
+        WorkloadError: for a JSON schema or tools that are not valid themselves; nothing has been sent then.
     """
     # Here, and not above: what they import is in an extra, and a table of backends is read without it.
     from pytest_vllmperf.load import client
-    from pytest_vllmperf.load.calls import calls
     from pytest_vllmperf.load.scrape import MetricsWatch
+    from pytest_vllmperf.load.validity import Judge
 
-    schedule = sampling.arrivals.schedule(len(requests), sampling.seed)
-    job = Job(
-        server=address.server,
-        calls=calls(
-            requests,
-            replace(address, keep_alive=sampling.keep_alive),
-            sampling,
-            schedule,
-            stream=sampling.stream,
-        ),
-        concurrency=None if schedule is not None else sampling.concurrency or len(requests),
-        keep_alive=sampling.keep_alive,
-        processes=sampling.client_processes,
-        limits=Limits(total=timeout, send_for=sampling.send_for),
-    )
+    job = _job(address, requests, sampling, timeout)
+    judge = Judge(requests)
     watch = MetricsWatch(address.server, address.api_key)
     watch.start()
     try:
@@ -107,17 +110,34 @@ def send(
         steady=None if steady is None else (steady[0] * _NS, steady[1] * _NS),
         notes=(*result.notes, *seen.notes),
     )
-    return served, (max(ends, default=result.start_ns) - result.start_ns) * _NS
+    seconds = (max(ends, default=result.start_ns) - result.start_ns) * _NS
+    return Sent(served, seconds, judge.judge(result.answers).share)
 
 
-def run_result(served: Served, seconds: float, use: ServerUse) -> RunResult:
+def _job(address: Address, requests: Sequence[Request], sampling: Sampling, timeout: float) -> Job:
+    """What the load generator has to know of one iteration."""
+    from pytest_vllmperf.load.calls import calls
+
+    schedule = sampling.arrivals.schedule(len(requests), sampling.seed)
+    address = replace(address, keep_alive=sampling.keep_alive)
+    return Job(
+        server=address.server,
+        calls=calls(requests, address, sampling, schedule, stream=sampling.stream),
+        concurrency=None if schedule is not None else sampling.concurrency or len(requests),
+        keep_alive=sampling.keep_alive,
+        processes=sampling.client_processes,
+        limits=Limits(total=timeout, send_for=sampling.send_for),
+    )
+
+
+def run_result(sent: Sent, use: ServerUse) -> RunResult:
     """What was seen of one iteration, as metrics and validity rules read it.
 
     Args:
-        served: what was seen.
-        seconds: for how long requests were under way.
+        sent: what was seen.
         use: what the server's processes took.
     """
+    served = sent.served
     server = served.server or ServerMetrics()
     gaps: array[int] = array("q")
     for answer in served.answers:
@@ -131,10 +151,11 @@ def run_result(served: Served, seconds: float, use: ServerUse) -> RunResult:
         prefix_cache_hit_tokens=_whole(server.prefix_hits),
         cpu_seconds=use.cpu_seconds,
         resident_bytes=use.resident_bytes,
-        busy_seconds=seconds,
+        busy_seconds=sent.seconds,
         kernels_compiled=use.kernels_compiled,
         torch_peak_bytes=use.torch_peak_bytes,
         served=served,
+        valid_share=sent.valid_share,
     )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from pytest_vllmperf.engines.child_engine import ChildEngine, Program
+from pytest_vllmperf.engines.child_engine import Program
 from pytest_vllmperf.engines.forkserver import Library
+from pytest_vllmperf.engines.in_process import InProcessEngine
 
 PROGRAM = Program(
     Library("transformers", "transformers", "pip install 'pytest-vllmperf[reference]'"),
     "vllmperf_reference",
-    ChildEngine,
+    InProcessEngine,
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 from pytest_vllmperf.engines import over_http
 from pytest_vllmperf.engines.child_engine import Program
-from pytest_vllmperf.engines.offline import VLLM, OfflineEngine
+from pytest_vllmperf.engines.offline import VLLM, VllmOperations
 from pytest_vllmperf.engines.over_http import ServerUse
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.load.addresses import Address
@@ -20,10 +20,12 @@ from pytest_vllmperf.workload import Request
 
 _HOST = "127.0.0.1"
 _OURS = ("host", "port", "uds", "api_key", "root_path", "ssl_keyfile", "ssl_certfile", "ssl_ca_certs")
-_SEVERAL = ("api_server_count", "data_parallel_size", "headless", "grpc")
+_ONE: dict[str, tuple[object, ...]] = {"api_server_count": (None, 1), "data_parallel_size": (None, 1)}
+_ONE |= dict.fromkeys(("headless", "grpc"), (None, False))
+"""Arguments by which there might be several server processes or none, with the values that mean one."""
 
 
-class ServedEngine(OfflineEngine):
+class ServedEngine(VllmOperations):
     """A server in a process of its own. It listens on the loopback alone, and lets in whoever has its random key."""
 
     def load(self, model: str, progress: Progress) -> None:
@@ -60,18 +62,16 @@ class ServedEngine(OfflineEngine):
             EngineDiedError: when a process of the server's ends meanwhile.
             EngineTimeoutError: when an operation takes longer than its time-out; the engine is ended.
         """
-        before = self._ask({"op": "usage"})
-        served, seconds = over_http.send(
-            self.address, requests, sampling, self._timeouts.operation, lambda _: self.check_alive()
-        )
-        after = self._ask({"op": "usage"})
+        before = self.ask({"op": "usage"})
+        sent = over_http.send(self.address, requests, sampling, self._timeouts.operation, lambda _: self.check_alive())
+        after = self.ask({"op": "usage"})
         use = ServerUse(
             cpu_seconds=after["cpu_seconds"] - before["cpu_seconds"],
             resident_bytes=after["resident_bytes"],
             kernels_compiled=after.get("kernels_compiled"),
             torch_peak_bytes=after.get("torch_peak_bytes"),
         )
-        return over_http.run_result(served, seconds, use)
+        return over_http.run_result(sent, use)
 
 
 def check_arguments(spec: EngineSpec) -> None:
@@ -86,8 +86,8 @@ def check_arguments(spec: EngineSpec) -> None:
                 f"{name}= cannot be set for backend='serve': its servers listen on a free port of the loopback, with a "
                 "random key; measure a server of your own through vllmperf.endpoint(url)"
             )
-    for name in _SEVERAL:
-        if spec.args.get(name) not in (None, False, 1):
+    for name in _ONE:
+        if spec.args.get(name) not in _ONE[name]:
             raise SpecError(
                 f"{name}={spec.args[name]!r} is not supported by backend='serve', which runs one server process; start "
                 "the server yourself and measure it through vllmperf.endpoint(url)"

@@ -4,102 +4,43 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import FrameType
-from typing import Any, Literal
-
-import pytest
+from typing import Literal
 
 from pytest_vllmperf import models
 from pytest_vllmperf.checking.check import Check
 from pytest_vllmperf.checking.failing import fail
-from pytest_vllmperf.checking.plan import InRun, plan
+from pytest_vllmperf.checking.plan import plan
 from pytest_vllmperf.comparing.answers import checked_chats, first_requests
 from pytest_vllmperf.comparing.comparison import EngineComparison
 from pytest_vllmperf.comparing.quality import first_difference
-from pytest_vllmperf.engines.backends import BACKENDS
 from pytest_vllmperf.engines.base import Generates, Renders, able
-from pytest_vllmperf.errors import EngineUnsupportedError, ReferenceEngineError, SpecError
-from pytest_vllmperf.harness.context import TestContext
+from pytest_vllmperf.harness.given import check_compared, check_measurement, check_workload, one_of, way_of
 from pytest_vllmperf.harness.markers import CardEntry
 from pytest_vllmperf.harness.options import call_settings
+from pytest_vllmperf.harness.serving import Serving
 from pytest_vllmperf.lab import taking
-from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.lab.pair import Pair
 from pytest_vllmperf.lab.promised import promised
-from pytest_vllmperf.lab.searching import rate_search, unusable
-from pytest_vllmperf.lab.sharing import Way, share
+from pytest_vllmperf.lab.sharing import share
 from pytest_vllmperf.lab.take import Take
-from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.metrics.measurement import Measurement
-from pytest_vllmperf.metrics.promises import promise
 from pytest_vllmperf.records.run import MeasureSettings
 from pytest_vllmperf.records.scorecard import Row
-from pytest_vllmperf.records.settings import AUTO
 from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.records.verdict import Verdict
 from pytest_vllmperf.report import verdicts
-from pytest_vllmperf.report.escaping import terminal_line
 from pytest_vllmperf.verdict.priors import Priors
 from pytest_vllmperf.workload import Message, Workload
 
 _SCORECARD_PROMPTS = 8
 _SCORECARD_TOKENS = 32
-_SHOWN = 60
 
 
-class VllmPerf:
-    """The `vllmperf` fixture.
-
-    Args:
-        session: measures.
-        test: the running test.
-        in_run: what the whole run knows.
-    """
-
-    def __init__(self, session: Lab, test: TestContext, in_run: InRun) -> None:
-        self._session = session
-        self._test = test
-        self._in_run = in_run
-
-    def engine(self, model: str | os.PathLike[str], **kwargs: Any) -> EngineSpec:
-        """An engine for `measure` or `compare`; takes what `@pytest.mark.vllm` takes and starts nothing yet.
-
-        Raises:
-            SpecError: for arguments that cannot be meant.
-        """
-        spec = EngineSpec.create(model, **kwargs)
-        self._session.redactor.learn(spec)
-        return BACKENDS.checked(spec)
-
-    def endpoint(
-        self,
-        url: str,
-        *,
-        model: str,
-        api_key_env: str | None = None,
-        name: str | None = None,
-        vocab_size: int | None = None,
-        vllm: bool = True,
-    ) -> EngineSpec:
-        """A server that runs already, for `measure` or `compare`; nothing is sent yet.
-
-        Args:
-            url: up to the path in front of `/completions`, such as `http://127.0.0.1:8000/v1`.
-            model: the served name.
-            api_key_env: name of the environment variable that holds the key.
-            name: what its baselines' folder is called; host and port unless given.
-            vocab_size: synthetic prompts have token ids below it; 1000 unless given.
-            vllm: whether it takes vLLM's own fields, such as `ignore_eos`; False for other servers.
-
-        Raises:
-            SpecError: for a URL that is none.
-        """
-        given = {"url": url, "api_key_env": api_key_env, "name": name, "vocab_size": vocab_size}
-        own = {word: value for word, value in given.items() if value is not None}
-        return self.engine(model, backend="endpoint", **own, **({} if vllm else {"vllm": False}))
+class VllmPerf(Serving):
+    """The `vllmperf` fixture: what a test may call."""
 
     def measure(
         self,
@@ -129,9 +70,8 @@ class VllmPerf:
             CheckFailed: when the reference interpreter cannot run the engine.
         """
         __tracebackhide__ = True
-        _check_workload("measure", workload)
-        engine = _one_of(engine, endpoint)
-        _check_engine("measure", engine)
+        check_workload("measure", workload)
+        engine = one_of("measure", engine, endpoint)
         take = self._take(workload, engine, self._measure_settings(iterations, warmup))
         with self._where_supported():
             run = self._measured(take)
@@ -139,75 +79,6 @@ class VllmPerf:
                 self._test.rows.append(self._row(self._test.card, take, run))
         self._test.measured.append(run)
         return run
-
-    def find_max_rate(
-        self,
-        workload: Workload,
-        *,
-        ttft: float | None = None,
-        tpot: float | None = None,
-        e2e: float | None = None,
-        goodput: float = 0.99,
-        engine: EngineSpec | None = None,
-        endpoint: EngineSpec | None = None,
-        replicates: int = 3,
-        arrivals: Literal["poisson", "constant"] = "poisson",
-        warmup: int | Literal["auto"] | None = None,
-    ) -> Measurement:
-        """Find the highest rate of arrivals at which requests keep a promise; `check` gates it as any metric.
-
-        The rate is doubled until the promise breaks or requests pile up. Rates between the last two are then tried,
-        each `replicates` times. An isotonic fit through the shares says where the promise breaks; `run.rates` has what
-        was tried and the interval, `run.max_rate` the value.
-
-        Args:
-            workload: what is sent at each rate; several hundred requests tell 99 % from 98 %.
-            ttft: most seconds until the first token.
-            tpot: most seconds for each token after the first.
-            e2e: most seconds until the last token.
-            goodput: share of all requests that have to keep all parts of it.
-            engine: which engine instead of the marker's.
-            endpoint: the same, for a server that runs already.
-            replicates: how often each rate is tried.
-            arrivals: the arrival process.
-            warmup: discarded iterations before the first rate.
-
-        Raises:
-            SpecError: when no engine is named, it is not driven over HTTP, or a figure is not valid.
-            WorkloadError: when the workload does not fit the engine, or has too few requests to tell the share.
-            EngineError: when the engine does not start, or fails on the way.
-            CheckFailed: when no rate that was tried keeps the promise, or all do.
-        """
-        __tracebackhide__ = True
-        _check_workload("find_max_rate", workload)
-        engine = _one_of(engine, endpoint)
-        _check_engine("find_max_rate", engine)
-        search = rate_search(promise(ttft, tpot, e2e, goodput), goodput, replicates, arrivals, workload.count)
-        take = Take(
-            self._target(engine),
-            workload,
-            self._measure_settings(replicates, warmup),
-            self._test.settings.allow or (),
-            search=search,
-        )
-        with self._where_supported():
-            run = self._measured(take)
-        self._test.measured.append(run)
-        if not run.problems and (reason := unusable(run.rates[-1], search)):
-            fail(f"{self._test.nodeid}: {reason}")
-        return run
-
-    def _measured(self, take: Take) -> Measurement:
-        """A measurement; where it is void for what another engine would not meet, of one more engine, once."""
-        __tracebackhide__ = True
-        try:
-            run = taking.measure(self._session, take)
-            if not run.transient:
-                return run
-            self._session.retire(take.targets)
-            return taking.measure(self._session, take, 2).without(run)
-        except ReferenceEngineError as error:
-            fail(f"INVALID  {self._test.nodeid}: {error}", log_tail=error.log_tail)
 
     def _take(self, workload: Workload, engine: EngineSpec | None, settings: MeasureSettings) -> Take:
         """How to measure: in turns with a reference, where there is one."""
@@ -238,16 +109,6 @@ class VllmPerf:
             gpus=run.gpus,
             gpu_hour_price=self._session.settings.gpu_hour_price,
         )
-
-    @contextmanager
-    def _where_supported(self) -> Iterator[None]:
-        """Skip the test where the build or GPU cannot run an engine, if its marker says so."""
-        try:
-            yield
-        except EngineUnsupportedError as error:
-            if self._test.settings.unsupported != "skip":
-                raise
-            raise pytest.skip.Exception(terminal_line(str(error)), _use_item_location=True) from None
 
     def assert_same_chat_template(
         self, reference: str | os.PathLike[str], chats: Sequence[Sequence[Message]], *, engine: EngineSpec | None = None
@@ -306,7 +167,7 @@ class VllmPerf:
             CheckFailed: where it is decided that the check does not hold.
         """
         __tracebackhide__ = True
-        _check_measurement(run)
+        check_measurement(run)
         own = call_settings(margin=margin, gate=gate).over(self._test.settings)
         site = self._test.site(name, _line_above(inspect.currentframe()))
         run = promised(asked := run, asked.promised)
@@ -348,10 +209,10 @@ class VllmPerf:
             WorkloadError: when the workload does not fit one of them.
             EngineError: when an engine does not start, or fails on the way.
         """
-        _check_compared(a, b, workload)
+        check_compared(a, b, workload)
         # An engine may be compared with itself: the reference is then another start of it.
         targets = (self._target(a), replace(self._target(b), reference=a == b))
-        sharing = share(targets, self._session.weight_bytes(targets), None if way is None else _way(way))
+        sharing = share(targets, self._session.weight_bytes(targets), None if way is None else way_of(way))
         settings, limits = self._measure_settings(iterations, warmup), self._session.settings
         pair = Pair(self._session, sharing, workload, settings, self._test.settings.allow or ())
         with self._where_supported():
@@ -363,61 +224,8 @@ class VllmPerf:
         """What the baselines of a measurement's profile say of noise."""
         return self._in_run.priors(run.profile, run.environment.hard)
 
-    def _target(self, engine: EngineSpec | None) -> Target:
-        spec = engine or self._test.spec
-        if spec is None:
-            raise SpecError(
-                f"{self._test.nodeid}: no engine; mark the test with @pytest.mark.vllm(model, ...) or pass engine="
-            )
-        return self._session.target(spec, self._test.gpu)
-
-    def _measure_settings(self, iterations: int | None, warmup: int | Literal["auto"] | None) -> MeasureSettings:
-        own = call_settings(iterations=iterations, warmup=warmup).over(self._test.settings)
-        assert own.iterations is not None
-        warm = None if own.warmup == AUTO else own.warmup
-        return MeasureSettings(warm, own.iterations, self._session.settings.client_processes)
-
 
 def _line_above(frame: FrameType | None) -> tuple[str, int]:
     """The file and line that called the function of this frame."""
     caller = frame.f_back if frame is not None else None
     return (caller.f_code.co_filename, caller.f_lineno) if caller is not None else ("", 0)
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-
-
-def _check_workload(call: str, workload: object) -> None:
-    if not isinstance(workload, Workload):
-        raise SpecError(f"{call}() takes a Workload, not {_shown(workload)}; make one with Workload.synthetic(...)")
-
-
-def _check_engine(call: str, engine: object) -> None:
-    if engine is not None and not isinstance(engine, EngineSpec):
-        raise SpecError(f"{call}() takes engines made by vllmperf.engine(...), not {_shown(engine)}")
-
-
-def _one_of(engine: EngineSpec | None, endpoint: EngineSpec | None) -> EngineSpec | None:
-    if engine is not None and endpoint is not None:
-        raise SpecError("measure() takes engine= or endpoint=, not both")
-    return engine if endpoint is None else endpoint
-
-
-def _check_measurement(run: object) -> None:
-    if not isinstance(run, Measurement):
-        raise SpecError(f"check() takes what measure() returned, not {_shown(run)}")
-
-
-def _check_compared(a: EngineSpec, b: EngineSpec, workload: Workload) -> None:
-    _check_workload("compare", workload)
-    for one in (a, b):
-        _check_engine("compare", one)
-
-
-def _way(word: str) -> Way:
-    known = {way.name.lower(): way for way in Way}
-    if word not in known:
-        raise SpecError(f"way={word!r} is none of {', '.join(known)}")
-    return known[word]

@@ -11,12 +11,16 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pytest_vllmperf.errors import EngineError
 from pytest_vllmperf.records.engine import Progress
+from pytest_vllmperf.storage.names import slug
 
 CPU = "cpu"
 """Leased by an engine that runs on no GPU."""
+_ENDPOINT = "endpoint-"
+"""In front of the address of a server that runs already."""
 
 VARIABLE = "VLLMPERF_LOCKS"
 """Names another folder for the lock files: containers of one host can mount a common one."""
@@ -188,6 +192,17 @@ class Leases:
         """Give devices back; all of them unless named."""
         for device in list(self._held) if devices is None else devices:
             self._held.pop(device).release()
+
+
+def endpoint_lease(url: str) -> str:
+    """The name of the lease of a server that runs already; the same for each way to write its path."""
+    parts = urlsplit(url)
+    return f"{_ENDPOINT}{slug(parts.netloc or url)}"
+
+
+def gpus_among(devices: Iterable[str]) -> list[str]:
+    """Of leased things the GPUs, by UUID: memory can be looked at on them alone."""
+    return [device for device in devices if device != CPU and not device.startswith(_ENDPOINT)]
 
 
 def _opened(path: Path) -> int:

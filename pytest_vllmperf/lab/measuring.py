@@ -158,5 +158,5 @@ def _problems(
     workload: Workload, run: EngineRun, observed: validity.Observed, allowed: Collection[str]
 ) -> Sequence[Problem]:
     """What voids a measurement of this workload."""
-    expected = validity.Expected(workload.ignore_eos and not workload.asked.tools, workload.fresh_prompts)
+    expected = validity.Expected(workload.ignore_eos, workload.fresh_prompts)
     return validity.problems(run, expected, observed, allowed)

@@ -71,7 +71,7 @@ class _Search:
     def probe(self, rate: float) -> float:
         """Send the workload at a rate once more; the share of requests that kept the promise.
 
-        None where requests piled up: more of them, and all would wait too long.
+        It is zero where requests piled up: with more of them, all would wait too long.
         """
         number = len(self.shares.setdefault(rate, []))
         self.tell(f"{rate:.3g} requests/s, replicate {number + 1}")

@@ -14,7 +14,7 @@ from pytest_vllmperf.engines.launcher import Launcher
 from pytest_vllmperf.errors import SpecError, WorkloadError
 from pytest_vllmperf.lab import processes
 from pytest_vllmperf.lab.faults import of_reference
-from pytest_vllmperf.lab.leases import CPU, Leases
+from pytest_vllmperf.lab.leases import CPU, Leases, endpoint_lease, gpus_among
 from pytest_vllmperf.lab.redacting import redacting
 from pytest_vllmperf.lab.release import ReleaseProof
 from pytest_vllmperf.lab.target import Target
@@ -42,8 +42,14 @@ class Slot:
 
     @property
     def lease(self) -> tuple[str, ...]:
-        """The devices that have to be leased while its engine runs."""
-        return (self.target.uuids or (CPU,)) if self.target.backend.uses_gpu else ()
+        """What has to be leased while its engine runs: its devices; of a server that is not ours, its address.
+
+        Two runs that load one server would measure each other.
+        """
+        if self.target.backend.uses_gpu:
+            return self.target.uuids or (CPU,)
+        url = self.target.spec.args.get("url")
+        return (endpoint_lease(str(url)),) if self.target.backend.over_http and url else ()
 
     @property
     def cold(self) -> bool:
@@ -137,7 +143,7 @@ class Slots:
         if chosen is None:
             self.close()
             chosen = self._leases.choose(fitting, count, self._progress)
-        self.proof.taken([device for device in chosen if device != CPU])
+        self.proof.taken(gpus_among(chosen))
         return chosen
 
     @contextmanager
@@ -200,7 +206,7 @@ class Slots:
                 no other run starts an engine into that.
         """
         self.close()
-        self.proof.wait([device for device in self._leases.held if device != CPU], self._progress)
+        self.proof.wait(gpus_among(self._leases.held), self._progress)
         self._leases.release()
 
     def shut_down(self) -> None:

@@ -53,6 +53,12 @@ class Validity:
     tools: Share
     without_call: int = 0
 
+    @property
+    def share(self) -> float | None:
+        """Of both kinds together, 0 .. 1; None where there was nothing to look at."""
+        both = Share(self.structured.valid + self.tools.valid, self.structured.total + self.tools.total)
+        return both.share
+
 
 class _Schema:
     """A JSON schema whose validator is built once."""

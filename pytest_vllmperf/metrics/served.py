@@ -47,7 +47,7 @@ def _first_answer(one: RequestRecord) -> float | None:
     return (answer.first_answer_ns - answer.due_ns) * _NS
 
 
-def _outside_server(one: RequestRecord) -> float | None:
+def _outside_core(one: RequestRecord) -> float | None:
     answer = one.answer
     if answer is None or answer.server_ttft is None or answer.first_ns is None or answer.sent_ns is None:
         return None
@@ -165,11 +165,12 @@ class ServedMetrics:
     )
     transport = DistributionMetrics(
         "transport",
-        "TTFT outside the server",
+        "TTFT outside the engine core",
         _CLIENT,
-        formula="first token at the socket - when the request was sent - the server's own TTFT of the request",
+        formula="(first token at the socket - when the request was sent) - (queue time + prefill time of the request, "
+        "by the engine core's clock)",
         source="`--enable-per-request-metrics`",
-        of_request=_of_answer(_outside_server),
+        of_request=_of_answer(_outside_core),
         zero=True,
     )
     client_lag = Metric(

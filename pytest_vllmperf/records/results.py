@@ -64,7 +64,7 @@ class CheckRecord(BaseModel):
         left_out: why it did not join its baseline, where it might have; empty otherwise.
         reason: why a baseline is recorded anew; empty when nobody said.
         ledger: where the device's memory went; None where nobody knows.
-        notes: what of its environment cannot be compared with the baseline's, and what the load generator has to say.
+        notes: what of its environment cannot be compared with the baseline's, and what the load generator noted.
         values: metric -> value in the unit of the table.
         reference: what it was measured in turns with, and judged by; None where the stored baseline decides.
         by_baseline: what the stored baseline says of a check that is judged by its reference; None without one.

@@ -152,6 +152,8 @@ class Plan:
     ) -> P:
         """The same requests, each asking the server for more; what is not named stays as it is.
 
+        With a schema or tools an answer ends where the model ends it: tokens past the end would spoil it.
+
         Args:
             json_schema: that each answer has to follow.
             tools: that the model may call, as OpenAI's `tools`.
@@ -161,7 +163,8 @@ class Plan:
         Raises:
             WorkloadError: for what is no JSON, or nothing asked.
         """
-        return replace(self, asked=asked(self.asked, json_schema, tools, logprobs, model))
+        more = asked(self.asked, json_schema, tools, logprobs, model)
+        return replace(self, asked=more, ignore_eos=self.ignore_eos and not (more.json_schema or more.tools))
 
     @property
     def why_server(self) -> str:

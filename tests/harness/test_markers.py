@@ -67,7 +67,7 @@ def test_the_scorecard_marker_names_card_and_row() -> None:
     [
         (pytest.mark.vllm(), markers.engine_spec, "takes one model, got 0"),
         (pytest.mark.vllm("a", "b"), markers.engine_spec, "takes one model, got 2"),
-        (pytest.mark.vllm("a", backend="serve"), markers.engine_spec, "backend='serve'"),
+        (pytest.mark.vllm("a", backend="server"), markers.engine_spec, "backend='server'"),
         (pytest.mark.vllm("a", model="b"), markers.engine_spec, "model"),
         (pytest.mark.vllm("a", env=["A=1"]), markers.engine_spec, "env"),
         (pytest.mark.vllm("a", quantization={1}), markers.engine_spec, "quantization={1}"),

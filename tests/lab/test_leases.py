@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from pytest_vllmperf.errors import EngineError
 from pytest_vllmperf.lab import leases
-from pytest_vllmperf.lab.leases import Leases
+from pytest_vllmperf.lab.leases import CPU, Leases, endpoint_lease, gpus_among
 from pytest_vllmperf.records.engine import Progress
 
 LONG = 60.0
@@ -492,3 +492,13 @@ def test_another_user_can_wait_for_a_lock_but_not_remove_it(mode: int, lease: Ma
         )
         mine.release()
     assert run.stdout == "cannot be removed\n('GPU-2',)\n", run.stderr
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8000/v1", "http://127.0.0.1:8000", "http://127.0.0.1:8000/other/v1"])
+def test_one_server_has_one_lease_however_its_path_is_written(url: str) -> None:
+    assert endpoint_lease(url) == "endpoint-127.0.0.1-8000"
+    assert endpoint_lease("http://127.0.0.1:8001/v1") != endpoint_lease(url)
+
+
+def test_only_gpus_are_looked_at() -> None:
+    assert gpus_among(["GPU-1", CPU, endpoint_lease("http://h/v1")]) == ["GPU-1"]

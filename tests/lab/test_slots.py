@@ -13,7 +13,7 @@ from pytest_vllmperf.engines.simulated import SimulatedEngine
 from pytest_vllmperf.errors import EngineDiedError, EngineStartError, SpecError
 from pytest_vllmperf.gpu import GpuDevice
 from pytest_vllmperf.lab import leases, slots
-from pytest_vllmperf.lab.slots import Slots
+from pytest_vllmperf.lab.slots import Slot, Slots
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.records.engine import Progress, Timeouts
 from pytest_vllmperf.records.redactor import Redactor
@@ -198,3 +198,22 @@ def test_an_engine_that_cannot_sleep_is_refused_in_a_line(made: Slots, book: lis
     with pytest.raises(SpecError, match=r"^a: an engine of backend='simulated' cannot sleep$"):
         get(made, target("a", H200), target("b", H200), asleep=True)
     assert book == ["start aGPU-1"]
+
+
+def test_what_is_leased_while_an_engine_runs() -> None:
+    endpoint = EngineSpec.create("m", backend="endpoint", url="http://127.0.0.1:8000/v1")
+    leases = {
+        spec.backend: Slot(Target(spec)).lease
+        for spec in (
+            EngineSpec.create("m"),
+            EngineSpec.create("m", backend="serve"),
+            endpoint,
+            EngineSpec.create("m", backend="simulated"),
+        )
+    }
+    assert leases == {
+        "offline": ("cpu",),
+        "serve": ("cpu",),
+        "endpoint": ("endpoint-127.0.0.1-8000",),
+        "simulated": (),
+    }

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_vllmperf.engines.over_http import ServerUse, run_result, token_gaps
+from pytest_vllmperf.engines.over_http import Sent, ServerUse, run_result, token_gaps
 from pytest_vllmperf.metrics.reduce import iteration_metrics, promised_samples
 from pytest_vllmperf.records.answers import Answer, ClientAudit, ClientProcess
 from pytest_vllmperf.records.run import RunResult
@@ -42,7 +42,7 @@ def iteration(*answers: Answer, server: ServerMetrics | None = None, **changed: 
         if answer.failure:
             failures[answer.failure] = failures.get(answer.failure, 0) + 1
     served = Served(AUDIT, answers, failures, server, **changed)
-    return run_result(served, 0.4, ServerUse(cpu_seconds=0.25))
+    return run_result(Sent(served, 0.4), ServerUse(cpu_seconds=0.25))
 
 
 def test_one_answer_by_hand() -> None:

@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
 
-LINE = "backend='fast' does not exist; choose one of offline, transformers, simulated"
+LINE = "backend='fast' does not exist; choose one of offline, transformers, serve, endpoint, simulated"
 
 
 def _refused(project: Project, starts: list[str], body: str, *args: str) -> None:

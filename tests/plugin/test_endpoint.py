@@ -93,9 +93,9 @@ def test_a_key_that_is_refused_is_one_line(
 def test_a_key_whose_variable_is_not_set(service: Service, workers: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WEATHER", raising=False)
     service.chat(api_key_env="WEATHER")
-    _fails_with(service, "the environment variable WEATHER that api_key_env= names is not set; it holds", *workers)
+    _fails_with(service, "the environment variable WEATHER is not set; it holds", *workers)
     monkeypatch.setenv("WEATHER", "")
-    _fails_with(service, "the environment variable WEATHER that api_key_env= names is not set; it holds")
+    _fails_with(service, "the environment variable WEATHER is not set; it holds")
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ ENTRIES = ("vllm.entrypoints.launchers.api_server.entry", "vllm.entrypoints.open
 LAUNCHERS = ("vllm.entrypoints.launchers.launcher", "vllm.entrypoints.openai.api_server")
 PARSERS = ("vllm.entrypoints.launchers.cli_args", "vllm.entrypoints.openai.cli_args")
 """Where newer and older versions of vLLM keep the parts of `vllm serve`."""
+OWN_FIGURES = "enable_per_request_metrics"
 
 
 class ServedLlm:
@@ -218,6 +219,8 @@ def parsed(model: str, arguments: dict[str, Any]) -> Any:
 
     namespace = found(PARSERS, "make_arg_parser")(FlexibleArgumentParser()).parse_args([])
     known = vars(namespace)
+    if OWN_FIGURES in known:  # newer versions only: the server's own TTFT of each request, beside the client's
+        setattr(namespace, OWN_FIGURES, True)
     for name, value in arguments.items():
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)

@@ -1,0 +1,89 @@
+"""`TestEngines`: what all methods of the fixture share: the engine of a test, and measuring on it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import pytest
+
+from pytest_vllmperf.checking.failing import fail
+from pytest_vllmperf.checking.plan import InRun
+from pytest_vllmperf.engines.backends import BACKENDS
+from pytest_vllmperf.errors import EngineUnsupportedError, ReferenceEngineError, SpecError
+from pytest_vllmperf.harness.context import TestContext
+from pytest_vllmperf.harness.options import call_settings
+from pytest_vllmperf.lab import taking
+from pytest_vllmperf.lab.lab import Lab
+from pytest_vllmperf.lab.take import Take
+from pytest_vllmperf.lab.target import Target
+from pytest_vllmperf.metrics.measurement import Measurement
+from pytest_vllmperf.records.run import MeasureSettings
+from pytest_vllmperf.records.settings import AUTO
+from pytest_vllmperf.records.spec import EngineSpec
+from pytest_vllmperf.report.escaping import terminal_line
+
+
+class TestEngines:
+    """The engines of a running test.
+
+    Args:
+        session: measures.
+        test: the running test.
+        in_run: what the whole run knows.
+    """
+
+    __test__ = False
+
+    def __init__(self, session: Lab, test: TestContext, in_run: InRun) -> None:
+        self._session = session
+        self._test = test
+        self._in_run = in_run
+
+    def engine(self, model: str | os.PathLike[str], **kwargs: Any) -> EngineSpec:
+        """An engine for `measure` or `compare`; takes what `@pytest.mark.vllm` takes and starts nothing yet.
+
+        Raises:
+            SpecError: for arguments that cannot be meant.
+        """
+        spec = EngineSpec.create(model, **kwargs)
+        self._session.redactor.learn(spec)
+        return BACKENDS.checked(spec)
+
+    def _measured(self, take: Take) -> Measurement:
+        """A measurement; where it is void for what another engine would not meet, of one more engine, once."""
+        __tracebackhide__ = True
+        try:
+            run = taking.measure(self._session, take)
+            if not run.transient:
+                return run
+            self._session.retire(take.targets)
+            return taking.measure(self._session, take, 2).without(run)
+        except ReferenceEngineError as error:
+            fail(f"INVALID  {self._test.nodeid}: {error}", log_tail=error.log_tail)
+
+    @contextmanager
+    def _where_supported(self) -> Iterator[None]:
+        """Skip the test where the build or GPU cannot run an engine, if its marker says so."""
+        try:
+            yield
+        except EngineUnsupportedError as error:
+            if self._test.settings.unsupported != "skip":
+                raise
+            raise pytest.skip.Exception(terminal_line(str(error)), _use_item_location=True) from None
+
+    def _target(self, engine: EngineSpec | None) -> Target:
+        spec = engine or self._test.spec
+        if spec is None:
+            raise SpecError(
+                f"{self._test.nodeid}: no engine; mark the test with @pytest.mark.vllm(model, ...) or pass engine="
+            )
+        return self._session.target(spec, self._test.gpu)
+
+    def _measure_settings(self, iterations: int | None, warmup: int | Literal["auto"] | None) -> MeasureSettings:
+        own = call_settings(iterations=iterations, warmup=warmup).over(self._test.settings)
+        assert own.iterations is not None
+        warm = None if own.warmup == AUTO else own.warmup
+        return MeasureSettings(warm, own.iterations, self._session.settings.client_processes)

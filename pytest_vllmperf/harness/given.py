@@ -1,0 +1,82 @@
+"""What a test passes to the fixture's methods: refused in one line where it cannot be meant."""
+
+from __future__ import annotations
+
+from pytest_vllmperf.errors import SpecError
+from pytest_vllmperf.lab.sharing import Way
+from pytest_vllmperf.metrics.measurement import Measurement
+from pytest_vllmperf.records.spec import EngineSpec
+from pytest_vllmperf.workload import Workload
+
+_SHOWN = 60
+
+
+def check_workload(call: str, workload: object) -> None:
+    """Refuse what is no workload.
+
+    Raises:
+        SpecError: naming the method.
+    """
+    if not isinstance(workload, Workload):
+        raise SpecError(f"{call}() takes a Workload, not {_shown(workload)}; make one with Workload.synthetic(...)")
+
+
+def check_engine(call: str, engine: object) -> None:
+    """Refuse what is neither an engine nor None.
+
+    Raises:
+        SpecError: naming the method.
+    """
+    if engine is not None and not isinstance(engine, EngineSpec):
+        raise SpecError(f"{call}() takes engines made by vllmperf.engine(...), not {_shown(engine)}")
+
+
+def one_of(call: str, engine: EngineSpec | None, endpoint: EngineSpec | None) -> EngineSpec | None:
+    """The engine that is named one way or the other; None where none is.
+
+    Raises:
+        SpecError: for both, or something that is no engine.
+    """
+    if engine is not None and endpoint is not None:
+        raise SpecError(f"{call}() takes engine= or endpoint=, not both")
+    named = engine if endpoint is None else endpoint
+    check_engine(call, named)
+    return named
+
+
+def check_measurement(run: object) -> None:
+    """Refuse what is no measurement.
+
+    Raises:
+        SpecError: for it.
+    """
+    if not isinstance(run, Measurement):
+        raise SpecError(f"check() takes what measure() returned, not {_shown(run)}")
+
+
+def check_compared(a: object, b: object, workload: object) -> None:
+    """Refuse what cannot be compared.
+
+    Raises:
+        SpecError: for it.
+    """
+    check_workload("compare", workload)
+    for one in (a, b):
+        check_engine("compare", one)
+
+
+def way_of(word: str) -> Way:
+    """How two engines share a device, by its name.
+
+    Raises:
+        SpecError: for another word.
+    """
+    known = {way.name.lower(): way for way in Way}
+    if word not in known:
+        raise SpecError(f"way={word!r} is none of {', '.join(known)}")
+    return known[word]
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

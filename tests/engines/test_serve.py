@@ -1,0 +1,53 @@
+"""What backend='serve' refuses before a start, and where its engines listen."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_vllmperf.engines import over_http
+from pytest_vllmperf.engines.backends import BACKENDS
+from pytest_vllmperf.engines.base import CachesPrefixes, Generates, Renders, Scores, Serves, Sleeps
+from pytest_vllmperf.engines.serve import ServedEngine
+from pytest_vllmperf.errors import EngineStartError, SpecError
+from pytest_vllmperf.records.spec import EngineSpec
+
+
+def served(**engine_args: object) -> EngineSpec:
+    return EngineSpec.create("org/model", backend="serve", **engine_args)
+
+
+@pytest.mark.parametrize("name", ["host", "port", "uds", "api_key", "root_path", "ssl_keyfile", "ssl_certfile"])
+def test_where_a_server_listens_and_whom_it_lets_in_is_not_the_tests_to_say(name: str) -> None:
+    with pytest.raises(SpecError, match=f"^{name}= cannot be set for backend='serve'.*vllmperf.endpoint"):
+        BACKENDS.checked(served(**{name: "x"}))
+
+
+@pytest.mark.parametrize(("name", "value"), [("api_server_count", 2), ("data_parallel_size", 4), ("headless", True)])
+def test_several_server_processes_are_refused(name: str, value: object) -> None:
+    with pytest.raises(SpecError, match=f"^{name}={value} is not supported by backend='serve'"):
+        BACKENDS.checked(served(**{name: value}))
+    assert BACKENDS.checked(served(**{name: False if value is True else 1}))
+
+
+def test_the_servers_own_figures_stay() -> None:
+    with pytest.raises(SpecError, match="disable_log_stats=True"):
+        BACKENDS.checked(served(disable_log_stats=True))
+
+
+def test_all_other_arguments_are_vllms_to_check() -> None:
+    assert BACKENDS.checked(served(enable_auto_tool_choice=True, tool_call_parser="hermes", max_num_seqs=8))
+
+
+def test_a_served_engine_claims_no_operation_that_it_has_not() -> None:
+    can = {kind for kind in (CachesPrefixes, Sleeps) if issubclass(ServedEngine, kind)}
+    assert can == {CachesPrefixes, Sleeps}
+    assert not any(issubclass(ServedEngine, kind) for kind in (Generates, Scores, Renders))
+    assert isinstance(ServedEngine.address, property)  # what `Serves` asks for
+    assert Serves.address
+
+
+def test_libraries_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    over_http.check_installed()
+    monkeypatch.setattr(over_http, "find_spec", lambda name: None if name in ("uvloop", "orjson") else name)
+    with pytest.raises(EngineStartError, match=r"^uvloop, orjson cannot be imported.*pytest-vllmperf\[serve\]$"):
+        over_http.check_installed()
