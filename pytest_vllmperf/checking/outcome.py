@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
@@ -96,9 +97,12 @@ def _record(check: Check, settings: Settings) -> CheckRecord:
 
 
 def _of_client(run: Measurement) -> tuple[str, ...]:
-    """What the load generator noted, each thing once."""
+    """What the load generator noted: the first note of each kind, as iterations differ by a number in it."""
     served = [one.served for engine in run.iterations for one in engine if one.served is not None]
-    return tuple(dict.fromkeys(note for one in served for note in one.notes))
+    kinds: dict[str, str] = {}
+    for note in (note for one in served for note in one.notes):
+        kinds.setdefault(note.partition(":")[0], note)
+    return tuple(kinds.values())
 
 
 def _final(check: Check) -> Verdict:

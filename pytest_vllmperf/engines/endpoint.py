@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ _ARGUMENTS = ("url", "api_key_env", "name", "vocab_size", "vllm")
 _VOCABULARY = 1000
 _SPECIAL = tuple(range(100))
 """Ids that synthetic prompts avoid: most tokenizers keep their special tokens and bytes there."""
+_VARIABLE = re.compile("[A-Z]+(_[A-Z0-9]{1,20})*")
+"""A name that is surely no key."""
 _ANY_LENGTH = 2**31 - 1
 
 
@@ -110,7 +113,7 @@ def _key(spec: EngineSpec, start: Start) -> str | None:
         return None
     key = {**os.environ, **dict(start.env)}.get(variable)
     if not key:
-        raise EngineStartError(
-            f"{spec.name}: the environment variable {variable} is not set; it holds the endpoint's key"
-        )
+        # A word of other letters may well be the key itself.
+        named = variable if _VARIABLE.fullmatch(variable) else "that api_key_env= names"
+        raise EngineStartError(f"{spec.name}: the environment variable {named} is not set; it holds the endpoint's key")
     return key

@@ -95,11 +95,7 @@ class Driver:
 
     def __init__(self, engine: Engine, workload: Workload, client_processes: int | None = None) -> None:
         self._engine = engine
-        if workload.needs_server and not isinstance(engine, Serves):
-            raise WorkloadError(
-                f"{engine.spec.name}: {workload.why_server} needs a server; mark the test with backend='serve', or "
-                "pass vllmperf.endpoint(...)"
-            )
+        check_can_be_sent(workload, engine.spec.name, serves=isinstance(engine, Serves))
         self.requests = workload.requests(engine.facts.vocab_size, engine.facts.special_token_ids)
         _check_fit(self.requests, engine.facts.max_model_len, engine.spec.name)
         self._sampling = Sampling(
@@ -128,6 +124,24 @@ class Driver:
         facts = engine.facts
         offset = secrets.randbelow(facts.vocab_size)
         return rotated(self.requests, offset, facts.vocab_size, facts.special_token_ids)
+
+
+def check_can_be_sent(workload: Workload, name: str, *, serves: bool) -> None:
+    """See that an engine in process is not asked for what only a server can do.
+
+    Args:
+        workload: what is to be sent.
+        name: of the engine.
+        serves: whether it is driven over HTTP.
+
+    Raises:
+        WorkloadError: with the reason, and what to do.
+    """
+    if workload.needs_server and not serves:
+        raise WorkloadError(
+            f"{name}: this workload needs a server, as {workload.why_server}; mark the test with backend='serve', or "
+            "pass endpoint=vllmperf.endpoint(...)"
+        )
 
 
 def _check_fit(requests: Sequence[Request], max_model_len: int, name: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from pytest_vllmperf import models
-from pytest_vllmperf.engines.base import Engine, Serves, able
+from pytest_vllmperf.engines.base import Engine
 from pytest_vllmperf.gpu import Sampler
 from pytest_vllmperf.lab import driving, environment
 from pytest_vllmperf.lab.observing import observation
@@ -65,6 +65,8 @@ class Measuring:
             EngineError: when the engine does not start, or fails on the way.
             WorkloadError: when the workload does not fit it.
         """
+        # Before the start of an engine, which may take minutes.
+        driving.check_can_be_sent(workload, target.spec.name, serves=target.backend.over_http)
         with self._slots.engines([target]) as (engine,):
             with self.watching([target]) as sampler:
                 run = driving.measure(engine, workload, settings, self.iteration_progress(target))
@@ -82,8 +84,9 @@ class Measuring:
         """
         assert take.search is not None
         target, workload, search = take.target, take.workload, take.search
+        at_some_rate = workload.at(rate=1.0)
+        driving.check_can_be_sent(at_some_rate, target.spec.name, serves=target.backend.over_http)
         with self._slots.engines([target]) as (engine,):
-            able(engine, Serves)
             with self.watching([target]) as sampler:
                 found = find_rate(engine, workload, take.settings, search, self.iteration_progress(target))
             probes = replace(found.run, iterations=found.probes)
@@ -92,9 +95,10 @@ class Measuring:
         hard = {**seen.environment.hard, "search": search.key}
         run, cold = found.run, self._slots.cold(target)
         samples = engine_samples(run.facts, run.warmup, run.iterations, cold_start=cold)
+        rates = {"max_rate": samples.samples["max_rate"]}  # tokens and times of probes at any rate are no figures
         return replace(
             seen,
-            engines=(samples,),
+            engines=(samples.model_copy(update={"samples": rates}),),
             environment=seen.environment.model_copy(update={"hard": dict(sorted(hard.items()))}),
             iterations=(),
             rates=(*seen.rates, found.rate),

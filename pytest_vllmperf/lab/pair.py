@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 from pytest_vllmperf.engines.base import Engine
-from pytest_vllmperf.lab.driving import measure, measure_in_turns
+from pytest_vllmperf.lab.driving import check_can_be_sent, measure, measure_in_turns
 from pytest_vllmperf.lab.faults import of_reference
 from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.lab.sharing import Sharing, Way
@@ -66,6 +66,8 @@ class Pair:
             EngineError: when an engine does not start, or fails on the way.
             WorkloadError: when the workload does not fit one of them.
         """
+        for target in self.sharing.targets:
+            check_can_be_sent(self.workload, target.spec.name, serves=target.backend.over_http)
         return self._one_after_the_other(number) if self.sharing.way is Way.RESTART else self._in_turns()
 
     def ask(self, side: int, use: Callable[[Engine], Answer]) -> Answer:

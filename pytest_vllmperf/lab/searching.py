@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from math import ceil
+from statistics import mean
 
 from pytest_vllmperf.engines.base import Engine
 from pytest_vllmperf.errors import SpecError, WorkloadError
@@ -19,6 +20,8 @@ from pytest_vllmperf.workload import Request, Workload
 _START_SHARE = 0.25
 """The first rate that is tried, as a share of what a closed loop of all requests reaches."""
 _MOST_DOUBLINGS = 8
+_ALONE = 0.25
+"""Requests in flight at once on average (Little's law) below which the rate is no reason for a broken promise."""
 _INNER_RATES = 3
 """Rates that are tried between the last that kept the promise and the first that did not."""
 _ARRIVALS = ("poisson", "constant")
@@ -97,14 +100,21 @@ class _Search:
                 rate *= 2
             return rate, rate
         for _ in range(_MOST_DOUBLINGS):
+            if self._alone(rate):
+                break
             if self.keeps(rate / 2):
                 return rate / 2, rate
             rate /= 2
         return rate, rate
 
-    def replicate(self, rates: Sequence[float]) -> None:
+    def _alone(self, rate: float) -> bool:
+        """Whether requests of the last probe were mostly alone: what they do not keep then, no lower rate keeps."""
+        took = [one.last_token_ts - one.queued_ts for one in self.probes[-1].finished]
+        return bool(took) and rate * mean(took) < _ALONE
+
+    def replicate(self, rates: Sequence[float], wanted: int) -> None:
         """Try each of these rates until it has as many replicates as are wanted, in turns."""
-        for number in range(self.search.replicates):
+        for number in range(wanted):
             for rate in rates:
                 if len(self.shares.get(rate, ())) <= number:
                     self.probe(rate)
@@ -130,9 +140,11 @@ def find_rate(
     low, high = one.bracket(one.capacity())
     step = (high - low) / (_INNER_RATES + 1)
     rates = sorted({low, high, *(low + step * number for number in range(1, _INNER_RATES + 1))})
-    one.replicate(rates)
+    bracketed = low < high  # else no rate keeps the promise, or all do, and more of the same tell nothing
+    one.replicate(rates, search.replicates if bracketed else 1)
     shares = [one.shares[rate] for rate in rates]
-    each = [crossing(rates, [found[number] for found in shares], search.goodput) for number in range(search.replicates)]
+    count = min(map(len, shares))
+    each = [crossing(rates, [found[number] for found in shares], search.goodput) for number in range(count)]
     iterations = tuple(replace(_NO_REQUESTS, max_rate=rate) for rate in each)
     tried = tuple(TriedRate(rate, tuple(one.shares[rate]), rate in one.saturated) for rate in sorted(one.shares))
     run = EngineRun(engine.facts, one.requests, tuple(one.warmup), iterations)

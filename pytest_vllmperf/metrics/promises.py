@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_vllmperf.errors import SpecError
-from pytest_vllmperf.metrics.units import plain_percent, seconds
+from pytest_vllmperf.metrics.units import seconds, share_percent
 from pytest_vllmperf.records.run import RequestRecord, RunResult
 from pytest_vllmperf.records.served import Slo
 
@@ -73,9 +73,9 @@ def missed(results: Sequence[RunResult], slo: Slo, share: float) -> str:
         for name, most in (("ttft", slo.ttft), ("tpot", slo.tpot), ("e2e", slo.e2e))
         if most is not None
     ]
-    reached = plain_percent(good / len(requests)) if requests else "none"
+    reached = share_percent(good / len(requests)) if requests else "none"
     return (
-        f"goodput {reached} ({good:,} of {len(requests):,} requests kept the promise), wanted {plain_percent(share)}; "
+        f"goodput {reached} ({good:,} of {len(requests):,} requests kept the promise), wanted {share_percent(share)}; "
         f"{', '.join([*parts, f'failed: {failed:,}'])}"
     )
 

@@ -9,7 +9,7 @@ from pytest_vllmperf.metrics.declaration import Clock, Metric, MetricClass
 from pytest_vllmperf.metrics.distribution import DistributionMetrics
 from pytest_vllmperf.metrics.gates import Gate
 from pytest_vllmperf.metrics.observed import Iteration
-from pytest_vllmperf.metrics.units import COUNT, REQUESTS_PER_SECOND, SECONDS, SHARE, TOKENS_PER_SECOND
+from pytest_vllmperf.metrics.units import COUNT, NEAR_WHOLE, REQUESTS_PER_SECOND, SECONDS, SHARE, TOKENS_PER_SECOND
 from pytest_vllmperf.records.run import RequestRecord
 from pytest_vllmperf.records.served import Served, ServerMetrics
 from pytest_vllmperf.stats import Direction
@@ -92,7 +92,7 @@ class ServedMetrics:
     """What a client sees of a server, and what the server says of itself."""
 
     goodput = Metric(
-        "goodput", "goodput", SHARE, _HIGHER, MetricClass.THROUGHPUT, _CLIENT,
+        "goodput", "goodput", NEAR_WHOLE, _HIGHER, MetricClass.THROUGHPUT, _CLIENT,
         gates=(Gate.CLOCK,),
         if_measured=True,
         zero=True,
@@ -126,7 +126,7 @@ class ServedMetrics:
         of=_of_served(lambda served: sum(served.failures.values())),
     )  # fmt: skip
     valid_share = Metric(
-        "valid_share", "valid answers", SHARE, _HIGHER, MetricClass.THROUGHPUT, Clock.NONE,
+        "valid_share", "valid answers", NEAR_WHOLE, _HIGHER, MetricClass.THROUGHPUT, Clock.NONE,
         gates=(Gate.CLOCK, Gate.EXACT),
         if_measured=True,
         zero=True,

@@ -52,6 +52,11 @@ def plain_percent(fraction: float) -> str:
     return f"{fraction * 100:.1f} %" if fraction < 0.0995 else f"{fraction * 100:.0f} %"
 
 
+def share_percent(share: float) -> str:
+    """A share that is to be near the whole, where 98.6 % and 99.4 % are two results: four digits."""
+    return f"{share * 100:.4g} %"
+
+
 def _megahertz(number: float) -> str:
     return f"{_digits(number / 1e6)} MHz"
 
@@ -70,6 +75,7 @@ def _plain(symbol: str) -> Unit:
 SECONDS: Final = Unit("s", "s, ms, us", seconds)
 BYTES: Final = Unit("B", "GiB, MiB, KiB, B", size)
 SHARE: Final = Unit("share", "%", plain_percent)
+NEAR_WHOLE: Final = Unit("share", "%", share_percent)
 HERTZ: Final = Unit("Hz", "MHz", _megahertz)
 COUNT: Final = _plain("")
 TOKENS: Final = _plain("tokens")

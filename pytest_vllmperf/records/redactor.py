@@ -44,7 +44,7 @@ class Redactor:
         self._known: tuple[str, ...] = ()
 
     def learn(self, spec: EngineSpec) -> None:
-        """Take in the secrets of an engine: of its variables, and of its arguments by name and content."""
+        """Take in the secrets of an engine: of its variables, of its arguments by name and content, and its key."""
         for name, value in spec.env:
             if _is_secret(name, value):
                 self._add(value)
@@ -52,6 +52,9 @@ class Redactor:
             for name, value in arguments.items():
                 for secret in secrets_in(name, value):
                     self._add(secret)
+        variable = spec.args.get("api_key_env")
+        if isinstance(variable, str) and (key := {**self._environ, **dict(spec.env)}.get(variable)):
+            self._add(key)
         for text in (spec.model, spec.engine_args, *(own for _, own in spec.per_gpu)):
             for url in re.findall(r"[A-Za-z][\w+.-]{0,30}://[^\s\"'\\]+", text):
                 self._add_password(url)

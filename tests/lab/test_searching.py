@@ -104,6 +104,15 @@ def test_a_promise_that_no_rate_keeps() -> None:
     assert unusable(found.rate, search).startswith("no rate keeps the promise (ttft=0.01s goodput=0.95 poisson)")
 
 
+def test_rates_at_which_requests_are_alone_are_not_lowered() -> None:
+    queue = Queue(4)
+    found = find_rate(queue, WORKLOAD, ONCE, replace(SEARCH, slo=Slo(ttft=0.01)), quiet)
+    # An answer takes 0.2 s: at one request a second a fifth of a request is in flight.
+    assert 0.5 < found.rate.rate < 1.25
+    assert all(len(one.shares) == 1 for one in found.rate.tried)
+    assert len(found.run.iterations) == 1
+
+
 def test_a_promise_that_every_rate_keeps() -> None:
     few = WORKLOAD.synthetic(requests=20, input_tokens=4, output_tokens=10)
     search = replace(SEARCH, slo=Slo(ttft=60.0))

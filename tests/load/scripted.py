@@ -35,13 +35,17 @@ class Scripted:
     def server(self) -> Server:
         return Server("127.0.0.1", self.port)
 
-    def ask(self, method: str, path: str) -> Any:
+    def ask(self, method: str, path: str, content: object = None) -> Any:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
-            connection.request(method, path)
+            connection.request(method, path, None if content is None else json.dumps(content))
             return json.loads(connection.getresponse().read())
         finally:
             connection.close()
+
+    def conduct(self, *scripts: dict[str, Any], **given: object) -> None:
+        """Say how the server is to conduct itself until it is reset: scripts of answers, in turns, and its settings."""
+        self.ask("POST", "/conduct", {**({"scripts": scripts} if scripts else {}), **given})
 
     def told(self) -> Any:
         """What it knows of requests, and how many connections it has seen; this question's own is left out."""

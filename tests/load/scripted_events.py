@@ -45,6 +45,7 @@ class Script:
 
 FAULTS = (
     "die",  # the connection is reset in mid-stream
+    "exit",  # the server itself ends in mid-stream
     "half-close",  # the server ends its side in mid-stream
     "stall",  # nothing more comes
     "500",

@@ -3,8 +3,9 @@
     python scripted_server.py [--port N] [--tls CERT KEY] [--script JSON]
 
 It prints one line of JSON with its port. What an answer is like stands in each request's body, `{"script": {...}}`,
-over what `--script` says: see `scripted_events.Script`. `GET /sent` tells, for each request by its `id`, when its head
-and body had arrived and when each piece was sent, in monotonic nanoseconds; `POST /reset` forgets that.
+over what the server's own script says: see `scripted_events.Script`. `GET /sent` tells, for each request by its `id`,
+when its head and body had arrived and when each piece was sent, in monotonic nanoseconds; `POST /reset` forgets that.
+`POST /conduct` sets how the server conducts itself until `/reset`: see `Conduct`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import asyncio
 import gzip
 import heapq
 import json
+import os
 import resource
 import signal
 import socket
@@ -21,6 +23,7 @@ import ssl
 import struct
 import sys
 from array import array
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
@@ -43,6 +46,23 @@ class Record:
     arrived: int
     sent: array[int] = field(default_factory=lambda: array("q"))
     closed: bool = False
+
+
+@dataclass(frozen=True)
+class Conduct:
+    """How a server conducts itself with all requests.
+
+    Attributes:
+        scripts: of answers, in turns by the order in which requests arrive.
+        key: that requests have to bring; empty for any, or none.
+        slots: answers that are made at once, others wait for their turn; 0 for all.
+        model: the name that it lists.
+    """
+
+    scripts: tuple[dict[str, Any], ...] = ({},)
+    key: str = ""
+    slots: int = 0
+    model: str = "scripted"
 
 
 class Clock:
@@ -70,12 +90,45 @@ class Server:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, default: dict[str, Any]) -> None:
         self.clock = Clock(loop)
-        self.default = default
+        self._first = self.conduct = Conduct((default,))
         self.records: dict[str, Record] = {}
         self.numbers = count()
         self.connections = 0
         self.open = 0
         self._events: dict[Any, Events] = {}
+        self._turns = count()
+        self._answering = 0
+        self._waiting: deque[Answering] = deque()
+
+    def change(self, asked: dict[str, Any]) -> None:
+        """Conduct itself in another way from now on; what is left out is as it was at the start."""
+        self.conduct = Conduct(**{**vars(self._first), **asked})
+        self._turns = count()
+
+    def reset(self) -> None:
+        """Forget what was sent, and conduct itself as at the start."""
+        self.records.clear()
+        self.change({})
+
+    def script(self, asked: dict[str, Any]) -> Script:
+        """What the next answer is like."""
+        scripts = self.conduct.scripts
+        return Script(**{**scripts[next(self._turns) % len(scripts)], **asked.get("script", {})})
+
+    def admit(self, one: Answering) -> None:
+        """Begin an answer once there is a slot for it."""
+        self._waiting.append(one)
+        self._next()
+
+    def leave(self) -> None:
+        """An answer has ended, and its slot is free."""
+        self._answering -= 1
+        self._next()
+
+    def _next(self) -> None:
+        while self._waiting and (not self.conduct.slots or self._answering < self.conduct.slots):
+            self._answering += 1
+            self._waiting.popleft().begin()
 
     def events(self, chat: bool, script: Script, tokens: int, usage: bool) -> Events:
         key = chat, script.crlf, script.usage, script.role, tokens, usage
@@ -99,6 +152,7 @@ class Connection(asyncio.Protocol):
         self._direct = direct
         self._buffer = b""
         self.record: Record | None = None
+        self._answer: Answering | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's own is of no class of asyncio
@@ -115,6 +169,8 @@ class Connection(asyncio.Protocol):
             self.socket = None
         if self.record is not None:
             self.record.closed = True
+        if self._answer is not None:
+            self._answer.over()
 
     def send(self, data: bytes) -> None:
         """Send at once: the time of sending is that of the system call."""
@@ -149,22 +205,31 @@ class Connection(asyncio.Protocol):
             if len(self._buffer) < end + 4 + length:
                 return
             body, self._buffer = self._buffer[end + 4 : end + 4 + length], self._buffer[end + 4 + length :]
-            self._request(*lines[0].split(" ")[:2], body, monotonic_ns())
+            key = f"authorization: bearer {self.server.conduct.key}".lower()
+            if self.server.conduct.key and "/v1/" in lines[0] and key not in map(str.lower, lines):
+                self.send(whole("401 Unauthorized", b'{"error": {"message": "another key is needed"}}'))
+            else:
+                self._request(*lines[0].split(" ")[:2], body, monotonic_ns())
 
     def _request(self, method: str, path: str, body: bytes, now: int) -> None:
         if method == "GET" and path == "/sent":
             self.send(whole("200 OK", self.server.told()))
         elif method == "POST" and path == "/reset":
-            self.server.records.clear()
+            self.server.reset()
             self.send(whole("200 OK", b"{}"))
-        elif method == "GET" and path.endswith("/models"):
-            self.send(whole("200 OK", json.dumps({"object": "list", "data": [{"id": "scripted"}]}).encode()))
+        elif method == "POST" and path == "/conduct":
+            self.server.change(json.loads(body))
+            self.send(whole("200 OK", b"{}"))
+        elif method == "GET" and path == "/v1/models":
+            listed = {"object": "list", "data": [{"id": self.server.conduct.model}]}
+            self.send(whole("200 OK", json.dumps(listed).encode()))
         elif method == "POST" and path.endswith("/completions"):
             asked = json.loads(body)
-            script = Script(**{**self.server.default, **asked.get("script", {})})
+            script = self.server.script(asked)
             name = script.id or str(next(self.server.numbers))
             self.record = self.server.records[name] = Record(now)
-            Answering(self, script, asked, path.endswith("/chat/completions"), now).begin()
+            self._answer = Answering(self, script, asked, path.endswith("/chat/completions"))
+            self.server.admit(self._answer)
         else:
             self.send(whole("404 Not Found", b'{"error": {"message": "no such path"}}'))
 
@@ -172,19 +237,33 @@ class Connection(asyncio.Protocol):
 class Answering:
     """One answer, piece by piece, as its script says."""
 
-    def __init__(self, connection: Connection, script: Script, asked: dict[str, Any], chat: bool, now: int) -> None:
+    def __init__(self, connection: Connection, script: Script, asked: dict[str, Any], chat: bool) -> None:
         self._connection = connection
         self._script = script
         self._stream = bool(asked.get("stream"))
-        self._due = now + int(script.ttft * 1e9)
+        self._due = 0
+        self._ttft = int(script.ttft * 1e9)
         self._gap = int(script.gap * 1e9)
         tokens = script.tokens if script.tokens is not None else asked.get("max_tokens", 16)
         self._tokens = tokens // 2 if script.fault == "fewer" else tokens
         usage = bool((asked.get("stream_options") or {}).get("include_usage"))
         self._events = connection.server.events(chat, script, self._tokens, usage)
         self._sent = 0
+        self._begun = self._over = False
+
+    def over(self) -> None:
+        """Give the slot to another answer, once; one that never had any has none to give."""
+        if not self._over:
+            self._over = True
+            if self._begun:
+                self._connection.server.leave()
 
     def begin(self) -> None:
+        self._begun = True
+        if self._over:
+            self._connection.server.leave()
+            return
+        self._due = monotonic_ns() + self._ttft
         fault, connection = self._script.fault, self._connection
         refusals = {
             "500": whole("500 Internal Server Error", b'{"error": {"message": "scripted failure", "code": 500}}'),
@@ -195,6 +274,7 @@ class Answering:
         }
         if fault in refusals:
             connection.send(refusals[fault])
+            self.over()
         elif fault == "no-answer":
             connection.transport.abort()
         elif fault != "hold":
@@ -240,6 +320,8 @@ class Answering:
             connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             connection.transport.abort()
             return True
+        if fault == "exit":
+            os._exit(1)
         if fault == "half-close":
             assert connection.socket is not None
             connection.socket.shutdown(socket.SHUT_WR)
@@ -274,6 +356,7 @@ class Answering:
             tail = self._events.tail if script.fault != "error-event" else self._events.tail[-1:]
             self._out(b"".join(map(self._chunk, tail)) + end)
         connection.record = None
+        self.over()
         if script.framing == "close" or not script.keep or script.fault == "close-idle":
             connection.transport.close()
 

@@ -19,7 +19,12 @@ import pytest_vllmperf.harness.armed  # noqa: F401 - numpy cannot be imported a 
 from pytest_vllmperf.engines.simulated import SimulatedEngine
 from pytest_vllmperf.gpu import GpuDevice
 from pytest_vllmperf.records.spec import EngineSpec
+from tests.load.scripted import Scripted
+from tests.load.serving import authority, scripted, shared_server, tls_server, trusted
 from tests.plugin.prepared import PreparedPython
+from tests.plugin.service import Service
+
+__all__ = ["authority", "scripted", "shared_server", "tls_server", "trusted"]
 
 HEADER = """\
 import pytest
@@ -145,6 +150,12 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Proje
     for variable in ("PYTEST_XDIST_WORKER", "CI", "BUILD_NUMBER"):  # in CI pytest writes longer lines
         monkeypatch.delenv(variable, raising=False)
     return Project(pytester)
+
+
+@pytest.fixture
+def service(project: Project, scripted: Scripted) -> Service:
+    """A project whose tests measure a server that runs already."""
+    return Service(project, scripted)
 
 
 @pytest.fixture

@@ -34,6 +34,13 @@ def test_secret_content_of_a_harmless_one() -> None:
     assert found.text("https://u:pass-word@host, pass-word") == "***, ***"
 
 
+def test_the_key_of_an_endpoint_whatever_its_variable_is_called() -> None:
+    made = redactor(environ={"WEATHER": "planted value"}, api_key_env="WEATHER")
+    assert made.text("WEATHER is planted value") == "WEATHER is ***"
+    own = redactor(environ={"WEATHER": "another"}, env={"WEATHER": "planted value"}, api_key_env="WEATHER")
+    assert own.text("it is planted value") == "it is ***"
+
+
 @pytest.mark.parametrize("value", ["short", "1048576", "0.25"])
 def test_short_ones_and_numbers_stay(value: str) -> None:
     assert redactor(env={"MY_SETTING": value}).text(f"it is {value}") == f"it is {value}"
