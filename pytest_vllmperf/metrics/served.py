@@ -121,7 +121,7 @@ class ServedMetrics:
     failed_requests = Metric(
         "failed_requests", "failed requests", COUNT, _LOWER, MetricClass.EXACT, Clock.NONE,
         formula="requests without a whole answer, whatever the reason",
-        gates=(Gate.EXACT,),
+        gates=(Gate.EXACT, Gate.CLOCK),
         if_measured=True,
         of=_of_served(lambda served: sum(served.failures.values())),
     )  # fmt: skip

@@ -79,7 +79,10 @@ def test_close_leaves_no_process(perf: Lab) -> None:
 
 @pytest.mark.parametrize(
     ("chosen", "said"),
-    [(core, r"vLLM's process EngineCore\w* died during run"), (leader, r"the engine process was ended by SIGKILL during run")],
+    [
+        (core, r"vLLM's process EngineCore\w* died during run"),
+        (leader, r"the engine process was ended by SIGKILL during run"),
+    ],
 )
 def test_a_process_that_is_killed_in_mid_iteration_is_told_and_nothing_is_left(
     perf: Lab, chosen: Callable[[Sequence[psutil.Process]], psutil.Process], said: str
