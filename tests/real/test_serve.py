@@ -1,4 +1,4 @@
-"""`backend="serve"` on real vLLM: its figures, its facts, and all that can be asked of a server. One server for most."""
+"""`backend="serve"` on real vLLM: its figures, its facts, and what can be asked of it. One server for most tests."""
 
 from __future__ import annotations
 
@@ -107,12 +107,8 @@ def test_the_servers_own_figures_are_there(plain: Measurement) -> None:
     assert all(0 < inside < seen for inside, seen in zip(own_ttft, client, strict=True))
 
 
-def test_a_shared_prefix_is_found_within_an_iteration_and_none_is_left_for_the_next(
-    perf: Lab, server: Target
-) -> None:
-    shared = Workload.synthetic(
-        requests=4, input_tokens=300, output_tokens=2, shared_prefix_tokens=256, concurrency=1
-    )
+def test_a_shared_prefix_is_found_within_an_iteration_and_none_is_left_for_the_next(perf: Lab, server: Target) -> None:
+    shared = Workload.synthetic(requests=4, input_tokens=300, output_tokens=2, shared_prefix_tokens=256, concurrency=1)
     run = measured(perf, server, shared)
     # blocks of 128 tokens: two of them are shared by the three requests after the first, which finds nothing
     assert values(run, "prefix_cache_hit_tokens") == [3 * 256] * 2
