@@ -125,7 +125,7 @@ def counted(name: str, one: Round) -> None:
     server = one.server
     print(
         f"{name:18} output tokens {one.output_tokens} (asked for {REQUESTS * OUTPUT}); the server counted "
-        f"{server.finished:g} requests, {server.prompt_tokens:g} prompt tokens ({server.prefix_hits:g} of them cached), "
+        f"{server.finished:g} requests, {server.prompt_tokens:g} prompt tokens ({server.prefix_hits:g} cached), "
         f"{server.generation_tokens:g} output tokens",
         flush=True,
     )
