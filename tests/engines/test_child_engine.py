@@ -71,7 +71,7 @@ def serve(lines):
             os.kill(os.getpid(), signal.SIGKILL)
         elif act == "exit":
             os._exit(3)
-        elif act in ("core dies", "core dies and it says so", "helper dies"):
+        elif act in ("core dies", "core dies and it says so", "core dies and it ends", "helper dies"):
             print(script.get("last_words", ""), flush=True)
             process = helper if act == "helper dies" else core
             process.kill()
@@ -79,6 +79,8 @@ def serve(lines):
                 process.wait()
             if act == "core dies":
                 time.sleep(600)
+            elif act == "core dies and it ends":
+                os._exit(0)
             elif act == "helper dies":
                 time.sleep(1.5)
                 lines.send({"ok": True})
@@ -329,6 +331,17 @@ def test_an_engine_that_says_itself_that_its_process_died(start: Starter) -> Non
     engine = start(**CORE, act_run="core dies and it says so")
     with pytest.raises(EngineDiedError, match=r"^model: vLLM's process EngineCore_DP0 died during run$") as caught:
         engine.run(REQUESTS, Sampling())
+    assert "full log: " in caught.value.log_tail
+    wait_until_gone(engine.pid)
+
+
+def test_an_engine_that_ends_in_order_because_its_process_died(start: Starter) -> None:
+    """As vLLM's server does; what is asked of it then is how much it has used, after a run."""
+    words = "(EngineCore_DP0 pid=7) ERROR 10-20 12:00:13 [core.py:1165] ValueError: out of blocks"
+    engine = start(**CORE, act_usage="core dies and it ends", last_words=words)
+    with pytest.raises(EngineDiedError) as caught:
+        engine.ask({"op": "usage"})  # type: ignore[attr-defined]
+    assert str(caught.value) == "model: vLLM's process EngineCore_DP0 died during run: out of blocks"
     assert "full log: " in caught.value.log_tail
     wait_until_gone(engine.pid)
 

@@ -141,3 +141,12 @@ def test_an_endpoint_is_neither_started_nor_stopped(listing: ThreadingHTTPServer
     engine.close()
     engine.kill()
     assert started(endpoint(listing.server_port)).facts.max_model_len == 512
+
+
+@pytest.mark.parametrize(("vllm", "own"), [(True, {"return_token_ids": True}), (False, {})])
+def test_vllms_own_fields_are_sent_to_vllm_alone(
+    listing: ThreadingHTTPServer, vllm: bool, own: dict[str, bool]
+) -> None:
+    """Ids of tokens tell tokens from pieces, and those that have no text."""
+    address = started(endpoint(listing.server_port, vllm=vllm)).address
+    assert (address.vllm, address.extra) == (vllm, own)

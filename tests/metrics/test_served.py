@@ -117,3 +117,13 @@ def test_goodput_is_a_metric_once_something_is_promised() -> None:
     samples = promised_samples(results, Slo(ttft=0.2))
     assert samples["goodput"] == pytest.approx([1 / 3, 1.0])
     assert samples["goodput_rate"] == pytest.approx([1 / 0.3, 2 / 0.3])
+
+
+def test_a_share_of_nothing_is_a_value_and_not_a_gap() -> None:
+    """Else a server that fails in all of it would lose the metric, and with it the gate."""
+    server = ServerMetrics(draft_tokens=10, accepted_tokens=0)
+    found = iteration_metrics(replace(iteration(ANSWER, server=server), valid_share=0.0), slo=Slo(ttft=1e-6))
+    assert {name: found[name] for name in ("valid_share", "goodput", "goodput_rate", "acceptance_share")} == {
+        "valid_share": 0, "goodput": 0, "goodput_rate": 0, "acceptance_share": 0,
+    }  # fmt: skip
+    assert "valid_share" not in iteration_metrics(iteration(ANSWER))

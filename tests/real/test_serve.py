@@ -1,12 +1,15 @@
-"""`backend="serve"` on real vLLM: its figures, its facts, and what can be asked of a server. One server for most."""
+"""`backend="serve"` on real vLLM: its figures, its facts, and what can be asked of it. One server for most tests."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from pytest_vllmperf.engines.base import Engine
 from pytest_vllmperf.engines.serve import ServedEngine
@@ -14,6 +17,7 @@ from pytest_vllmperf.errors import EngineError
 from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.metrics.measurement import Measurement
+from pytest_vllmperf.models import SHAPES
 from pytest_vllmperf.records.run import MeasureSettings
 from pytest_vllmperf.records.settings import DEFAULTS, Settings, Update
 from pytest_vllmperf.records.spec import EngineSpec
@@ -225,3 +229,30 @@ def test_facts_are_those_of_the_engine_in_process(perf: Lab) -> None:
 def facts_of(engine: Engine) -> dict[str, Any]:
     """All but times."""
     return {name: value for name, value in vars(engine.facts).items() if name not in ("load_time", "memory")}
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LoRA adapter for the first layer's queries, in the layout of PEFT."""
+    folder, shape, rank = tmp_path_factory.mktemp("adapter"), SHAPES["tiny"], 4
+    settings = {"peft_type": "LORA", "r": rank, "lora_alpha": rank, "target_modules": ["q_proj"], "bias": "none"}
+    (folder / "adapter_config.json").write_text(json.dumps(settings))
+    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_{}.weight"
+    weights = {
+        name.format("A"): np.ones((rank, shape.hidden_size), dtype=np.float32),
+        name.format("B"): np.ones((shape.hidden_size, rank), dtype=np.float32),
+    }
+    save_file(weights, folder / "adapter_model.safetensors")
+    return folder
+
+
+def test_requests_to_an_adapter(perf: Lab, adapter: Path) -> None:
+    modules = [{"name": "mine", "path": str(adapter)}]
+    target = served(perf, enable_lora=True, max_lora_rank=8, lora_modules=modules)
+    run = measured(perf, target, WORK.asking(model="mine"), ONCE)
+    assert run.problems == ()
+    assert values(run, "output_tokens") == [12 * 12]
+    wrong = measured(perf, target, WORK.asking(model="yours"), ONCE)
+    (problem,) = wrong.problems
+    assert problem.rule == "failed"
+    assert "404" in problem.words

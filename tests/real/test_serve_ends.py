@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -137,3 +138,33 @@ def test_a_run_that_is_killed_leaves_no_server(perf: Lab, tmp_path: Path) -> Non
         assert run.left() == []
     finally:
         run.end()
+
+
+AGAINST = f"""
+import pytest
+from pytest_vllmperf import Workload
+
+WORK = Workload.synthetic(requests=4, input_tokens=32, output_tokens=16)
+
+@pytest.mark.vllm({MODEL!r}, backend="serve", **{TINY!r})
+@pytest.mark.vllmperf(warmup=1, iterations=4, gate="exact", allow="client")
+def test_same(vllmperf):
+    run = vllmperf.measure(WORK)
+    assert len(run.engines) == len(run.reference.engines) == 1
+    assert run.device == run.reference.device == "cpu, served"
+    vllmperf.check(run)
+
+def test_in_turns(vllmperf):
+    one, other = (vllmperf.engine({MODEL!r}, backend="serve", **{TINY!r} | {{"max_num_seqs": n}}) for n in (1, 8))
+    both = vllmperf.compare(one, other, WORK, warmup=1, iterations=2, way="restart")
+    assert both.speedup().ratio < 1
+"""
+
+
+def test_checks_in_turns_with_a_reference_and_comparisons_that_start_anew(perf: Lab, pytester: pytest.Pytester) -> None:
+    perf.release()
+    pytester.makeini("[pytest]")
+    pytester.makepyfile(AGAINST)
+    result = pytester.runpytest_subprocess("--vllmperf", f"--vllmperf-against={sys.executable}")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["vllmperf: checks are measured in turns with vLLM * an A/A run", "*started in turns*"])
