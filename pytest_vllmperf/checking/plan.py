@@ -116,12 +116,13 @@ def plan(
         BaselineError: for a baseline of the profile that cannot be read.
     """
     words = own.gate or ()
-    if not run.problems and (reasons := policy.unjudgeable(words, run.engines, run.device)):
-        raise SpecError(f"{site.name}: the gate cannot be judged: {'; '.join(reasons)}")
     sessions = tuple(stored.sessions) if stored is not None else ()
     new = settings.update is Update.NEW and is_thin(sessions)
     records = run.reference is None and (settings.update is Update.ALL or new)
     purpose = Purpose.RECORD if records else Purpose.JUDGE
+    judged_by = stored if purpose is Purpose.JUDGE and run.reference is None else None
+    if not run.problems and (reasons := _unjudgeable(words, run, judged_by)):
+        raise SpecError(f"{site.name}: the gate cannot be judged: {'; '.join(reasons)}")
     session = purpose is Purpose.RECORD or (settings.append and run.reference is None)
     wanted = settings.engines if session else 1
     gate = resolve_gate(words, run.device, policy.measured(run.engines))
@@ -144,6 +145,14 @@ def plan(
         engines=wanted,
         append=settings.append and purpose is Purpose.JUDGE and run.reference is None,
     )
+
+
+def _unjudgeable(words: Sequence[str], run: Measurement, stored: Entry | None) -> list[str]:
+    """Why a gate cannot be judged on what was measured, or by what is stored."""
+    reasons = policy.unjudgeable(words, run.engines, run.device)
+    if stored is not None:
+        reasons += policy.no_longer_measured(words, stored.judging.gate, run.engines, run.device)
+    return reasons
 
 
 def _differences(run: Measurement, sessions: Sequence[Session]) -> tuple[str, ...]:

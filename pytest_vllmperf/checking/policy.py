@@ -54,6 +54,25 @@ def unjudgeable(words: Sequence[str], engines: Sequence[EngineSamples], device: 
     return reasons
 
 
+def no_longer_measured(
+    words: Sequence[str], stored: Sequence[str], engines: Sequence[EngineSamples], device: str
+) -> list[str]:
+    """Metrics that a baseline's gate holds and this run did not measure, although the test's gate names their set.
+
+    Args:
+        words: the gate as the user wrote it.
+        stored: names of the metrics in the baseline's gate.
+        engines: what was measured now.
+        device: see `unjudgeable`.
+    """
+    wanted, found = resolve_gate(tuple(words), device, stored), measured(engines)
+    lost = [name for name in stored if name in wanted and METRICS[name].if_measured and name not in found]
+    return [
+        f"the baseline gates {METRICS[name].label}, which this run did not measure. Ask for it again, or record anew"
+        for name in lost
+    ]
+
+
 def _not_measured(word: str, engines: Sequence[EngineSamples], device: str) -> Iterator[str]:
     names = resolve_gate((word,), device, measured(engines))
     if not any(engine.values(name) for engine in engines for name in names):
@@ -67,4 +86,7 @@ def _cannot_decide(metric: Metric, engines: Sequence[EngineSamples]) -> Iterator
     elif reason := metric.too_few(engines):
         yield reason
     elif metric.noisy and min(value for engine in engines for value in engine.values(metric.name)) <= 0:
-        yield f"{metric.label} has a sample of zero, which cannot be judged by ratio. Leave it out of the gate"
+        yield (
+            f"{metric.label} is zero in an iteration, which cannot be judged by ratio. Find out why, or leave it out "
+            "of the gate"
+        )

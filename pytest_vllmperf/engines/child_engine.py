@@ -43,6 +43,8 @@ from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.workload import Request
 
 _EXIT_NEWS_S = 2.0
+_DOING = {"usage": "run"}
+"""What a person calls an operation, where that is not its own name."""
 # What vLLM, torch and bitsandbytes say of a format or kernel that a build or device does not have.
 _UNSUPPORTED = re.compile(
     "not supported|unsupported|does not support|doesn't support|not implemented|unknown quantization method"
@@ -202,10 +204,9 @@ class ChildEngine(ABC):
             return self._child.channel.ask(message, timeout, on_tick)
         except ChannelClosed:
             self._server.wait_exit(self._child, _EXIT_NEWS_S)
-            how = self._server.ending(self._child, message["op"], before)
-            tail = self._log_tail()
+            died = self._died(_DOING.get(message["op"], message["op"]), before)
             self.kill()
-            raise EngineDiedError(f"{self.spec.name}: the engine process {how}", tail) from None
+            raise died from None
         except ChannelTimeout:
             tail = self._log_tail()
             self.kill()
@@ -217,6 +218,16 @@ class ChildEngine(ABC):
         except BaseException:
             self.kill()  # Ctrl-C: the answer will never be read, so the engine is of no more use
             raise
+
+    def _died(self, operation: str, before: OomKills) -> EngineDiedError:
+        """The error for an engine whose own process has ended.
+
+        One that ends in order has done so because of another process: a server stops once its engine core is dead.
+        """
+        if self._child.exit_code == 0 and self._watch is not None and (name := self._watch.dead()) is not None:
+            return self._core_died(name, operation, before, 0)
+        how = self._server.ending(self._child, operation, before)
+        return EngineDiedError(f"{self.spec.name}: the engine process {how}", self._log_tail())
 
     def _reason(self, error: dict[str, str]) -> str:
         """Why an operation failed, from vLLM's other processes where its own message leaves that to them."""

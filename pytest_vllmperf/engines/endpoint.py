@@ -76,10 +76,10 @@ class EndpointEngine:
 
 
 def check_arguments(spec: EngineSpec) -> None:
-    """Refuse an endpoint that cannot be one.
+    """Refuse arguments that no endpoint can have.
 
     Raises:
-        SpecError: for a URL that is none, an unknown argument, or a key that is no name of a variable.
+        SpecError: for an unknown argument, a URL that is not valid, or an `api_key_env` that is no name of a variable.
     """
     for name in spec.args:
         if name not in _ARGUMENTS:
@@ -101,7 +101,9 @@ def start(start: Start) -> EndpointEngine:
     over_http.check_installed()
     spec = start.spec
     args: dict[str, Any] = spec.args
-    address = Address(server_of(args["url"]), spec.model, _key(spec, start), vllm=args.get("vllm", True))
+    vllm = bool(args.get("vllm", True))
+    own = {"return_token_ids": True} if vllm else {}  # tells tokens from pieces, and those that have no text
+    address = Address(server_of(args["url"]), spec.model, _key(spec, start), extra=own, vllm=vllm)
     return EndpointEngine(spec, address, served_model(address), start.timeouts)
 
 

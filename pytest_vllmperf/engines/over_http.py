@@ -52,6 +52,7 @@ class Sent:
 
 
 _EXTRA = ("uvloop", "httptools", "orjson", "prometheus_client", "jsonschema")
+"""What the extra `serve` installs."""
 
 
 def check_installed() -> None:
@@ -62,7 +63,7 @@ def check_installed() -> None:
     """
     if missing := [name for name in _EXTRA if find_spec(name) is None]:
         raise EngineStartError(
-            f"{', '.join(missing)} cannot be imported, which the load generator needs; install pytest-vllmperf[serve]"
+            f"the load generator needs {', '.join(missing)}, not found here; install pytest-vllmperf[serve]"
         )
 
 

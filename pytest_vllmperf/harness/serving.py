@@ -41,7 +41,7 @@ class Serving(TestEngines):
             vllm: whether it takes vLLM's own fields, such as `ignore_eos`; False for other servers.
 
         Raises:
-            SpecError: for a URL that is none.
+            SpecError: for a URL that is not valid.
         """
         given = {"url": url, "api_key_env": api_key_env, "name": name, "vocab_size": vocab_size}
         own = {word: value for word, value in given.items() if value is not None}
@@ -88,7 +88,8 @@ class Serving(TestEngines):
         __tracebackhide__ = True
         check_workload("find_max_rate", workload)
         engine = one_of("find_max_rate", engine, endpoint)
-        search = rate_search(promise(ttft, tpot, e2e, goodput), goodput, replicates, arrivals, workload.count)
+        slo = promise(ttft, tpot, e2e, goodput, streamed=workload.stream)
+        search = rate_search(slo, goodput, replicates, arrivals, workload.count)
         take = Take(
             self._target(engine),
             workload,
@@ -144,7 +145,8 @@ class Serving(TestEngines):
         check_workload("overload", workload)
         engine = one_of("overload", engine, endpoint)
         limits = self._session.settings
-        plan = overload_plan(promise(ttft, tpot, e2e, 1.0), factor, seconds, margin, recovery, limits.operation_timeout)
+        slo = promise(ttft, tpot, e2e, 1.0, streamed=workload.stream)
+        plan = overload_plan(slo, factor, seconds, margin, recovery, limits.operation_timeout)
         self._test.claims += 1
         with self._where_supported():
             seen = overloaded(self._session, self._target(engine), workload, plan)

@@ -41,7 +41,7 @@ _NOT_WORK: Final = (
     "cli_command",
     "api_key",
 )
-"""Where the server is, what it is called, and where AIPerf writes."""
+"""Fields that are not part of the work: addresses, names, and where AIPerf writes."""
 
 
 def _is_request(value: Any) -> bool:
@@ -115,7 +115,7 @@ def _seconds(found: Fields, value: float | None) -> float | None:
     unit = found.get("unit")
     if value is None:
         return None
-    if unit not in _UNITS:
+    if not isinstance(unit, str) or unit not in _UNITS:
         raise found.wrong("unit", f"is no unit of time that is known: {', '.join(_UNITS)}")
     return value * _UNITS[unit]
 

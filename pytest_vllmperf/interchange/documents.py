@@ -29,7 +29,7 @@ def documents(content: bytes) -> list[Any]:
         except json.JSONDecodeError as error:
             raise ReportError(f"not JSON, or cut short: {error.msg} in line {error.lineno}") from None
         except (ValueError, RecursionError) as error:
-            raise ReportError(f"not read: {error}") from None
+            raise ReportError(f"cannot be read: {error}") from None
         found.append(value)
         at = _next(text, at)
     if not found:

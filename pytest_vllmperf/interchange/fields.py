@@ -131,7 +131,7 @@ def moment(seconds: float | None) -> str:
 
 
 def iso(text: str, form: str | None = None) -> str:
-    """A date and time as ISO writes it, to the second; empty for what is none.
+    """A date and time as ISO writes it, to the second; empty for a text that is not a date.
 
     Args:
         text: as the report has it.

@@ -30,7 +30,7 @@ _RATES: Final = {
 }
 _POINTS: Final = ("p50", "p90", "p95", "p99")
 _CLIENT: Final = ("worker_count", "current_index")
-"""What GuideLLM chooses itself, and counts meanwhile."""
+"""Fields that GuideLLM sets itself; they say nothing of the work."""
 
 
 def _recognise(value: Any) -> bool:

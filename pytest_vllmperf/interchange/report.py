@@ -59,7 +59,7 @@ class Format:
     Attributes:
         name: on the command line.
         about: which tool, for a person.
-        recognise: whether a JSON value of a file is of this kind, be it of a version that is not read.
+        recognise: whether a JSON value of a file is of this kind, also one of a version that cannot be read.
         read: the runs that the JSON values of one file, or of one folder, hold. Raises `ReportError` for what is
             wrong in them, without the name of the file.
         files: names of the files that together are one run, where the tool writes several into a folder.

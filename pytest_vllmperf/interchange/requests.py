@@ -88,7 +88,7 @@ def figures(requests: Sequence[Answered]) -> dict[str, float]:
 
 
 def without_empty(found: dict[str, float]) -> dict[str, float]:
-    """Figures without distributions that are zero throughout: so tools write that nothing was observed."""
+    """Figures without distributions that are all zeros: tools write these where nothing was observed."""
     empty = {
         name
         for name in DISTRIBUTIONS

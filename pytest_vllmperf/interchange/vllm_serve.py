@@ -16,7 +16,7 @@ from pytest_vllmperf.interchange.requests import Answered, figures, tpot, withou
 
 TOOL: Final = "vllm bench serve"
 RUST: Final = "vllm-rs bench serve"
-"""Another client is another clock: what it costs to receive a token lies in each figure."""
+"""The Rust client counts as another tool: what it costs a client to receive a token is part of each figure."""
 DATE: Final = "%Y%m%d-%H%M%S"
 POINTS: Final = {"mean": "mean", "p50": "median", "p90": "p90", "p95": "p95", "p99": "p99"}
 DISTRIBUTIONS: Final = {"ttft": "ttft", "tpot": "tpot", "itl": "itl", "e2e": "e2el"}
@@ -104,7 +104,7 @@ def _answered(found: Fields, completed: int) -> list[Answered]:
 
 
 def _request(ttft: float, latency: float, gaps: Sequence[float], tokens: float) -> Answered:
-    """A TTFT of zero is none: the endpoint did not stream."""
+    """One request. A TTFT of zero means that the endpoint did not stream."""
     if not ttft:
         return Answered(None, latency)
     return Answered(ttft, latency, tpot(ttft, latency, tokens), gaps)

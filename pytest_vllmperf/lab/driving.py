@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from pytest_vllmperf.engines.base import CachesPrefixes, Engine, Serves, able
 from pytest_vllmperf.errors import WorkloadError
-from pytest_vllmperf.lab.fresh import rotated
+from pytest_vllmperf.lab.fresh import permuted
 from pytest_vllmperf.records.engine import Sampling
 from pytest_vllmperf.records.run import EngineRun, MeasureSettings, RunResult
 from pytest_vllmperf.workload import Request, Workload
@@ -122,8 +122,7 @@ class Driver:
         if isinstance(engine, CachesPrefixes) or not isinstance(engine, Serves):
             return self.requests
         facts = engine.facts
-        offset = secrets.randbelow(facts.vocab_size)
-        return rotated(self.requests, offset, facts.vocab_size, facts.special_token_ids)
+        return permuted(self.requests, secrets.randbits(64), facts.vocab_size, facts.special_token_ids)
 
 
 def check_can_be_sent(workload: Workload, name: str, *, serves: bool) -> None:

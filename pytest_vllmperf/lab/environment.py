@@ -22,7 +22,7 @@ from pytest_vllmperf.records.variables import Variables, VariablesKey
 from pytest_vllmperf.storage.names import slug
 from pytest_vllmperf.workload import Workload
 
-_WORK_KEYS = ("backend", "model", "workload")
+_WORK_KEYS = ("backend", "model", "workload", "promise", "search")
 """Hard keys that say what was measured; all others say on which hardware."""
 
 # Instruction sets that decide which kernels vLLM's CPU build runs.

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 
 from pytest_vllmperf.workload import Request
 
 
-def rotated(requests: Sequence[Request], offset: int, vocab_size: int, special: Sequence[int]) -> tuple[Request, ...]:
-    """The same requests in other tokens: each token id becomes the one `offset` places on among the ordinary ones.
+def permuted(requests: Sequence[Request], seed: int, vocab_size: int, special: Sequence[int]) -> tuple[Request, ...]:
+    """The same requests in other tokens: each ordinary token id becomes another one, by a random permutation.
 
     Lengths, and prefixes that requests share among themselves, stay what they are. Texts and chats stay as they are.
 
     Args:
         requests: of one iteration.
-        offset: 0 and more.
+        seed: of the permutation.
         vocab_size: token ids are below it.
         special: ids that are never used.
     """
     left_out = frozenset(special)
     ordinary = [token for token in range(vocab_size) if token not in left_out]
-    place = {token: number for number, token in enumerate(ordinary)}
-    moved = {token: ordinary[(number + offset) % len(ordinary)] for token, number in place.items()}
+    others = list(ordinary)
+    random.Random(seed).shuffle(others)  # noqa: S311 - for prompts, not for secrets
+    moved = dict(zip(ordinary, others, strict=True))
     return tuple(
         request
         if request.prompt_token_ids is None

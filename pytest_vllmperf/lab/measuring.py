@@ -29,7 +29,7 @@ from pytest_vllmperf.storage.variables_key import find_key
 from pytest_vllmperf.validity import rules as validity
 from pytest_vllmperf.workload import Workload
 
-_OF_OVERLOAD = ("failed", "length", "preemptions", "usage")
+_OF_OVERLOAD = ("failed", "preemptions")
 """Validity rules for what a server may do above the rate that it can serve."""
 
 

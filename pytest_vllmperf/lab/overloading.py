@@ -77,7 +77,7 @@ class _Phases:
         self.lead = 0.0
 
     def send(self, count: int, doing: str, **load: object) -> tuple[RunResult, Mapping[int, int]]:
-        """Send so many requests; what came back, and the tokens that each was to get."""
+        """Send this many requests; returns what came back, and how many tokens each asked for."""
         self._tell(doing)
         # Arrivals and numbers of requests are made here, so that no combination of them is invalid.
         sent = replace(repeated(self._workload, count, self._sent), **load)  # type: ignore[arg-type]
@@ -103,7 +103,7 @@ class _Phases:
         return result, figures.counts(result.requests, self._plan.slo, asked)
 
     def closed(self, concurrency: int) -> _Closed:
-        """A closed loop with so many requests in flight."""
+        """A closed loop with this many requests in flight."""
         count = max(_FEWEST_CLOSED, _ROUNDS * concurrency)
         result, asked = self.send(count, f"{concurrency:,} requests in flight", concurrency=concurrency)
         sound = [one for one in result.requests if figures.complete(one, asked)]

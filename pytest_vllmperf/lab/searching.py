@@ -139,12 +139,16 @@ def find_rate(
     one = _Search(engine, workload, settings, search, on_iteration)
     low, high = one.bracket(one.capacity())
     step = (high - low) / (_INNER_RATES + 1)
-    rates = sorted({low, high, *(low + step * number for number in range(1, _INNER_RATES + 1))})
+    inner = sorted({low, high, *(low + step * number for number in range(1, _INNER_RATES + 1))})
     bracketed = low < high  # else no rate keeps the promise, or all do, and more of the same tell nothing
-    one.replicate(rates, search.replicates if bracketed else 1)
+    one.replicate(inner, search.replicates if bracketed else 1)
+    rates = sorted(one.shares)  # what was tried on the way is evidence too: one replicate serves all estimates
     shares = [one.shares[rate] for rate in rates]
-    count = min(map(len, shares))
-    each = [crossing(rates, [found[number] for found in shares], search.goodput) for number in range(count)]
+    count = max(map(len, shares))
+    each = [
+        crossing(rates, [found[min(number, len(found) - 1)] for found in shares], search.goodput)
+        for number in range(count)
+    ]
     iterations = tuple(replace(_NO_REQUESTS, max_rate=rate) for rate in each)
     tried = tuple(TriedRate(rate, tuple(one.shares[rate]), rate in one.saturated) for rate in sorted(one.shares))
     run = EngineRun(engine.facts, one.requests, tuple(one.warmup), iterations)
@@ -187,7 +191,7 @@ def unusable(found: FoundRate, search: RateSearch) -> str:
         high = max(one.rate for one in found.tried)
         return (
             f"every rate that was tried keeps the promise ({search.key}), up to {high:.3g} requests/s; send more "
-            "requests at each rate, or promise more"
+            "requests at each rate, or make the promise stricter"
         )
     return ""
 

@@ -82,11 +82,12 @@ def measure(lab: Lab, take: Take, number: int = 1) -> Measurement:
     except ReferenceEngineError as error:
         words = f"the reference, {take.against}, cannot run {take.target.spec.label}: {str(error).rstrip('.')}. "
         raise ReferenceEngineError(words + _ANOTHER_WAY, error.log_tail) from None
-    new, reference = promised(new, take.slo), promised(reference, take.slo)
     void = (Problem(problem.rule, f"of the reference: {problem.words}") for problem in reference.problems)
-    return replace(
+    both = replace(
         new,
         problems=(*new.problems, *void),
         made_with=take,
         reference=Reference(take.against, take.sharing.described, reference.environment, reference.engines),
+        reference_iterations=reference.iterations,
     )
+    return promised(both, take.slo)

@@ -43,8 +43,8 @@ def server_of(url: str) -> Server:
     """Where a URL leads; without a path it is that of OpenAI's interface, `/v1`.
 
     Raises:
-        SpecError: for a URL that is none, has another scheme than http and https, or holds a password or a query. Of
-            such a URL only scheme and host are shown.
+        SpecError: for a text that is no URL, another scheme than http and https, or a URL with a password or a query.
+            Of the URL only scheme and host are shown.
     """
     if not _VISIBLE.fullmatch(url):
         raise SpecError("the endpoint's URL is empty, or has a blank, a line end or a sign that is not ASCII")
@@ -52,7 +52,9 @@ def server_of(url: str) -> Server:
         parts = urlsplit(url)
         port, host = parts.port, unquote(parts.hostname or "")
     except ValueError as error:
-        raise SpecError(f"the endpoint's URL is none: {error if '@' not in url else 'host or port is wrong'}") from None
+        raise SpecError(
+            f"the endpoint's URL is not valid: {error if '@' not in url else 'host or port is wrong'}"
+        ) from None
     _check(parts, host)
     if port == 0:
         raise SpecError(f"{_shown(parts, host)} has port 0, on which nothing listens")

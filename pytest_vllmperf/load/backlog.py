@@ -1,4 +1,4 @@
-"""`Backlog`: exchanges that are over and have not been read. It is bounded: what is above is read while others run."""
+"""`Backlog`: keeps exchanges that are over. Above a budget of memory the oldest are read while others are under way."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Reader = Callable[[Call, Exchange], Answer]
 
 
 class Backlog:
-    """Keeps exchanges as they came, and those that were read as frames for the parent process.
+    """Keeps exchanges as they came until they are read, and then their answers, as frames for the parent process.
 
     Args:
         read: makes an answer of an exchange.

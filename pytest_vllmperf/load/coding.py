@@ -13,7 +13,8 @@ _GZIP: Final = ("gzip", "x-gzip")
 _PLAIN: Final = ("", "identity")
 _GZIP_BITS: Final = 16 + zlib.MAX_WBITS
 _SLICE: Final = 4096
-"""Bytes given to zlib at once: what it leaves of them when a stream ends is copied, and must not be the whole piece."""
+"""Bytes given to zlib at once. At the end of a stream it copies what follows: were that the whole rest of a piece, many
+short streams in it would take quadratic time."""
 
 MOST_UNPACKED: Final = 1 << 28
 """Bytes that a response may unpack to."""

@@ -19,7 +19,7 @@ END: Final = b"\r\n\r\n"
 """How a body in chunks ends. A piece of that length or more that does not end so ends no such body."""
 
 _EVENT_END: Final = b"\r\n\r\n\r\n"
-"""How a chunk ends whose content ends with an empty line, as events with CRLF do. No response ends so."""
+"""The end of a chunk whose content ends with an empty line, as events with CRLF do. No response ends so."""
 
 _UPGRADE: Final = 101
 _FIRST_FINAL: Final = 200

@@ -151,7 +151,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def _all_sent(self) -> bool:
-        """Whether the server has answered to the whole request."""
+        """Whether the whole request was sent: a server may answer before that."""
         return self._transport is not None and not self._transport.get_write_buffer_size()
 
     def _over(self, at: int, *, usable: bool = True) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 Event = tuple[bytes | None, bytes]
-"""The name of an event, empty for none, and its data; or None, and a line that is no field of the format."""
+"""Of an event its name (empty without one) and its data. Of a line that is no field: None, and the line."""
 
 _MARK: Final = b"\xef\xbb\xbf"
 _DATA: Final = b"data: "
@@ -15,7 +15,7 @@ _FIELDS: Final = (b"data", b"event", b"id", b"retry")
 class EventStream:
     """Events of a body. Linear in its bytes, however they are split; an event that never ends is no event.
 
-    The standard passes over lines that are no field; here they are told, as no server sends any on purpose.
+    The standard ignores lines that are no field. Here they are given out too, as no server sends any on purpose.
     """
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class EventStream:
         return not name or name in _FIELDS
 
     def finish(self) -> list[Event]:
-        """The body has ended: tells the line that it ends in, where that could not have become a field."""
+        """The body has ended. Gives out a last line that was cut, unless it could be the beginning of a field."""
         line = bytes(self._line)
         line = line.removeprefix(_MARK) if self._first_line else line
         name, colon, _ = line.partition(b":")

@@ -20,7 +20,7 @@ Path = tuple[str, ...]
 
 
 class UnreadableError(Exception):
-    """An object that is none of OpenAI's; the message says why, and may hold some of its text.
+    """This is no object of OpenAI's interface. The message says why, and may hold some of its text.
 
     Attributes:
         at_end: whether it is JSON as far as it goes.
@@ -42,7 +42,7 @@ class Content:
         tools: (place of the tool call, more of its arguments); None for none.
         ids: how many token ids it tells; None where it tells none.
         finish_reason: the server's word; None where it has none.
-        path: leads to the text where that is all that the object has; None else.
+        path: leads to the text, where the object has nothing else; otherwise None.
     """
 
     text: str = ""

@@ -31,7 +31,7 @@ _FASTEST: Final = 200
 """Tokens a second of one stream of a closed loop, whose rate nobody knows beforehand; few servers exceed it."""
 
 _CORE: Final = 0.5
-"""How much of a core a process is planned for: above, requests wait for each other."""
+"""The share of a core that a process is planned for. Above it requests wait for each other in the process."""
 
 _TICK_S: Final = 0.25
 _HANDOVER_S: Final = 60.0
@@ -319,5 +319,5 @@ def _started(reader: str, control: int, budget: int, errors: IO[bytes]) -> subpr
 
 
 def environment(ours: Mapping[str, str]) -> dict[str, str]:
-    """The variables that a client process has: what Python and TLS need, and no keys."""
+    """The environment of a client process: the variables that Python and TLS need, and none that may hold a key."""
     return {name: value for name, value in ours.items() if name in _KEPT or name.startswith(("LC_", "PYTHON"))}

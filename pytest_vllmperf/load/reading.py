@@ -16,7 +16,7 @@ from pytest_vllmperf.load.tally import Tally
 from pytest_vllmperf.records.answers import Answer
 
 _KNOWN: Final = ("error", "status", "shed", "redirect")
-"""What a response that did not end still says for certain: more than that it did not end."""
+"""Failures that hold although the response did not end. They say more than `cut`."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ _CUT: Final = "the connection ended before the response did"
 def read(call: Call, exchange: Exchange) -> Answer:
     """What came back for a call; whatever arrived, an answer and never an exception.
 
-    What the client noted at the socket is the failure, unless the response was whole, or its connection broke after
-    the server had said itself what was wrong.
+    What went wrong at the socket is the failure, with two exceptions. A response that is whole counts by what it says.
+    So does one whose connection broke after the server had said what was wrong.
 
     Args:
         call: what was sent.

@@ -90,7 +90,10 @@ class Sender:
             self._over.set_result(None)
 
     def _dispatch(self, call: Call, exchange: Exchange) -> None:
-        """Send on the connection that was used last, as it is least likely to be closed; else on a new one."""
+        """Send on an idle connection, or else on a new one.
+
+        The server is least likely to have closed the one that was used last.
+        """
         while self._idle:
             connection, _ = self._idle.popitem()
             if connection.open:

@@ -26,7 +26,7 @@ from pytest_vllmperf.load.shapes import Shape, shape_of, unescape
 _DONE: Final = b"[DONE]"
 _SHOWN: Final = 1000
 _MOST_SHAPES: Final = 8
-"""Events of an answer that a shape is made of; where that many shapes did not last, events vary too much for one."""
+"""Shapes that are made for one answer at most: an answer that needs more has events that vary too much."""
 
 
 class Tally:

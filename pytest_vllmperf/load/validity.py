@@ -24,7 +24,7 @@ class Share:
     """How many answers were valid.
 
     Attributes:
-        valid: of these, so many.
+        valid: answers that were valid.
         total: sound answers that were looked at.
         example: what was wrong with the first invalid one; empty where none was.
     """

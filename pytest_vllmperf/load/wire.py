@@ -101,7 +101,7 @@ def job_frames(job: Job, calls: Sequence[Call]) -> Iterator[bytes]:
 
 
 def job_of(frames: Iterable[Frame]) -> Job:
-    """A share of a job from the frames of `job_frames`; takes no more of them than there are."""
+    """A share of a job, from the frames that `job_frames` made; later frames are left in place."""
     source = iter(frames)
     told = next(source).told
     calls: list[Call] = []

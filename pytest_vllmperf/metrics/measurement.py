@@ -46,6 +46,7 @@ class Measurement(AllMetrics):
         made_with: how it was made, so that it can be made again; None where it cannot.
         reference: what each of its engines was measured in turns with; None for a measurement on its own.
         iterations: of each engine its counted iterations, request by request; not stored.
+        reference_iterations: the same of each engine of the reference.
         rates: of each engine what a search for the highest rate came to; empty for any other measurement.
     """
 
@@ -63,6 +64,7 @@ class Measurement(AllMetrics):
     made_with: object = field(default=None, repr=False, compare=False)
     reference: Reference | None = None
     iterations: tuple[tuple[RunResult, ...], ...] = field(default=(), repr=False, compare=False)
+    reference_iterations: tuple[tuple[RunResult, ...], ...] = field(default=(), repr=False, compare=False)
     rates: tuple[FoundRate, ...] = field(default=(), repr=False)
     _read: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
     _promises: list[Slo] = field(default_factory=list, init=False, repr=False, compare=False)
@@ -96,6 +98,7 @@ class Measurement(AllMetrics):
             other,
             engines=self.engines + other.engines,
             iterations=self.iterations + other.iterations,
+            reference_iterations=self.reference_iterations + other.reference_iterations,
             rates=self.rates + other.rates,
             problems=tuple(dict.fromkeys([*self.problems, *other.problems])),
             excluded=self.excluded + other.excluded,
@@ -125,7 +128,7 @@ class Measurement(AllMetrics):
             CheckFailed: where too few keep it, or the measurement is void.
         """
         __tracebackhide__ = True
-        slo = promises.promise(ttft, tpot, e2e, goodput)
+        slo = promises.promise(ttft, tpot, e2e, goodput, streamed=self.workload.get("stream") is not False)
         results = [result for engine in self.iterations for result in engine]
         if not results:
             raise NotMeasuredError(f"{self.spec_label}: this measurement holds no requests that could keep a promise")

@@ -38,8 +38,15 @@ def goodput(result: RunResult, slo: Slo) -> float | None:
     return kept(result, slo) / len(result.requests) if result.requests else None
 
 
-def promise(ttft: float | None, tpot: float | None, e2e: float | None, share: float) -> Slo:
+def promise(ttft: float | None, tpot: float | None, e2e: float | None, share: float, *, streamed: bool = True) -> Slo:
     """A promise as a test writes it.
+
+    Args:
+        ttft: see `Slo`.
+        tpot: see `Slo`.
+        e2e: see `Slo`.
+        share: of requests that have to keep it.
+        streamed: whether answers come token by token: one that comes whole has no TPOT.
 
     Raises:
         SpecError: for no promise, or a figure that is not valid.
@@ -50,6 +57,8 @@ def promise(ttft: float | None, tpot: float | None, e2e: float | None, share: fl
             raise SpecError(f"{name}={most!r} must be seconds above zero")
     if all(most is None for most in parts.values()):
         raise SpecError("a promise needs at least one of ttft=, tpot= and e2e=, in seconds")
+    if tpot is not None and not streamed:
+        raise SpecError("tpot= needs answers that are streamed: one that comes whole has no time between its tokens")
     if not (_is_number(share) and 0 < share <= 1):
         raise SpecError(f"goodput={share!r} must be a share above 0 and at most 1")
     return Slo(ttft, tpot, e2e)
@@ -81,7 +90,7 @@ def missed(results: Sequence[RunResult], slo: Slo, share: float) -> str:
 
 
 def _late(requests: Sequence[RequestRecord], slo: Slo) -> int:
-    """How many requests had a whole answer and yet missed this part."""
+    """How many requests were answered whole, but missed this part of the promise."""
     return sum(one.finish_reason is not None and not keeps(one, slo) for one in requests)
 
 

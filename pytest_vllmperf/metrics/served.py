@@ -95,11 +95,13 @@ class ServedMetrics:
         "goodput", "goodput", NEAR_WHOLE, _HIGHER, MetricClass.THROUGHPUT, _CLIENT,
         gates=(Gate.CLOCK,),
         if_measured=True,
+        zero=True,
         formula="requests that kept the promise of `assert_slo` / all requests, failed ones among them",
         of=lambda one: one.goodput,
     )  # fmt: skip
     goodput_rate = Metric(
         "goodput_rate", "goodput rate", REQUESTS_PER_SECOND, _HIGHER, MetricClass.THROUGHPUT, _CLIENT,
+        zero=True,
         formula="requests that kept the promise of `assert_slo` / (last last_token_ts - first queued_ts)",
         of=lambda one: None if one.kept is None else one.per_second(one.kept),
     )  # fmt: skip
@@ -119,7 +121,7 @@ class ServedMetrics:
     failed_requests = Metric(
         "failed_requests", "failed requests", COUNT, _LOWER, MetricClass.EXACT, Clock.NONE,
         formula="requests without a whole answer, whatever the reason",
-        gates=(Gate.EXACT,),
+        gates=(Gate.EXACT, Gate.CLOCK),
         if_measured=True,
         of=_of_served(lambda served: sum(served.failures.values())),
     )  # fmt: skip
@@ -127,6 +129,7 @@ class ServedMetrics:
         "valid_share", "valid answers", NEAR_WHOLE, _HIGHER, MetricClass.THROUGHPUT, Clock.NONE,
         gates=(Gate.CLOCK, Gate.EXACT),
         if_measured=True,
+        zero=True,
         formula="answers that are valid by their JSON schema, or whose tool calls are / answers that were to be",
         source="`jsonschema`",
         of=lambda one: one.result.valid_share,
@@ -208,6 +211,7 @@ class ServedMetrics:
         "acceptance_share", "accepted draft tokens", SHARE, _HIGHER, MetricClass.THROUGHPUT, Clock.NONE,
         formula="draft tokens accepted / draft tokens proposed by speculative decoding",
         source=_PAGE,
+        zero=True,
         of=_of_server(lambda server: _share(server.accepted_tokens, server.draft_tokens)),
     )  # fmt: skip
     running_max = Metric(

@@ -26,9 +26,7 @@ class RateSearch:
     @property
     def key(self) -> str:
         """What has to be the same for two searches to be compared."""
-        parts = {"ttft": self.slo.ttft, "tpot": self.slo.tpot, "e2e": self.slo.e2e}
-        words = [f"{name}={most:g}s" for name, most in parts.items() if most is not None]
-        return f"{' '.join(words)} goodput={self.goodput:g} {self.arrivals}"
+        return f"{self.slo.key} goodput={self.goodput:g} {self.arrivals}"
 
 
 @dataclass(frozen=True)

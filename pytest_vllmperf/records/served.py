@@ -65,6 +65,12 @@ class Slo:
     tpot: float | None = None
     e2e: float | None = None
 
+    @property
+    def key(self) -> str:
+        """What has to be the same for two goodputs to be compared."""
+        parts = {"ttft": self.ttft, "tpot": self.tpot, "e2e": self.e2e}
+        return " ".join(f"{name}={most:g}s" for name, most in parts.items() if most is not None)
+
 
 @dataclass(frozen=True)
 class Served:

@@ -130,6 +130,13 @@ def _of_served(number: int, result: RunResult) -> Iterator[Problem]:
             "usage",
             f"the server did not say in iteration {number} how many tokens it made; pieces were counted instead",
         )
+    sent = sum(answer.sent_ns is not None for answer in served.answers)
+    if served.server is not None and (finished := served.server.finished or 0) > sent:
+        yield Problem(
+            "processes",
+            f"the server finished {finished:,.0f} requests in iteration {number}, of which this run sent {sent:,}: it "
+            f"has another client; {_NEIGHBOUR}",
+        )
     if limit := client.limit(served):
         yield Problem("client", f"the load generator was the limit in iteration {number}: {limit}")
 

@@ -48,7 +48,7 @@ class Arrivals:
         if self.burstiness != 1 and self.process != "gamma":
             raise WorkloadError(f"burstiness={self.burstiness!r} belongs to gamma arrivals, not to {self.process!r}")
         if bool(self.due) != (self.process == "trace"):
-            raise WorkloadError("a trace, and nothing else, has a time for each request")
+            raise WorkloadError("a time for each request (due=) belongs to a trace, and a trace needs it")
         _check_clock(self.due)
 
     @property

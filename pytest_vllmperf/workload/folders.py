@@ -129,7 +129,7 @@ def _names(name: str, file: Path, key: str, of: str | None = None) -> list[str]:
     found = listed if isinstance(listed, list) else []
     if of is not None:
         found = [one.get(of) for one in found if isinstance(one, Mapping)]
-    # A name with a way out of the folder is none that `datasets` writes.
+    # `datasets` writes names of files. One with a path could lead out of the folder.
     if not found or not all(isinstance(one, str) and one and Path(one).name == one for one in found):
         raise WorkloadError(f"{name} is no file of datasets.save_to_disk: {key!r} is no list of names")
     return found

@@ -24,7 +24,7 @@ def kept(name: str, length: object) -> Lengths:
         length: what was given.
 
     Raises:
-        WorkloadError: for a length below 1, a range that is upside down, or weights that are none.
+        WorkloadError: for a length below 1, a range that is upside down, or weights that are not valid.
     """
     if isinstance(length, Mapping):
         return _histogram(name, length)

@@ -107,7 +107,7 @@ class Plan:
             speed: how much faster the clock of a trace runs than it does now.
 
         Raises:
-            WorkloadError: for values that are none, or do not belong together.
+            WorkloadError: for values that are not valid, or do not belong together.
         """
         timed = arrivals_at(self.arrivals, concurrency, rate, arrivals, burstiness, ramp_to, speed)
         if all(one is None for one in (concurrency, rate, seconds, speed)):
@@ -152,7 +152,7 @@ class Plan:
     ) -> P:
         """The same requests, each asking the server for more; what is not named stays as it is.
 
-        With a schema or tools an answer ends where the model ends it: tokens past the end would spoil it.
+        With a schema or tools `ignore_eos` is off: tokens past the end of an answer would make it invalid.
 
         Args:
             json_schema: that each answer has to follow.

@@ -1,4 +1,4 @@
-"""What `Workload.at` takes, made into arrivals; every combination that makes no sense is refused in one line."""
+"""Makes arrivals of the arguments of `Workload.at`; a combination that makes no sense is refused in one line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def arrivals_at(
     ramp_to: float | None,
     speed: float | None,
 ) -> Arrivals:
-    """When requests are due, by what the caller of `Workload.at` says.
+    """When requests are due, by the arguments of `Workload.at`.
 
     Args:
         before: kept where neither concurrency nor rate is given.
@@ -35,7 +35,7 @@ def arrivals_at(
         speed: of a trace.
 
     Raises:
-        WorkloadError: for values that are none, or do not belong together.
+        WorkloadError: for values that are not valid, or do not belong together.
     """
     check_optional_count("concurrency", concurrency)
     if concurrency is not None and rate is not None:

@@ -63,8 +63,8 @@ def take_talks(
 def turns(talk: Any, output_tokens: int | None, *, first_turn: bool = False) -> list[Entry]:
     """The requests of one conversation, each with what it adds to the history of the one before.
 
-    A turn is what a person wrote until the next answer. It is left out, and with it what follows, where its length is
-    to be that of the recorded answer and there is none.
+    A turn is what a person wrote until the next answer. Without `output_tokens` its length is that of the recorded
+    answer; a turn without one is left out, and so is what follows it.
 
     Raises:
         UnusableError: for what is no conversation.

@@ -84,7 +84,7 @@ def parsed(content: bytes) -> Any:
     """JSON in UTF-8.
 
     Raises:
-        UnusableError: for what is none; with the line where there are several.
+        UnusableError: for what is not JSON; with the line where there are several.
     """
     try:
         return json.loads(decoded(content.removeprefix(_BOM)), parse_constant=_no_constant)

@@ -145,7 +145,9 @@ def _due(name: str, arrived: Sequence[Arrived], seconds: float) -> tuple[float, 
     before = arrived[0]
     for one in arrived:
         if one.clock < before.clock:
-            raise WorkloadError(f"{name}, line {one.line}: the clock runs backwards: this request came before the last")
+            raise WorkloadError(
+                f"{name}, line {one.line}: the clock runs backwards: this request is earlier than the one before it"
+            )
         before = one
     return tuple((one.clock - arrived[0].clock) * seconds for one in arrived)
 

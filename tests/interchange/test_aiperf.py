@@ -114,6 +114,7 @@ def test_the_first_releases_had_another_configuration() -> None:
         ({"is_complete": False}, "the run was cancelled"),
         ({"request_count": None}, "request_count is missing"),
         ({"time_to_first_token": {"unit": "furlongs", "avg": 1.0}}, "time_to_first_token.unit: 'furlongs' is no unit"),
+        ({"time_to_first_token": {"unit": [], "avg": 1.0}}, "time_to_first_token.unit: [] is no unit"),
         ({"request_throughput": {"avg": -3}}, "request_throughput.avg: -3 is not a finite number"),
     ],
 )

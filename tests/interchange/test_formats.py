@@ -57,8 +57,8 @@ def test_what_is_of_no_kind_names_the_kinds(text: str) -> None:
         (b"duration: 7", "not JSON, or cut short: Expecting value in line 1"),
         (b'{"a": 1}\n{"b":', "not JSON, or cut short: Expecting value in line 2"),
         (b"\xff\xfe", "not JSON: byte 0 is not UTF-8"),
-        (b"[" * 100_000, "not read: "),
-        (b"9" * 5000, "not read: "),
+        (b"[" * 100_000, "cannot be read: "),
+        (b"9" * 5000, "cannot be read: "),
     ],
 )
 def test_what_is_no_json_is_said_in_one_line(text: bytes, words: str) -> None:

@@ -79,3 +79,9 @@ def test_what_is_missed_is_named_with_counts() -> None:
 def test_what_is_no_promise_is_refused(parts: tuple[Any, Any, Any], share: Any, words: str) -> None:
     with pytest.raises(SpecError, match=words):
         promise(*parts, share)
+
+
+def test_an_answer_that_comes_whole_has_no_tpot_to_promise() -> None:
+    with pytest.raises(SpecError, match="tpot= needs answers that are streamed"):
+        promise(None, 0.02, None, 0.99, streamed=False)
+    assert promise(0.3, None, None, 0.99, streamed=False) == Slo(ttft=0.3)

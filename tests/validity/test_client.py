@@ -48,9 +48,18 @@ def test_a_median_that_is_late_moves_every_latency(ttft_ms: int, lag_us: int, is
 def test_a_full_core_is_a_limit_whichever_process_it_is() -> None:
     busy = replace(SOUND, processes=(ClientProcess(0.2, 0), ClientProcess(0.95, 7 * MS)))
     found = limit(served(busy))
-    assert "a client process used 95% of its core, more than 90%" in found
-    assert "event loop late by 7.00 ms, 49.9 of 50 requests/s sent" in found
+    assert "a client process used 95% of its core, more than 90% (49.9 of 50 requests/s sent); use more" in found
     assert "--vllmperf-client-processes" in found
+
+
+@pytest.mark.parametrize(("ttft_ms", "delay_ms", "is_limit"), [(100, 9, False), (100, 11, True), (1000, 40, False)])
+def test_an_event_loop_that_is_late_is_a_limit_where_nothing_is_due_at_a_time(
+    ttft_ms: int, delay_ms: int, is_limit: bool
+) -> None:
+    late = replace(SOUND, lag_p50_ns=0, lag_p99_ns=0, processes=(ClientProcess(0.8, delay_ms * MS),))
+    found = limit(served(late, ttft_ms))
+    assert bool(found) is is_limit
+    assert ("its event loop was 11.0 ms late (p99), more than 10.0 ms" in found) is is_limit
 
 
 def test_without_any_answer_the_lag_alone_decides() -> None:

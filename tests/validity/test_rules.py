@@ -16,7 +16,7 @@ from pytest_vllmperf.records.answers import Answer, ClientAudit, ClientProcess
 from pytest_vllmperf.records.devices import GpuReading, GpuTrace, GpuUse, Occupants
 from pytest_vllmperf.records.problems import RULES, TRANSIENT, Problem
 from pytest_vllmperf.records.run import EngineRun, MeasureSettings, RunResult
-from pytest_vllmperf.records.served import Served
+from pytest_vllmperf.records.served import Served, ServerMetrics
 from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.validity.rules import CLOCK_SPREAD, Expected, Observed, problems
 from pytest_vllmperf.workload import Workload
@@ -52,6 +52,9 @@ def over_http(*answers: Answer, cpu_share: float = 0.1) -> EngineRun:
     audit = ClientAudit(0, 0, None, None, (ClientProcess(cpu_share, 0),))
     failures = Counter(answer.failure for answer in answers if answer.failure)
     return counted(run(), 1, served=Served(audit, answers, failures))
+
+
+AUDIT = ClientAudit(0, 0, None, None, (ClientProcess(0.1, 0),))
 
 
 def told(sound: EngineRun, **facts: Any) -> EngineRun:
@@ -108,8 +111,8 @@ BROKEN: dict[str, tuple[Callable[[], EngineRun], Observed | None, str]] = {
     "client": (
         lambda: over_http(Answer(0, 0, output_tokens=4), cpu_share=0.97),
         None,
-        "the load generator was the limit in iteration 1: a client process used 97% of its core, more than 90% (event "
-        "loop late by 0.00 ms); use more client processes (--vllmperf-client-processes) or another machine",
+        "the load generator was the limit in iteration 1: a client process used 97% of its core, more than 90%; use "
+        "more client processes (--vllmperf-client-processes) or another machine",
     ),
     "preemptions": (
         lambda: counted(run(), 2, preemptions=3),
@@ -152,6 +155,19 @@ def test_a_sound_measurement_has_no_problems() -> None:
     assert problems(run(), ALL, seen(USE, USE, traces=(busy,))) == ()
     assert problems(run(quantization="awq", bits=4.2), ALL) == ()
     assert problems(over_http(Answer(0, 0, output_tokens=4)), ALL) == ()
+
+
+def test_another_client_of_a_server_is_told_by_what_the_server_finished() -> None:
+    mine = (Answer(0, 0, sent_ns=1, output_tokens=4), Answer(1, 0, sent_ns=1, output_tokens=4))
+    alone, shared = (
+        counted(run(), 1, served=Served(AUDIT, mine, server=ServerMetrics(finished=finished))) for finished in (2, 5)
+    )
+    assert problems(alone, ALL) == ()
+    (found,) = problems(shared, ALL)
+    assert found.rule == "processes"
+    assert found.words.startswith(
+        "the server finished 5 requests in iteration 1, of which this run sent 2: it has another"
+    )
 
 
 def test_failed_requests_are_told_by_kind_with_the_first_reason() -> None:

@@ -11,13 +11,14 @@ import difflib
 import http.client
 import importlib
 import inspect
+import json
 import multiprocessing
 import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import vllmperf_cpu_build
 import vllmperf_offline
@@ -29,6 +30,8 @@ ENTRIES = ("vllm.entrypoints.launchers.api_server.entry", "vllm.entrypoints.open
 LAUNCHERS = ("vllm.entrypoints.launchers.launcher", "vllm.entrypoints.openai.api_server")
 PARSERS = ("vllm.entrypoints.launchers.cli_args", "vllm.entrypoints.openai.cli_args")
 """Where newer and older versions of vLLM keep the parts of `vllm serve`."""
+LORA = "lora_modules"
+"""Adapters, each a JSON object or `name=path`."""
 OWN_FIGURES = "enable_per_request_metrics"
 
 
@@ -213,23 +216,43 @@ def parsed(model: str, arguments: dict[str, Any]) -> Any:
     """The arguments of `vllm serve`: its own defaults, and what the test names under vLLM's names, untouched.
 
     Raises:
-        ValueError: for an argument that it does not have.
+        ValueError: for an argument that it does not have, or a value that its command line refuses.
     """
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
-    namespace = found(PARSERS, "make_arg_parser")(FlexibleArgumentParser()).parse_args([])
-    known = vars(namespace)
-    if OWN_FIGURES in known:  # newer versions only: the server's own TTFT of each request, beside the client's
-        setattr(namespace, OWN_FIGURES, True)
-    for name, value in arguments.items():
+    class Parser(FlexibleArgumentParser):  # type: ignore[misc]
+        """One that raises, where the other prints its usage and exits."""
+
+        def error(self, message: str) -> NoReturn:
+            raise ValueError(message)
+
+    make = found(PARSERS, "make_arg_parser")
+    known = vars(make(Parser()).parse_args([]))
+    for name in arguments:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             raise ValueError(f"vllm serve has no argument {name!r}{f' (did you mean {near[0]}?)' if near else ''}")
-        setattr(namespace, name, value)
+    spelled = {name: words(name, value) for name, value in arguments.items()}
+    namespace = make(Parser()).parse_args([word for several in spelled.values() for word in several])
+    if OWN_FIGURES in known:  # newer versions only: the server's own TTFT of each request, beside the client's
+        setattr(namespace, OWN_FIGURES, True)
+    for name, value in arguments.items():
+        if not spelled[name]:
+            setattr(namespace, name, value)
     namespace.model = namespace.model_tag = model
     namespace.host, namespace.port = HOST, 0
     found(PARSERS, "validate_parsed_serve_args")(namespace)
     return namespace
+
+
+def words(name: str, value: Any) -> list[str]:
+    """An argument as words of the command line, where vLLM makes an object of its own of them; else none."""
+    option = f"--{name.replace('_', '-')}"
+    if isinstance(value, dict):
+        return [option, json.dumps(value)]
+    if name == LORA and isinstance(value, list):
+        return [option, *(one if isinstance(one, str) else json.dumps(one) for one in value)]
+    return []
 
 
 def healthy(port: int) -> bool:
