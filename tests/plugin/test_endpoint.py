@@ -129,7 +129,7 @@ def test_a_port_on_which_nothing_listens(service: Service, closed_port: int, wor
     [
         ("ftp://127.0.0.1/v1", "an endpoint's URL begins with http:// or https://"),
         ("127.0.0.1:8000/v1", "an endpoint's URL begins with http:// or https://"),
-        ("http://127.0.0.1:port/v1", "the endpoint's URL is none: "),
+        ("http://127.0.0.1:port/v1", "the endpoint's URL is not valid: "),
         ("http:///v1", "the URL has no host that can be looked up"),
         ("http://127.0.0.1:0", "has port 0, on which nothing listens"),
         ("http://127.0.0.1/v1?key=gateway-pass-lapis", "leave the URL's query and fragment out"),

@@ -76,7 +76,7 @@ def test_a_promise_that_every_rate_keeps(slots: Service, workers: list[str]) -> 
     _searches(slots, requests=6, e2e=30)
     told = _fails(slots, "--vllmperf-update", *workers)
     assert "test_chat.py::test_chat: every rate that was tried keeps the promise (" in told
-    assert "send more requests at each rate, or promise more" in told
+    assert "send more requests at each rate, or make the promise stricter" in told
 
 
 def test_a_server_that_answers_nothing(slots: Service, workers: list[str]) -> None:
