@@ -106,9 +106,9 @@ def test_tls_where_none_is_spoken(service: Service) -> None:
 
 @pytest.mark.usefixtures("trusted")
 def test_a_certificate_that_is_trusted(service: Service, tls_server: Scripted, workers: list[str]) -> None:
-    service.chat(url=f"https://127.0.0.1:{tls_server.port}/v1")
-    service.record(*workers)
-    assert [_figures(service, name) for name in ("output_tokens", "failed_requests")] == [{30}, {0}]
+    then = "assert (run.output_tokens, run.failed_requests) == (6 * 5, 0)"
+    service.chat(then=then, url=f"https://127.0.0.1:{tls_server.port}/v1")
+    service.project.run("--vllmperf", *workers).assert_outcomes(passed=1)
 
 
 SOUND: dict[str, tuple[dict[str, Any], str]] = {

@@ -19,14 +19,7 @@ def test_a_promise_that_is_kept_is_gated_by_check(service: Service, workers: lis
     service.chat(then=f"{PROMISE.format(goodput=0.99)}; vllmperf.check(run)")
     service.record(*workers)
     stored = service.stored()
-    assert stored["judging"]["gate"] == [
-        "output_throughput",
-        "ttft.p50",
-        "tpot.p50",
-        "e2e.p50",
-        "goodput",
-        "failed_requests",
-    ]
+    assert {"output_throughput", "ttft.p50", "tpot.p50", "e2e.p50", "goodput"} <= {*stored["judging"]["gate"]}
     assert [engine["samples"]["goodput"] for engine in stored["sessions"][0]["engines"]] == [[1.0]] * 3
     result = service.project.run("--vllmperf", WIDE, *workers)
     result.assert_outcomes(passed=1)
