@@ -9,7 +9,6 @@ from enum import Enum
 from pytest_vllmperf.checking import policy
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.metrics.measurement import Measurement
-from pytest_vllmperf.metrics.table import resolve_gate
 from pytest_vllmperf.records.ids import CheckId
 from pytest_vllmperf.records.samples import Entry, Session
 from pytest_vllmperf.records.settings import CheckSettings, Settings, Update
@@ -125,7 +124,7 @@ def plan(
         raise SpecError(f"{site.name}: the gate cannot be judged: {'; '.join(reasons)}")
     session = purpose is Purpose.RECORD or (settings.append and run.reference is None)
     wanted = settings.engines if session else 1
-    gate = resolve_gate(words, run.device, policy.measured(run.engines))
+    gate = policy.gate(words, run)
     check = CheckId.parse(site.module, site.name)
     gated = max(policy.gated_metrics([gate]), in_run.gated(check, run.profile, run.device, gate))
     judging = VerdictSettings(

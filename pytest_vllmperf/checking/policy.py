@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from pytest_vllmperf.metrics.declaration import Metric
+from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.metrics.table import METRICS, resolve_gate
 from pytest_vllmperf.records.samples import EngineSamples
 from pytest_vllmperf.verdict import family_a_fail
@@ -37,6 +38,20 @@ def counted_engines(gate: Sequence[str], engines: Sequence[EngineSamples]) -> in
 def measured(engines: Sequence[EngineSamples]) -> frozenset[str]:
     """The names of all metrics that any of these engines measured."""
     return frozenset(name for engine in engines for name in (*engine.samples, *engine.once))
+
+
+def gate(words: Sequence[str], run: Measurement) -> tuple[str, ...]:
+    """The metrics that decide a check of this measurement.
+
+    A search for the highest rate has a metric of its own alone: the others of a set would only share its error budget.
+
+    Args:
+        words: as the user wrote them.
+        run: what is checked.
+    """
+    found = measured(run.engines)
+    names = resolve_gate(tuple(words), run.device, found)
+    return tuple(name for name in names if name in found) if run.rates else names
 
 
 def unjudgeable(words: Sequence[str], engines: Sequence[EngineSamples], device: str) -> list[str]:

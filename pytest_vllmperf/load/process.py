@@ -52,11 +52,15 @@ class Share:
         self.notes: list[str] = []
         self._ended = 0
         self._opener = Opener(job.server, job.limits.connect, keep_alive=job.keep_alive, most=descriptors_left())
+        self._sender = Sender(self._opener, job.limits, self._finished)
         self.lags_ns: array[int] = array("q")
 
     async def prepare(self) -> None:
-        """Do what is not to be timed: look up the server's address."""
+        """Do what is not to be timed: look up the server's address; open the connections that a closed loop keeps."""
         await self._opener.resolve()
+        if self._job.keep_alive and self._job.concurrency is not None:
+            first = sum(call.after is None for call in self._job.calls)
+            await self._sender.open_beforehand(min(self._job.concurrency, first))
 
     async def run(self, start_ns: int, until_gone: int | None = None) -> None:
         """Send all calls and wait until each has ended.
@@ -68,7 +72,7 @@ class Share:
         loop = asyncio.get_running_loop()
         if until_gone is not None:
             loop.add_reader(until_gone, os._exit, 1)
-        sender = Sender(self._pacing(start_ns), self._opener, self._job.limits, start_ns, self._finished)
+        sender = self._sender
         loop.set_exception_handler(lambda _, context: self._wrong(sender, context))
         pulse = Alarm(loop, lambda: self._beat(pulse))
         self._due_ns = max(start_ns, monotonic_ns()) + _PULSE_NS
@@ -76,7 +80,7 @@ class Share:
         await asyncio.sleep(max(0.0, (start_ns - monotonic_ns()) / _S - 0.005))
         cpu, wall = time.process_time(), time.monotonic()
         try:
-            await sender.run()
+            await sender.run(self._pacing(start_ns), start_ns)
         finally:
             self._cpu_share = (time.process_time() - cpu) / max(time.monotonic() - wall, 1e-9)
             pulse.close()

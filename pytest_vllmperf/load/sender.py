@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from array import array
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic_ns
 from typing import Final
 
@@ -20,6 +21,8 @@ _LOOKS: Final = 4
 """How often stalled streams are looked for within the time in which a stream may pause."""
 
 _LONGEST_LOOK_S: Final = 1.0
+_OPENED_AT_ONCE: Final = 64
+"""Connections that are opened together beforehand: a server may take no more new ones at a time."""
 
 Finished = Callable[[Call, Exchange], None]
 
@@ -28,10 +31,8 @@ class Sender:
     """Sends calls and keeps what comes back.
 
     Args:
-        pacing: says when calls are due.
         opener: opens connections.
         limits: how long things may take.
-        start_ns: when the schedule begins, in monotonic nanoseconds.
         finished: given each call when it has ended, with what happened.
 
     Attributes:
@@ -40,11 +41,11 @@ class Sender:
         retried: calls that were sent again, as the server had closed the idle connection that they were sent on.
     """
 
-    def __init__(self, pacing: Pacing, opener: Opener, limits: Limits, start_ns: int, finished: Finished) -> None:
-        self._pacing = pacing
+    def __init__(self, opener: Opener, limits: Limits, finished: Finished) -> None:
+        self._pacing: Pacing
+        self._start = 0
         self._opener = opener
         self._limits = limits
-        self._start = start_ns
         self._finished = finished
         self._idle: dict[Connection, None] = {}
         self._busy: dict[Connection, None] = {}
@@ -55,8 +56,35 @@ class Sender:
         self.lags_ns: array[int] = array("q")
         self.retried: set[int] = set()
 
-    async def run(self) -> None:
-        """Until every call has ended, or the run's time is over."""
+    async def open_beforehand(self, count: int) -> None:
+        """Open connections that the first calls will be sent on, so that none of them waits for one.
+
+        Where that fails nothing is said: the calls will open their own, and fail by their own reason.
+
+        Args:
+            count: how many.
+        """
+
+        async def one() -> None:
+            with suppress(NotOpened):
+                connection = await self._opener.open(self)
+                if connection.open:
+                    self._idle[connection] = None
+
+        for begun in range(0, count, _OPENED_AT_ONCE):
+            before = len(self._idle)
+            await asyncio.gather(*(one() for _ in range(min(_OPENED_AT_ONCE, count - begun))))
+            if len(self._idle) == before:
+                return
+
+    async def run(self, pacing: Pacing, start_ns: int) -> None:
+        """Until every call has ended, or the run's time is over.
+
+        Args:
+            pacing: says which call is due when.
+            start_ns: when the schedule begins, in monotonic nanoseconds.
+        """
+        self._pacing, self._start = pacing, start_ns
         loop = asyncio.get_running_loop()
         self._over = loop.create_future()
         self._alarm = Alarm(loop, self._send_due)

@@ -140,6 +140,13 @@ def test_the_opening_of_a_connection_is_no_lag_of_the_client(
     scripted: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process, "Opener", SlowOpener)
-    seen = send(scripted.server, [call(0)], concurrency=1)
+    seen = send(scripted.server, [call(0, due_ns=0)])
     exchange = seen.exchanges[0]
     assert (exchange.sent_ns or 0) - exchange.due_ns - seen.lags_ns[0] >= 50 * MS
+
+
+def test_a_closed_loop_never_waits_for_its_connections(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "Opener", SlowOpener)
+    seen = send(scripted.server, [call(number) for number in range(6)], concurrency=3)
+    waits = [(one.sent_ns or 0) - one.due_ns for one in seen.exchanges.values()]
+    assert waits == seen.lags_ns, "a connection was opened between due and sent"
