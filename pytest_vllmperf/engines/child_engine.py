@@ -204,7 +204,7 @@ class ChildEngine(ABC):
             return self._child.channel.ask(message, timeout, on_tick)
         except ChannelClosed:
             self._server.wait_exit(self._child, _EXIT_NEWS_S)
-            died = self._died(_DOING.get(message["op"], message["op"]), before)
+            died = self._died(message["op"], before)
             self.kill()
             raise died from None
         except ChannelTimeout:
@@ -226,7 +226,7 @@ class ChildEngine(ABC):
         """
         if self._child.exit_code == 0 and self._watch is not None and (name := self._watch.dead()) is not None:
             return self._core_died(name, operation, before, 0)
-        how = self._server.ending(self._child, operation, before)
+        how = self._server.ending(self._child, _DOING.get(operation, operation), before)
         return EngineDiedError(f"{self.spec.name}: the engine process {how}", self._log_tail())
 
     def _reason(self, error: dict[str, str]) -> str:
@@ -243,10 +243,10 @@ class ChildEngine(ABC):
             before: what `oom_kills` had counted by then.
             written: how long the log was by then.
         """
-        why = memory_shortage(before)
+        why, doing = memory_shortage(before), _DOING.get(operation, operation)
         reason = f"was killed for memory ({why})" if why else "died"
         said = None if why else log.root_cause(log.read_end(self._child.log, since=written))
-        told = f"{self.spec.name}: {self._program.library.label}'s process {name} {reason} during {operation}"
+        told = f"{self.spec.name}: {self._program.library.label}'s process {name} {reason} during {doing}"
         return EngineDiedError(f"{told}: {said}" if said else told, self._log_tail())
 
     def _log_tail(self) -> str:

@@ -151,7 +151,6 @@ WORK = Workload.synthetic(requests=4, input_tokens=32, output_tokens=16)
 def test_same(vllmperf):
     run = vllmperf.measure(WORK)
     assert len(run.engines) == len(run.reference.engines) == 1
-    assert run.device == run.reference.device == "cpu, served"
     vllmperf.check(run)
 
 def test_in_turns(vllmperf):
@@ -167,4 +166,4 @@ def test_checks_in_turns_with_a_reference_and_comparisons_that_start_anew(perf: 
     pytester.makepyfile(AGAINST)
     result = pytester.runpytest_subprocess("--vllmperf", f"--vllmperf-against={sys.executable}")
     result.assert_outcomes(passed=2)
-    result.stdout.fnmatch_lines(["vllmperf: checks are measured in turns with vLLM * an A/A run", "*started in turns*"])
+    result.stdout.fnmatch_lines(["vllmperf: checks are measured in turns with vLLM * an A/A run", "test_in_turns: *"])
