@@ -111,8 +111,8 @@ BROKEN: dict[str, tuple[Callable[[], EngineRun], Observed | None, str]] = {
     "client": (
         lambda: over_http(Answer(0, 0, output_tokens=4), cpu_share=0.97),
         None,
-        "the load generator was the limit in iteration 1: a client process used 97% of its core, more than 90%; use "
-        "more client processes (--vllmperf-client-processes) or another machine",
+        "the load generator was the limit in iteration 1: a client process used 97% of its core, more than 90%; "
+        "the machine was too busy, or more client processes are needed (--vllmperf-client-processes)",
     ),
     "preemptions": (
         lambda: counted(run(), 2, preemptions=3),
