@@ -35,7 +35,8 @@ class OpenLoop:
     Args:
         calls: in the order of the workload.
         start_ns: when the schedule begins, in monotonic nanoseconds.
-        until_ns: calls that are due later are not sent; None for all.
+        until_ns: calls that the schedule has later are not sent; None for all. One that is late because the call before
+            it was is sent all the same: a slow server does not get away with less work.
     """
 
     def __init__(self, calls: Sequence[Call], start_ns: int, until_ns: int | None = None) -> None:
@@ -43,7 +44,8 @@ class OpenLoop:
         self._until = until_ns
         self._calls = calls
         self._after = followers(calls)
-        self._heap = [(self._scheduled(call), place) for place, call in enumerate(calls) if call.after is None]
+        first = [(self._scheduled(call), place) for place, call in enumerate(calls) if call.after is None]
+        self._heap = [due for due in first if until_ns is None or due[0] <= until_ns]
         heapq.heapify(self._heap)
 
     def _scheduled(self, call: Call) -> int:
@@ -60,13 +62,13 @@ class OpenLoop:
     def ended(self, call: Call, at: int) -> None:
         """A call that was taken has ended at this time: what follows it becomes due."""
         for place in self._after.pop(call.index, ()):
-            heapq.heappush(self._heap, (max(self._scheduled(self._calls[place]), at), place))
+            scheduled = self._scheduled(self._calls[place])
+            if self._until is None or scheduled <= self._until:
+                heapq.heappush(self._heap, (max(scheduled, at), place))
 
     def wake(self) -> int | None:
         """When the next call is due; None where that depends on the end of another one, or none is left."""
-        if not self._heap or (self._until is not None and self._heap[0][0] > self._until):
-            return None
-        return self._heap[0][0]
+        return self._heap[0][0] if self._heap else None
 
     def waiting(self, now: int) -> list[Due]:
         """Calls that were due by now and have not been taken, because the call before each has not ended."""

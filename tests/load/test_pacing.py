@@ -53,6 +53,15 @@ def test_what_is_due_after_the_budget_of_time_is_not_sent() -> None:
     assert pacing.wake() is None
 
 
+def test_a_slow_server_does_not_get_away_with_less_work() -> None:
+    all_of_them = calls(0, 10, 11)
+    all_of_them[1:] = [following(call, 0) for call in all_of_them[1:]]
+    pacing = OpenLoop(all_of_them, START, START + 10)
+    assert taken(pacing, 1_000) == [(1_000, 0)]
+    pacing.ended(all_of_them[0], 7_000)
+    assert taken(pacing, 8_000) == [(7_000, 1)], "by the schedule it was within the budget, the last one is not"
+
+
 def test_calls_that_were_due_and_wait_for_their_turn_are_known() -> None:
     all_of_them = calls(0, 10, 20, 90)
     all_of_them[1:] = [following(call, 0) for call in all_of_them[1:]]
