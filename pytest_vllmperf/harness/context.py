@@ -22,6 +22,7 @@ from pytest_vllmperf.records.ids import CHECK_SEPARATOR, CheckId, TestId
 from pytest_vllmperf.records.results import CheckRecord, ComparisonRecord, TestResults
 from pytest_vllmperf.records.samples import EngineSamples
 from pytest_vllmperf.records.scorecard import Row
+from pytest_vllmperf.records.served import Slo
 from pytest_vllmperf.records.settings import CheckSettings, Settings
 from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.report import terminal
@@ -76,6 +77,7 @@ class TestContext:
     rows: list[Row] = field(default_factory=list)
     _names: list[str] = field(default_factory=list)
     _checked: list[Measurement] = field(default_factory=list)
+    _promised: list[Slo | None] = field(default_factory=list)
 
     def site(self, name: str | None, line: tuple[str, int]) -> Site:
         """Where the next check stands.
@@ -88,6 +90,7 @@ class TestContext:
     def add(self, check: Check, run: Measurement) -> None:
         """Take in a check of a measurement."""
         self._checked.append(run)
+        self._promised.append(run.promised)
         self.pending.append(check)
 
     def conclude(self, check: Check) -> Failure | None:
@@ -128,6 +131,8 @@ class TestContext:
             return (f"{self.nodeid}: the vllmperf fixture measured nothing",)
         used = [*self._checked, *self._looked_at()]
         forgotten = [run for run in self.measured if not any(run is one for one in used)]
+        if any(run.promised != then for run, then in zip(self._checked, self._promised, strict=True)):
+            return (f"{self.nodeid}: assert_slo came after check, which gates its goodput only if it comes before",)
         if not forgotten or self.card is not None:
             return ()
         number = "a measurement was" if len(forgotten) == 1 else f"{len(forgotten)} measurements were"

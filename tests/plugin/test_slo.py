@@ -113,3 +113,12 @@ def _fails(service: Service, *args: str) -> str:
     result.stdout.no_fnmatch_line("*Traceback*")
     assert service.project.files() == before
     return " ".join(line.strip() for line in result.outlines)
+
+
+def test_a_promise_after_the_check_is_not_gated_and_that_is_said(service: Service, workers: list[str]) -> None:
+    service.chat(then=f"vllmperf.check(run); {PROMISE.format(goodput=0.5)}")
+    result = service.record(*workers)
+    assert "test_chat: assert_slo came after check, which gates its goodput only if it comes before" in " ".join(
+        " ".join(line.split()) for line in result.outlines
+    )
+    assert "goodput" not in service.stored()["judging"]["gate"]
