@@ -60,7 +60,7 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         session.run("pytest", *NEED_MORE, *session.posargs, env=interpreters)
         return
-    session.run("pytest", *NEED_MORE, "-m", "not real", "-n", "2", "-q")
+    session.run("pytest", *NEED_MORE, "-m", "not real and not long", "-n", "2", "-q")
     engines = ["tests/real", "tests/reliability", "-m", "not long", "-n", "2", "--dist", "loadfile"]
     session.run("pytest", *engines, "-q", "--durations=10", env=interpreters)
 
@@ -72,7 +72,7 @@ def faults(session: nox.Session) -> None:
     if session.posargs:
         session.run("pytest", *session.posargs)
         return
-    session.run("pytest", "tests/reliability", "tests/real/test_offline_engine.py", "-m", "long", "-n", "2")
+    session.run("pytest", *NEED_MORE, "-m", "long", "-n", "2")
 
 
 @nox.session
@@ -152,21 +152,21 @@ def bench_client(session: nox.Session) -> None:
 def pytests(session: nox.Session, pytest_version: str) -> None:
     """The tests that need no vLLM, on one version of pytest."""
     session.install("-e", ".[models,serve]", *TEST_TOOLS, f"pytest=={pytest_version}", env=uv_environment())
-    session.run("pytest", "-m", "not real", "-n", "2", "-q", *NEED_MORE, *session.posargs)
+    session.run("pytest", "-m", "not real and not long", "-n", "2", "-q", *NEED_MORE, *session.posargs)
 
 
 @nox.session(python=PYTHONS)
 def pythons(session: nox.Session) -> None:
     """The tests that need no vLLM, on one version of Python; one that is not installed is skipped, in CI an error."""
     session.install("-e", ".[models,serve]", *TEST_TOOLS, env=uv_environment())
-    session.run("pytest", "-m", "not real", "-n", "2", "-q", *NEED_MORE, *session.posargs)
+    session.run("pytest", "-m", "not real and not long", "-n", "2", "-q", *NEED_MORE, *session.posargs)
 
 
 @nox.session(venv_backend="uv")
 def minimums(session: nox.Session) -> None:
     """The tests that need no vLLM, on the oldest version of every dependency."""
     session.install("-e", ".[models,serve]", *TEST_TOOLS, "--resolution", "lowest-direct", env=uv_environment())
-    session.run("pytest", "-m", "not real", "-n", "2", "-q", *NEED_MORE, *session.posargs)
+    session.run("pytest", "-m", "not real and not long", "-n", "2", "-q", *NEED_MORE, *session.posargs)
 
 
 def install_with_vllm(session: nox.Session, *tools: str) -> None:

@@ -77,11 +77,11 @@ def test_a_gateway_with_a_bounded_queue_and_a_breaker_that_closes_comes_through(
     ("flaw", "line"),
     [
         ("endless-queue", "queues for too long: "),
-        ("panic", "sheds too much: "),
         ("never-closes", "does not recover within 2.5 s: "),
-        ("grudge", "does not recover within 2.5 s: "),
-        ("leak", "does not recover within 2.5 s: TTFT "),
-        ("slow-refusal", "refuses late: "),
+        pytest.param("panic", "sheds too much: ", marks=pytest.mark.long),
+        pytest.param("grudge", "does not recover within 2.5 s: ", marks=pytest.mark.long),
+        pytest.param("leak", "does not recover within 2.5 s: TTFT ", marks=pytest.mark.long),
+        pytest.param("slow-refusal", "refuses late: ", marks=pytest.mark.long),
     ],
 )
 def test_what_a_gateway_gets_wrong_has_its_own_line(flaw: str, line: str) -> None:
@@ -105,6 +105,7 @@ def test_a_gateway_that_sheds_below_its_capacity_is_not_overloaded_at_all() -> N
     assert "shed with 429 or 503" in line
 
 
+@pytest.mark.long
 def test_the_capacity_is_searched_for_and_a_breaker_that_the_search_opened_closes_first() -> None:
     told: list[str] = []
     seen, problems = overload("--queue", "0", workload=WORK, tell=told.append)

@@ -41,6 +41,7 @@ def _searches(service: Service, requests: int = 16, then: str = "pass", **given:
     service.module(SEARCH.format(requests=requests, given={**PROMISE, **given}, then=then))
 
 
+@pytest.mark.long
 def test_found_recorded_and_judged(slots: Service) -> None:
     """In one test, and its judgement in a worker: a search takes seconds on each of three measurements."""
     _searches(slots, then=TELL)
@@ -61,6 +62,18 @@ def test_found_recorded_and_judged(slots: Service) -> None:
     result = slots.project.run("--vllmperf", "-n", "1")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["REGRESSED highest rate * -> * req/s  -*", "test_chat  REGRESSED *"])
+
+
+def test_found_and_asked_for_a_baseline(slots: Service, workers: list[str]) -> None:
+    """One search: what is found is a metric that check looks for in the baseline."""
+    _searches(slots, then=TELL)
+    result = slots.project.run("--vllmperf", "-rf", *workers)
+    result.assert_outcomes(failed=1)
+    told = " ".join(" ".join(line.split()) for line in result.outlines)
+    assert "NO_BASELINE test_chat has none for endpoint-gateway; record it with:" in told
+    found = re.search(r"found True (\d+) ([\d.]+)", told)
+    assert found is not None
+    assert CAPACITY / 3 < float(found[2]) < CAPACITY * 3
 
 
 def test_a_promise_that_no_rate_keeps(slots: Service, workers: list[str]) -> None:

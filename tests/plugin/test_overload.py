@@ -50,6 +50,7 @@ def test_a_gateway_that_sheds_at_any_load_fails_in_one_line(project: Project, wo
     assert "Traceback" not in result.stdout.str()
 
 
+@pytest.mark.long
 def test_a_breaker_that_stays_open_fails_with_all_that_does_not_hold(project: Project) -> None:
     with gateway("--flaw", "never-closes") as url:
         project.module(TEST.format(url=url))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from pytest_vllmperf.engines.base import Engine
 from pytest_vllmperf.lab import overloading
 from pytest_vllmperf.records.overload import OverloadPlan
@@ -14,6 +16,7 @@ from pytest_vllmperf.workload import Workload
 PLAN = OverloadPlan(Slo(ttft=0.5), seconds=5.0, margin=0.4, recovery=2.0)
 
 
+@pytest.mark.long
 def test_a_server_without_a_bound_on_its_queue_loses_its_goodput(start: Callable[..., Engine]) -> None:
     engine = start(backend="serve", max_num_seqs=2)
     work = Workload.synthetic(requests=10, input_tokens=16, output_tokens=64, concurrency=2)
