@@ -126,6 +126,7 @@ def test_two_servers_at_once_have_ports_and_keys_of_their_own(perf: Lab) -> None
     assert len({address.api_key for address in addresses}) == 2
 
 
+@pytest.mark.long
 def test_a_run_that_is_killed_leaves_no_server(perf: Lab, tmp_path: Path) -> None:
     perf.release()  # the other run would wait for it
     (tmp_path / "test_tiny.py").write_text(suite(tokens=300, iterations=40, backend="serve"))
@@ -153,6 +154,7 @@ def test_same(vllmperf):
     assert len(run.engines) == len(run.reference.engines) == 1
     vllmperf.check(run)
 
+@pytest.mark.vllmperf(allow="client")
 def test_in_turns(vllmperf):
     one, other = (vllmperf.engine({MODEL!r}, backend="serve", **{TINY!r} | {{"max_num_seqs": n}}) for n in (1, 8))
     both = vllmperf.compare(one, other, WORK, warmup=1, iterations=2, way="restart")
@@ -160,6 +162,7 @@ def test_in_turns(vllmperf):
 """
 
 
+@pytest.mark.long
 def test_checks_in_turns_with_a_reference_and_comparisons_that_start_anew(perf: Lab, pytester: pytest.Pytester) -> None:
     perf.release()
     pytester.makeini("[pytest]")
