@@ -18,7 +18,7 @@ from pytest_vllmperf.engines.channel import ChannelClosed, ChannelTimeout, OnTic
 from pytest_vllmperf.engines.endings import OomKills, memory_shortage, oom_kills
 from pytest_vllmperf.engines.forkserver import Child, ForkServer, Library
 from pytest_vllmperf.engines.hints import with_hint
-from pytest_vllmperf.engines.watch import Watch
+from pytest_vllmperf.engines.watch import GRACE_S, Watch
 from pytest_vllmperf.errors import (
     EngineDiedError,
     EngineError,
@@ -224,7 +224,8 @@ class ChildEngine(ABC):
 
         One that ends in order has done so because of another process: a server stops once its engine core is dead.
         """
-        if self._child.exit_code == 0 and self._watch is not None and (name := self._watch.dead()) is not None:
+        watch = self._watch if self._child.exit_code == 0 else None
+        if watch is not None and (name := watch.dead_within(GRACE_S)) is not None:
             return self._core_died(name, operation, before, 0)
         how = self._server.ending(self._child, _DOING.get(operation, operation), before)
         return EngineDiedError(f"{self.spec.name}: the engine process {how}", self._log_tail())

@@ -12,6 +12,7 @@ import psutil
 GRACE_S = 1.0
 """Seconds that an engine has to say itself why one of its processes died."""
 
+_LOOK_S = 0.02
 _TITLE = re.compile(r"^\S*::((?:EngineCore|Worker|DPCoordinator)\w*)")
 """What vLLM calls its processes: `VLLM::EngineCore_DP0`, `VLLM::Worker_TP1`; the prefix is a setting of its own.
 
@@ -35,6 +36,13 @@ class Watch:
     def dead(self) -> str | None:
         """The name of a process that has died, waited for or not; None while all live."""
         return next((name for process, name in self._processes if not _lives(process)), None)
+
+    def dead_within(self, seconds: float) -> str | None:
+        """The name of a process that has died by then: one that was just killed takes a moment to be gone."""
+        until = self._clock() + seconds
+        while (name := self.dead()) is None and self._clock() < until:
+            time.sleep(_LOOK_S)
+        return name
 
     def overdue(self) -> str | None:
         """The name of a process that was found dead `GRACE_S` ago, or earlier."""
