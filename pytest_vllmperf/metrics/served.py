@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
+
+import numpy as np
 
 from pytest_vllmperf.metrics.declaration import Clock, Metric, MetricClass
 from pytest_vllmperf.metrics.distribution import DistributionMetrics
@@ -12,7 +14,7 @@ from pytest_vllmperf.metrics.observed import Iteration
 from pytest_vllmperf.metrics.units import COUNT, NEAR_WHOLE, REQUESTS_PER_SECOND, SECONDS, SHARE, TOKENS_PER_SECOND
 from pytest_vllmperf.records.run import RequestRecord
 from pytest_vllmperf.records.served import Served, ServerMetrics
-from pytest_vllmperf.stats import Direction
+from pytest_vllmperf.stats import Direction, FloatArray
 
 _HIGHER: Final = Direction.HIGHER
 _LOWER: Final = Direction.LOWER
@@ -54,8 +56,9 @@ def _outside_core(one: RequestRecord) -> float | None:
     return (answer.first_ns - answer.sent_ns) * _NS - answer.server_ttft
 
 
-def _chunk_gaps(one: Iteration) -> Sequence[float]:
-    return [gap * _NS for each in one.requests if each.answer is not None for gap in each.answer.gaps_ns]
+def _chunk_gaps(one: Iteration) -> FloatArray:
+    gaps = [each.answer.gaps_ns for each in one.requests if each.answer is not None]
+    return np.concatenate([np.empty(0), *map(np.asarray, gaps)]) * _NS
 
 
 def _of_served(figure: Callable[[Served], float | None]) -> Callable[[Iteration], float | None]:

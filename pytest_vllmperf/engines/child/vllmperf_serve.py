@@ -94,7 +94,7 @@ class ServedEngine(vllmperf_offline.OfflineEngine):
         self._started = 0.0
 
     def serve(self) -> None:
-        """Answer `load`, then run the server until it is told to stop. In the main thread."""
+        """Run the server until it is told to stop; `load` is answered once it is healthy. In the main thread."""
         request = next(self._messages, None)
         if request is None:
             return
@@ -226,14 +226,14 @@ def parsed(model: str, arguments: dict[str, Any]) -> Any:
         def error(self, message: str) -> NoReturn:
             raise ValueError(message)
 
-    make = found(PARSERS, "make_arg_parser")
-    known = vars(make(Parser()).parse_args([]))
+    parser = found(PARSERS, "make_arg_parser")(Parser())
+    known = vars(parser.parse_args([]))
     for name in arguments:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             raise ValueError(f"vllm serve has no argument {name!r}{f' (did you mean {near[0]}?)' if near else ''}")
     spelled = {name: words(name, value) for name, value in arguments.items()}
-    namespace = make(Parser()).parse_args([word for several in spelled.values() for word in several])
+    namespace = parser.parse_args([word for several in spelled.values() for word in several])
     if OWN_FIGURES in known:  # newer versions only: the server's own TTFT of each request, beside the client's
         setattr(namespace, OWN_FIGURES, True)
     for name, value in arguments.items():
