@@ -58,6 +58,10 @@ class EngineDiedError(EngineError):
     """The engine's process ended while it was in use."""
 
 
+class ProfileError(EngineError):
+    """What an engine's GPUs do cannot be recorded; the engine itself goes on."""
+
+
 class EngineTimeoutError(EngineError):
     """The engine did not answer within its time-out; its processes have been ended."""
 

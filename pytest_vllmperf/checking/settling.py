@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from pytest_vllmperf.checking.check import Check
 from pytest_vllmperf.errors import VllmPerfError
 from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.lab.take import Take
-from pytest_vllmperf.lab.taking import measure
+from pytest_vllmperf.lab.taking import measure_timed, profiled
+from pytest_vllmperf.metrics.measurement import Measurement
 
 
 def settle(perf: Lab, checks: Sequence[Check], max_time: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -41,13 +43,26 @@ def settle(perf: Lab, checks: Sequence[Check], max_time: float, clock: Callable[
 
 
 def _measure_again(perf: Lab, checks: Sequence[tuple[Check, Take]], clock: Callable[[], float]) -> None:
+    """One more engine for each check: all are timed on it before its GPUs are profiled, which may slow it."""
     perf.retire(checks[0][1].targets)
+    timed: list[tuple[Check, Take, Measurement]] = []
     for check, take in checks:
-        started = clock()
-        try:
-            check.add(measure(perf, take, check.rounds + 1))
-        except VllmPerfError as error:
-            check.error = error
-            return
-        finally:
-            check.spent += clock() - started
+        with _spent(check, clock):
+            try:
+                timed.append((check, take, measure_timed(perf, take, check.rounds + 1)))
+            except VllmPerfError as error:
+                check.error = error
+                break
+    for check, take, run in timed:
+        with _spent(check, clock):
+            check.add(profiled(perf, take, run))
+
+
+@contextmanager
+def _spent(check: Check, clock: Callable[[], float]) -> Iterator[None]:
+    """Count the time of a check."""
+    started = clock()
+    try:
+        yield
+    finally:
+        check.spent += clock() - started

@@ -14,6 +14,7 @@ from pytest_vllmperf.records.engine import (
     Sampling,
     TokenScores,
 )
+from pytest_vllmperf.records.kernels import RankUse
 from pytest_vllmperf.records.run import RequestRecord, RunResult
 from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.workload import Message, Request
@@ -66,6 +67,25 @@ class CachesPrefixes(Protocol):
 
 
 @runtime_checkable
+class Profiles(Protocol):
+    """An engine whose GPUs can be profiled while it works."""
+
+    def profile_start(self) -> None:
+        """Record from now on what its GPUs do. The engine may be slower until it ends.
+
+        Raises:
+            ProfileError: when they cannot be profiled, with the reason.
+        """
+
+    def profile_stop(self) -> tuple[RankUse, ...]:
+        """Stop recording. Returns what the GPU of each rank did.
+
+        Raises:
+            ProfileError: when the recording is not whole.
+        """
+
+
+@runtime_checkable
 class Serves(Protocol):
     """An engine behind a socket: requests may be due at times of their own, and ask for what only a server has."""
 
@@ -101,6 +121,7 @@ class Renders(Protocol):
 _DOING: Mapping[type, str] = {
     Sleeps: "sleep",
     CachesPrefixes: "reset its prefix cache",
+    Profiles: "be profiled",
     Serves: "be sent requests over HTTP",
     Generates: "return the tokens that it generates",
     Scores: "score given tokens",

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from pytest_vllmperf.engines.child_engine import ChildEngine, Program
+from pytest_vllmperf.engines.child_engine import Program
 from pytest_vllmperf.engines.forkserver import Library
 from pytest_vllmperf.engines.in_process import InProcessEngine
+from pytest_vllmperf.engines.profiling import ProfiledEngine
 from pytest_vllmperf.errors import EngineError, SpecError
 from pytest_vllmperf.records.spec import EngineSpec
 
 VLLM = Library("vllm", "vLLM", "pip install 'pytest-vllmperf[cuda]' on a GPU host, or 'pytest-vllmperf[cpu]'")
 
 
-class VllmOperations(ChildEngine):
-    """What vLLM does however it is driven: it can sleep, and it keeps a prefix cache."""
+class VllmOperations(ProfiledEngine):
+    """What vLLM does however it is driven: it can sleep and be profiled, and it keeps a prefix cache."""
 
     def reset_prefix_cache(self) -> None:
         """Forget the KV blocks of earlier prompts.

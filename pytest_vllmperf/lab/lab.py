@@ -7,6 +7,7 @@ import os
 from pytest_vllmperf.engines.backends import BACKENDS, Backends
 from pytest_vllmperf.gpu import GpuDevice
 from pytest_vllmperf.lab.measuring import Measuring
+from pytest_vllmperf.lab.profiling import Profiling
 from pytest_vllmperf.lab.slots import Slots
 from pytest_vllmperf.lab.targets import Targets, weight_bytes
 from pytest_vllmperf.records.engine import Progress, Timeouts
@@ -37,6 +38,7 @@ class Lab:
         retire: see `Slots`.
         measure: see `Measuring`.
         search: see `Measuring`.
+        profile: see `Profiling`.
         measurement: see `Measuring`.
         watching: see `Measuring`.
         iteration_progress: see `Measuring`.
@@ -56,6 +58,7 @@ class Lab:
         measuring = Measuring(self.slots, progress)
         self.measure, self.measurement = measuring.measure, measuring.measurement
         self.search = measuring.search
+        self.profile = Profiling(self.slots, measuring).profile
         self.watching, self.iteration_progress = measuring.watching, measuring.iteration_progress
 
     @property

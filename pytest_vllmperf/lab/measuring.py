@@ -67,7 +67,7 @@ class Measuring:
         """
         # Before the start of an engine, which may take minutes.
         driving.check_can_be_sent(workload, target.spec.name, serves=target.backend.over_http)
-        with self._slots.engines([target]) as (engine,):
+        with self._slots.engines([target], timed=True) as (engine,):
             with self.watching([target]) as sampler:
                 run = driving.measure(engine, workload, settings, self.iteration_progress(target))
             measured = self.measurement(target, workload, run, engine, sampler.traces(), allowed)
@@ -86,7 +86,7 @@ class Measuring:
         target, workload, search = take.target, take.workload, take.search
         at_some_rate = workload.at(rate=1.0)
         driving.check_can_be_sent(at_some_rate, target.spec.name, serves=target.backend.over_http)
-        with self._slots.engines([target]) as (engine,):
+        with self._slots.engines([target], timed=True) as (engine,):
             with self.watching([target]) as sampler:
                 found = find_rate(engine, workload, take.settings, search, self.iteration_progress(target))
             probes = replace(found.run, iterations=found.probes)

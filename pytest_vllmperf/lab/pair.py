@@ -87,7 +87,7 @@ class Pair:
 
     def _in_turns(self) -> tuple[Measurement, Measurement]:
         targets, lab = self.sharing.targets, self._lab
-        with lab.engines(targets, asleep=self.sharing.way is Way.SLEEP) as (a, b):
+        with lab.engines(targets, asleep=self.sharing.way is Way.SLEEP, timed=True) as (a, b):
             with lab.watching(targets) as sampler:
                 runs = measure_in_turns(
                     (a, b),
@@ -102,6 +102,9 @@ class Pair:
                 lab.wake(targets, side)  # what an engine holds of the device is seen while it is awake
                 with of_reference(targets[side]):
                     measured.append(self._measurement(side, runs[side], engine, sampler.traces()))
+            for side in (0, 1):
+                lab.wake(targets, side)
+                measured[side] = self._profiled(side, measured[side])
         return measured[0], measured[1]
 
     def _one_after_the_other(self, number: int) -> tuple[Measurement, Measurement]:
@@ -109,10 +112,10 @@ class Pair:
         measured: dict[int, Measurement] = {}
         for side in self._order(number):
             target = self.sharing.targets[side]
-            with self._lab.engines([target]) as (engine,), of_reference(target):
+            with self._lab.engines([target], timed=True) as (engine,), of_reference(target):
                 with self._lab.watching([target]) as sampler:
                     run = measure(engine, self.workload, self._settings, self._lab.iteration_progress(target))
-                measured[side] = self._measurement(side, run, engine, sampler.traces())
+                measured[side] = self._profiled(side, self._measurement(side, run, engine, sampler.traces()))
         return measured[0], measured[1]
 
     def _order(self, number: int) -> tuple[int, int]:
@@ -121,6 +124,10 @@ class Pair:
         runs = [side for side in (0, 1) if self.sharing.targets[side] in running]
         first = runs[0] if len(runs) == 1 else (number + 1) % 2
         return (first, 1 - first)
+
+    def _profiled(self, side: int, run: Measurement) -> Measurement:
+        target = self.sharing.targets[side]
+        return self._lab.profile(target, self.workload, self._settings, run, tuple(self._allowed))
 
     def _measurement(self, side: int, run: EngineRun, engine: Engine, traces: Sequence[GpuTrace]) -> Measurement:
         target = self.sharing.targets[side]

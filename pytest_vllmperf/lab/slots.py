@@ -33,12 +33,14 @@ class Slot:
         engine: while one runs.
         starts: how often one was started; a start that failed counts.
         asleep: whether the engine has given its device's memory back.
+        profiled: whether its GPUs were profiled: it may be slower than before from then on.
     """
 
     target: Target
     engine: Engine | None = None
     starts: int = 0
     asleep: bool = False
+    profiled: bool = False
 
     @property
     def lease(self) -> tuple[str, ...]:
@@ -85,7 +87,7 @@ class Slot:
             engine.kill()
 
     def _emptied(self) -> Engine | None:
-        engine, self.engine, self.asleep = self.engine, None, False
+        engine, self.engine, self.asleep, self.profiled = self.engine, None, False, False
         return engine
 
 
@@ -147,7 +149,9 @@ class Slots:
         return chosen
 
     @contextmanager
-    def engines(self, targets: Sequence[Target], *, asleep: bool = False) -> Iterator[list[Engine]]:
+    def engines(
+        self, targets: Sequence[Target], *, asleep: bool = False, timed: bool = False
+    ) -> Iterator[list[Engine]]:
         """Running engines; those of a measurement that failed are ended, as nobody knows what they still do.
 
         What was done on devices that another run may have used meanwhile fails too.
@@ -156,8 +160,12 @@ class Slots:
             targets: which; every other engine is stopped first, as a GPU rarely holds two models.
             asleep: only one of them may hold the device at a time: each sleeps before the next is started, and only
                 the one that `wake` named last is awake.
+            timed: the wall clock will be read: an engine that was profiled is replaced by a fresh one.
         """
         slots = [self._slot(target) for target in targets]
+        for slot in slots:
+            if timed and slot.profiled:
+                slot.close()
         for target in targets:
             self._redactor.learn(target.spec)
         try:
@@ -182,6 +190,14 @@ class Slots:
             for slot in slots:
                 slot.sleep()
             slots[side].wake()
+
+    def running_engine(self, target: Target) -> Engine | None:
+        """This target's engine; None where it does not run."""
+        return self._slot(target).engine
+
+    def was_profiled(self, target: Target) -> None:
+        """Remember that the GPUs of this target's engine were profiled."""
+        self._slot(target).profiled = True
 
     def retire(self, targets: Sequence[Target]) -> None:
         """Stop engines that have done their part, so that the next ones of their kind are fresh."""

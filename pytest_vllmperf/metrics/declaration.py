@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Protocol, overload
 
 from pytest_vllmperf.metrics.gates import Gate
-from pytest_vllmperf.metrics.observed import EngineStart, Iteration
+from pytest_vllmperf.metrics.observed import EngineStart, Iteration, PassIteration
 from pytest_vllmperf.metrics.units import Unit
 from pytest_vllmperf.records.samples import EngineSamples
 from pytest_vllmperf.stats import Direction
@@ -54,6 +54,7 @@ class MetricClass(Enum):
     LOAD = "load"
     MEMORY = "memory"
     DEVICE = "device"
+    GPU_TIME = "gpu_time"
 
     @property
     def exact(self) -> bool:
@@ -64,6 +65,11 @@ class MetricClass(Enum):
     def least_margin(self) -> float:
         """The margin that one given for all metrics never tightens; what is noisier by nature has a wider one."""
         return {MetricClass.TAIL: 0.10, MetricClass.LOAD: 0.20}.get(self, 0.0)
+
+    @property
+    def own_margin(self) -> float | None:
+        """The margin of a class that one given for all metrics does not concern; None where that one holds."""
+        return 0.01 if self is MetricClass.GPU_TIME else None
 
 
 def requests_of(engine: EngineSamples) -> float:
@@ -93,6 +99,7 @@ class Metric:
         by_request: its samples by request, where those are compared instead of the iterations; None where not.
         of: computes it from one iteration; None for what the iteration has not, or for a metric of a start.
         of_start: computes it from one engine start; None for a metric of an iteration.
+        of_pass: computes it from one iteration of the device pass; None for all others.
     """
 
     name: str
@@ -112,6 +119,7 @@ class Metric:
     by_request: Callable[[EngineSamples], Sequence[float]] | None = None
     of: Callable[[Iteration], float | None] | None = None
     of_start: Callable[[EngineStart], float | None] | None = None
+    of_pass: Callable[[PassIteration], float | None] | None = None
 
     @overload
     def __get__(self, instance: None, owner: type) -> Metric: ...
@@ -177,6 +185,10 @@ class Metric:
     def shown_by_start(self, start: EngineStart) -> dict[str, float]:
         """Its value for one engine start, by name; empty where that was not observed."""
         return self._observed(None if self.of_start is None else self.of_start(start))
+
+    def shown_by_pass(self, iteration: PassIteration) -> dict[str, float]:
+        """Its value in one iteration of the device pass, by name; empty where that was not observed."""
+        return self._observed(None if self.of_pass is None else self.of_pass(iteration))
 
     def _observed(self, value: float | None) -> dict[str, float]:
         known = value is not None and (value > 0 or self.may_be_zero)

@@ -12,7 +12,7 @@ from pytest_vllmperf import stats
 from pytest_vllmperf.errors import NotMeasuredError, did_you_mean
 from pytest_vllmperf.metrics.declaration import Clock, Measured, Metric, MetricClass, check_attribute, requests_of
 from pytest_vllmperf.metrics.gates import Gate
-from pytest_vllmperf.metrics.observed import EngineStart, Iteration
+from pytest_vllmperf.metrics.observed import EngineStart, Iteration, PassIteration
 from pytest_vllmperf.metrics.units import SECONDS
 from pytest_vllmperf.records.run import RequestRecord, RunResult
 from pytest_vllmperf.records.samples import EngineSamples
@@ -164,6 +164,10 @@ class DistributionMetrics:
             for metric, value in zip(self.metrics, (points[point] for point in _POINTS), strict=True)
             if value > 0 or metric.may_be_zero
         }
+
+    def shown_by_pass(self, iteration: PassIteration) -> dict[str, float]:  # noqa: ARG002 - as a metric has it
+        """Nothing: requests are looked at in counted iterations."""
+        return {}
 
     def shown_by_start(self, start: EngineStart) -> dict[str, float]:  # noqa: ARG002 - as a metric has it
         """Nothing: a distribution belongs to an iteration."""

@@ -21,6 +21,7 @@ class Gate(Enum):
     CLOCK = ("clock", "output throughput and median latencies")
     CPU = ("cpu", "CPU time of the engine's processes")
     VRAM = ("vram", "weights, KV cache and torch's peak")
+    DEVICE = ("device", "the GPU's own time, where it was measured")
     ENERGY = ("energy", "energy per output token")
 
     def __init__(self, word: str, about: str) -> None:
@@ -28,13 +29,13 @@ class Gate(Enum):
         self.about = about
 
 
-def automatic(device: str) -> Gate:
-    """The set that `auto` stands for: on a CPU, wall time depends on the neighbours more than on the engine.
+def automatic(device: str) -> tuple[Gate, ...]:
+    """The sets that `auto` stands for: on a CPU, wall time depends on the neighbours more than on the engine.
 
     Args:
-        device: the engine's device, `cuda`, `cpu` or `simulated`.
+        device: the engine's device, `cuda`, `cpu` or `simulated`, or where it is driven over HTTP.
     """
-    return Gate.EXACT if device == "cpu" else Gate.CLOCK
+    return (Gate.EXACT,) if device == "cpu" else (Gate.CLOCK, Gate.DEVICE)
 
 
 def gate_words() -> tuple[str, ...]:

@@ -11,6 +11,8 @@ from pytest_vllmperf.records.devices import GpuReading, GpuTrace, GpuUse, Span
 from pytest_vllmperf.stats.known import Number, sum_of_all
 
 THERMAL = {0x20: "software thermal slowdown", 0x40: "hardware thermal slowdown"}
+POWER_CAP = 0x04
+"""NVML's bit for a software power cap: how a GPU works at full load, so it voids nothing."""
 POWER_BRAKE = {0x08: "hardware slowdown", 0x80: "power brake"}
 """Clock event reasons of NVML's that void a measurement; a power cap is how a GPU works at full load."""
 
@@ -41,6 +43,8 @@ def use(traces: Sequence[GpuTrace], span: Span) -> GpuUse | None:
         sm_clock=_lowest([_median(_working_clocks(readings)) for readings in spans]),
         temperature=_highest([one.temperature for readings in spans for one in readings]),
         clock_events=_bits(one for readings in spans for one in readings),
+        memory_clock=_lowest([_median(_memory_clocks(readings)) for readings in spans]),
+        power_capped=_highest([_share_capped(readings) for readings in spans]),
     )
 
 
@@ -142,6 +146,16 @@ def _at(ticks: Sequence[tuple[float, float]], moment: float) -> float:
 
 def _working_clocks(readings: Sequence[GpuReading]) -> list[float]:
     return [one.sm_clock for one in readings if one.sm_clock and one.utilization != 0]
+
+
+def _memory_clocks(readings: Sequence[GpuReading]) -> list[float]:
+    return [one.memory_clock for one in readings if one.memory_clock and one.utilization != 0]
+
+
+def _share_capped(readings: Sequence[GpuReading]) -> float | None:
+    """The share of readings with a kernel running in which the power limit held the clocks down."""
+    told = [one.clock_events & POWER_CAP for one in readings if one.clock_events is not None and one.utilization != 0]
+    return fmean(bit != 0 for bit in told) if told else None
 
 
 def _median(values: Sequence[float]) -> float | None:

@@ -9,6 +9,7 @@ from pytest_vllmperf.metrics import promises
 from pytest_vllmperf.metrics.roofline import Roofline
 from pytest_vllmperf.records.devices import GpuUse
 from pytest_vllmperf.records.engine import EngineFacts, MemoryFacts
+from pytest_vllmperf.records.kernels import ProfiledIteration, RankUse
 from pytest_vllmperf.records.run import RequestRecord, RunResult
 from pytest_vllmperf.records.served import Slo
 
@@ -70,6 +71,26 @@ class Iteration:
     def energy(self) -> float | None:
         """Joules that the devices took; None where nobody knows."""
         return None if self.use is None else self.use.energy
+
+
+@dataclass(frozen=True)
+class PassIteration:
+    """One iteration of a device pass.
+
+    Attributes:
+        profiled: what was recorded of the GPUs, and what the engine reported.
+        duration: seconds of a counted iteration, the median: without a profiler.
+        use: what NVML told of the devices meanwhile; None where nobody looked.
+    """
+
+    profiled: ProfiledIteration
+    duration: float
+    use: GpuUse | None = None
+
+    @property
+    def slowest(self) -> RankUse:
+        """The rank whose GPU had the most to do: the others wait for it."""
+        return max(self.profiled.ranks, key=lambda rank: rank.total)
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
-from pytest_vllmperf.metrics.observed import EngineStart, Iteration
+from pytest_vllmperf.metrics.kernel_names import kernel_tables
+from pytest_vllmperf.metrics.observed import EngineStart, Iteration, PassIteration
 from pytest_vllmperf.metrics.roofline import Roofline
 from pytest_vllmperf.metrics.table import CLOCK_METRICS, DECLARATIONS, METRICS, AllMetrics
 from pytest_vllmperf.records.devices import GpuUse
 from pytest_vllmperf.records.engine import EngineFacts
+from pytest_vllmperf.records.kernels import DevicePass
 from pytest_vllmperf.records.run import RunResult
 from pytest_vllmperf.records.samples import EngineSamples
 from pytest_vllmperf.records.served import Slo
@@ -80,6 +83,29 @@ def engine_samples(
         once=once,
         ttft_by_request=[_digits(value) for value in AllMetrics.ttft.by_request(iterations)],
     )
+
+
+def with_device_pass(
+    engine: EngineSamples, counted: Sequence[RunResult], found: DevicePass, uses: Sequence[GpuUse | None] = ()
+) -> EngineSamples:
+    """The samples of an engine start, with what its device pass showed.
+
+    Args:
+        engine: without one.
+        counted: its counted iterations.
+        found: the device pass.
+        uses: what NVML told of the devices in each of its iterations; empty where nobody looked.
+    """
+    duration = median(Iteration(result).duration for result in counted) if counted else 0.0
+    looked = uses or (None,) * len(found.iterations)
+    shown = [PassIteration(one, duration, use) for one, use in zip(found.iterations, looked, strict=True)]
+    values = [{name: value for one in DECLARATIONS for name, value in one.shown_by_pass(it).items()} for it in shown]
+    update = {
+        "passes": _by_metric(values),
+        "kernels": kernel_tables(found.iterations),
+        "no_device_pass": found.reason,
+    }
+    return engine.model_copy(update=update)
 
 
 def promised_samples(iterations: Sequence[RunResult], slo: Slo) -> dict[str, list[float]]:

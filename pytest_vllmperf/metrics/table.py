@@ -8,6 +8,7 @@ from typing import Final
 from pytest_vllmperf.errors import SpecError, did_you_mean
 from pytest_vllmperf.metrics.counters import CounterMetrics
 from pytest_vllmperf.metrics.declaration import Metric
+from pytest_vllmperf.metrics.device_pass import DevicePassMetrics
 from pytest_vllmperf.metrics.devices import DeviceMetrics
 from pytest_vllmperf.metrics.distribution import DistributionMetrics
 from pytest_vllmperf.metrics.gates import AUTO, Gate, automatic, gate_words
@@ -17,7 +18,9 @@ from pytest_vllmperf.metrics.served import ServedMetrics
 from pytest_vllmperf.metrics.serving import ServingMetrics
 
 
-class AllMetrics(ServingMetrics, ServedMetrics, CounterMetrics, MemoryMetrics, DeviceMetrics, ProcessMetrics):
+class AllMetrics(
+    ServingMetrics, DevicePassMetrics, ServedMetrics, CounterMetrics, MemoryMetrics, DeviceMetrics, ProcessMetrics
+):
     """Every metric as an attribute; the order of the table is that of these classes, and of what they declare."""
 
 
@@ -32,7 +35,7 @@ GATES: Final[dict[str, tuple[str, ...]]] = {
     gate.word: tuple(metric.name for metric in METRICS.values() if gate in metric.gates and not metric.if_measured)
     for gate in Gate
 }
-_IF_MEASURED: Final[dict[str, tuple[str, ...]]] = {
+IF_MEASURED: Final[dict[str, tuple[str, ...]]] = {
     gate.word: tuple(metric.name for metric in METRICS.values() if gate in metric.gates and metric.if_measured)
     for gate in Gate
 }
@@ -47,8 +50,9 @@ def unknown(name: str) -> str:
 def resolve_gate(words: tuple[str, ...], device: str, measured: Collection[str] = ()) -> tuple[str, ...]:
     """The metrics that decide: names of metrics or of the sets of `GATES`, and `auto`.
 
-    `auto` is the clock on a GPU. On a CPU, where wall time depends on the neighbours more than on the engine, it
-    is the counters that are exact on any machine; the clock is shown there, and gated when asked for.
+    `auto` is the clock on a GPU, and the GPU's own time where it was measured. On a CPU, where wall time depends on the
+    neighbours more than on the engine, it is the counters that are exact on any machine; the clock is shown there, and
+    gated when asked for.
 
     Args:
         words: as the user wrote them.
@@ -63,10 +67,12 @@ def resolve_gate(words: tuple[str, ...], device: str, measured: Collection[str] 
     """
     wanted: set[str] = set()
     for word in words:
-        chosen = automatic(device).word if word == AUTO else word
-        if chosen in GATES:
-            wanted.update(GATES[chosen], (name for name in _IF_MEASURED[chosen] if name in measured))
-        elif word in METRICS:
+        sets = [gate.word for gate in automatic(device)] if word == AUTO else [word] if word in GATES else []
+        for chosen in sets:
+            wanted.update(GATES[chosen], (name for name in IF_MEASURED[chosen] if name in measured))
+        if sets:
+            continue
+        if word in METRICS:
             wanted.add(word)
         else:
             near = did_you_mean(word, [*gate_words(), *METRICS])

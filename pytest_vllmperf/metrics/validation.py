@@ -38,6 +38,9 @@ def check_engine(engine: EngineSamples, requests: int | None = None) -> None:
         position = next((i for i, value in enumerate(values) if not _sound(value, zero=zero)), None)
         if position is not None:
             raise SampleError(name, _problem(values[position], zero=zero), (position,))
+    for kernel in (kernel for table in engine.kernels for kernel in table.all):
+        if not (_sound(kernel.seconds, zero=True) and _sound(kernel.times, zero=False)):
+            raise SampleError(f"kernel {kernel.name!r}", "its count or time is no positive finite number")
 
 
 def _lists(engine: EngineSamples, requests: int | None) -> Iterator[tuple[str, Sequence[float], int | None, str]]:
@@ -46,6 +49,8 @@ def _lists(engine: EngineSamples, requests: int | None) -> Iterator[tuple[str, S
     yield from ((name, values, engine.discarded, "discarded iterations") for name, values in engine.warmup.items())
     once: Mapping[str, float] = engine.once
     yield from ((name, [value], 1, "value") for name, value in once.items())
+    passes = max((len(values) for values in engine.passes.values()), default=0)
+    yield from ((name, values, passes, "iterations of the device pass") for name, values in engine.passes.items())
     if engine.ttft_by_request:
         yield _TTFT_BY_REQUEST, engine.ttft_by_request, requests, "requests"
 

@@ -90,6 +90,9 @@ class GpuUse:
         sm_clock: median hertz, of the slowest device; of readings with a kernel running, as an idle GPU clocks down.
         temperature: highest, in degrees Celsius.
         clock_events: all of NVML's bits that were set at any time.
+        memory_clock: median hertz, of the slowest device; as `sm_clock`.
+        power_capped: share of the readings with a kernel running in which the power limit held the clocks down, of the
+            device that it held most.
     """
 
     peak_bytes: int | None
@@ -99,3 +102,5 @@ class GpuUse:
     sm_clock: float | None
     temperature: float | None
     clock_events: int
+    memory_clock: float | None = None
+    power_capped: float | None = None

@@ -102,11 +102,13 @@ class MeasureSettings:
             three in a row agree, at most eight.
         iterations: iterations counted.
         client_processes: of the load generator; None for as many as it needs.
+        device_pass: iterations after the counted ones in which the GPU is profiled; 0 for none.
     """
 
     warmup: int | None = None
     iterations: int = 10
     client_processes: int | None = None
+    device_pass: int = 3
 
     def discarded(self, done: Sequence[RunResult]) -> int | None:
         """How many of these iterations of one engine are warm-up; None while that cannot be told."""

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pytest_vllmperf.records.kernels import KernelTable
 from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.variables import Variables
 
@@ -24,6 +25,9 @@ class EngineSamples(BaseModel):
         samples: values of the counted iterations, by metric, in the order they ran.
         once: values that an engine has once, such as its load time.
         ttft_by_request: seconds; for each request of the workload the median TTFT over the iterations.
+        passes: values of the iterations of the device pass, by metric; empty where there was none.
+        kernels: of each rank what its GPU did in an iteration of the device pass; empty where there was none.
+        no_device_pass: why there was none; empty where there was one, and where nobody asked for it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,12 +39,15 @@ class EngineSamples(BaseModel):
     samples: dict[str, list[float]]
     once: dict[str, float] = Field(default_factory=dict)
     ttft_by_request: list[float] = Field(default_factory=list)
+    passes: dict[str, list[float]] = Field(default_factory=dict)
+    kernels: list[KernelTable] = Field(default_factory=list)
+    no_device_pass: str = ""
 
     def values(self, metric: str) -> list[float]:
         """The samples of a metric, one for a metric that an engine has once; empty when not measured."""
         if metric in self.once:
             return [self.once[metric]]
-        return list(self.samples.get(metric, ()))
+        return list(self.samples.get(metric) or self.passes.get(metric) or ())
 
 
 class Environment(BaseModel):

@@ -22,7 +22,7 @@ from pytest_vllmperf.stats.model import (
     predict,
 )
 from pytest_vllmperf.stats.pairing import PairedValues, pair_requests
-from pytest_vllmperf.stats.prior import WALL_CLOCK, Prior
+from pytest_vllmperf.stats.prior import DEVICE_CLOCK, WALL_CLOCK, Prior
 from pytest_vllmperf.stats.robust import (
     BoolArray,
     FloatArray,
@@ -37,6 +37,7 @@ from pytest_vllmperf.stats.warmup import WARMUP_WINDOW, warmup_length
 
 __all__ = [
     "ANCHOR_SESSIONS",
+    "DEVICE_CLOCK",
     "PERCENTILES",
     "WALL_CLOCK",
     "WARMUP_WINDOW",

@@ -29,6 +29,11 @@ class Prior:
     sessions: int = 0
 
 
+DEVICE_CLOCK: Final = Prior(
+    engine_sd=0.002, engine_spread=0.4, session_sd=0.003, session_spread=0.5, floor=0.0002, correlation=0.25
+)
+"""The same by the GPU's own clock, which does not see what else its host does."""
+
 WALL_CLOCK: Final = Prior(
     engine_sd=0.015, engine_spread=0.4, session_sd=0.010, session_spread=0.5, floor=0.001, correlation=0.25
 )

@@ -23,16 +23,16 @@ from pytest_vllmperf.storage.versioned import LIMIT, Format
 from pytest_vllmperf.verdict.comparability import differences
 
 SCHEMA: Literal["pytest-vllmperf/baseline"] = "pytest-vllmperf/baseline"
-VERSION: Literal[4] = 4
-WITHOUT_DROPPED = 3
-"""A version whose files are read as they are: no session of theirs says how many were dropped before it."""
+VERSION: Literal[5] = 5
+READ_AS_CURRENT = (3, 4)
+"""Versions whose files are read as they are: 3 does not say how many sessions were dropped, 4 has no device pass."""
 LOCK_TIMEOUT_S = 60
 FEWEST_KEPT = ANCHOR_SESSIONS + 1
 """How many sessions a long entry keeps at least: those that its level is anchored to, and the newest."""
 
 
 def _read_as_current(version: Any) -> Any:
-    return VERSION if version == WITHOUT_DROPPED else version
+    return VERSION if version in READ_AS_CURRENT and type(version) is int else version
 
 
 class BaselineFile(BaseModel):
@@ -41,7 +41,7 @@ class BaselineFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
 
     schema_name: Literal["pytest-vllmperf/baseline"] = Field(default=SCHEMA, alias="schema")
-    version: Annotated[Literal[4], BeforeValidator(_read_as_current)] = VERSION
+    version: Annotated[Literal[5], BeforeValidator(_read_as_current)] = VERSION
     tests: dict[str, Entry] = Field(default_factory=dict)
 
 
@@ -51,7 +51,7 @@ FORMAT = Format(
     version=VERSION,
     content=BaselineFile,
     foreign="move it elsewhere",
-    readable=(WITHOUT_DROPPED,),
+    readable=READ_AS_CURRENT,
     older="record it anew with: pytest --vllmperf-update",
     damaged="restore it from version control",
     too_large="shorten it with: vllmperf baseline prune --keep N",

@@ -12,6 +12,7 @@ from pytest_vllmperf.metrics.declaration import MetricClass
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.samples import Session
 from pytest_vllmperf.stats import (
+    DEVICE_CLOCK,
     WALL_CLOCK,
     EngineTable,
     Prior,
@@ -31,9 +32,9 @@ Gap: TypeAlias = tuple[int, int] | None
 Priors: TypeAlias = Mapping[MetricClass, Prior]
 
 
-def class_prior(kind: MetricClass) -> Prior:  # noqa: ARG001 - every class so far has figures of the wall clock
+def class_prior(kind: MetricClass) -> Prior:
     """The prior of a class where its profile says nothing yet."""
-    return WALL_CLOCK
+    return DEVICE_CLOCK if kind is MetricClass.GPU_TIME else WALL_CLOCK
 
 
 def fit_priors(histories: Iterable[Sequence[Session]]) -> Priors:

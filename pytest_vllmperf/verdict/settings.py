@@ -40,9 +40,13 @@ class VerdictSettings:
         return Judging(gate=list(self.gate), margin=self.margin, margins=dict(self.margins))
 
     def margin_of(self, metric: Metric) -> float:
-        """The margin of one metric, at least that of its class; an exact one has none unless it was given by name."""
-        default = 0.0 if metric.exact else max(self.margin, metric.kind.least_margin)
-        return self.margins.get(metric.name, default)
+        """The margin of one metric: given by name, or its class's own, or the one for all, at least its class's least.
+
+        An exact metric has none unless it was given by name.
+        """
+        own = metric.kind.own_margin
+        default = max(self.margin, metric.kind.least_margin) if own is None else own
+        return self.margins.get(metric.name, 0.0 if metric.exact else default)
 
     def rule(self, metric: Metric) -> RuleSettings:
         """What the rule needs to know about one metric."""

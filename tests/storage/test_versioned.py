@@ -110,7 +110,7 @@ def test_a_file_can_be_reviewed() -> None:
     lines = [line.strip() for line in shown.splitlines()]
     assert '"output_throughput": [1, 1.5]' in lines
     assert '"load_time": 2' in lines
-    assert '"version": 4' in lines
+    assert '"version": 5' in lines
 
 
 WHOLE = dumps(BaselineFile(tests={"test_a": entry()}))

@@ -244,6 +244,17 @@ class OfflineEngine:
             **self.after_run(),
         }
 
+    def profile_start(self) -> str:
+        """Record what the GPUs of the workers do. Returns why that cannot be done; empty where it is."""
+        if not self.probed:
+            return "the engine has a worker extension of its own (worker_extension_cls)"
+        return next(filter(None, self.llm.collective_rpc("vllmperf_profile_start")), "")
+
+    def profile_stop(self) -> list[dict[str, Any]]:
+        """Stop recording. Returns what the GPU of each worker did."""
+        told: list[dict[str, Any]] = self.llm.collective_rpc("vllmperf_profile_stop")
+        return told
+
     def reset_prefix_cache(self) -> bool:
         """Whether every block was free; vLLM declines while one is in use."""
         return bool(self.llm.reset_prefix_cache())

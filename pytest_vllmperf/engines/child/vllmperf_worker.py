@@ -7,6 +7,7 @@ from typing import Any
 
 import vllmperf_compilation
 import vllmperf_cpu_build
+import vllmperf_device_pass
 import vllmperf_weights
 
 if vllmperf_cpu_build.cpu_build_version() is not None:
@@ -55,6 +56,28 @@ class Probe:
             "cuda_graphs": _private_pools(torch),
             "torch_reserved": int(torch.cuda.memory_reserved()),
         }
+
+    def vllmperf_profile_start(self) -> str:
+        """Record from now on what the GPU of this worker does. Returns why that cannot be done; empty where it is."""
+        torch: Any = sys.modules["torch"]
+        if not torch.cuda.is_initialized():
+            return "the engine runs on a CPU"
+        worker: Any = self
+        self.vllmperf_recorder = recorder = getattr(self, "vllmperf_recorder", None) or vllmperf_device_pass.Recorder()
+        try:
+            recorder.start()
+        except vllmperf_device_pass.NotRecordedError as error:
+            return str(error)
+        worker.execute_model = vllmperf_device_pass.hooked(type(worker).execute_model.__get__(worker), recorder)
+        return ""
+
+    def vllmperf_profile_stop(self) -> dict[str, Any]:
+        """Stop recording. Returns what the GPU did, see `vllmperf_device_pass.Tally`, or `problem` in words."""
+        del self.execute_model  # type: ignore[attr-defined]  # the class's own comes to light again
+        try:
+            return self.vllmperf_recorder.stop()
+        except vllmperf_device_pass.NotRecordedError as error:
+            return {"problem": str(error)}
 
     def vllmperf_watch(self) -> None:
         """Count from now on what is compiled."""

@@ -1,0 +1,105 @@
+"""What a GPU did by its own clock: kernels, and what they come to in an iteration. Times in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pytest_vllmperf.records.run import RunResult
+
+STORED_KERNELS: Final = 40
+"""So many kernels of an engine are kept by name, the largest; all others together are the rest."""
+
+
+class KernelTime(NamedTuple):
+    """What one kernel, or one kind of copy, took in an iteration.
+
+    Attributes:
+        name: shortened, see `metrics.kernel_names`.
+        times: how often it ran; a mean over iterations may be no whole number.
+        seconds: its durations, added up.
+    """
+
+    name: str
+    times: float
+    seconds: float
+
+
+class KernelTable(BaseModel):
+    """The kernels of one rank in an iteration, the mean over the iterations of a device pass. Stored as it is.
+
+    Attributes:
+        kernels: the largest by time, at most `STORED_KERNELS`, the largest first.
+        rest: all others together; its name says how many names they are.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kernels: list[KernelTime] = Field(default_factory=list)
+    rest: KernelTime | None = None
+
+    @property
+    def seconds(self) -> float:
+        """The time of all of them."""
+        return sum(one.seconds for one in self.all)
+
+    @property
+    def all(self) -> list[KernelTime]:
+        """The largest kernels, and the rest where there is one."""
+        return [*self.kernels, *([] if self.rest is None else [self.rest])]
+
+
+@dataclass(frozen=True)
+class RankUse:
+    """What the GPU of one rank did in one iteration, as CUPTI recorded it.
+
+    Attributes:
+        count: kernels, copies and sets.
+        total: their durations, added up.
+        busy: the time in which at least one was running.
+        span: from the first to the last.
+        kernels: by full name, in any order.
+        decode_steps: engine steps that computed one token of each of their requests.
+        decode: durations of what these launched, added up.
+        prefill_steps: all other engine steps.
+        prefill: durations of what these launched, added up.
+    """
+
+    count: int
+    total: float
+    busy: float
+    span: float
+    kernels: tuple[KernelTime, ...]
+    decode_steps: int = 0
+    decode: float = 0.0
+    prefill_steps: int = 0
+    prefill: float = 0.0
+
+
+@dataclass(frozen=True)
+class ProfiledIteration:
+    """One iteration of a device pass.
+
+    Attributes:
+        ranks: what the GPU of each rank did; at least one.
+        result: what the engine reported of it. Its times are those of an engine with a profiler attached.
+    """
+
+    ranks: tuple[RankUse, ...]
+    result: RunResult
+
+
+@dataclass(frozen=True)
+class DevicePass:
+    """What an engine's GPUs did by their own clock, in iterations after the counted ones.
+
+    Attributes:
+        iterations: empty where the pass was not made.
+        reason: why it was not made, in words; empty where it was.
+    """
+
+    iterations: Sequence[ProfiledIteration] = field(default=(), repr=False)
+    reason: str = ""
