@@ -57,6 +57,7 @@ class FakeSession:
     def __init__(self, levels: dict[str, float], seconds: float = 1.0) -> None:
         self.levels = levels
         self.seconds = seconds
+        self.pass_seconds = 0.0
         self.now = 0.0
         self.asked: list[str] = []
         self.allowed: list[Sequence[str]] = []
@@ -77,6 +78,13 @@ class FakeSession:
         made = measurement(self.levels[target.spec.model], seed=len(self.asked))
         hot = self.hot.pop(0) if self.hot else False
         return replace(made, problems=HOT) if hot else made
+
+    def profile(
+        self, target: Target, workload: Workload, settings: MeasureSettings, run: Measurement, allowed: Sequence[str]
+    ) -> Measurement:
+        self.now += self.pass_seconds
+        self.asked += ["pass " + target.spec.model] if self.pass_seconds else []
+        return run
 
 
 SITE = Site("tests/test_a.py", "test_a", "pytest --vllmperf-update-new tests/test_a.py::test_a", ("test_a.py", 1))
@@ -121,6 +129,15 @@ def test_checks_of_one_kind_share_each_engine() -> None:
     run(session, [first, second, other, done])
     assert session.asked == ["fresh a", "a", "a"] * 2 + ["fresh b", "b"] * 2
     assert len(done.measurement.engines) == 1
+
+
+def test_all_are_timed_on_an_engine_before_its_gpus_are_profiled() -> None:
+    session = FakeSession({"a": 80.0})
+    session.pass_seconds = 4.0
+    first, second = check("a", 80.0), check("a", 80.0)
+    run(session, [first, second])
+    assert session.asked == ["fresh a", "a", "a", "pass a", "pass a"] * 2
+    assert (first.spent, second.spent) == (10.0, 10.0)
 
 
 def test_a_recording_goes_on_to_the_number_it_wants() -> None:
