@@ -27,6 +27,7 @@ class CheckSettings:
     Attributes:
         iterations: counted iterations.
         warmup: discarded iterations; AUTO for as many as the rule finds.
+        device_pass: iterations after the counted ones in which the GPU is profiled; 0 for none.
         margin: tolerated relative change for all metrics that have none of their own.
         margins: tolerated relative change by metric.
         gate: words for `metrics.table.resolve_gate`.
@@ -37,6 +38,7 @@ class CheckSettings:
 
     iterations: int | None = None
     warmup: int | Literal["auto"] | None = None
+    device_pass: int | None = None
     margin: float | None = None
     margins: Mapping[str, float] = field(default_factory=dict)
     gate: tuple[str, ...] | None = None
@@ -52,7 +54,7 @@ class CheckSettings:
 
 
 DEFAULTS = CheckSettings(
-    iterations=10, warmup=AUTO, margin=0.05, gate=("auto",), unsupported="fail", allow=(), against=""
+    iterations=10, warmup=AUTO, device_pass=3, margin=0.05, gate=("auto",), unsupported="fail", allow=(), against=""
 )
 
 
