@@ -101,10 +101,8 @@ class Pair:
             for side, engine in enumerate((a, b)):
                 lab.wake(targets, side)  # what an engine holds of the device is seen while it is awake
                 with of_reference(targets[side]):
-                    measured.append(self._measurement(side, runs[side], engine, sampler.traces()))
-            for side in (0, 1):
-                lab.wake(targets, side)
-                measured[side] = self._profiled(side, measured[side])
+                    seen = self._measurement(side, runs[side], engine, sampler.traces())
+                measured.append(self._profiled(side, seen))
         return measured[0], measured[1]
 
     def _one_after_the_other(self, number: int) -> tuple[Measurement, Measurement]:
