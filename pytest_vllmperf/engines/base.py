@@ -78,7 +78,7 @@ class Profiles(Protocol):
             trace: where the first rank keeps a Chrome trace of the iteration, or of its first part, in gzip.
 
         Raises:
-            ProfileError: when they cannot be profiled, with the reason.
+            ProfileError: when they cannot be profiled, with the reason; the engine is then as fast as before.
         """
 
     def profile_stop(self) -> tuple[RankUse, ...]:

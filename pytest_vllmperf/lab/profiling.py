@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
-from pytest_vllmperf.engines.base import Engine, Profiles
+from pytest_vllmperf.engines.base import Engine, Profiles, able
 from pytest_vllmperf.errors import EngineError, ProfileError
 from pytest_vllmperf.lab import driving
 from pytest_vllmperf.lab.measuring import Measuring
@@ -38,7 +38,13 @@ class Profiling:
         self._measuring = measuring
 
     def profile(
-        self, target: Target, workload: Workload, settings: MeasureSettings, run: Measurement, allowed: Sequence[str]
+        self,
+        target: Target,
+        workload: Workload,
+        settings: MeasureSettings,
+        run: Measurement,
+        allowed: Collection[str] = (),
+        before: Callable[[], None] = lambda: None,
     ) -> Measurement:
         """A measurement, with a device pass of its last engine, which still runs.
 
@@ -51,15 +57,17 @@ class Profiling:
             settings: how often.
             run: the measurement.
             allowed: validity rules that are turned off.
+            before: called once it is known that the engine can be profiled, such as to wake it.
         """
         if not settings.device_pass or run.rates:
             return run
         engine = self._slots.running_engine(target)
         if engine is None:
             return _with(run, DevicePass(reason="the engine had ended before the device pass"))
-        if reason := _cannot_be_profiled(engine):
+        if reason := _cannot_be_profiled(engine, target):
             return _with(run, DevicePass(reason=reason))
         try:
+            before()
             return self._profiled(engine, target, workload, settings, run, allowed)
         except ProfileError as error:
             return _with(run, DevicePass(reason=str(error)))
@@ -74,15 +82,20 @@ class Profiling:
         workload: Workload,
         settings: MeasureSettings,
         run: Measurement,
-        allowed: Sequence[str],
+        allowed: Collection[str],
     ) -> Measurement:
-        self._slots.was_profiled(target)
+        gpus_of = able(engine, Profiles)
+        gpus_of.profile_start()
+        self._slots.was_profiled(target)  # not before: an engine that refuses is as fast as it was
         driver = driving.Driver(engine, workload, settings.client_processes)
-        found = []
+        found: list[ProfiledIteration] = []
         with self._measuring.watching([target]) as sampler:
             for number in range(1, settings.device_pass + 1):
                 self._measuring.iteration_progress(target)(f"device pass {number}/{settings.device_pass}")
-                found.append(_iteration(engine, driver))
+                if found:
+                    gpus_of.profile_start()
+                result = driver.iterate()
+                found.append(ProfiledIteration(gpus_of.profile_stop(), result))
         results = tuple(one.result for one in found)
         gpus = () if engine.facts.on_cpu else target.gpus
         seen = observation(engine, gpus, results, sampler.traces(), self._slots.proof)
@@ -95,26 +108,11 @@ class Profiling:
         return replace(_with(run, DevicePass(tuple(found)), seen.uses), problems=(*run.problems, *told))
 
 
-def _cannot_be_profiled(engine: Engine) -> str:
+def _cannot_be_profiled(engine: Engine, target: Target) -> str:
     """Why an engine has no device pass, in words; empty where it can have one."""
     if engine.facts.on_cpu:
         return "the engine runs on a CPU"
-    if not isinstance(engine, Profiles):
-        return f"an engine of backend={engine.spec.backend!r} cannot be profiled"
-    return ""
-
-
-def _iteration(engine: Engine, driver: driving.Driver) -> ProfiledIteration:
-    """One iteration with the profiler attached.
-
-    Raises:
-        ProfileError: when it cannot be recorded.
-        EngineError: when the engine fails on the way.
-    """
-    assert isinstance(engine, Profiles)
-    engine.profile_start()
-    result = driver.iterate()
-    return ProfiledIteration(engine.profile_stop(), result)
+    return "" if isinstance(engine, Profiles) else f"{target.backend.label} cannot be profiled from here"
 
 
 def _with(run: Measurement, found: DevicePass, uses: Sequence[GpuUse | None] = ()) -> Measurement:

@@ -80,6 +80,7 @@ def rounds(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         return replace(measured(80.0, 100.0, seed=number), made_with=how)
 
     monkeypatch.setattr(settling, "measure_timed", measure)
+    monkeypatch.setattr(settling, "profiled", lambda _lab, _take, run: run)
     return asked
 
 
@@ -91,9 +92,6 @@ class Retiring:
 
     def retire(self, targets: Any) -> None:
         self.retired.append(tuple(target.reference for target in targets))
-
-    def profile(self, target: Any, workload: Any, settings: Any, run: Measurement, allowed: Any) -> Measurement:
-        return run
 
 
 def test_engines_and_their_reference_stay_side_by_side(evidence: list[Evidence], rounds: list[tuple[str, int]]) -> None:
@@ -204,6 +202,7 @@ def test_a_reference_that_fails_later_ends_its_check(evidence: list[Evidence], m
         raise ReferenceEngineError("the reference cannot", "its log")
 
     monkeypatch.setattr(settling, "measure_timed", measure)
+    monkeypatch.setattr(settling, "profiled", lambda _lab, _take, run: run)
     slow = checked(measured(80.0), STORED)
     settle(cast(Lab, Retiring()), [slow], 1000.0)
     record, failure = conclude(slow, settings())

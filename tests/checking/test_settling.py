@@ -57,9 +57,9 @@ class FakeSession:
     def __init__(self, levels: dict[str, float], seconds: float = 1.0) -> None:
         self.levels = levels
         self.seconds = seconds
-        self.pass_seconds = 0.0
         self.now = 0.0
         self.asked: list[str] = []
+        self.profiled: list[str] = []
         self.allowed: list[Sequence[str]] = []
         self.fails: set[str] = set()
         self.hot: list[bool] = []
@@ -82,8 +82,8 @@ class FakeSession:
     def profile(
         self, target: Target, workload: Workload, settings: MeasureSettings, run: Measurement, allowed: Sequence[str]
     ) -> Measurement:
-        self.now += self.pass_seconds
-        self.asked += ["pass " + target.spec.model] if self.pass_seconds else []
+        self.profiled.append(f"{target.spec.model} after {len(self.asked)}")
+        self.now += 0.5 * self.seconds * bool(settings.device_pass)
         return run
 
 
@@ -91,7 +91,7 @@ SITE = Site("tests/test_a.py", "test_a", "pytest --vllmperf-update-new tests/tes
 
 
 def take(model: str = "a", allowed: tuple[str, ...] = ()) -> Take:
-    return Take(Target(EngineSpec.create(model, backend="simulated")), WORK, MeasureSettings(), allowed)
+    return Take(Target(EngineSpec.create(model, backend="simulated")), WORK, MeasureSettings(device_pass=0), allowed)
 
 
 def plan(*, judged: bool = True, **more: Any) -> Plan:
@@ -131,13 +131,10 @@ def test_checks_of_one_kind_share_each_engine() -> None:
     assert len(done.measurement.engines) == 1
 
 
-def test_all_are_timed_on_an_engine_before_its_gpus_are_profiled() -> None:
+def test_all_checks_are_timed_on_an_engine_before_it_is_profiled() -> None:
     session = FakeSession({"a": 80.0})
-    session.pass_seconds = 4.0
-    first, second = check("a", 80.0), check("a", 80.0)
-    run(session, [first, second])
-    assert session.asked == ["fresh a", "a", "a", "pass a", "pass a"] * 2
-    assert (first.spent, second.spent) == (10.0, 10.0)
+    run(session, [check("a", 80.0), check("a", 80.0)])
+    assert session.profiled == ["a after 3", "a after 3", "a after 6", "a after 6"]
 
 
 def test_a_recording_goes_on_to_the_number_it_wants() -> None:
