@@ -14,6 +14,7 @@ from pytest_vllmperf.metrics.declaration import Metric, MetricClass
 from pytest_vllmperf.metrics.distribution import DistributionMetrics
 from pytest_vllmperf.metrics.gates import Gate, automatic
 from pytest_vllmperf.metrics.table import DECLARATIONS, GATES, IF_MEASURED
+from pytest_vllmperf.report.units import margin
 from pytest_vllmperf.verdict.settings import DEFAULT_MARGIN
 
 ROOT = Path(__file__).parents[1]
@@ -96,8 +97,8 @@ def _margin(kind: MetricClass) -> str:
     if kind.exact:
         return "none"
     if kind.own_margin is not None:
-        return f"{kind.own_margin:.0%}, whatever the margin for all is"
-    return f"{max(kind.least_margin, DEFAULT_MARGIN):.0%}"
+        return f"{margin(kind.own_margin)}, whatever the margin for all is"
+    return margin(max(kind.least_margin, DEFAULT_MARGIN))
 
 
 def percentiles() -> str:
