@@ -169,4 +169,5 @@ def run_result(answer: dict[str, Any], requests: Sequence[Request]) -> RunResult
         )},
         kernels_compiled=answer.get("kernels_compiled"),
         torch_peak_bytes=answer.get("torch_peak_bytes"),
+        instructions=answer.get("instructions"),
     )  # fmt: skip

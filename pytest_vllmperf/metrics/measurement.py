@@ -49,6 +49,7 @@ class Measurement(AllMetrics):
         iterations: of each engine its counted iterations, request by request; not stored.
         reference_iterations: the same of each engine of the reference.
         rates: of each engine what a search for the highest rate came to; empty for any other measurement.
+        unmeasured: metric -> why the machine does not let it be measured.
         kernel_traces: of each engine a trace of what its GPU did; empty where nobody asked for them.
     """
 
@@ -68,6 +69,7 @@ class Measurement(AllMetrics):
     iterations: tuple[tuple[RunResult, ...], ...] = field(default=(), repr=False, compare=False)
     reference_iterations: tuple[tuple[RunResult, ...], ...] = field(default=(), repr=False, compare=False)
     rates: tuple[FoundRate, ...] = field(default=(), repr=False)
+    unmeasured: Mapping[str, str] = field(default_factory=dict, repr=False)
     kernel_traces: tuple[KernelTrace, ...] = field(default=(), repr=False, compare=False)
     _read: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
     _promises: list[Slo] = field(default_factory=list, init=False, repr=False, compare=False)
@@ -171,7 +173,9 @@ class Measurement(AllMetrics):
         """
         engines = self.samples(metric)
         if not engines:
-            raise NotMeasuredError(f"{METRICS[metric].label} was not measured on {self.spec_label}")
+            why = self.unmeasured.get(metric, "")
+            words = f"{METRICS[metric].label} was not measured on {self.spec_label}"
+            raise NotMeasuredError(f"{words}: {why}" if why else words)
         self._read.add(metric)
         return stats.center(engines)
 

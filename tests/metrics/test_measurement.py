@@ -65,6 +65,15 @@ def test_what_was_not_measured_raises_and_says_so() -> None:
     assert run.samples("preemptions") == []
 
 
+def test_why_the_machine_does_not_let_a_metric_be_measured_is_told() -> None:
+    run = replace(measurement(), unmeasured={"cpu_instructions": "this machine has no hardware counters"})
+    words = r"^CPU instructions was not measured on llama .*: this machine has no hardware counters$"
+    with pytest.raises(NotMeasuredError, match=words):
+        _ = run.cpu_instructions
+    with pytest.raises(NotMeasuredError, match=r"awq$"):
+        _ = run.preemptions
+
+
 def test_an_empty_list_of_samples_is_not_measured() -> None:
     with pytest.raises(NotMeasuredError):
         measurement(EngineSamples(discarded=0, iterations=1, samples={"preemptions": []})).value("preemptions")

@@ -76,6 +76,11 @@ def test_one_request_by_hand() -> None:
     assert {name: found[name] for name in expected} == pytest.approx(expected)
 
 
+def test_instructions_are_a_metric_where_they_were_counted() -> None:
+    assert iteration_metrics(result(request(), instructions=5e9))["cpu_instructions"] == 5e9
+    assert "cpu_instructions" not in iteration_metrics(result(request()))
+
+
 def test_throughput_is_over_the_span_of_all_requests() -> None:
     early = request(0, queued_ts=8.0, last_token_ts=16.0)
     late = request(1, queued_ts=14.0, last_token_ts=28.0)
