@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from pytest_vllmperf.engines.base import Engine, Profiles
@@ -38,7 +38,13 @@ class Profiling:
         self._measuring = measuring
 
     def profile(
-        self, target: Target, workload: Workload, settings: MeasureSettings, run: Measurement, allowed: Sequence[str]
+        self,
+        target: Target,
+        workload: Workload,
+        settings: MeasureSettings,
+        run: Measurement,
+        allowed: Collection[str] = (),
+        before: Callable[[], None] = lambda: None,
     ) -> Measurement:
         """A measurement, with a device pass of its last engine, which still runs.
 
@@ -51,6 +57,7 @@ class Profiling:
             settings: how often.
             run: the measurement.
             allowed: validity rules that are turned off.
+            before: called once it is known that the engine can be profiled, such as to wake it.
         """
         if not settings.device_pass or run.rates:
             return run
@@ -60,6 +67,7 @@ class Profiling:
         if reason := _cannot_be_profiled(engine):
             return _with(run, DevicePass(reason=reason))
         try:
+            before()
             return self._profiled(engine, target, workload, settings, run, allowed)
         except ProfileError as error:
             return _with(run, DevicePass(reason=str(error)))
@@ -74,7 +82,7 @@ class Profiling:
         workload: Workload,
         settings: MeasureSettings,
         run: Measurement,
-        allowed: Sequence[str],
+        allowed: Collection[str],
     ) -> Measurement:
         self._slots.was_profiled(target)
         driver = driving.Driver(engine, workload, settings.client_processes)
