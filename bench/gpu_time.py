@@ -142,7 +142,7 @@ def splits(sessions: Sequence[Session]) -> Iterator[tuple[str, list[Session], li
 
 def ended(stored: Sequence[Session], new: Sequence[EngineSamples], settings: VerdictSettings) -> Status:
     """How a check ends that looks after each of these engines, six at most."""
-    settings = replace(settings, priors=fit_priors([stored]))
+    settings = replace(settings, priors={**settings.priors, **fit_priors([stored])})
     verdict: Verdict | None = None
     engines = new[: settings.max_engines]
     for count in range(1, len(engines) + 1):
@@ -198,20 +198,14 @@ class Kind:
     @property
     def possible(self) -> bool:
         """Whether there are sessions enough."""
-        return sum(one.shape[1] >= STORED for one in self.sessions) >= self.count + (self.new is None)
+        return len(self.sessions) >= self.count + (self.new is None)
 
     def draw(self, rng: random.Random) -> Drawn:
         """One baseline, and the engines that are judged by it."""
-        if self.new is None:
-            number = rng.randrange(len(self.sessions))
-            while sum(one.shape[1] >= STORED for i, one in enumerate(self.sessions) if i != number) < self.count:
-                number = rng.randrange(len(self.sessions))
-            chosen, others = self.sessions[number], [one for i, one in enumerate(self.sessions) if i != number]
-        else:
-            chosen, others = rng.choice(self.new), list(self.sessions)
-        stored = rng.sample([one for one in others if one.shape[1] >= STORED], self.count)
-        columns = [_columns(rng, one, STORED) for one in stored]
-        return Drawn(np.concatenate(columns, axis=1), (STORED,) * self.count, _columns(rng, chosen, NEW))
+        shuffled = rng.sample(self.sessions, len(self.sessions))
+        new = shuffled.pop() if self.new is None else rng.choice(self.new)
+        columns = [_columns(rng, one, STORED) for one in shuffled[: self.count]]
+        return Drawn(np.concatenate(columns, axis=1), (STORED,) * self.count, _columns(rng, new, NEW))
 
 
 @dataclass(frozen=True)
@@ -244,12 +238,11 @@ def course(drawn: Drawn, settings: VerdictSettings, changes: Sequence[float] = C
 
     Args:
         drawn: the engines.
-        settings: of the check; its gate is the metric.
+        settings: of the check; its gate is the metric, its priors are what the fit starts from.
         changes: what the new values are multiplied by, minus 1.
     """
     judged = METRICS[settings.gate[0]]
-    rows, count = len(changes), drawn.new.shape[1]
-    start = class_prior(judged.kind)
+    rows, count, start = len(changes), drawn.new.shape[1], settings.rule(judged).prior
     whole = EngineTable(drawn.stored, drawn.layout, np.zeros(len(drawn.stored)))
     prior = fit_tables([(whole, None)], start, sessions=len(drawn.layout) >= SESSIONS_TO_FIT)
     rule = replace(settings.rule(judged), prior=prior, max_engines=min(settings.max_engines, count))
@@ -285,12 +278,17 @@ def resampled(kind: Kind, settings: VerdictSettings, draws: int) -> Found:
 
 
 def kinds(sessions: Sequence[FloatArray], new: Mapping[str, Sequence[FloatArray]]) -> list[Kind]:
-    """What can be drawn of these sessions, and of files with new engines."""
+    """What can be drawn of these sessions, and of files with new engines; sessions of fewer than three are left out."""
+    stored, judged = _long(sessions), {name: _long(theirs) for name, theirs in new.items()}
     found: list[Kind] = []
     for count in STORED_SESSIONS:
-        found += [SameSession("the same session", sessions, count), Kind("another session", sessions, count)]
-        found += [Kind(name, sessions, count, theirs) for name, theirs in new.items()]
+        found += [SameSession("the same session", stored, count), Kind("another session", stored, count)]
+        found += [Kind(name, stored, count, theirs) for name, theirs in judged.items() if theirs]
     return [kind for kind in found if kind.possible]
+
+
+def _long(sessions: Sequence[FloatArray]) -> list[FloatArray]:
+    return [one for one in sessions if one.shape[1] >= STORED]
 
 
 def per_cent(share: float | None) -> str:
@@ -306,7 +304,7 @@ def spread_table(sessions: Sequence[Session]) -> str:
         for name, it in found
         if it is not None
     ]
-    header = ["figure", "in an engine", "between engines", "farthest apart", "between sessions", "farthest apart"]
+    header = ["figure", "in an engine", "engines, sd", "farthest apart", "sessions, sd", "farthest apart"]
     return tabulate(rows, header, tablefmt="github", disable_numparse=True)
 
 
@@ -380,8 +378,13 @@ def main() -> int:
     ])  # fmt: skip
     parser.add_argument("--draws", type=int, default=10000)
     parser.add_argument("--gated", type=int, default=10, help="metrics that share the run's budget of false alarms")
+    told = "hyperparameters of the class that draws start from, such as session_sd=0.002"
+    parser.add_argument("--prior", nargs="*", default=[], metavar="NAME=VALUE", help=told)
     asked = parser.parse_args()
-    settings = VerdictSettings((asked.metric,), a_fail=family_a_fail(asked.gated))
+    kind = METRICS[asked.metric].kind
+    tried = {name: float(value) for name, value in (one.split("=") for one in asked.prior)}
+    priors = {kind: replace(class_prior(kind), **tried)}  # type: ignore[arg-type]
+    settings = VerdictSettings((asked.metric,), a_fail=family_a_fail(asked.gated), priors=priors)
     files = {file.stem: load(file).tests for file in asked.new}
     for check, entry in load(asked.file).tests.items():
         if check.startswith(asked.check):
