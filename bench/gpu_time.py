@@ -1,9 +1,9 @@
 """How well the GPU's own time repeats, and what a gate on it makes of equal and of slower engines.
 
-    python -m bench.gpu_time baselines/nvidia-h200/tests/studies/test_gpu_time.json \\
-        --new busy.json block_size.json [--check test_host_bound] [--draws 10000] [--metric gpu_time] [--gated 10]
+    python -m bench.gpu_time baselines/nvidia-h200/tests/studies/test_gpu_time.json [MORE.json ...] \\
+        --new busy.json block_size.json [--check test_host_bound] [--draws 10000] [--gated 10]
 
-Three tables for each check of the file, in Markdown:
+Three tables for each check, in Markdown:
   spread     of the GPU's time and of what it may be divided by: in an engine, between engines, between sessions
   splits     every way to take stored sessions and a new one out of the file, judged as pytest judges them
   resampled  draws of stored and new engines; a change multiplies the GPU time of all new engines by 1 + so much
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import random
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,35 +23,23 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Final
 
-import numpy as np
 from tabulate import tabulate
 
+from bench.gpu_draws import CHANGES, STORED, engine_values, every, kinds, resampled
 from pytest_vllmperf.metrics.declaration import MetricClass
 from pytest_vllmperf.metrics.table import METRICS
-from pytest_vllmperf.records.samples import EngineSamples, Entry, Session
+from pytest_vllmperf.records.samples import EngineSamples, Session
 from pytest_vllmperf.records.verdict import Status, Verdict
-from pytest_vllmperf.stats import EngineTable, FloatArray, fit, flatten
-from pytest_vllmperf.stats import tabulate as engine_table
+from pytest_vllmperf.stats import FloatArray
 from pytest_vllmperf.storage.baselines import load
 from pytest_vllmperf.verdict import (
-    CODES,
-    Course,
     Evidence,
-    Outcome,
     VerdictSettings,
     family_a_fail,
     judge,
-    look,
-    run_course,
 )
-from pytest_vllmperf.verdict.priors import SESSIONS_TO_FIT, class_prior, fit_priors, fit_tables
+from pytest_vllmperf.verdict.priors import class_prior, fit_priors
 
-STORED: Final = 3
-"""Engines of a stored session that a draw takes."""
-NEW: Final = 6
-CHANGES: Final = (0.0, 0.01, 0.015, 0.02, 0.05)
-STORED_SESSIONS: Final = (1, 3)
-RED: Final = (CODES[Status.REGRESSED], CODES[Status.DRIFTED])
 WALL: Final = "output_throughput"
 
 Values = Callable[[EngineSamples], Sequence[float]]
@@ -154,143 +141,6 @@ def ended(stored: Sequence[Session], new: Sequence[EngineSamples], settings: Ver
     return verdict.status
 
 
-def engine_values(sessions: Sequence[Session], names: Sequence[str]) -> list[FloatArray]:
-    """Of each session its engines' values, shape (metrics, engines), log units, larger is worse.
-
-    Raises:
-        SampleError: where an engine has not measured one of these metrics.
-    """
-    layout = [len(session.engines) for session in sessions]
-    rows = [
-        engine_table([flatten([[one.values(name) for one in every(sessions)]], name)], [METRICS[name].better]).values[0]
-        for name in names
-    ]
-    return np.split(np.stack(rows), np.cumsum(layout)[:-1], axis=1)
-
-
-def every(sessions: Sequence[Session]) -> list[EngineSamples]:
-    """All engines of some sessions."""
-    return [engine for session in sessions for engine in session.engines]
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """Stored and new engines; shape (metrics, engines), log units. layout: stored engines by session."""
-
-    stored: FloatArray
-    layout: tuple[int, ...]
-    new: FloatArray
-
-
-@dataclass(frozen=True)
-class Kind:
-    """Where draws come from.
-
-    sessions: that are stored. new: that new engines are of; None for those of `sessions` themselves.
-    count: how many are stored.
-    """
-
-    name: str
-    sessions: Sequence[FloatArray]
-    count: int
-    new: Sequence[FloatArray] | None = None
-
-    @property
-    def possible(self) -> bool:
-        """Whether there are sessions enough."""
-        return len(self.sessions) >= self.count + (self.new is None)
-
-    def draw(self, rng: random.Random) -> Drawn:
-        """One baseline, and the engines that are judged by it."""
-        shuffled = rng.sample(self.sessions, len(self.sessions))
-        new = shuffled.pop() if self.new is None else rng.choice(self.new)
-        columns = [_columns(rng, one, STORED) for one in shuffled[: self.count]]
-        return Drawn(np.concatenate(columns, axis=1), (STORED,) * self.count, _columns(rng, new, NEW))
-
-
-@dataclass(frozen=True)
-class SameSession(Kind):
-    """Stored and new engines of one session; stored sessions are parts of it."""
-
-    @property
-    def possible(self) -> bool:
-        """Whether a session has engines enough, three new ones included."""
-        return bool(self._long())
-
-    def _long(self) -> list[FloatArray]:
-        return [one for one in self.sessions if one.shape[1] >= STORED * (self.count + 1)]
-
-    def draw(self, rng: random.Random) -> Drawn:
-        """One baseline, and the engines that are judged by it."""
-        chosen = rng.choice(self._long())
-        shuffled = _columns(rng, chosen, chosen.shape[1])
-        stored = STORED * self.count
-        return Drawn(shuffled[:, :stored], (STORED,) * self.count, shuffled[:, stored : stored + NEW])
-
-
-def _columns(rng: random.Random, values: FloatArray, count: int) -> FloatArray:
-    """So many engines of a session, in any order; all of them where it has fewer."""
-    return values[:, rng.sample(range(values.shape[1]), min(count, values.shape[1]))]
-
-
-def course(drawn: Drawn, settings: VerdictSettings, changes: Sequence[float] = CHANGES) -> Course:
-    """How a check ends on these engines, for each of the changes; judged is the metric in the first row.
-
-    Args:
-        drawn: the engines.
-        settings: of the check; its gate is the metric, its priors are what the fit starts from.
-        changes: what the new values are multiplied by, minus 1.
-    """
-    judged = METRICS[settings.gate[0]]
-    rows, count, start = len(changes), drawn.new.shape[1], settings.rule(judged).prior
-    whole = EngineTable(drawn.stored, drawn.layout, np.zeros(len(drawn.stored)))
-    prior = fit_tables([(whole, None)], start, sessions=len(drawn.layout) >= SESSIONS_TO_FIT)
-    rule = replace(settings.rule(judged), prior=prior, max_engines=min(settings.max_engines, count))
-    model = fit(EngineTable(np.repeat(drawn.stored[:1], rows, axis=0), drawn.layout, np.zeros(rows)), prior)
-    new = drawn.new[0] + np.log1p(np.array(changes))[:, np.newaxis]
-    log_margin = np.full(rows, rule.log_margin(judged.better))
-
-    def after(engines: int) -> Outcome:
-        return look(model, new[:, :engines], log_margin, rule)
-
-    return run_course(after, rows, rule)
-
-
-@dataclass(frozen=True)
-class Found:
-    """Of so many draws the share that is red, by change: at the third engine, and in the end."""
-
-    draws: int
-    third: Sequence[float]
-    end: Sequence[float]
-
-
-def resampled(kind: Kind, settings: VerdictSettings, draws: int) -> Found:
-    """How often draws of a kind are red; always the same ones."""
-    rng = random.Random(f"{kind.name} {kind.count}")
-    third, end = np.zeros(len(CHANGES)), np.zeros(len(CHANGES))
-    for _ in range(draws):
-        ran = course(kind.draw(rng), settings)
-        red = np.isin(ran.codes, RED)
-        end += red
-        third += red & (ran.engines <= STORED)
-    return Found(draws, list(third / draws), list(end / draws))
-
-
-def kinds(sessions: Sequence[FloatArray], new: Mapping[str, Sequence[FloatArray]]) -> list[Kind]:
-    """What can be drawn of these sessions, and of files with new engines; sessions of fewer than three are left out."""
-    stored, judged = _long(sessions), {name: _long(theirs) for name, theirs in new.items()}
-    found: list[Kind] = []
-    for count in STORED_SESSIONS:
-        found += [SameSession("the same session", stored, count), Kind("another session", stored, count)]
-        found += [Kind(name, stored, count, theirs) for name, theirs in judged.items() if theirs]
-    return [kind for kind in found if kind.possible]
-
-
-def _long(sessions: Sequence[FloatArray]) -> list[FloatArray]:
-    return [one for one in sessions if one.shape[1] >= STORED]
-
-
 def per_cent(share: float | None) -> str:
     """A share, or a dash."""
     return "–" if share is None else f"{share:.2%}"
@@ -342,27 +192,58 @@ def rows_of(judged: str, engines: Sequence[EngineSamples]) -> list[str]:
     return [judged, *(name for name in alike if name != judged and all(engine.values(name) for engine in engines))]
 
 
-def report(check: str, entry: Entry, new: Mapping[str, Entry], settings: VerdictSettings, draws: int) -> str:
-    """The tables of one check."""
-    engines = every(entry.sessions)
-    title = f"## {check}: {len(engines)} engines in {len(entry.sessions)} sessions\n"
-    judged = settings.gate[0]
-    together = [*engines, *(engine for one in new.values() for engine in every(one.sessions))]
-    if not all(engine.values(judged) for engine in together):
-        return (
-            f"{title}\n{spread_table(entry.sessions)}\n\n{judged} was not measured on each engine: nothing is judged."
-        )
+@dataclass(frozen=True)
+class Asked:
+    """How a metric is judged, the only one in the gate, and how many draws make a row."""
+
+    settings: VerdictSettings
+    draws: int
+
+
+def by_check(files: Sequence[Path]) -> dict[str, list[Session]]:
+    """The sessions of each check, those of all files one after the other."""
+    found: dict[str, list[Session]] = {}
+    for file in files:
+        for check, entry in load(file).tests.items():
+            found.setdefault(check, []).extend(entry.sessions)
+    return found
+
+
+def measured(sessions: Sequence[Session], judged: str) -> list[Session]:
+    """Sessions without the engines that have not measured a metric; one that has none left is left out."""
+    kept = [[engine for engine in one.engines if engine.values(judged)] for one in sessions]
+    return [one.model_copy(update={"engines": those}) for one, those in zip(sessions, kept, strict=True) if those]
+
+
+def report(check: str, every_session: Sequence[Session], others: Mapping[str, Sequence[Session]], asked: Asked) -> str:
+    """The tables of one check.
+
+    Args:
+        check: its name.
+        every_session: the campaign.
+        others: sessions of new engines, by what they are called.
+        asked: the metric, and how it is judged.
+    """
+    settings, judged = asked.settings, asked.settings.gate[0]
+    sessions = measured(every_session, judged)
+    new = {name: those for name, one in others.items() if (those := measured(one, judged))}
+    without = len(every(every_session)) - len(every(sessions))
+    title = f"## {check}: {len(every(sessions))} engines in {len(sessions)} sessions"
+    title += f"; {without} without {judged} are left out\n" if without else "\n"
+    if not sessions:
+        return f"{title}\n{spread_table(every_session)}\n\nNo engine has measured {judged}: nothing is judged."
+    together = [engine for one in (sessions, *new.values()) for engine in every(one)]
     names = rows_of(judged, together)
-    values = engine_values(entry.sessions, names)
-    theirs = {name: engine_values(one.sessions, names) for name, one in new.items()}
+    values = engine_values(sessions, names)
+    theirs = {name: engine_values(one, names) for name, one in new.items()}
     margin = settings.margin_of(METRICS[judged])
     parts = [
         title,
-        spread_table(entry.sessions),
+        spread_table(sessions),
         f"\n{judged}, margin {margin:.1%}, every split:\n",
-        split_table(entry.sessions, settings),
-        f"\n{draws} draws a row; by the third engine / in the end:\n",
-        resampled_table(values, theirs, settings, draws),
+        split_table(sessions, settings),
+        f"\n{asked.draws} draws a row; by the third engine / in the end:\n",
+        resampled_table(values, theirs, settings, asked.draws),
     ]
     return "\n".join(parts)
 
@@ -370,7 +251,7 @@ def report(check: str, entry: Entry, new: Mapping[str, Entry], settings: Verdict
 def main() -> int:
     """Print the tables."""
     parser = argparse.ArgumentParser(description="How well GPU time repeats, and what a gate on it finds.")
-    parser.add_argument("file", type=Path, help="a baseline file: the campaign")
+    parser.add_argument("files", type=Path, nargs="+", help="baseline files: the campaign, their sessions together")
     parser.add_argument("--new", type=Path, nargs="*", default=[], help="baseline files of the same checks")
     parser.add_argument("--check", default="", help="checks whose name starts so")
     parser.add_argument("--metric", default="gpu_time", choices=[
@@ -385,11 +266,11 @@ def main() -> int:
     tried = {name: float(value) for name, value in (one.split("=") for one in asked.prior)}
     priors = {kind: replace(class_prior(kind), **tried)}  # type: ignore[arg-type]
     settings = VerdictSettings((asked.metric,), a_fail=family_a_fail(asked.gated), priors=priors)
-    files = {file.stem: load(file).tests for file in asked.new}
-    for check, entry in load(asked.file).tests.items():
+    others = {file.stem: by_check([file]) for file in asked.new}
+    for check, sessions in by_check(asked.files).items():
         if check.startswith(asked.check):
-            new = {name: tests[check] for name, tests in files.items() if check in tests}
-            print(report(check, entry, new, settings, asked.draws), flush=True)
+            new = {name: tests[check] for name, tests in others.items() if check in tests}
+            print(report(check, sessions, new, Asked(settings, asked.draws)), flush=True)
     return 0
 
 

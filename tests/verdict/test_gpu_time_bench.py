@@ -5,16 +5,19 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pytest_vllmperf.records.samples import EngineSamples, Entry, Environment, Judging, Session
 from pytest_vllmperf.records.verdict import Status
+from pytest_vllmperf.storage.baselines import BaselineFile
+from pytest_vllmperf.storage.versioned import dumps
 from pytest_vllmperf.verdict import VerdictSettings
 from tests.verdict.conftest import bench
 
-gpu_time = bench("gpu_time")
+gpu_time, draws = bench("gpu_time"), bench("gpu_draws")
 
 SETTINGS = VerdictSettings(("gpu_time",))
 DRAWS = 40
@@ -99,7 +102,7 @@ def test_equal_engines_pass_every_split_and_slower_ones_fail() -> None:
 
 
 def values(sessions: Sequence[Session]) -> list[np.ndarray]:
-    return gpu_time.engine_values(sessions, ["gpu_time", "gpu_time.decode_step"])  # type: ignore[no-any-return]
+    return draws.engine_values(sessions, ["gpu_time", "gpu_time.decode_step"])  # type: ignore[no-any-return]
 
 
 def test_engine_values_are_logarithms_by_session() -> None:
@@ -114,8 +117,8 @@ def test_draws_never_mix_stored_and_new_engines(count: int) -> None:
     marked = [np.arange(10.0)[np.newaxis] + 100 * number for number in range(4)]
     rng = random.Random(1)
     for kind in (
-        gpu_time.Kind("another", marked, count),
-        gpu_time.SameSession("same", [np.arange(40.0)[np.newaxis]], count),
+        draws.Kind("another", marked, count),
+        draws.SameSession("same", [np.arange(40.0)[np.newaxis]], count),
     ):
         for _ in range(DRAWS):
             drawn = kind.draw(rng)
@@ -127,37 +130,61 @@ def test_draws_never_mix_stored_and_new_engines(count: int) -> None:
 
 
 def test_what_has_too_few_engines_is_left_out() -> None:
-    names = [(one.name, one.count) for one in gpu_time.kinds(values(campaign(engines=10, sessions=2)), {})]
-    assert names == [("the same session", 1), ("another session", 1)]
+    names = [(one.name, one.count) for one in draws.kinds(values(campaign(engines=10, sessions=2)), {})]
+    assert names == [("the same session", 1), ("another session", 1), ("another session, stored are parts", 3)]
+
+
+def test_parts_of_other_sessions_stand_for_sessions_that_are_missing() -> None:
+    marked = [np.arange(10.0)[np.newaxis] + 100 * number for number in range(3)]
+    drawn = draws.Parts("parts", marked, 3).draw(random.Random(1))
+    assert (drawn.layout, drawn.stored.shape, drawn.new.shape) == ((3, 3, 3), (1, 9), (1, 6))
+    assert not {value // 100 for value in drawn.stored[0]} & {value // 100 for value in drawn.new[0]}
+    assert not draws.Parts("parts", marked, 1).possible
+    assert not draws.Parts("parts", marked[:1], 3).possible
 
 
 def test_a_change_beyond_the_margin_is_found_and_none_is_no_alarm() -> None:
     sessions = values(campaign())
     slow = values(campaign(0.3 * 1.05, sessions=1))
-    same, other, theirs = (one for one in gpu_time.kinds(sessions, {"slow": slow}) if one.count == 1)
+    same, other, theirs = (one for one in draws.kinds(sessions, {"slow": slow}) if one.count == 1)
     for kind in (same, other):
-        found = gpu_time.resampled(kind, SETTINGS, DRAWS)
+        found = draws.resampled(kind, SETTINGS, DRAWS)
         assert (found.end[0], found.end[-1]) == (0, 1)
         assert all(third <= end for third, end in zip(found.third, found.end, strict=True))
-    assert gpu_time.resampled(theirs, SETTINGS, DRAWS).end[0] == 1
+    assert draws.resampled(theirs, SETTINGS, DRAWS).end[0] == 1
 
 
-def test_the_report_has_all_tables_and_says_what_was_not_measured() -> None:
+def test_the_report_has_all_tables() -> None:
     sessions = campaign(engines=4, sessions=2)
-    judging = Judging(gate=["gpu_time"], margin=0.05)
-    entry = Entry(engine="tiny", workload={}, judging=judging, sessions=sessions)
-    text = gpu_time.report("test_a", entry, {"busy": entry}, SETTINGS, 5)
-    for told in (
-        "8 engines in 2 sessions",
-        "margin 1.0%",
-        "| GPU time of an iteration",
-        "| a session by another one",
-        "| busy ",
-    ):
+    text = gpu_time.report("test_a", sessions, {"busy": sessions}, gpu_time.Asked(SETTINGS, 5))
+    headings = ("8 engines in 2 sessions\n", "margin 1.0%")
+    for told in (*headings, "| GPU time of an iteration", "| a session by another one", "| busy "):
         assert told in text
-    without = [
-        one.model_copy(update={"engines": [it.model_copy(update={"passes": {}}) for it in one.engines]})
-        for one in sessions
-    ]
-    text = gpu_time.report("test_a", entry.model_copy(update={"sessions": without}), {}, SETTINGS, 5)
-    assert "gpu_time was not measured on each engine" in text
+
+
+def test_engines_without_a_device_pass_are_left_out_and_told() -> None:
+    sessions = campaign(engines=4, sessions=2)
+    bare = engine(0.3).model_copy(update={"passes": {}})
+    first = sessions[0].model_copy(update={"engines": [bare, *sessions[0].engines]})
+    alone = sessions[0].model_copy(update={"engines": [bare]})
+    text = gpu_time.report("test_a", [first, sessions[1], alone], {"bare": [alone]}, gpu_time.Asked(SETTINGS, 5))
+    assert "8 engines in 2 sessions; 2 without gpu_time are left out\n" in text
+    assert "bare" not in text
+    assert "nothing is judged" in gpu_time.report("test_a", [alone], {}, gpu_time.Asked(SETTINGS, 5))
+
+
+def test_sessions_of_several_files_are_put_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judging = Judging(gate=["gpu_time"], margin=0.05)
+    for number, session_of_machine in enumerate(campaign(engines=4, sessions=2)):
+        entry = Entry(engine="tiny", workload={}, judging=judging, sessions=[session_of_machine])
+        (tmp_path / f"{number}.json").write_text(dumps(BaselineFile(tests={"test_a": entry, "test_b": entry})))
+    files = [str(tmp_path / f"{number}.json") for number in range(2)]
+    arguments = ["--check", "test_a", "--draws", "5", "--prior", "session_sd=0.002"]
+    monkeypatch.setattr("sys.argv", ["gpu_time", *files, *arguments, "--new", files[0]])
+    assert gpu_time.main() == 0
+    told = capsys.readouterr().out
+    assert "test_a: 8 engines in 2 sessions" in told
+    assert "| 0 " in told
+    assert "test_b" not in told
