@@ -26,8 +26,8 @@ def short_name(name: str) -> str:
     """A demangled kernel name without return type, namespaces, parameters and the wrappers that launch kernels.
 
     A name that is still too long keeps the sizes that CUTLASS gives its tiles, or else the beginning of its template
-    arguments. A digest of the whole name follows then: two kernels never share a short name because of what was left
-    out.
+    arguments, and then a digest of the whole name. Kernels that differ only in parameters or namespaces share a short
+    name that is not too long; they are added up.
 
     Args:
         name: as CUPTI gives it.

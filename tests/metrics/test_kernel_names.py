@@ -13,7 +13,7 @@ from pytest_vllmperf.records.run import RunResult
 GEMM = (
     "void cutlass::device_kernel<cutlass::gemm::kernel::GemmUniversal<cute::tuple<int, int, int, int>, "
     "cutlass::gemm::collective::CollectiveMma<cutlass::gemm::MainloopSm90TmaGmma<7, cute::tuple<cute::C<1>, "
-    "cute::C<2>, cute::C<1> > >, cute::tuple<cute::C<128>, cute::C<64>, cute::C<64> > > > >(cutlass::gemm::kernel::Params)"
+    "cute::C<2>, cute::C<1> > >, cute::tuple<cute::C<128>, cute::C<64>, cute::C<64> > > > >(Params)"
 )
 
 
