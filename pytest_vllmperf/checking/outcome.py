@@ -9,11 +9,13 @@ from pytest_vllmperf.checking.check import Check
 from pytest_vllmperf.errors import EngineError
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.metrics.table import METRICS
+from pytest_vllmperf.records.attribution import Attribution
 from pytest_vllmperf.records.results import CheckRecord, Keeping
 from pytest_vllmperf.records.samples import Environment, Session
 from pytest_vllmperf.records.settings import Settings
 from pytest_vllmperf.records.verdict import Status, Verdict
 from pytest_vllmperf.report import terminal, verdicts
+from pytest_vllmperf.verdict import attribution
 from pytest_vllmperf.verdict.comparability import changes, not_compared
 
 FAILING = (Status.REGRESSED, Status.DRIFTED, Status.NO_BASELINE, Status.NOT_COMPARABLE, Status.INVALID)
@@ -92,7 +94,17 @@ def _record(check: Check, settings: Settings) -> CheckRecord:
         values={metric: run.value(metric) for metric in METRICS if run.samples(metric)},
         reference=run.reference,
         by_baseline=check.by_baseline(),
+        attribution=_attribution(check, verdict),
     )
+
+
+def _attribution(check: Check, verdict: Verdict) -> Attribution | None:
+    """Where the time of a judged check differs from its reference's, or else from that of its baseline."""
+    if not verdict.metrics:
+        return None
+    run, plan = check.measurement, check.plan
+    reference = () if run.reference is None else run.reference.engines
+    return attribution.of_check(verdict, plan.baseline, run.engines, reference, plan.settings)
 
 
 def _of_client(run: Measurement) -> tuple[str, ...]:
