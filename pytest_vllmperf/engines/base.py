@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from pytest_vllmperf.errors import SpecError
@@ -70,8 +71,11 @@ class CachesPrefixes(Protocol):
 class Profiles(Protocol):
     """An engine whose GPUs can be profiled while it works."""
 
-    def profile_start(self) -> None:
+    def profile_start(self, trace: Path | None = None) -> None:
         """Record from now on what its GPUs do. The engine may be slower until it ends.
+
+        Args:
+            trace: where the first rank keeps a Chrome trace of the iteration, or of its first part, in gzip.
 
         Raises:
             ProfileError: when they cannot be profiled, with the reason.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pytest_vllmperf.engines.child_engine import ChildEngine
@@ -15,13 +16,16 @@ _NS = 1e-9
 class ProfiledEngine(ChildEngine):
     """An engine whose child records what its GPUs do: the operations that all such scripts know."""
 
-    def profile_start(self) -> None:
+    def profile_start(self, trace: Path | None = None) -> None:
         """Record from now on what its GPUs do.
+
+        Args:
+            trace: where the first rank keeps a Chrome trace of the first slice; None for nowhere.
 
         Raises:
             ProfileError: when they cannot be profiled, with the reason.
         """
-        if reason := self.ask({"op": "profile_start"}):
+        if reason := self.ask({"op": "profile_start", "trace": "" if trace is None else str(trace)}):
             raise ProfileError(reason)
 
     def profile_stop(self) -> tuple[RankUse, ...]:

@@ -11,10 +11,12 @@ import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+from pytest_vllmperf.engines.simulated_gpu import SimulatedGpu, write_trace
 from pytest_vllmperf.engines.starting import Start
-from pytest_vllmperf.errors import EngineDiedError, EngineStartError, WorkloadError
+from pytest_vllmperf.errors import EngineDiedError, EngineStartError, ProfileError, WorkloadError
 from pytest_vllmperf.records.engine import (
     Continuations,
     EngineFacts,
@@ -24,11 +26,12 @@ from pytest_vllmperf.records.engine import (
     WeightFacts,
     WeightLayers,
 )
+from pytest_vllmperf.records.kernels import RankUse
 from pytest_vllmperf.records.run import RequestRecord, RunResult
 from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.workload import Message, Request
 
-FAILURES = ("", "load", "run", "again", "short")
+FAILURES = ("", "load", "run", "again", "short", "profile", "unprofiled")
 _KV_BYTES_PER_TOKEN = 1024
 _VOCABULARY = 1000
 _WEIGHTS = 1000
@@ -56,8 +59,13 @@ class Script:
         bits: bits a weight told of its layers; 16 for layers that are not quantized.
         deviation: how far its log-probabilities are from the undisturbed engine's, and the share of its outputs'
             tokens, from the end, that differ.
+        gpu_kernels: kernels of its GPU: name -> how often each runs in an iteration, and seconds that this takes; empty
+            for an engine without a GPU.
+        gpu_noise: relative standard deviation of the time of all kernels, between starts and between iterations.
+        gpu_starts: factors on the time of all kernels, as `starts`.
         fail: one of "", "load" (refuses to start), "run" (dies in the first iteration), "again" (the same, from the
-            second start on), "short" (ends every request one token early).
+            second start on), "short" (ends every request one token early), "profile" (dies while it is profiled),
+            "unprofiled" (refuses to be profiled).
         elsewhere: arguments that differ where the engine names another interpreter than this process's, as a reference
             does.
     """
@@ -75,6 +83,9 @@ class Script:
     quantization: str | None = None
     bits: float = 16.0
     deviation: float = 0.0
+    gpu_kernels: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    gpu_noise: float = 0.0
+    gpu_starts: Sequence[float] = (1.0,)
     fail: str = ""
     elsewhere: Mapping[str, Any] = field(default_factory=dict)
 
@@ -109,16 +120,19 @@ class SimulatedEngine:
             self._script = _script(spec)
         except TypeError as error:
             raise EngineStartError(f"the simulated engine refused {spec.name}: {error}") from None
-        if self._script.max_num_seqs < 1 or self._script.fail not in FAILURES or not self._script.starts:
-            raise EngineStartError(
-                f"the simulated engine refused {spec.name}: max_num_seqs, starts or fail is not valid"
-            )
+        if bad := _not_valid(self._script):
+            raise EngineStartError(f"the simulated engine refused {spec.name}: {bad} is not valid")
         if self._script.fail == "load":
             raise EngineStartError(f"the simulated engine refused {spec.name}: scripted failure", "scripted log")
         self._clock = 0.0
-        self._factor = self._script.starts[min(start, len(self._script.starts) - 1)]
-        apart = 0 if _at_home(spec) else _OTHER_NOISE
-        self._noise = random.Random(self._script.seed + start + apart)  # noqa: S311 - reproducible, not secret
+        self._factor = _of_start(self._script.starts, start)
+        seed = self._script.seed + start + (0 if _at_home(spec) else _OTHER_NOISE)
+        self._noise = random.Random(seed)  # noqa: S311 - reproducible, not secret
+        factor = _of_start(self._script.gpu_starts, start)
+        self._gpu = SimulatedGpu(self._script.gpu_kernels, factor, self._script.gpu_noise, seed)
+        self._profiling = False
+        self._trace: Path | None = None
+        self._uses: list[RankUse] = []
         self.facts = _facts(self._script)
 
     def run(self, requests: Sequence[Request], sampling: Sampling) -> RunResult:
@@ -128,11 +142,11 @@ class SimulatedEngine:
             EngineDiedError: where the script says so.
             WorkloadError: for a request longer than max_model_len.
         """
-        if self._script.fail == "run" or (self._script.fail == "again" and self._start > 0):
+        if self._dies():
             raise EngineDiedError(
                 f"{self.spec.name}: the engine process was ended by SIGKILL during run", "scripted log"
             )
-        started, steps = self._clock, 0
+        started, steps, prefills = self._clock, 0, 0
         waiting = deque(self._queue(request) for request in requests)
         running: list[_Running] = []
         done: list[_Running] = []
@@ -145,11 +159,14 @@ class SimulatedEngine:
             running += fresh
             self._step(running, fresh)
             steps += 1
+            prefills += bool(fresh)
             done += [one for one in running if one.made >= self._wanted(one)]
             running = [one for one in running if one.made < self._wanted(one)]
         gaps = tuple(round(gap * 1e9) for one in done for gap in one.gaps)
         busy = self._clock - started
         records = tuple(_record(one) for one in sorted(done, key=lambda one: one.request.index))
+        if self._profiling:
+            self._uses.append(self._gpu.iteration(busy, steps - prefills, prefills))
         return RunResult(records, gaps, steps, 0, 0, busy, None, busy)
 
     @property
@@ -181,11 +198,41 @@ class SimulatedEngine:
         words = [front + " ".join(message["content"] for message in messages).split() for messages in chats]
         return tuple(RenderedChat(tuple(map(len, chat)), tuple(chat)) for chat in words)
 
+    def profile_start(self, trace: Path | None = None) -> None:
+        """Note what its GPU does from now on.
+
+        Raises:
+            ProfileError: for a script without kernels, or where the script says so.
+        """
+        if self._script.fail == "unprofiled":
+            raise ProfileError("scripted refusal")
+        if not self._script.gpu_kernels:
+            raise ProfileError("the simulated engine has no GPU")
+        self._profiling, self._trace, self._uses = True, trace, []
+
+    def profile_stop(self) -> tuple[RankUse, ...]:
+        """What its GPU did in the iteration since then; the trace is written where there is to be one.
+
+        Raises:
+            ProfileError: when there was no iteration.
+        """
+        self._profiling = False
+        if not self._uses:
+            raise ProfileError("nothing ran while the simulated engine was profiled")
+        if self._trace is not None:
+            write_trace(self._uses[-1], self._trace)
+        return (self._uses[-1],)
+
     def close(self) -> None:
         """Nothing runs."""
 
     def kill(self) -> None:
         """Nothing runs."""
+
+    def _dies(self) -> bool:
+        """Whether the script ends the engine in this iteration."""
+        now = {"run": True, "again": self._start > 0, "profile": self._profiling}
+        return now.get(self._script.fail, False)
 
     def _queue(self, request: Request) -> _Running:
         tokens = _prompt_tokens(request)
@@ -226,6 +273,23 @@ def _at_home(spec: EngineSpec) -> bool:
 def _script(spec: EngineSpec) -> Script:
     script = Script(**spec.args)
     return script if _at_home(spec) else replace(script, **script.elsewhere)
+
+
+def _not_valid(script: Script) -> str:
+    """The name of an argument that cannot be meant; empty where all can."""
+    valid = {
+        "max_num_seqs": script.max_num_seqs >= 1,
+        "starts": bool(script.starts),
+        "gpu_starts": bool(script.gpu_starts),
+        "gpu_kernels": all(len(tuple(one)) == len(("times", "seconds")) for one in script.gpu_kernels.values()),
+        "fail": script.fail in FAILURES,
+    }
+    return ", ".join(name for name, fine in valid.items() if not fine)
+
+
+def _of_start(factors: Sequence[float], start: int) -> float:
+    """The factor of one start; the last one holds for all later ones."""
+    return factors[min(start, len(factors) - 1)]
 
 
 def _prompt_tokens(request: Request) -> int:
