@@ -1,4 +1,4 @@
-"""Kernel tables of several ranks and engines as one: all ranks added, the mean over engines. Pure."""
+"""Device passes of several engines as one: their kernel tables, all ranks added, the mean over engines. Pure."""
 
 from __future__ import annotations
 
@@ -76,6 +76,13 @@ def kernel_sums(engines: Sequence[EngineSamples]) -> KernelSums:
         unnamed=unnamed,
         engines=count,
     )
+
+
+def no_device_pass(engines: Sequence[EngineSamples]) -> str:
+    """Why none of these engines has a device pass, the newest reason; empty where one has, and where nobody knows."""
+    if any(engine.passes for engine in engines):
+        return ""
+    return next((engine.no_device_pass for engine in reversed(engines) if engine.no_device_pass), "")
 
 
 def _mean(name: str, found: Sequence[KernelTime], count: int) -> KernelTime:

@@ -75,15 +75,15 @@ def attribution_lines(
         width: columns of a line.
     """
     wall = any(METRICS[name].kind is not MetricClass.GPU_TIME for name in regressed)
-    lines = _paragraph(list(_gpu(found, regressed, against, wall=wall)), width)
-    lines += _paragraph(list(_missing(found, against)), width)
-    return [*lines, *(_paragraph(list(_parts_of_request(found)), width) if wall else ())]
+    lines = paragraph(list(_gpu(found, regressed, against, wall=wall)), width)
+    lines += paragraph(list(_missing(found, against)), width)
+    return [*lines, *(paragraph(list(_parts_of_request(found)), width) if wall else ())]
 
 
 def note_lines(found: Attribution, *, against: str = "baseline", width: int = WIDTH) -> list[str]:
     """What is to be known of a GPU time that did not regress, indented; empty where there is nothing."""
     parts = [*device_parts(found, against), *_launches(found)]
-    return [f"{_INDENT}{line}" for line in _paragraph(parts, width - len(_INDENT))]
+    return [f"{_INDENT}{line}" for line in paragraph(parts, width - len(_INDENT))]
 
 
 def launch_line(found: Attribution) -> str:
@@ -223,7 +223,7 @@ def _changed(found: Attribution, levels: Sequence[tuple[str, str]]) -> Iterator[
             yield f"{label} {units.pair(name, change.before, change.after)}"
 
 
-def _paragraph(parts: Sequence[str], width: int) -> list[str]:
+def paragraph(parts: Sequence[str], width: int = WIDTH) -> list[str]:
     """Parts joined by a middle dot, broken between them where they do not fit, and within one that is too long."""
     lines: list[str] = []
     for part in parts:

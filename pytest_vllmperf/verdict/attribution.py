@@ -11,7 +11,7 @@ from typing import Final
 
 from pytest_vllmperf import stats
 from pytest_vllmperf.metrics.declaration import Metric, MetricClass
-from pytest_vllmperf.metrics.kernel_sums import NOTHING, KernelSums, kernel_sums
+from pytest_vllmperf.metrics.kernel_sums import NOTHING, KernelSums, kernel_sums, no_device_pass
 from pytest_vllmperf.metrics.table import METRICS, AllMetrics
 from pytest_vllmperf.records.attribution import Attribution, Change, Interval, KernelChange, Seen
 from pytest_vllmperf.records.kernels import KernelTime
@@ -80,8 +80,8 @@ def attribute(
         unsure=unsure,
         levels={name: found for name in LEVELS if (found := _change(name, before, after)) is not None},
         launches_differ=_apart(LAUNCHES.name, before, after),
-        no_pass_before=_no_pass(before),
-        no_pass_after=_no_pass(after),
+        no_pass_before=no_device_pass(before),
+        no_pass_after=no_device_pass(after),
     )
 
 
@@ -132,13 +132,6 @@ def _apart(name: str, before: Sequence[EngineSamples], after: Sequence[EngineSam
         return False
     then, now = sides
     return min(now) > max(then) or max(now) < min(then)
-
-
-def _no_pass(engines: Sequence[EngineSamples]) -> str:
-    """Why no engine of a side has a device pass; of several reasons the newest."""
-    if any(engine.passes for engine in engines):
-        return ""
-    return next((engine.no_device_pass for engine in reversed(engines) if engine.no_device_pass), "")
 
 
 def of_check(
