@@ -15,7 +15,8 @@ from pytest_vllmperf.records.samples import Environment, Session
 from pytest_vllmperf.records.settings import Settings
 from pytest_vllmperf.records.verdict import Status, Verdict
 from pytest_vllmperf.report import terminal, verdicts
-from pytest_vllmperf.verdict import attribution
+from pytest_vllmperf.verdict import Evidence
+from pytest_vllmperf.verdict.attribution import of_check
 from pytest_vllmperf.verdict.comparability import changes, not_compared
 
 FAILING = (Status.REGRESSED, Status.DRIFTED, Status.NO_BASELINE, Status.NOT_COMPARABLE, Status.INVALID)
@@ -100,11 +101,9 @@ def _record(check: Check, settings: Settings) -> CheckRecord:
 
 def _attribution(check: Check, verdict: Verdict) -> Attribution | None:
     """Where the time of a judged check differs from its reference's, or else from that of its baseline."""
-    if not verdict.metrics:
-        return None
     run, plan = check.measurement, check.plan
     reference = () if run.reference is None else run.reference.engines
-    return attribution.of_check(verdict, plan.baseline, run.engines, reference, plan.settings)
+    return of_check(verdict, Evidence(plan.baseline, run.engines, plan.settings, reference=reference))
 
 
 def _of_client(run: Measurement) -> tuple[str, ...]:

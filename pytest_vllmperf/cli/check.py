@@ -48,7 +48,7 @@ class CheckResult:
         notes: what of the environments cannot be compared, in words.
         basis: what all verdicts rest on; None where nobody asked for explanations.
         explanations: by the names of check and gated metric.
-        attributions: by the name of the check, where its time differs from the baseline's.
+        attributions: by the name of the check, where its time differs; None where it was not judged.
     """
 
     verdicts: Mapping[str, Verdict]
@@ -58,7 +58,7 @@ class CheckResult:
     notes: Sequence[str] = ()
     basis: Basis | None = None
     explanations: Mapping[str, Mapping[str, Explanation]] = field(default_factory=dict)
-    attributions: Mapping[str, Attribution] = field(default_factory=dict)
+    attributions: Mapping[str, Attribution | None] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:
@@ -144,32 +144,26 @@ def check(a: Path, b: Path, asked: judging.Asked = NOT_ASKED, *, explained: bool
         raise BaselineError(f"{a} and {b} have no check in common")
     fitted = judging.fitted(a, stored.values())
     chosen = judging.settings([new[name] for name in names], asked, fitted)
-    evidence = [
-        Evidence(
-            stored[name].sessions,
-            new[name].sessions[-1].engines,
-            settings,
-            differences=hard_differences(stored[name].sessions, new[name].sessions[-1].environment),
-            last_look=True,
-        )
-        for name, settings in zip(names, chosen, strict=True)
-    ]
-    judged = {name: judge_keeping(one) for name, one in zip(names, evidence, strict=True)}
+    evidence = {name: _evidence(stored[name], new[name], one) for name, one in zip(names, chosen, strict=True)}
+    judged = {name: judge_keeping(one) for name, one in evidence.items()}
     changed = {name: found for name in names if (found := judging.changes(stored[name].judging, new[name].judging))}
     sides = [(stored[name].sessions[-1].environment, new[name].sessions[-1].environment) for name in names]
     notes = dict.fromkeys(note for then, now in sides for note in not_compared(then, now))
     only_a, only_b = sorted(set(stored) - set(new)), sorted(set(new) - set(stored))
     verdicts = {name: one.verdict for name, one in judged.items()}
-    went = {
-        name: of_check(verdicts[name], stored[name].sessions, new[name].sessions[-1].engines, (), settings)
-        for name, settings in zip(names, chosen, strict=True)
-        if verdicts[name].metrics
-    }
+    went = {name: of_check(verdicts[name], one) for name, one in evidence.items()}
     result = CheckResult(verdicts, only_a, only_b, changed, tuple(notes), attributions=went)
     if not explained:
         return result
     explanations = {name: explain(one) for name, one in judged.items()}
     return replace(result, basis=_basis(a, stored, chosen), explanations=explanations)
+
+
+def _evidence(stored: Entry, new: Entry, settings: VerdictSettings) -> Evidence:
+    """The newest session of one side, judged by all sessions of the other."""
+    newest = new.sessions[-1]
+    differences = hard_differences(stored.sessions, newest.environment)
+    return Evidence(stored.sessions, newest.engines, settings, differences=differences, last_look=True)
 
 
 def _basis(a: Path, stored: Mapping[str, Entry], chosen: Sequence[VerdictSettings]) -> Basis:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ def kernels(a: Path, b: Path | None, test: str | None, top: int, *, as_json: boo
     return "\n".join([*lines, *(f"{name}: only in one of the files" for name in only)])
 
 
-def _names(files: list[Path], tests: list[Mapping[str, Entry]], test: str | None) -> list[str]:
+def _names(files: Sequence[Path], tests: Sequence[Mapping[str, Entry]], test: str | None) -> list[str]:
     """The checks that all files have, or the one that was asked for."""
     if test is not None:
         for path, found in zip(files, tests, strict=True):
@@ -87,7 +87,7 @@ def _there_is(found: Mapping[str, Entry]) -> str:
     return f"; it has {', '.join(sorted(found)) or 'none'}"
 
 
-def _no_kernels(files: list[Path], name: str, entries: list[Entry]) -> str:
+def _no_kernels(files: Sequence[Path], name: str, entries: Sequence[Entry]) -> str:
     """Why a check has no table of kernels in one of the files; empty where it has."""
     for path, entry in zip(files, entries, strict=True):
         engines = _newest(entry).engines
@@ -101,7 +101,7 @@ def _newest(entry: Entry) -> Session:
     return entry.sessions[-1]
 
 
-def _lines(entries: list[Entry], top: int, width: int) -> list[str]:
+def _lines(entries: Sequence[Entry], top: int, width: int) -> list[str]:
     if len(entries) == 1:
         session = _newest(entries[0])
         sums = kernel_sums(session.engines)
@@ -121,7 +121,7 @@ def _hardware(session: Session) -> str:
     return hard.get("gpu") or profile_of(hard)
 
 
-def _compared(entries: list[Entry]) -> Attribution:
+def _compared(entries: Sequence[Entry]) -> Attribution:
     """Both sides; an interval would say nothing where they ran on two kinds of hardware."""
     before, after = (_newest(entry) for entry in entries)
     if _hardware(before) != _hardware(after):
@@ -130,7 +130,7 @@ def _compared(entries: list[Entry]) -> Attribution:
     return attribute(before.engines, after.engines, stored_interval([before], after.engines, rule))
 
 
-def _data(entries: list[Entry]) -> dict[str, Any]:
+def _data(entries: Sequence[Entry]) -> dict[str, Any]:
     """All that is stored of one side, or of both, in seconds."""
     if len(entries) == 1:
         sums = kernel_sums(_newest(entries[0]).engines)

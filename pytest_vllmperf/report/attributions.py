@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
@@ -18,6 +19,10 @@ NAME: Final = 36
 """Characters of a kernel's name in a line of text; the middle is left out."""
 
 _INDENT: Final = "    "
+_NO_BREAK: Final = "\u00a0"
+_KEPT: Final = re.compile(r"(?<=\d) (?=(?:%|ms|us|s)(?!\w))|(?<= x) (?=\d)")
+"""Spaces that no line is broken at: before a unit, and before how often a kernel runs."""
+
 _MOST_NAMED: Final = 4
 _WORTH_NAMING: Final = 0.05
 """A kernel is named where its change is at least this share of that of all kernels, and of the largest."""
@@ -159,13 +164,14 @@ def _named(found: Attribution) -> Iterator[str]:
     if not chosen:
         return
     share = found.share(chosen)
-    head = f"{share:.0%} of it in".replace("%", " %") if share is not None and 0 < share < 1.005 else "changed most"
+    known = share is not None and 0 < share < 1.005
+    head = f"{share:.0%} of it in".replace("%", " %") if known else "changed most:"
     groups = {seen: [one for one in chosen if one.seen is seen] for seen in (Seen.BOTH, Seen.NEW, Seen.GONE)}
     texts = [", ".join(map(_kernel, groups[Seen.BOTH]))]
-    texts += [
-        f"{seen.value}: {', '.join(map(_kernel, groups[seen]))}" for seen in (Seen.NEW, Seen.GONE) if groups[seen]
-    ]
-    yield f"{head}: {'; '.join(filter(None, texts))}"
+    for seen in (Seen.NEW, Seen.GONE):
+        texts += [f"{seen.value}: {', '.join(map(_kernel, groups[seen]))}"] if groups[seen] else []
+    colon = ":" if known and groups[Seen.BOTH] else ""
+    yield f"{head}{colon} {'; '.join(filter(None, texts))}"
 
 
 def _kernel(one: KernelChange) -> str:
@@ -230,5 +236,6 @@ def paragraph(parts: Sequence[str], width: int = WIDTH) -> list[str]:
         if lines and len(lines[-1]) + len(part) + 3 <= width:
             lines[-1] += f" · {part}"
         else:
-            lines += folded(f"{_INDENT}{part}" if lines else part, width)
+            kept = _KEPT.sub(_NO_BREAK, f"{_INDENT}{part}" if lines else part)
+            lines += [line.replace(_NO_BREAK, " ") for line in folded(kept, width)]
     return lines

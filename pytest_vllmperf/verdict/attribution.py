@@ -17,12 +17,12 @@ from pytest_vllmperf.records.attribution import Attribution, Change, Interval, K
 from pytest_vllmperf.records.kernels import KernelTime
 from pytest_vllmperf.records.samples import EngineSamples, Session
 from pytest_vllmperf.records.verdict import MetricVerdict, Status, Verdict
+from pytest_vllmperf.verdict.check import Evidence
 from pytest_vllmperf.verdict.comparison import Comparison
 from pytest_vllmperf.verdict.decision import Case, Decision, judge_case
 from pytest_vllmperf.verdict.in_turns import judge_rounds
 from pytest_vllmperf.verdict.rule import RuleSettings
 from pytest_vllmperf.verdict.samples import metric_samples, round_samples
-from pytest_vllmperf.verdict.settings import VerdictSettings
 
 SHARE_OF_CHANGE: Final = 0.1
 """A kernel is compared by name where what may be hidden among the others is at most this share of its change."""
@@ -134,31 +134,27 @@ def _apart(name: str, before: Sequence[EngineSamples], after: Sequence[EngineSam
     return min(now) > max(then) or max(now) < min(then)
 
 
-def of_check(
-    verdict: Verdict,
-    sessions: Sequence[Session],
-    engines: Sequence[EngineSamples],
-    reference: Sequence[EngineSamples],
-    settings: VerdictSettings,
-) -> Attribution:
+def of_check(verdict: Verdict, evidence: Evidence) -> Attribution | None:
     """Compare the new engines of a judged check with its reference, or else with its baseline.
 
     The interval of GPU time is the one that it was judged by, or would have been.
 
     Args:
         verdict: of the check.
-        sessions: the baseline; may be empty where there is a reference.
-        engines: the new engines.
-        reference: each was measured in turns with the new one at the same place; empty where the baseline decides.
-        settings: that it was judged with.
+        evidence: what it was judged by.
+
+    Returns:
+        None where nothing was judged.
     """
-    stored = [engine for session in sessions for engine in session.engines]
-    interval = _judged(verdict)
+    if not verdict.metrics:
+        return None
+    sessions, engines, reference = evidence.sessions, evidence.engines, evidence.reference
+    rule, interval = evidence.settings.rule(GPU_TIME), _judged(verdict)
     if interval is None and reference:
-        interval = turns_interval(sessions, engines, reference, settings.rule(GPU_TIME))
+        interval = turns_interval(sessions, engines, reference, rule)
     elif interval is None:
-        interval = stored_interval(sessions, engines, settings.rule(GPU_TIME))
-    return attribute(reference or stored, engines, interval)
+        interval = stored_interval(sessions, engines, rule)
+    return attribute(reference or [engine for session in sessions for engine in session.engines], engines, interval)
 
 
 def _judged(verdict: Verdict) -> Interval | None:
