@@ -11,9 +11,10 @@ from pytest_vllmperf import stats
 from pytest_vllmperf.errors import CheckFailed, NotMeasuredError, did_you_mean
 from pytest_vllmperf.metrics import promises
 from pytest_vllmperf.metrics.cost import cost_per_million_tokens
+from pytest_vllmperf.metrics.kernel_sums import kernel_sums, no_device_pass
 from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS, AllMetrics, unknown
 from pytest_vllmperf.records.devices import GpuTrace
-from pytest_vllmperf.records.kernels import KernelTrace
+from pytest_vllmperf.records.kernels import KernelTime, KernelTrace
 from pytest_vllmperf.records.ledger import VramLedger
 from pytest_vllmperf.records.problems import Problem, in_words
 from pytest_vllmperf.records.rates import FoundRate
@@ -173,11 +174,34 @@ class Measurement(AllMetrics):
         """
         engines = self.samples(metric)
         if not engines:
-            why = self.unmeasured.get(metric, "")
-            words = f"{METRICS[metric].label} was not measured on {self.spec_label}"
-            raise NotMeasuredError(f"{words}: {why}" if why else words)
+            why = self.no_device_pass if METRICS[metric].of_pass is not None else self.unmeasured.get(metric, "")
+            raise self._not_measured(f"{METRICS[metric].label} was", why)
         self._read.add(metric)
         return stats.center(engines)
+
+    @property
+    def kernels(self) -> tuple[KernelTime, ...]:
+        """What its GPUs spent an iteration on, the largest first: all ranks added, the mean over engines, seconds.
+
+        The forty largest of each rank have names, see `metrics.kernel_names`. All others are together the last entry,
+        where there are others.
+
+        Raises:
+            NotMeasuredError: when no engine had a device pass, with the reason.
+        """
+        self._read.add("kernels")
+        sums = kernel_sums(self.engines)
+        if not sums.engines:
+            raise self._not_measured("kernels were", self.no_device_pass)
+        return (*sums.named.values(), *([sums.rest] if sums.rest.times else []))
+
+    @property
+    def no_device_pass(self) -> str:
+        """Why no engine had a device pass; empty where one had, and where nobody knows."""
+        return no_device_pass(self.engines)
+
+    def _not_measured(self, what: str, reason: str) -> NotMeasuredError:
+        return NotMeasuredError(f"{what} not measured on {self.spec_label}{f': {reason}' if reason else ''}")
 
     def __repr__(self) -> str:
         """One short line, as a failed assertion shows it."""

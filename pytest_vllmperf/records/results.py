@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from pytest_vllmperf.records.attribution import Attribution
 from pytest_vllmperf.records.ids import CheckId
 from pytest_vllmperf.records.kernels import KernelTrace
 from pytest_vllmperf.records.ledger import VramLedger
@@ -69,6 +70,7 @@ class CheckRecord(BaseModel):
         values: metric -> value in the unit of the table.
         reference: what it was measured in turns with, and judged by; None where the stored baseline decides.
         by_baseline: what the stored baseline says of a check that is judged by its reference; None without one.
+        attribution: where its time differs from what it is judged by; None where it was not judged.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -89,6 +91,7 @@ class CheckRecord(BaseModel):
     values: dict[str, float]
     reference: Reference | None = None
     by_baseline: Verdict | None = None
+    attribution: Attribution | None = None
 
     @property
     def id(self) -> CheckId:

@@ -8,14 +8,15 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from pytest_vllmperf.metrics.table import METRICS
+from pytest_vllmperf.metrics.table import METRICS, AllMetrics
 from pytest_vllmperf.records.ids import CheckId, TestId
 from pytest_vllmperf.records.kernels import KernelTrace
 from pytest_vllmperf.records.problems import in_words
 from pytest_vllmperf.records.results import CheckRecord, ComparisonRecord, Keeping
-from pytest_vllmperf.records.verdict import Outlook, Status
-from pytest_vllmperf.report import references, units
+from pytest_vllmperf.records.verdict import MetricVerdict, Outlook, Status
+from pytest_vllmperf.report import attributions, references, units
 from pytest_vllmperf.report.escaping import xml
+from pytest_vllmperf.report.host_bound import host_bound
 from pytest_vllmperf.report.ledger import ledger_lines
 from pytest_vllmperf.report.names import Names
 from pytest_vllmperf.report.verdicts import folded, metric_lines, outlook_lines, suite_lines
@@ -72,11 +73,14 @@ def _judged_lines(record: CheckRecord, changed: Sequence[str]) -> list[str]:
     own = record.id.own
     lines = [f"check {own!r}:"] if own else []
     requests = len(record.session.engines[0].ttft_by_request)
+    reference, found = record.reference, record.attribution
+    against = references.before(reference)
     for judged in order:
         lines += metric_lines(judged, requests=requests)
+        lines += attributions.below_metric(judged, verdict, found, against=against)
     for judged in verdict.information:
         lines += metric_lines(judged, gated=False)
-    reference = record.reference
+    lines += attributions.below_verdicts(verdict, found, against=against)
     lines += folded(references.in_turns(reference)) if reference is not None else []
     since = "changed since the baseline" if reference is None else "reference and engine differ"
     for difference in changed:
@@ -138,7 +142,14 @@ def summary(checks: Sequence[CheckRecord], names: Names) -> list[str]:
     table = _table([[shown[check.id], *_row(check)] for check in ordered])
     notes = dict.fromkeys(note for check in checks for note in check.notes)
     told = [line for note in notes for line in folded(note, names.width)]
+    told += _host_bound(ordered, names)
     return [*table, *_remarks(checks, names), *_left_out(checks, names), *told, *references.summary(ordered, names)]
+
+
+def _host_bound(checks: Sequence[CheckRecord], names: Names) -> list[str]:
+    """Checks whose GPU waited for its host, each once."""
+    found = [f"{names[check.id]}: {words}" for check in checks if (words := host_bound(check))]
+    return [part for line in found for part in folded(line, names.width)]
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -180,14 +191,29 @@ def _remarks(checks: Sequence[CheckRecord], names: Names) -> list[str]:
         metrics = check.verdict.metrics if check.verdict.status not in _TOLD_BY_THE_FAILURE else ()
         requests = len(check.session.engines[0].ttft_by_request)
         told = [one for one in metrics if one.status in _REMARKABLE or one.clearly_better]
+        against = references.before(check.reference)
+        lines += _launches(check, told, names)
         if told:
             better = any(one.clearly_better for one in told)
             ahead = "its baseline; record it if that is meant" if check.reference is None else "its reference"
             said = f": better than {ahead}" if better else ":"
             lines += folded(f"{names[check.id]}{said}", names.width)
         for judged in told:
-            lines += [f"  {line}" for line in metric_lines(judged, requests=requests, width=names.width - 2)]
+            shown = metric_lines(judged, requests=requests, width=names.width - 2)
+            shown += attributions.below_metric(
+                judged, check.verdict, check.attribution, against=against, width=names.width - 2
+            )
+            lines += [f"  {line}" for line in shown]
     return lines
+
+
+def _launches(check: CheckRecord, told: Sequence[MetricVerdict], names: Names) -> list[str]:
+    """That the GPU runs another number of kernels, where its time is judged and has no line of its own."""
+    judged = {one.metric for one in check.verdict.metrics} - {one.metric for one in told}
+    if check.verdict.status in _TOLD_BY_THE_FAILURE or AllMetrics.gpu_time.name not in judged:
+        return []
+    line = "" if check.attribution is None else attributions.launch_line(check.attribution)
+    return folded(f"{names[check.id]}: {line}", names.width) if line else []
 
 
 def comparisons(compared: Sequence[tuple[str, ComparisonRecord]], names: Names) -> list[str]:
