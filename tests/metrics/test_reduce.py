@@ -288,7 +288,7 @@ def test_an_engines_memory_is_told_by_purpose() -> None:
 def test_every_metric_of_devices_and_memory_is_in_the_table() -> None:
     memory = MemoryFacts(1, 1, 1, 1)
     seen = DeviceObservation((USE,), engine_bytes=1, bandwidth=1e12)
-    told = result(request(), kernels_compiled=1, torch_peak_bytes=1)
+    told = result(request(), kernels_compiled=1, torch_peak_bytes=1, instructions=1)
     found = engine_samples(replace(FACTS, weights=WEIGHTS, memory=memory), [], [told], device=seen)
     assert set(found.samples) | set(found.once) <= set(METRICS)
     served = {name for name, metric in METRICS.items() if vars(ServedMetrics).get(name) is metric}
