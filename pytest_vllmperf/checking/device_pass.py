@@ -71,7 +71,9 @@ def unjudged(words: Sequence[str], run: Measurement, stored: Entry | None, *, re
         return Unjudged()
     automatic = [name for name in _of_pass(words, run.device) if name not in _named(words, run.device)]
     told = [_one(METRICS[name], run, stored, records=records) for name in automatic]
-    return Unjudged(*(tuple(part for one in told for part in getattr(one, name)) for name in ("dropped", "notes", "lost")))
+    return Unjudged(
+        *(tuple(part for one in told for part in getattr(one, name)) for name in ("dropped", "notes", "lost"))
+    )
 
 
 def _of_pass(words: Sequence[str], device: str) -> Iterator[str]:

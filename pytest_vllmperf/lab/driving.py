@@ -117,7 +117,7 @@ class Driver:
         if self._engine.facts.prefix_caching:
             able(self._engine, CachesPrefixes).reset_prefix_cache()
         requests = self._to_send()
-        with host.watched() as seen:
+        with host.watched(host.PROC) as seen:
             result = self._engine.run(requests, self._sampling)
         return replace(result, host=seen.use)
 

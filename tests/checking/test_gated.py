@@ -58,6 +58,19 @@ def test_stored_checks_of_collected_tests_count_each_with_its_gate(store: Baseli
     assert count(run(store)) == 0
 
 
+def test_gpu_time_counts_where_a_baseline_gates_it(store: BaselineStore) -> None:
+    gated = ENTRY.model_copy(update={"judging": Judging(gate=["tpot.p50", "gpu_time"], margin=0.05)})
+    store.write("h200", "test_one.py", Changes({"test_a # second": gated}))
+    assert count(run(store, GatedTest("test_one.py", "test_a", ("auto",)))) == 4 + 5
+    assert count(run(store, GatedTest("test_one.py", "test_a", ("clock",)))) == 4 + 4
+
+
+def test_in_turns_it_counts_on_every_gpu(store: BaselineStore) -> None:
+    for device, wanted in (("cuda", 5), ("cuda, served", 5), ("simulated", 4), ("cpu", 0)):
+        gates = run(store, GatedTest("test_one.py", "test_new", ("auto",), in_turns=True))
+        assert count(gates, "other", device, "test_new") == wanted
+
+
 def test_tests_that_are_measured_in_turns_count_without_a_baseline(store: BaselineStore) -> None:
     gates = run(
         store,

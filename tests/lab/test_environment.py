@@ -14,6 +14,7 @@ from pytest_vllmperf.lab import environment
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.models.checkpoint import model_digest
 from pytest_vllmperf.records.engine import EngineFacts
+from pytest_vllmperf.records.host import HostUse
 from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.records.variables import VariablesKey
 from pytest_vllmperf.storage.names import slug
@@ -103,6 +104,16 @@ def test_what_may_change_on_one_card_is_told_where_it_is_known(
 ) -> None:
     found = soft(gpus=gpus)
     assert {name: value for name, value in found.items() if name.startswith(("driver", "gpu"))} == told
+
+
+def test_the_machine_is_told_in_coarse_words_where_hardware_counts() -> None:
+    hosts = [HostUse(0.3, 0.0, 3.7e9), None]
+    found = environment.fingerprint(Target(SPEC), WORKLOAD, CUDA, (GPU,), "d", hosts=hosts).soft
+    told = {name: value for name, value in found.items() if name.startswith("host")}
+    assert told == {"host load": "in use", "host steal": "none", "host CPU frequency": "3.7 GHz"}
+    assert {name: value for name, value in found.items() if name not in told} == soft()
+    scripted = EngineSpec.create("org/model", backend="simulated")
+    assert "host load" not in environment.fingerprint(Target(scripted), WORKLOAD, CUDA, (), "d", hosts=hosts).soft
 
 
 def test_a_part_of_a_gpu_is_another_device() -> None:

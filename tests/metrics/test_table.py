@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.metrics.declaration import MetricClass
 from pytest_vllmperf.metrics.gates import Gate, gate_help
-from pytest_vllmperf.metrics.table import CLOCK_METRICS, DECLARATIONS, GATES, IF_MEASURED, METRICS, AllMetrics, resolve_gate
+from pytest_vllmperf.metrics.table import (
+    CLOCK_METRICS,
+    DECLARATIONS,
+    GATES,
+    IF_MEASURED,
+    METRICS,
+    AllMetrics,
+    resolve_gate,
+)
 from pytest_vllmperf.stats import Direction
 
 relaxed = settings(deadline=None, max_examples=60)

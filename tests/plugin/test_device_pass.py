@@ -6,11 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.plugin.test_against import interpreter
+
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
 
 KERNELS = {"attention": (8, 0.01), "matmul": (16, 0.03)}
 GPU: dict[str, Any] = {"gpu_kernels": KERNELS}
+
+
+@pytest.fixture
+def stable(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Another interpreter with another vLLM."""
+    return interpreter(tmp_path_factory.mktemp("stable") / "env")
 
 
 def _passes(project: Project) -> int:
@@ -164,3 +172,44 @@ def test_a_gpu_that_waits_for_its_host_is_told_once_for_a_check(project: Project
     result = project.run("--vllmperf-update", *workers)
     result.stdout.fnmatch_lines(["*host-bound: the GPU idled 6? % of the iteration*"])
     assert result.stdout.str().count("host-bound") == 1
+
+
+def test_in_turns_the_ratio_of_gpu_times_decides(project: Project, stable: str, workers: list[str]) -> None:
+    faster = {"gpu_kernels": {"attention": (8, 0.01), "matmul": (16, 0.0288)}}
+    project.perf_tests(**GPU, gpu_noise=0.0005, elsewhere=faster)
+    result = project.run("--vllmperf", f"--vllmperf-against={stable}", *workers)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["REGRESSED GPU time 38.?? -> 4?.?? ms  +3.? % *"])
+    result = project.run("--vllmperf", f"--vllmperf-against={stable}", "--vllmperf-device-pass=off", *workers)
+    result.assert_outcomes(passed=1)
+
+
+def test_a_reference_without_gpu_time_is_told(project: Project, stable: str, workers: list[str]) -> None:
+    project.perf_tests(**GPU, elsewhere={"fail": "unprofiled"})
+    result = project.run("--vllmperf", f"--vllmperf-against={stable}", *workers)
+    result.assert_outcomes(passed=1)
+    told = " ".join(" ".join(result.outlines).split())
+    assert "GPU time is not judged: the reference's is not known: scripted refusal" in told
+
+
+def test_gpu_time_that_the_reference_alone_has_fails(project: Project, stable: str) -> None:
+    project.perf_tests(fail="unprofiled", **GPU, elsewhere={"fail": ""})
+    result = project.run("--vllmperf", f"--vllmperf-against={stable}")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*GPU time was measured of the reference alone: scripted refusal"])
+
+
+def test_a_comparison_can_leave_it_out(project: Project) -> None:
+    body = """
+def test_chat(vllmperf):
+    new, old = [vllmperf.engine("sim", backend="simulated", gpu_kernels={"matmul": (1, seconds)})
+                for seconds in (0.01, 0.012)]
+    compared = vllmperf.compare(new, old, WORK, way="restart", device_pass=%s)
+    compared.assert_speedup(1.1, metric="gpu_time")
+"""
+    project.module(body % 3)
+    project.run("--vllmperf").assert_outcomes(passed=1)
+    project.module(body % "'off'")
+    result = project.run("--vllmperf")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*GPU time*"])

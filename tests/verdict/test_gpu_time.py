@@ -1,4 +1,4 @@
-"""What the rule makes of GPU time, with its margin and its class's prior: seeded simulations of A/A runs and changes."""
+"""What the rule makes of GPU time, with its margin and its class's prior: seeded simulations."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.samples import EngineSamples, Environment, Session
 from pytest_vllmperf.records.verdict import Status
 from pytest_vllmperf.stats import DEVICE_CLOCK, Direction, EngineTable, FlatSamples, FloatArray, Prior, fit, tabulate
+from pytest_vllmperf.stats.model import NoiseModel
 from pytest_vllmperf.verdict import CODES, Outcome, VerdictSettings, look, outlook, run_course
 from pytest_vllmperf.verdict.priors import class_prior, fit_priors, fit_tables
 from pytest_vllmperf.verdict.rule import RuleSettings, family_a_fail
-from pytest_vllmperf.stats.model import NoiseModel
 
 GPU_TIME = METRICS["gpu_time"]
 GATED = 5
@@ -47,7 +47,9 @@ def look_after(model: NoiseModel, new: FloatArray, settings: RuleSettings, count
 
 def failed(stored: EngineTable, new: FloatArray, prior: Prior, gated: int) -> FloatArray:
     """Which of the rows fail their test."""
-    rule = VerdictSettings(("gpu_time",), a_fail=family_a_fail(gated), priors={MetricClass.GPU_TIME: prior}).rule(GPU_TIME)
+    rule = VerdictSettings(("gpu_time",), a_fail=family_a_fail(gated), priors={MetricClass.GPU_TIME: prior}).rule(
+        GPU_TIME
+    )
     course = run_course(partial(look_after, fit(stored, prior), new, rule), len(new), rule)
     return np.isin(course.codes, [CODES[Status.REGRESSED], CODES[Status.DRIFTED]])
 
