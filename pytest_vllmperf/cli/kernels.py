@@ -135,7 +135,11 @@ def _data(entries: Sequence[Entry]) -> dict[str, Any]:
     if len(entries) == 1:
         sums = kernel_sums(_newest(entries[0]).engines)
         return {"kernels": [one._asdict() for one in sums.named.values()], "others": sums.rest._asdict()}
-    found = _compared(entries)
+    return as_data(_compared(entries))
+
+
+def as_data(found: Attribution) -> dict[str, Any]:
+    """Both sides for a program, all kernels that are stored, in seconds."""
     return {
         "gpu_time": None if found.gpu_time is None else asdict(found.gpu_time),
         "interval": None if found.interval is None else asdict(found.interval),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import fsum
 from typing import Final
 
 from pytest_vllmperf.records.kernels import KernelTable, KernelTime
@@ -37,7 +36,7 @@ class KernelSums:
     @property
     def seconds(self) -> float:
         """The time of all of them."""
-        return fsum([*(one.seconds for one in self.named.values()), self.rest.seconds])
+        return sum([*(one.seconds for one in self.named.values()), self.rest.seconds])
 
     def most_hidden(self, name: str) -> float:
         """The most seconds of this name that may be in the rest."""
@@ -60,7 +59,7 @@ def kernel_sums(engines: Sequence[EngineSamples]) -> KernelSums:
     tables = [table for ranks in profiled for table in ranks]
     count = len(profiled)
     rest = [table.rest for table in tables if table.rest is not None]
-    unnamed = fsum(map(_most_unnamed, tables)) / count
+    unnamed = sum(map(_most_unnamed, tables)) / count
     listed: defaultdict[str, list[KernelTime]] = defaultdict(list)
     covered: defaultdict[str, list[float]] = defaultdict(list)
     for table in tables:
@@ -72,7 +71,7 @@ def kernel_sums(engines: Sequence[EngineSamples]) -> KernelSums:
     return KernelSums(
         named={one.name: one for one in sorted(named, key=lambda one: (-one.seconds, one.name))},
         rest=_mean(NOTHING.name, rest, count),
-        hidden={name: max(0.0, unnamed - fsum(found) / count) for name, found in covered.items()},
+        hidden={name: max(0.0, unnamed - sum(found) / count) for name, found in covered.items()},
         unnamed=unnamed,
         engines=count,
     )
@@ -86,7 +85,7 @@ def no_device_pass(engines: Sequence[EngineSamples]) -> str:
 
 
 def _mean(name: str, found: Sequence[KernelTime], count: int) -> KernelTime:
-    return KernelTime(name, fsum(one.times for one in found) / count, fsum(one.seconds for one in found) / count)
+    return KernelTime(name, sum(one.times for one in found) / count, sum(one.seconds for one in found) / count)
 
 
 def _most_unnamed(table: KernelTable) -> float:

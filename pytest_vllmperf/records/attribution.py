@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from math import fsum
 
 from pytest_vllmperf.records.kernels import KernelTime
 
@@ -112,7 +111,7 @@ class Attribution:
         if self.others is None:
             return None
         parts = [one.seconds for one in (*self.kernels, self.others)]
-        return Change(fsum(one.before for one in parts), fsum(one.after for one in parts))
+        return Change(sum(one.before for one in parts), sum(one.after for one in parts))
 
     def share(self, chosen: tuple[KernelChange, ...]) -> float | None:
         """What share of the change of the total these kernels explain.
@@ -122,4 +121,4 @@ class Attribution:
         total = self.total
         if total is None or total.difference == 0:
             return None
-        return fsum(one.seconds.difference for one in chosen) / total.difference
+        return sum(one.seconds.difference for one in chosen) / total.difference

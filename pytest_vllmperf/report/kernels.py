@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import fsum
 from typing import Final
 
 from tabulate import tabulate
@@ -34,10 +33,10 @@ def table_lines(kernels: Sequence[KernelTime], rest: KernelTime, *, top: int = T
         width: columns of a line.
     """
     shown, other = kernels[:top], [*kernels[top:], rest]
-    total = fsum(one.seconds for one in (*kernels, rest))
-    others = KernelTime("all others", fsum(one.times for one in other), fsum(one.seconds for one in other))
+    total = sum(one.seconds for one in (*kernels, rest))
+    others = KernelTime("all others", sum(one.times for one in other), sum(one.seconds for one in other))
     rows = [*shown, *([others] if others.times else [])]
-    rows.append(KernelTime("total", fsum(one.times for one in rows), total))
+    rows.append(KernelTime("total", sum(one.times for one in rows), total))
     cells = [
         [_times(one.times), _ms(one.seconds), units.plain_percent(one.seconds / total) if total else ""] for one in rows
     ]
@@ -88,7 +87,7 @@ def _runs(one: KernelChange) -> bool:
 def _sum(name: str, rows: Sequence[KernelChange]) -> KernelChange:
     sides = [[one.before for one in rows], [one.after for one in rows]]
     before, after = (
-        KernelTime(name, fsum(one.times for one in side), fsum(one.seconds for one in side)) for side in sides
+        KernelTime(name, sum(one.times for one in side), sum(one.seconds for one in side)) for side in sides
     )
     return KernelChange(name, before, after)
 

@@ -6,6 +6,7 @@ names may run on the other side too, as one of its others. It is new, or gone, o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -213,7 +214,7 @@ def compared_interval(found: Comparison) -> Interval:
 
 
 def _positive(engines: Sequence[Sequence[float]]) -> bool:
-    return bool(engines) and all(value > 0 for engine in engines for value in engine)
+    return bool(engines) and all(0 < value < math.inf for engine in engines for value in engine)
 
 
 def _interval(decision: Decision) -> Interval:
