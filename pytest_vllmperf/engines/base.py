@@ -71,6 +71,10 @@ class CachesPrefixes(Protocol):
 class Profiles(Protocol):
     """An engine whose GPUs can be profiled while it works."""
 
+    @property
+    def unprofiled(self) -> str:
+        """Why they cannot be profiled, as far as that is known without trying; empty where they may be."""
+
     def profile_start(self, trace: Path | None = None) -> None:
         """Record from now on what its GPUs do. The engine may be slower until it ends.
 
@@ -78,7 +82,7 @@ class Profiles(Protocol):
             trace: where the first rank keeps a Chrome trace of the iteration, or of its first part, in gzip.
 
         Raises:
-            ProfileError: when they cannot be profiled, with the reason.
+            ProfileError: when they cannot be profiled, with the reason; the engine is then as fast as before.
         """
 
     def profile_stop(self) -> tuple[RankUse, ...]:

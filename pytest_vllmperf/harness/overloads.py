@@ -53,7 +53,7 @@ def overloaded(lab: Lab, target: Target, workload: Workload, plan: OverloadPlan)
         WorkloadError: when the workload does not fit it, or too few requests are offered to judge.
         EngineError: when the engine does not start, or fails on the way.
     """
-    with lab.engines([target]) as (engine,):
+    with lab.engines([target], timed=True) as (engine,):
 
         def vram() -> int | None:
             seen = device_memory(engine, () if engine.facts.on_cpu else target.gpus)

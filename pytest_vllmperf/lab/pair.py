@@ -53,10 +53,23 @@ class Pair:
         """
         self._lab.retire(self.sharing.targets)
         self._rounds += 1
-        return self.measure(self._rounds)
+        return self.profile(*self.measure(self._rounds))
+
+    def profile(self, a: Measurement, b: Measurement) -> tuple[Measurement, Measurement]:
+        """Both measurements with a device pass of their last engines.
+
+        Args:
+            a: of the first engine.
+            b: of the reference.
+        """
+        if self.sharing.way is Way.RESTART:  # each had its own before the other was started
+            return a, b
+        return self._profiled(0, a), self._profiled(1, b)
 
     def measure(self, number: int) -> tuple[Measurement, Measurement]:
         """Measure both in turns, on the engines that run; those that do not are started.
+
+        Where only one of them can run at a time, the measurements have their device passes.
 
         Args:
             number: of the round, from 1.
@@ -102,9 +115,6 @@ class Pair:
                 lab.wake(targets, side)  # what an engine holds of the device is seen while it is awake
                 with of_reference(targets[side]):
                     measured.append(self._measurement(side, runs[side], engine, sampler.traces()))
-            for side in (0, 1):
-                lab.wake(targets, side)
-                measured[side] = self._profiled(side, measured[side])
         return measured[0], measured[1]
 
     def _one_after_the_other(self, number: int) -> tuple[Measurement, Measurement]:
@@ -126,8 +136,16 @@ class Pair:
         return (first, 1 - first)
 
     def _profiled(self, side: int, run: Measurement) -> Measurement:
-        target = self.sharing.targets[side]
-        return self._lab.profile(target, self.workload, self._settings, run, tuple(self._allowed))
+        targets = self.sharing.targets
+        with of_reference(targets[side]):
+            return self._lab.profile(
+                targets[side],
+                self.workload,
+                self._settings,
+                run,
+                self._allowed,
+                before=lambda: self._lab.wake(targets, side),
+            )
 
     def _measurement(self, side: int, run: EngineRun, engine: Engine, traces: Sequence[GpuTrace]) -> Measurement:
         target = self.sharing.targets[side]

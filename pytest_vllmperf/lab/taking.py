@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TypeVar
 
@@ -67,22 +67,37 @@ def measure(lab: Lab, take: Take, number: int = 1) -> Measurement:
 
 
 def profiled(lab: Lab, take: Take, run: Measurement) -> Measurement:
-    """A measurement with a device pass of its last engine; one in turns has had its own, as both engines had to run.
+    """A measurement with a device pass of its last engine, and of the reference's.
 
     The engine may be slower afterwards: what else is to be timed on it comes before.
 
     Args:
-        lab: has the engine.
+        lab: has the engines.
         take: how the measurement was made.
         run: the measurement.
     """
-    if take.search is not None or take.sharing is not None:
+    if take.search is not None:
         return run
-    return lab.profile(take.target, take.workload, take.settings, run, take.allowed)
+    if take.sharing is None:
+        return lab.profile(take.target, take.workload, take.settings, run, take.allowed)
+    assert run.reference is not None
+    reference = replace(run, engines=run.reference.engines, iterations=run.reference_iterations, problems=())
+    pair = Pair(lab, take.sharing, take.workload, take.settings, take.allowed)
+    own, other = pair.profile(run, reference)
+    return replace(
+        own,
+        problems=(*own.problems, *_of_the_reference(other.problems)),
+        kernel_traces=(*own.kernel_traces, *other.kernel_traces),
+        reference=replace(run.reference, engines=other.engines),
+    )
+
+
+def _of_the_reference(problems: Iterable[Problem]) -> Iterator[Problem]:
+    return (Problem(problem.rule, f"of the reference: {problem.words}") for problem in problems)
 
 
 def measure_timed(lab: Lab, take: Take, number: int = 1) -> Measurement:
-    """Make a measurement without its device pass; one in turns has it already.
+    """Make a measurement without its device pass.
 
     Args:
         lab: starts engines and measures.
@@ -105,10 +120,9 @@ def measure_timed(lab: Lab, take: Take, number: int = 1) -> Measurement:
     except ReferenceEngineError as error:
         words = f"the reference, {take.against}, cannot run {take.target.spec.label}: {str(error).rstrip('.')}. "
         raise ReferenceEngineError(words + _ANOTHER_WAY, error.log_tail) from None
-    void = (Problem(problem.rule, f"of the reference: {problem.words}") for problem in reference.problems)
     both = replace(
         new,
-        problems=(*new.problems, *void),
+        problems=(*new.problems, *_of_the_reference(reference.problems)),
         made_with=take,
         reference=Reference(take.against, take.sharing.described, reference.environment, reference.engines),
         reference_iterations=reference.iterations,

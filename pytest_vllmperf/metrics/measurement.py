@@ -14,7 +14,7 @@ from pytest_vllmperf.metrics.cost import cost_per_million_tokens
 from pytest_vllmperf.metrics.kernel_sums import kernel_sums, no_device_pass
 from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS, AllMetrics, unknown
 from pytest_vllmperf.records.devices import GpuTrace
-from pytest_vllmperf.records.kernels import KernelTime
+from pytest_vllmperf.records.kernels import KernelTime, KernelTrace
 from pytest_vllmperf.records.ledger import VramLedger
 from pytest_vllmperf.records.problems import Problem, in_words
 from pytest_vllmperf.records.rates import FoundRate
@@ -50,6 +50,7 @@ class Measurement(AllMetrics):
         iterations: of each engine its counted iterations, request by request; not stored.
         reference_iterations: the same of each engine of the reference.
         rates: of each engine what a search for the highest rate came to; empty for any other measurement.
+        kernel_traces: of each engine a trace of what its GPU did; empty where nobody asked for them.
     """
 
     spec_label: str
@@ -68,6 +69,7 @@ class Measurement(AllMetrics):
     iterations: tuple[tuple[RunResult, ...], ...] = field(default=(), repr=False, compare=False)
     reference_iterations: tuple[tuple[RunResult, ...], ...] = field(default=(), repr=False, compare=False)
     rates: tuple[FoundRate, ...] = field(default=(), repr=False)
+    kernel_traces: tuple[KernelTrace, ...] = field(default=(), repr=False, compare=False)
     _read: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
     _promises: list[Slo] = field(default_factory=list, init=False, repr=False, compare=False)
 
@@ -102,6 +104,7 @@ class Measurement(AllMetrics):
             iterations=self.iterations + other.iterations,
             reference_iterations=self.reference_iterations + other.reference_iterations,
             rates=self.rates + other.rates,
+            kernel_traces=self.kernel_traces + other.kernel_traces,
             problems=tuple(dict.fromkeys([*self.problems, *other.problems])),
             excluded=self.excluded + other.excluded,
             environment=self.environment,

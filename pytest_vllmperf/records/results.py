@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pytest_vllmperf.records.attribution import Attribution
 from pytest_vllmperf.records.ids import CheckId
+from pytest_vllmperf.records.kernels import KernelTrace
 from pytest_vllmperf.records.ledger import VramLedger
 from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.quality import Quality
@@ -117,6 +118,7 @@ class TestResults(BaseModel):
         rows: its rows of scorecards.
         asserted: whether anything was judged, recorded or looked at: a check, a comparison, a row, a value.
         unchecked: what was measured and not looked at, or that nothing was measured, in words.
+        traces: of a test that failed, its node id and the trace of each engine.
     """
 
     __test__ = False
@@ -127,3 +129,4 @@ class TestResults(BaseModel):
     rows: tuple[Row, ...] = ()
     asserted: bool = False
     unchecked: tuple[str, ...] = ()
+    traces: tuple[tuple[str, KernelTrace], ...] = ()

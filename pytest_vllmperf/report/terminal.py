@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from tabulate import tabulate
 
 from pytest_vllmperf.metrics.table import METRICS, AllMetrics
 from pytest_vllmperf.records.ids import CheckId, TestId
+from pytest_vllmperf.records.kernels import KernelTrace
 from pytest_vllmperf.records.problems import in_words
 from pytest_vllmperf.records.results import CheckRecord, ComparisonRecord, Keeping
 from pytest_vllmperf.records.verdict import MetricVerdict, Outlook, Status
@@ -236,6 +238,23 @@ def _found(record: ComparisonRecord) -> list[str]:
 def written_lines(files: Sequence[Path], rootdir: Path) -> list[str]:
     """Files that were written."""
     return [f"written: {_relative(path, rootdir)}" for path in files]
+
+
+def traces(found: Sequence[tuple[str, KernelTrace]], rootdir: Path) -> list[str]:
+    """Where the traces of failed tests lie, in a line for each folder, and why others are missing.
+
+    Args:
+        found: node id and trace of each engine of a failed test.
+        rootdir: paths below it are shown from there.
+    """
+    kept = Counter(one.file.parent for _, one in found if one.file is not None)
+    lines = [
+        f"traces of {number} engine{'' if number == 1 else 's'} of failed tests: {_relative(folder, rootdir)} "
+        "(open them in ui.perfetto.dev)"
+        for folder, number in kept.items()
+    ]
+    missing = dict.fromkeys(f"no trace of {nodeid}: {one.reason}" for nodeid, one in found if one.file is None)
+    return [line for text in (*lines, *missing) for line in folded(text)]
 
 
 def outlooks(checks: Sequence[tuple[CheckId, Sequence[Outlook]]], gated: int, names: Names) -> list[str]:

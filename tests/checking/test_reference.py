@@ -79,7 +79,8 @@ def rounds(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         asked.append((how.target.spec.model, number))
         return replace(measured(80.0, 100.0, seed=number), made_with=how)
 
-    monkeypatch.setattr(settling, "measure", measure)
+    monkeypatch.setattr(settling, "measure_timed", measure)
+    monkeypatch.setattr(settling, "profiled", lambda _lab, _take, run: run)
     return asked
 
 
@@ -200,7 +201,8 @@ def test_a_reference_that_fails_later_ends_its_check(evidence: list[Evidence], m
     def measure(*_: Any) -> Measurement:
         raise ReferenceEngineError("the reference cannot", "its log")
 
-    monkeypatch.setattr(settling, "measure", measure)
+    monkeypatch.setattr(settling, "measure_timed", measure)
+    monkeypatch.setattr(settling, "profiled", lambda _lab, _take, run: run)
     slow = checked(measured(80.0), STORED)
     settle(cast(Lab, Retiring()), [slow], 1000.0)
     record, failure = conclude(slow, settings())

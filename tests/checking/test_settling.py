@@ -59,6 +59,7 @@ class FakeSession:
         self.seconds = seconds
         self.now = 0.0
         self.asked: list[str] = []
+        self.profiled: list[str] = []
         self.allowed: list[Sequence[str]] = []
         self.fails: set[str] = set()
         self.hot: list[bool] = []
@@ -78,12 +79,19 @@ class FakeSession:
         hot = self.hot.pop(0) if self.hot else False
         return replace(made, problems=HOT) if hot else made
 
+    def profile(
+        self, target: Target, workload: Workload, settings: MeasureSettings, run: Measurement, allowed: Sequence[str]
+    ) -> Measurement:
+        self.profiled.append(f"{target.spec.model} after {len(self.asked)}")
+        self.now += 0.5 * self.seconds * bool(settings.device_pass)
+        return run
+
 
 SITE = Site("tests/test_a.py", "test_a", "pytest --vllmperf-update-new tests/test_a.py::test_a", ("test_a.py", 1))
 
 
 def take(model: str = "a", allowed: tuple[str, ...] = ()) -> Take:
-    return Take(Target(EngineSpec.create(model, backend="simulated")), WORK, MeasureSettings(), allowed)
+    return Take(Target(EngineSpec.create(model, backend="simulated")), WORK, MeasureSettings(device_pass=0), allowed)
 
 
 def plan(*, judged: bool = True, **more: Any) -> Plan:
@@ -121,6 +129,12 @@ def test_checks_of_one_kind_share_each_engine() -> None:
     run(session, [first, second, other, done])
     assert session.asked == ["fresh a", "a", "a"] * 2 + ["fresh b", "b"] * 2
     assert len(done.measurement.engines) == 1
+
+
+def test_all_checks_are_timed_on_an_engine_before_it_is_profiled() -> None:
+    session = FakeSession({"a": 80.0})
+    run(session, [check("a", 80.0), check("a", 80.0)])
+    assert session.profiled == ["a after 3", "a after 3", "a after 6", "a after 6"]
 
 
 def test_a_recording_goes_on_to_the_number_it_wants() -> None:

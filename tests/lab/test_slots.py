@@ -101,6 +101,17 @@ def test_an_engine_starts_once_however_often_it_is_asked_for(made: Slots, book: 
     assert book == ["start a"]
 
 
+def test_one_that_was_profiled_is_replaced_before_anything_is_timed(made: Slots, book: list[str]) -> None:
+    get(made, A)
+    made.was_profiled(A)
+    get(made, A)
+    assert book == ["start a"]
+    for _ in range(2):
+        with made.engines([A], timed=True):
+            pass
+    assert book == ["start a", "close a", "start a"]
+
+
 def test_another_engine_starts_after_the_first_has_stopped(made: Slots, book: list[str]) -> None:
     get(made, A)
     get(made, B)

@@ -8,8 +8,8 @@ says to which step a kernel belongs. A marker that is missing says that the reco
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,8 +21,11 @@ MARKER_CYCLES = 1
 SLICE_ACTIVITIES = 200_000
 """So many activities are held at once; CUPTI's buffers take some 500,000."""
 
-FIRST_SLICE_STEPS = 128
+FIRST_SLICE_STEPS = 16
 """Steps of the first slice, while nobody knows how many kernels a step launches."""
+
+MOST_GROWTH = 16
+"""A slice is at most so many times as long as the one before: what comes may be busier than what was."""
 
 PHASES = ("decode", "prefill")
 """A step that computes one token of each of its requests is a decode step; any other one computes prompts too."""
@@ -32,6 +35,8 @@ NOTHING_RECORDED = (
     "profiler is attached"
 )
 CUT = "CUPTI lost activities of the GPU: its buffers were full"
+ON_CPU = "the engine runs on a CPU"
+NOT_RECORDING = "nothing is being recorded"
 
 
 class NotRecordedError(RuntimeError):
@@ -56,7 +61,7 @@ class Tally:
         self.steps = {phase: [0, 0] for phase in PHASES}
 
     def add(self, activities: Sequence[tuple[int, int, str]], phases: Sequence[str]) -> None:
-        """Add one slice.
+        """Add one slice. What began before its first marker belongs to no step.
 
         Args:
             activities: begin, end and name of each, markers among them, in any order.
@@ -66,28 +71,45 @@ class Tally:
             NotRecordedError: when activities are missing.
         """
         ordered = sorted(activities)
-        markers = sum(MARKER in name for _, _, name in ordered)
+        marked = _marked(ordered)
+        markers = sum(name in marked for _, _, name in ordered)
         if markers <= len(phases):
             raise NotRecordedError(NOTHING_RECORDED if markers == 0 else CUT)
-        for phase in phases:
+        by_step = self._add_kernels(ordered, marked, markers)
+        for phase, duration in zip(phases, by_step[1:], strict=False):
             self.steps[phase][0] += 1
-        step, first, end = -1, None, 0
+            self.steps[phase][1] += duration
+
+    def _add_kernels(self, ordered: Sequence[tuple[int, int, str]], marked: set[str], markers: int) -> list[int]:
+        """Count activities by name. Returns their durations by the marker before them, first those before any.
+
+        Local names alone in the loop: it runs some 50,000 times an iteration.
+        """
+        kernels, by_step = self.kernels, [0] * (markers + 1)
+        step = count = busy = end = 0
+        first = None
         for begin, until, name in ordered:
-            if MARKER in name:
+            if name in marked:
                 step += 1
                 continue
             duration = until - begin
-            first = begin if first is None else first
-            self.busy += max(0, until - max(begin, end))
-            end = max(end, until)
-            self.count += 1
-            self.total += duration
-            found = self.kernels.setdefault(name, [0, 0])
+            if first is None:
+                first = end = begin
+            if until > end:
+                busy += until - (begin if begin > end else end)
+                end = until
+            count += 1
+            by_step[step] += duration
+            found = kernels.get(name)
+            if found is None:
+                found = kernels[name] = [0, 0]
             found[0] += 1
             found[1] += duration
-            if 0 <= step < len(phases):
-                self.steps[phases[step]][1] += duration
-        self.span += end - (first or end)
+        self.count += count
+        self.total += sum(by_step)
+        self.busy += busy
+        self.span += 0 if first is None else end - first
+        return by_step
 
     def told(self) -> dict[str, Any]:
         """All of it, as JSON."""
@@ -102,29 +124,30 @@ class Tally:
 
 
 class Recorder:
-    """Records what the GPU of this process does, one iteration after another.
+    """Records what the GPU of this process does, one iteration after another."""
 
-    Args:
-        trace: where the first slice is kept as a Chrome trace, of each iteration in turn; empty for nowhere.
-    """
-
-    def __init__(self, trace: str = "") -> None:
+    def __init__(self) -> None:
         self._torch: Any = sys.modules["torch"]
-        self._trace = trace
+        self._trace = ""
         self._profile: Any = None
         self._tally = Tally()
         self._phases: list[str] = []
         self._slice_steps = FIRST_SLICE_STEPS
-        self._failure = ""
+        self._failure = NOT_RECORDING
 
-    def start(self) -> None:
+    def start(self, trace: str = "") -> None:
         """Begin an iteration.
+
+        Args:
+            trace: where its first slice is kept as a Chrome trace, in gzip; empty for nowhere.
 
         Raises:
             NotRecordedError: when the profiler does not start.
         """
-        self._tally, self._failure = Tally(), ""
+        self.abandon()
+        self._tally, self._trace = Tally(), trace
         self._begin()
+        self._failure = ""
 
     def step(self, phase: str) -> None:
         """An engine step begins; what was launched so far belongs to those before it."""
@@ -144,54 +167,93 @@ class Recorder:
         """End the iteration. Returns what it comes to, see `Tally`.
 
         Raises:
-            NotRecordedError: when activities are missing.
+            NotRecordedError: when activities are missing, or no iteration was begun.
         """
-        if not self._failure:
-            self._end()
-        if self._failure:
-            raise NotRecordedError(self._failure)
+        failure, self._failure = self._failure, NOT_RECORDING
+        if failure:
+            raise NotRecordedError(failure)
+        self._end()
         return self._tally.told()
+
+    def abandon(self) -> None:
+        """Leave no profiler attached, whatever was recorded."""
+        profile, self._profile = self._profile, None
+        self._failure = NOT_RECORDING
+        if profile is not None:
+            with contextlib.suppress(Exception):
+                profile.stop()
 
     def _begin(self) -> None:
         profiler: Any = self._torch.profiler
         self._phases = []
         self._torch.cuda.synchronize()
         try:
-            self._profile = profiler.profile(activities=[profiler.ProfilerActivity.CUDA])
-            self._profile.start()
+            with warnings.catch_warnings():  # such as: a profiler keeps the events of one cycle only
+                warnings.simplefilter("ignore")
+                self._profile = profiler.profile(activities=[profiler.ProfilerActivity.CUDA])
+                self._profile.start()
         except Exception as error:
-            self._profile = None
-            raise NotRecordedError(f"torch's profiler does not start: {_line(error)}") from None
+            failure = NotRecordedError(f"torch's profiler does not start: {_line(error)}")
+            self.abandon()
+            raise failure from None
 
     def _end(self) -> None:
+        """Read a slice; no profiler is attached afterwards, whatever happens."""
+        try:
+            self._torch.cuda.synchronize()  # all streams: the last marker is to be the last of all
+            self._mark()
+            self._torch.cuda.synchronize()
+        except BaseException:
+            self.abandon()
+            raise
         profile, self._profile = self._profile, None
-        self._torch.cuda.synchronize()
-        self._mark()
-        self._torch.cuda.synchronize()
         try:
             profile.stop()
-            activities = self._activities(profile.profiler.kineto_results.events())
+            events = profile.profiler.kineto_results.events()
+            activities = self._activities(events)
         except Exception as error:
             raise NotRecordedError(f"torch's profiler failed: {_line(error)}") from None
         self._tally.add(activities, self._phases)
-        if self._trace:
-            with contextlib.suppress(Exception):  # the disk is full, say: the figures do not depend on it
-                profile.export_chrome_trace(self._trace)
-            self._trace = ""
-        if self._phases:
-            self._slice_steps = max(1, SLICE_ACTIVITIES * len(self._phases) // max(1, len(activities)))
+        self._keep_trace(profile)
+        self._adapt(len(events))
 
-    def _activities(self, events: Any) -> list[tuple[int, int, str]]:
-        """Begin, end and name of what ran on the GPU; what the host did is left out."""
+    def _keep_trace(self, profile: Any) -> None:
+        trace, self._trace = self._trace, ""
+        if trace:
+            with contextlib.suppress(Exception):  # the disk is full, say: the figures do not depend on it
+                profile.export_chrome_trace(trace)
+
+    def _adapt(self, events: int) -> None:
+        """Make the next slice as long as memory allows, by what the last one held, calls of the host among it."""
+        steps = len(self._phases)
+        if steps:
+            fitting = SLICE_ACTIVITIES * steps // max(1, events)
+            self._slice_steps = max(1, min(fitting, MOST_GROWTH * steps))
+
+    def _activities(self, events: Sequence[Any]) -> list[tuple[int, int, str]]:
+        """Begin, end and name of what ran on the GPU; what the host did is left out, and ranges that a user named."""
+        if not events:
+            return []
         gpu = self._torch.autograd.DeviceType.CUDA
+        annotation = getattr(type(events[0]), "is_user_annotation", lambda _: False)  # older versions do not tell
         return [
             (begin := event.start_ns(), begin + event.duration_ns(), event.name())
             for event in events
-            if event.device_type() == gpu and not event.is_user_annotation()
+            if event.device_type() == gpu and not annotation(event)
         ]
 
     def _mark(self) -> None:
         self._torch.cuda._sleep(MARKER_CYCLES)
+
+
+def stopped(recorder: Recorder | None) -> dict[str, Any]:
+    """What an iteration comes to, see `Tally.told`, or `problem` in words."""
+    try:
+        if recorder is None:
+            raise NotRecordedError(NOT_RECORDING)
+        return recorder.stop()
+    except NotRecordedError as error:
+        return {"problem": str(error)}
 
 
 def phase_of(tokens: int, requests: int) -> str:
@@ -215,8 +277,6 @@ def _line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def trace_of_rank(path: str, rank: int) -> str:
-    """Where a rank keeps its trace: `x.json.gz`, then `x-rank1.json.gz`."""
-    folder, name = os.path.split(path)
-    stem, _, suffix = name.partition(".")
-    return path if rank == 0 else os.path.join(folder, f"{stem}-rank{rank}.{suffix}")
+def _marked(activities: Sequence[tuple[int, int, str]]) -> set[str]:
+    """The names that are markers; there are few names, and many activities."""
+    return {name for name in {name for _, _, name in activities} if MARKER in name}

@@ -1,6 +1,7 @@
 """The offline engine: `vllm.LLM` behind the line protocol.
 
-Operations: `load`, `run`, `reset_prefix_cache`, `sleep`, `wake_up`, `generate`, `score`, `render`, `shutdown`.
+Operations: `load`, `run`, `reset_prefix_cache`, `sleep`, `wake_up`, `generate`, `score`, `render`,
+`profile_start`, `profile_stop`, `shutdown`.
 """
 
 from __future__ import annotations
@@ -244,11 +245,18 @@ class OfflineEngine:
             **self.after_run(),
         }
 
-    def profile_start(self) -> str:
-        """Record what the GPUs of the workers do. Returns why that cannot be done; empty where it is."""
+    def profile_start(self, trace: str = "") -> str:
+        """Record what the GPUs of the workers do. Returns why that cannot be done; empty where it is.
+
+        Args:
+            trace: where the first rank keeps a Chrome trace; empty for nowhere.
+        """
         if not self.probed:
             return "the engine has a worker extension of its own (worker_extension_cls)"
-        return next(filter(None, self.llm.collective_rpc("vllmperf_profile_start")), "")
+        reason: str = next(filter(None, self.llm.collective_rpc("vllmperf_profile_start", args=(trace,))), "")
+        if reason:
+            self.profile_stop()  # of the ranks that could
+        return reason
 
     def profile_stop(self) -> list[dict[str, Any]]:
         """Stop recording. Returns what the GPU of each worker did."""

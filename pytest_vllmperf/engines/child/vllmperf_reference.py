@@ -1,6 +1,6 @@
 """The reference engine: transformers' `AutoModelForCausalLM.generate` in static batches, behind the line protocol.
 
-Operations: `load`, `run`, `generate`, `score`, `render`, `shutdown`.
+Operations: `load`, `run`, `generate`, `score`, `render`, `profile_start`, `profile_stop`, `shutdown`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import vllmperf_device_pass
 import vllmperf_process
 import vllmperf_prompts
 import vllmperf_weights
@@ -50,6 +51,8 @@ class ReferenceEngine:
         self.max_model_len = 0
         self.chat: dict[str, Any] = {}
         self.told: dict[str, Any] = {}
+        self.recorder: Any = None
+        self.hook: Any = None
 
     def load(self, model: str, engine_args: dict[str, Any]) -> dict[str, Any]:
         """Load the model; what is not named here goes to `from_pretrained` untouched."""
@@ -244,8 +247,42 @@ class ReferenceEngine:
             return vllmperf_prompts.render(chats, self.tokenizer, self.chat_ids)
         return vllmperf_prompts.render_by(model, chats, self.chat)
 
+    def profile_start(self, trace: str = "") -> str:
+        """Record what the GPU does. Returns why that cannot be done; empty where it is.
+
+        Args:
+            trace: where a Chrome trace is kept; empty for nowhere.
+        """
+        if self.told["device"] == "cpu":
+            return vllmperf_device_pass.ON_CPU
+        self.recorder = recorder = self.recorder or vllmperf_device_pass.Recorder()
+        try:
+            recorder.start(trace)
+        except vllmperf_device_pass.NotRecordedError as error:
+            return str(error)
+        self.hook = self.model.register_forward_pre_hook(step_hook(recorder), with_kwargs=True)
+        return ""
+
+    def profile_stop(self) -> list[dict[str, Any]]:
+        """Stop recording. Returns what the GPU did."""
+        if self.hook is not None:
+            self.hook.remove()
+            self.hook = None
+        return [vllmperf_device_pass.stopped(self.recorder)]
+
     def shutdown(self) -> None:
         """The process ends, and its memory with it."""
+
+
+def step_hook(recorder: Any) -> Callable[[Any, Any, dict[str, Any]], None]:
+    """A hook before each forward pass, which is a step: it computes one token of each row, or all of the prompts."""
+
+    def begun(_: Any, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
+        ids = named.get("input_ids", positional[0] if positional else None)
+        rows, width = (1, 1) if ids is None else ids.shape
+        recorder.step(vllmperf_device_pass.phase_of(rows * width, rows))
+
+    return begun
 
 
 def chat_arguments(engine_args: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """A served engine: `vllm serve` on a free port of the loopback, with the line protocol beside it.
 
 The server runs in the main thread, as its signal handlers want it; a second thread answers operations. Operations:
-`load` (answered once the server is healthy), `usage`, `reset_prefix_cache`, `sleep`, `wake_up`, `shutdown`.
+`load` (answered once the server is healthy), `usage`, `reset_prefix_cache`, `sleep`, `wake_up`, `profile_start`,
+`profile_stop`, `shutdown`.
 """
 
 from __future__ import annotations
@@ -58,9 +59,9 @@ class ServedLlm:
     def _wait(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
-    def collective_rpc(self, method: str) -> Any:
+    def collective_rpc(self, method: str, args: tuple[Any, ...] = ()) -> Any:
         """A method of the worker extension, on all workers."""
-        return self._wait(self._client.collective_rpc(method))
+        return self._wait(self._client.collective_rpc(method, args=args))
 
     def reset_prefix_cache(self) -> bool:
         """Forget the KV blocks of earlier prompts; None of older versions is a yes."""

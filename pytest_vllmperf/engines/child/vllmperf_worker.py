@@ -57,15 +57,19 @@ class Probe:
             "torch_reserved": int(torch.cuda.memory_reserved()),
         }
 
-    def vllmperf_profile_start(self) -> str:
-        """Record from now on what the GPU of this worker does. Returns why that cannot be done; empty where it is."""
+    def vllmperf_profile_start(self, trace: str = "") -> str:
+        """Record from now on what the GPU of this worker does. Returns why that cannot be done; empty where it is.
+
+        Args:
+            trace: where the first rank keeps a Chrome trace; empty for nowhere.
+        """
         torch: Any = sys.modules["torch"]
         if not torch.cuda.is_initialized():
-            return "the engine runs on a CPU"
+            return vllmperf_device_pass.ON_CPU
         worker: Any = self
-        self.vllmperf_recorder = recorder = getattr(self, "vllmperf_recorder", None) or vllmperf_device_pass.Recorder()
+        recorder = self.__dict__.setdefault("vllmperf_recorder", vllmperf_device_pass.Recorder())
         try:
-            recorder.start()
+            recorder.start(trace if getattr(worker, "rank", 0) == 0 else "")
         except vllmperf_device_pass.NotRecordedError as error:
             return str(error)
         worker.execute_model = vllmperf_device_pass.hooked(type(worker).execute_model.__get__(worker), recorder)
@@ -73,11 +77,9 @@ class Probe:
 
     def vllmperf_profile_stop(self) -> dict[str, Any]:
         """Stop recording. Returns what the GPU did, see `vllmperf_device_pass.Tally`, or `problem` in words."""
-        del self.execute_model  # type: ignore[attr-defined]  # the class's own comes to light again
-        try:
-            return self.vllmperf_recorder.stop()
-        except vllmperf_device_pass.NotRecordedError as error:
-            return {"problem": str(error)}
+        self.__dict__.pop("execute_model", None)  # the class's own comes to light again
+        recorder = self.__dict__.get("vllmperf_recorder")
+        return vllmperf_device_pass.stopped(recorder)
 
     def vllmperf_watch(self) -> None:
         """Count from now on what is compiled."""
