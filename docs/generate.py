@@ -13,7 +13,8 @@ from pytest_vllmperf.harness.flags import OPTIONS, Option
 from pytest_vllmperf.metrics.declaration import Metric, MetricClass
 from pytest_vllmperf.metrics.distribution import DistributionMetrics
 from pytest_vllmperf.metrics.gates import Gate, automatic
-from pytest_vllmperf.metrics.table import DECLARATIONS, GATES
+from pytest_vllmperf.metrics.table import DECLARATIONS, GATES, IF_MEASURED
+from pytest_vllmperf.report.units import margin
 from pytest_vllmperf.verdict.settings import DEFAULT_MARGIN
 
 ROOT = Path(__file__).parents[1]
@@ -64,9 +65,19 @@ def _metric_row(declared: Metric | DistributionMetrics) -> Sequence[str]:
 
 def gates() -> str:
     """The sets that a gate can name."""
-    auto = f"`{automatic('cuda').word}` on a GPU, `{automatic('cpu').word}` on a CPU"
-    rows = [(f"`{gate.word}`", gate.about, ", ".join(f"`{name}`" for name in GATES[gate.word])) for gate in Gate]
+    auto = f"{_automatic('cuda')} on a GPU, {_automatic('cpu')} on a CPU"
+    rows = [(f"`{gate.word}`", gate.about, _in_set(gate)) for gate in Gate]
     return _table(("set", "what is in it", "metrics"), [("`auto`", auto, ""), *rows])
+
+
+def _automatic(device: str) -> str:
+    return " and ".join(f"`{gate.word}`" for gate in automatic(device))
+
+
+def _in_set(gate: Gate) -> str:
+    """Its metrics; behind them those that belong to it only where they were measured."""
+    always, if_measured = ([f"`{name}`" for name in names[gate.word]] for names in (GATES, IF_MEASURED))
+    return ", ".join([*always, *(f"{name} where measured" for name in if_measured)])
 
 
 def classes() -> str:
@@ -75,11 +86,19 @@ def classes() -> str:
         (
             kind.value,
             "exactly; a second engine confirms a difference" if kind.exact else "by the rule",
-            "none" if kind.exact else f"{max(kind.least_margin, DEFAULT_MARGIN):.0%}",
+            _margin(kind),
         )
         for kind in MetricClass
     ]
     return _table(("class", "judged", "margin unless given"), rows)
+
+
+def _margin(kind: MetricClass) -> str:
+    if kind.exact:
+        return "none"
+    if kind.own_margin is not None:
+        return f"{margin(kind.own_margin)}, whatever the margin for all is"
+    return margin(max(kind.least_margin, DEFAULT_MARGIN))
 
 
 def percentiles() -> str:

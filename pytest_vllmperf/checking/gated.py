@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_vllmperf.checking import policy
-from pytest_vllmperf.metrics.table import resolve_gate
+from pytest_vllmperf.metrics.gates import Gate
+from pytest_vllmperf.metrics.table import IF_MEASURED, resolve_gate
 from pytest_vllmperf.records.ids import CheckId, TestId
 from pytest_vllmperf.storage.baselines import BaselineStore
 
@@ -77,12 +78,22 @@ class GatedRun:
         return self._counts[place]
 
     def _foresee(self, profile: str, device: str) -> tuple[Counter[TestId], int]:
-        """How many checks each collected test will be judged by, and how many metrics these gate."""
-        checks = Counter(dict.fromkeys(self._in_turns, 1))
-        gates = {TestId(test.module, test.name): resolve_gate(test.gate, device) for test in self._tests}
+        """How many checks each collected test will be judged by, and how many metrics these gate.
+
+        What a set holds only where it was measured counts where the baseline gates it. Without one, the GPU's own time
+        counts on every GPU: a number that is too large only makes a REGRESSED surer.
+        """
+        likely = IF_MEASURED[Gate.DEVICE.word] if device.startswith("cuda") else ()
+        words = {TestId(test.module, test.name): test.gate for test in self._tests}
+        gates: dict[TestId, list[Sequence[str]]] = {
+            test: [resolve_gate(words[test], device, likely)] if test in self._in_turns else [] for test in words
+        }
         for module in sorted({test.module for test in self._tests}):
-            stored = Counter(CheckId.parse(module, name).test for name in self._store.read(profile, module).tests)
-            for test, number in stored.items():
+            found: dict[TestId, list[Sequence[str]]] = {}
+            for name, entry in self._store.read(profile, module).tests.items():
+                test = CheckId.parse(module, name).test
                 if test in gates:
-                    checks[test] = number
-        return checks, sum(policy.gated_metrics([gates[test]]) * number for test, number in checks.items())
+                    found.setdefault(test, []).append(resolve_gate(words[test], device, entry.judging.gate))
+            gates |= found
+        checks = Counter({test: len(each) for test, each in gates.items() if each})
+        return checks, sum(policy.gated_metrics(each) for each in gates.values())

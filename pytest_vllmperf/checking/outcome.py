@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from pytest_vllmperf.checking.check import Check
+from pytest_vllmperf.checking.device_pass import engines_without
 from pytest_vllmperf.errors import EngineError
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.metrics.table import METRICS
@@ -90,6 +91,8 @@ def _record(check: Check, settings: Settings) -> CheckRecord:
         ledger=run.vram,
         notes=(
             *(not_compared(plan.baseline[-1].environment, run.environment) if plan.baseline else ()),
+            *plan.notes,
+            *engines_without(plan.settings.gate, run.engines),
             *_of_client(run),
         ),
         values={metric: run.value(metric) for metric in METRICS if run.samples(metric)},

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from pytest_vllmperf.checking import policy
+from pytest_vllmperf.checking.device_pass import unjudged, why_none
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.records.ids import CheckId
@@ -68,6 +69,7 @@ class Plan:
         differences: hard keys in which the environment differs from that of what it is judged by, in words.
         engines: engine starts before the first look.
         append: whether a session that agrees with its baseline joins it.
+        notes: what of the gate is not judged, in words.
     """
 
     site: Site
@@ -77,6 +79,7 @@ class Plan:
     differences: tuple[str, ...] = ()
     engines: int = 1
     append: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def check_recording(settings: Settings) -> None:
@@ -120,11 +123,12 @@ def plan(
     records = run.reference is None and (settings.update is Update.ALL or new)
     purpose = Purpose.RECORD if records else Purpose.JUDGE
     judged_by = stored if purpose is Purpose.JUDGE and run.reference is None else None
-    if not run.problems and (reasons := _unjudgeable(words, run, judged_by)):
+    of_pass = unjudged(words, run, judged_by, records=records)
+    if not run.problems and (reasons := [*_unjudgeable(words, run, judged_by), *of_pass.lost]):
         raise SpecError(f"{site.name}: the gate cannot be judged: {'; '.join(reasons)}")
     session = purpose is Purpose.RECORD or (settings.append and run.reference is None)
     wanted = settings.engines if session else 1
-    gate = policy.gate(words, run)
+    gate = tuple(name for name in policy.gate(words, run) if name not in of_pass.dropped)
     check = CheckId.parse(site.module, site.name)
     gated = max(policy.gated_metrics([gate]), in_run.gated(check, run.profile, run.device, gate))
     judging = VerdictSettings(
@@ -143,12 +147,13 @@ def plan(
         differences=_differences(run, sessions),
         engines=wanted,
         append=settings.append and purpose is Purpose.JUDGE and run.reference is None,
+        notes=of_pass.notes,
     )
 
 
 def _unjudgeable(words: Sequence[str], run: Measurement, stored: Entry | None) -> list[str]:
     """Why a gate cannot be judged on what was measured, or by what is stored."""
-    reasons = policy.unjudgeable(words, run.engines, run.device)
+    reasons = policy.unjudgeable(words, run.engines, run.device, why_none(run))
     if stored is not None:
         reasons += policy.no_longer_measured(words, stored.judging.gate, run.engines, run.device)
     return reasons

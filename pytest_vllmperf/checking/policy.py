@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pytest_vllmperf.metrics.declaration import Metric
 from pytest_vllmperf.metrics.measurement import Measurement
-from pytest_vllmperf.metrics.table import METRICS, resolve_gate
+from pytest_vllmperf.metrics.table import GATES, METRICS, resolve_gate
 from pytest_vllmperf.records.samples import EngineSamples
 from pytest_vllmperf.verdict import family_a_fail
 
@@ -54,15 +54,16 @@ def gate(words: Sequence[str], run: Measurement) -> tuple[str, ...]:
     return tuple(name for name in names if name in found) if run.rates else names
 
 
-def unjudgeable(words: Sequence[str], engines: Sequence[EngineSamples], device: str) -> list[str]:
+def unjudgeable(words: Sequence[str], engines: Sequence[EngineSamples], device: str, no_pass: str = "") -> list[str]:
     """Why a gate can never be judged, each reason in words with what to do; empty for a sound gate.
 
     Args:
         words: the gate as the user wrote it: names of metrics, or of sets. Of a set one measured metric is enough.
         engines: what was measured.
         device: the engine's device, `cuda`, `cpu` or `simulated`.
+        no_pass: why the engines had no device pass, in words.
     """
-    reasons = [reason for word in words for reason in _not_measured(word, engines, device)]
+    reasons = [reason for word in words for reason in _not_measured(word, engines, device, no_pass)]
     for name in resolve_gate(tuple(words), device, measured(engines)):
         if any(engine.values(name) for engine in engines):
             reasons += _cannot_decide(METRICS[name], engines)
@@ -74,6 +75,8 @@ def no_longer_measured(
 ) -> list[str]:
     """Metrics that a baseline's gate holds and this run did not measure, although the test's gate names their set.
 
+    Of the device pass see `device_pass.unjudged`.
+
     Args:
         words: the gate as the user wrote it.
         stored: names of the metrics in the baseline's gate.
@@ -81,18 +84,30 @@ def no_longer_measured(
         device: see `unjudgeable`.
     """
     wanted, found = resolve_gate(tuple(words), device, stored), measured(engines)
-    lost = [name for name in stored if name in wanted and METRICS[name].if_measured and name not in found]
+    lost = [name for name in stored if name in wanted and _asked_for(METRICS[name]) and name not in found]
     return [
         f"the baseline gates {METRICS[name].label}, which this run did not measure. Ask for it again, or record anew"
         for name in lost
     ]
 
 
-def _not_measured(word: str, engines: Sequence[EngineSamples], device: str) -> Iterator[str]:
-    names = resolve_gate((word,), device, measured(engines))
-    if not any(engine.values(name) for engine in engines for name in names):
-        labels = ", ".join(METRICS[name].label for name in names)
-        yield f"{labels} was not measured on {device}. Leave {word} out of the gate"
+def _asked_for(metric: Metric) -> bool:
+    """Whether a test has to ask for it to be measured; the device pass is made unasked."""
+    return metric.if_measured and metric.of_pass is None
+
+
+def _not_measured(word: str, engines: Sequence[EngineSamples], device: str, no_pass: str) -> Iterator[str]:
+    names = resolve_gate((word,), device, METRICS)
+    found = measured(engines)
+    if found & set(names):
+        return
+    always = [name for name in names if not METRICS[name].if_measured]
+    labels = ", ".join(METRICS[name].label for name in always or names)
+    of_pass = all(METRICS[name].of_pass is not None for name in names)
+    why = f": {no_pass}" if of_pass and no_pass else ""
+    sets = [one for one in GATES if found & set(resolve_gate((one,), device, METRICS))]
+    there = f"; sets that were measured: {', '.join(sets)}" if word in GATES else ""
+    yield f"{labels} was not measured on {device}{why}. Leave {word} out of the gate{there}"
 
 
 def _cannot_decide(metric: Metric, engines: Sequence[EngineSamples]) -> Iterator[str]:

@@ -82,8 +82,15 @@ class TestEngines:
             )
         return self._session.target(spec, self._test.gpu)
 
-    def _measure_settings(self, iterations: int | None, warmup: int | Literal["auto"] | None) -> MeasureSettings:
-        own = call_settings(iterations=iterations, warmup=warmup).over(self._test.settings)
+    def _measure_settings(
+        self,
+        iterations: int | None,
+        warmup: int | Literal["auto"] | None,
+        device_pass: int | Literal["off"] | None = None,
+    ) -> MeasureSettings:
+        given = call_settings(iterations=iterations, warmup=warmup, device_pass=device_pass)
+        own = given.over(self._test.settings)
         assert own.iterations is not None
+        assert own.device_pass is not None
         warm = None if own.warmup == AUTO else own.warmup
-        return MeasureSettings(warm, own.iterations, self._session.settings.client_processes)
+        return MeasureSettings(warm, own.iterations, self._session.settings.client_processes, own.device_pass)

@@ -50,6 +50,7 @@ class VllmPerf(Serving):
         endpoint: EngineSpec | None = None,
         iterations: int | None = None,
         warmup: int | Literal["auto"] | None = None,
+        device_pass: int | Literal["off"] | None = None,
     ) -> Measurement:
         """Measure a workload on the marker's engine, or on `engine`.
 
@@ -61,6 +62,7 @@ class VllmPerf(Serving):
             endpoint: the same, for a server that runs already.
             iterations: counted iterations; default from marker, option or ini.
             warmup: discarded iterations before them.
+            device_pass: iterations after them in which the GPU is profiled; "off", 0 and False for none.
 
         Raises:
             SpecError: when no engine is named.
@@ -72,7 +74,7 @@ class VllmPerf(Serving):
         __tracebackhide__ = True
         check_workload("measure", workload)
         engine = one_of("measure", engine, endpoint)
-        take = self._take(workload, engine, self._measure_settings(iterations, warmup))
+        take = self._take(workload, engine, self._measure_settings(iterations, warmup, device_pass))
         with self._where_supported():
             run = self._measured(take)
             if self._test.card is not None:
@@ -155,7 +157,7 @@ class VllmPerf(Serving):
             run: what `measure` returned.
             name: needed in a test with several checks, so that each keeps its baseline.
             margin: tolerated relative change, one for all or by metric.
-            gate: metrics that decide, or the sets `auto`, `exact`, `clock`, `cpu`.
+            gate: metrics that decide, or the sets `auto`, `exact`, `clock`, `cpu`, `device`.
 
         Returns:
             The verdict as it stands: UNDECIDED while more engines are wanted, RECORDED for one that is recorded.
@@ -186,6 +188,7 @@ class VllmPerf(Serving):
         *,
         iterations: int | None = None,
         warmup: int | Literal["auto"] | None = None,
+        device_pass: int | Literal["off"] | None = None,
         way: Literal["resident", "sleep", "restart"] | None = None,
     ) -> EngineComparison:
         """Measure two engines in turns (ABBA), so that drift falls on both alike.
@@ -202,6 +205,7 @@ class VllmPerf(Serving):
             workload: what to send to both.
             iterations: counted iterations of each engine in a round; an odd number is raised by one.
             warmup: discarded iterations before them.
+            device_pass: iterations after them in which the GPU is profiled; "off", 0 and False for none.
             way: how they share the GPU; chosen by what fits unless given.
 
         Raises:
@@ -213,7 +217,8 @@ class VllmPerf(Serving):
         # An engine may be compared with itself: the reference is then another start of it.
         targets = (self._target(a), replace(self._target(b), reference=a == b))
         sharing = share(targets, self._session.weight_bytes(targets), None if way is None else way_of(way))
-        settings, limits = self._measure_settings(iterations, warmup), self._session.settings
+        limits = self._session.settings
+        settings = self._measure_settings(iterations, warmup, device_pass)
         pair = Pair(self._session, sharing, workload, settings, self._test.settings.allow or ())
         with self._where_supported():
             compared = EngineComparison(pair, limits.max_engines, limits.max_time, self._priors)

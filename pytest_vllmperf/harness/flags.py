@@ -78,10 +78,13 @@ OPTIONS = (
     Option("iterations", "counted iterations of an engine", "count", "10", value="N", marker=True),
     Option("warmup", "discarded iterations before them; 'auto': 2 to 8, until three agree within 2 %", "warmup", "auto",
            value="N", marker=True),
+    Option("device_pass", "iterations after the counted ones in which the GPU is profiled, for its own time; 'off': "
+           "none", "device_pass", "3", value="N", marker=True),
     Option("margin", "tolerated relative change for the worse, such as '0.05' or '5%', for all metrics or by name: "
-           "'5% ttft.p50=10%'", "margins", "5%", value="MARGINS", marker=True, fills=("margin", "margins")),
-    Option("gate", "what decides: names of metrics, or the sets 'auto', 'exact', 'clock', 'cpu', 'vram', 'energy'",
-           "gate", "auto", kind="list", value="NAMES", marker=True),
+           "'5% ttft.p50=10%'; GPU time has 1 % unless named: 'gpu_time=2%'", "margins", "5%", value="MARGINS",
+           marker=True, fills=("margin", "margins")),
+    Option("gate", "what decides: names of metrics, or the sets 'auto', 'exact', 'clock', 'cpu', 'vram', 'device', "
+           "'energy'", "gate", "auto", kind="list", value="NAMES", marker=True),
     Option("unsupported", "what becomes of a test whose engine the build or GPU cannot run: 'fail' or 'skip'",
            "unsupported", "fail", flag=False, ini=False, marker=True),
     Option("allow", "validity rules that are turned off, such as 'preemptions throttling'", "rules", kind="list",

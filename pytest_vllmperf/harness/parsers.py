@@ -27,6 +27,15 @@ def _warmup(where: str, value: Any) -> int | Literal["auto"]:
         raise SpecError(f"{error}, nor 'auto'") from None
 
 
+def _device_pass(where: str, value: Any) -> int:
+    if value == OFF or value is False:
+        return 0
+    try:
+        return count(0)(where, value)
+    except SpecError as error:
+        raise SpecError(f"{error}, nor 'off'") from None
+
+
 def _reason(where: str, value: Any) -> str:
     text = str(value).strip()
     if not text:
@@ -61,6 +70,7 @@ def _noisy_fails(where: str, value: Any) -> bool:
 PARSERS: Mapping[str, Parser] = {
     "above_zero": number(0, exclusive=True),
     "count": count(1),
+    "device_pass": _device_pass,
     "folder": _folder,
     "folder_or_none": _folder_or_none,
     "from_zero": number(0, exclusive=False),

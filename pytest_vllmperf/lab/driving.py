@@ -5,9 +5,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 from pytest_vllmperf.engines.base import CachesPrefixes, Engine, Serves, able
 from pytest_vllmperf.errors import WorkloadError
+from pytest_vllmperf.lab import host
 from pytest_vllmperf.lab.fresh import permuted
 from pytest_vllmperf.records.engine import Sampling
 from pytest_vllmperf.records.run import EngineRun, MeasureSettings, RunResult
@@ -114,7 +116,10 @@ class Driver:
         """One iteration, with nothing left in the prefix cache from the one before."""
         if self._engine.facts.prefix_caching:
             able(self._engine, CachesPrefixes).reset_prefix_cache()
-        return self._engine.run(self._to_send(), self._sampling)
+        requests = self._to_send()
+        with host.watched() as seen:
+            result = self._engine.run(requests, self._sampling)
+        return replace(result, host=seen.use)
 
     def _to_send(self) -> Sequence[Request]:
         """The requests, in tokens that the server has not seen where its prefix cache cannot be reset."""

@@ -15,6 +15,7 @@ from pytest_vllmperf.gpu import GpuDevice
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.records.engine import EngineFacts
 from pytest_vllmperf.records.home import home, without_home
+from pytest_vllmperf.records.host import HostUse, host_words
 from pytest_vllmperf.records.masking import masked_text
 from pytest_vllmperf.records.samples import Environment
 from pytest_vllmperf.records.spec import EngineSpec
@@ -37,6 +38,7 @@ def fingerprint(
     gpus: Sequence[GpuDevice],
     model_digest: str,
     key: VariablesKey | None = None,
+    hosts: Sequence[HostUse | None] = (),
 ) -> Environment:
     """Hard keys (another machine, another model, other work), soft keys (versions, engine arguments) and variables.
 
@@ -51,9 +53,12 @@ def fingerprint(
         model_digest: of `model_digest`. A hub name gets the commit of its snapshot here, as the engine has fetched it
             by now.
         key: of the hashes of variables; None for names alone.
+        hosts: what the machine did in each counted iteration.
     """
     hard = _hard_keys(target, workload, facts, gpus, model_digest)
     soft = _soft_keys(target.spec, facts, gpus)
+    if target.backend.on_hardware:
+        soft |= host_words(hosts)
     return Environment(
         hard=dict(sorted(hard.items())),
         soft=dict(sorted(soft.items())),

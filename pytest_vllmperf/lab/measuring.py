@@ -143,7 +143,13 @@ class Measuring:
             profile=environment.profile(target.backend, run.facts, gpus),
             workload=workload.describe(),
             environment=environment.fingerprint(
-                target, workload, run.facts, gpus, digest, self._key if target.spec.env else None
+                target,
+                workload,
+                run.facts,
+                gpus,
+                digest,
+                self._key if target.spec.env else None,
+                [result.host for result in run.iterations],
             ),
             engines=(engine_samples(run.facts, run.warmup, run.iterations, cold_start=cold, device=seen.for_metrics),),
             problems=tuple(problems),

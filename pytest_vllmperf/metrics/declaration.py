@@ -55,6 +55,7 @@ class MetricClass(Enum):
     MEMORY = "memory"
     DEVICE = "device"
     GPU_TIME = "gpu_time"
+    HOST = "host"
 
     @property
     def exact(self) -> bool:

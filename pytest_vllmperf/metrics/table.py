@@ -12,6 +12,7 @@ from pytest_vllmperf.metrics.device_pass import DevicePassMetrics
 from pytest_vllmperf.metrics.devices import DeviceMetrics
 from pytest_vllmperf.metrics.distribution import DistributionMetrics
 from pytest_vllmperf.metrics.gates import AUTO, Gate, automatic, gate_words
+from pytest_vllmperf.metrics.host import HostMetrics
 from pytest_vllmperf.metrics.memory import MemoryMetrics
 from pytest_vllmperf.metrics.process import ProcessMetrics
 from pytest_vllmperf.metrics.served import ServedMetrics
@@ -19,7 +20,14 @@ from pytest_vllmperf.metrics.serving import ServingMetrics
 
 
 class AllMetrics(
-    ServingMetrics, DevicePassMetrics, ServedMetrics, CounterMetrics, MemoryMetrics, DeviceMetrics, ProcessMetrics
+    ServingMetrics,
+    DevicePassMetrics,
+    ServedMetrics,
+    CounterMetrics,
+    MemoryMetrics,
+    DeviceMetrics,
+    HostMetrics,
+    ProcessMetrics,
 ):
     """Every metric as an attribute; the order of the table is that of these classes, and of what they declare."""
 

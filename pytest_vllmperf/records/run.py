@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pytest_vllmperf import stats
 from pytest_vllmperf.records.answers import Answer
 from pytest_vllmperf.records.engine import EngineFacts
+from pytest_vllmperf.records.host import HostUse
 from pytest_vllmperf.records.served import Served
 from pytest_vllmperf.workload import Request
 
@@ -60,6 +61,7 @@ class RunResult:
         served: what was seen of it over HTTP; None in process.
         valid_share: share of answers that are valid by what they were to follow; None where nothing was asked.
         max_rate: the highest rate of arrivals that kept a promise, requests/s; None where it was not searched for.
+        host: what the machine's CPUs did meanwhile; None where that cannot be known.
     """
 
     requests: tuple[RequestRecord, ...]
@@ -75,6 +77,7 @@ class RunResult:
     served: Served | None = field(default=None, repr=False)
     valid_share: float | None = None
     max_rate: float | None = None
+    host: HostUse | None = None
 
     @property
     def finished(self) -> list[RequestRecord]:

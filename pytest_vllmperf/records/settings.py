@@ -33,6 +33,7 @@ class CheckSettings:
         unsupported: `fail` or `skip` a test whose engine the build or GPU cannot run.
         allow: names of the validity rules that are turned off.
         against: absolute path of the interpreter whose vLLM each check is measured in turns with; empty for none.
+        device_pass: iterations after the counted ones in which the GPU is profiled; 0 for none.
     """
 
     iterations: int | None = None
@@ -43,6 +44,7 @@ class CheckSettings:
     unsupported: str | None = None
     allow: tuple[str, ...] | None = None
     against: str | None = None
+    device_pass: int | None = None
 
     def over(self, other: CheckSettings) -> CheckSettings:
         """These settings, with what they leave open taken from `other`; a margin for all leaves nothing open."""
@@ -52,7 +54,14 @@ class CheckSettings:
 
 
 DEFAULTS = CheckSettings(
-    iterations=10, warmup=AUTO, margin=0.05, gate=("auto",), unsupported="fail", allow=(), against=""
+    iterations=10,
+    warmup=AUTO,
+    margin=0.05,
+    gate=("auto",),
+    unsupported="fail",
+    allow=(),
+    against="",
+    device_pass=3,
 )
 
 

@@ -16,6 +16,7 @@ from pytest_vllmperf.records.results import CheckRecord, ComparisonRecord, Keepi
 from pytest_vllmperf.records.verdict import MetricVerdict, Outlook, Status
 from pytest_vllmperf.report import attributions, references, units
 from pytest_vllmperf.report.escaping import xml
+from pytest_vllmperf.report.host_bound import host_bound
 from pytest_vllmperf.report.ledger import ledger_lines
 from pytest_vllmperf.report.names import Names
 from pytest_vllmperf.report.verdicts import folded, metric_lines, outlook_lines, suite_lines
@@ -141,7 +142,14 @@ def summary(checks: Sequence[CheckRecord], names: Names) -> list[str]:
     table = _table([[shown[check.id], *_row(check)] for check in ordered])
     notes = dict.fromkeys(note for check in checks for note in check.notes)
     told = [line for note in notes for line in folded(note, names.width)]
+    told += _host_bound(ordered, names)
     return [*table, *_remarks(checks, names), *_left_out(checks, names), *told, *references.summary(ordered, names)]
+
+
+def _host_bound(checks: Sequence[CheckRecord], names: Names) -> list[str]:
+    """Checks whose GPU waited for its host, each once."""
+    found = [f"{names[check.id]}: {words}" for check in checks if (words := host_bound(check))]
+    return [part for line in found for part in folded(line, names.width)]
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:

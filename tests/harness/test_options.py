@@ -29,13 +29,14 @@ def from_flags(pytester: pytest.Pytester, *flags: str, ini: str = "") -> Setting
 def test_without_a_flag_the_defaults_stand(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]")  # the root directory, wherever the temporary folder lies
     assert from_flags(pytester) == Settings(Update.NONE, pytester.path / "baselines", DEFAULTS, 900.0, 600.0)
-    assert CheckSettings(10, "auto", 0.05, {}, ("auto",), "fail", (), "") == DEFAULTS
+    assert CheckSettings(10, "auto", 0.05, {}, ("auto",), "fail", (), "", 3) == DEFAULTS
 
 
 ALL_INI = """
 vllmperf_baselines = perf/base
 vllmperf_iterations = 4
 vllmperf_warmup = 0
+vllmperf_device_pass = 5
 vllmperf_margin = 0.1
 vllmperf_gate = clock, exact ttft.p90
 vllmperf_allow = preemptions, lost clocks
@@ -48,7 +49,7 @@ vllmperf_operation_timeout = 1.5
 
 def test_ini_settings_come_before_defaults(pytester: pytest.Pytester) -> None:
     check = CheckSettings(
-        4, 0, 0.1, {}, ("clock", "exact", "ttft.p90"), "fail", allow=("preemptions", "lost", "clocks"), against=""
+        4, 0, 0.1, {}, ("clock", "exact", "ttft.p90"), "fail", ("preemptions", "lost", "clocks"), "", device_pass=5
     )
     expected = Settings(
         Update.NONE, pytester.path / "perf" / "base", check, 30.0, 1.5, require_gpu=True, gpu_hour_price=2.5
@@ -60,8 +61,8 @@ def test_flags_come_before_ini_settings(pytester: pytest.Pytester) -> None:
     flags = ["--vllmperf-baselines=/elsewhere", "--vllmperf-iterations=7", "--vllmperf-warmup=3",
              "--vllmperf-margin=0", "--vllmperf-gate=cpu", "--vllmperf-start-timeout=5",
              "--vllmperf-operation-timeout=6", "--vllmperf-allow=throttling",
-             "--vllmperf-gpu-hour-price=0.4"]  # fmt: skip
-    check = CheckSettings(7, 3, 0.0, {}, ("cpu",), "fail", allow=("throttling",), against="")
+             "--vllmperf-gpu-hour-price=0.4", "--vllmperf-device-pass=off"]  # fmt: skip
+    check = CheckSettings(7, 3, 0.0, {}, ("cpu",), "fail", ("throttling",), "", device_pass=0)
     assert from_flags(pytester, *flags, ini=ALL_INI) == Settings(
         Update.NONE, Path("/elsewhere"), check, 5.0, 6.0, require_gpu=True, gpu_hour_price=0.4
     )
@@ -161,7 +162,7 @@ def test_a_value_that_cannot_be_meant_names_the_ini_setting(pytester: pytest.Pyt
 def test_a_keyword_that_is_none_is_refused_with_those_that_are() -> None:
     with pytest.raises(SpecError) as caught:
         call_settings(rounds=3)
-    known = "iterations, warmup, margin, gate, unsupported, allow, against"
+    known = "iterations, warmup, device_pass, margin, gate, unsupported, allow, against"
     assert str(caught.value) == f"unknown keyword 'rounds'; known are {known}"
 
 
@@ -236,6 +237,7 @@ some = st.builds(
     gate=st.none() | st.just(()) | st.tuples(st.just("clock")),
     allow=st.none() | st.just(()) | st.tuples(st.sampled_from(["lost", "clocks"])),
     against=st.none() | st.sampled_from(["", "/stable/bin/python"]),
+    device_pass=st.none() | st.integers(0, 9),
 )
 
 
@@ -245,7 +247,7 @@ def test_settings_over_settings(a: CheckSettings, b: CheckSettings, c: CheckSett
     assert a.over(optional) == a == optional.over(a)
     assert a.over(b).over(c) == a.over(b.over(c))
     both = a.over(b)
-    for name in ("iterations", "warmup", "margin", "gate", "allow", "against"):
+    for name in ("iterations", "warmup", "margin", "gate", "allow", "against", "device_pass"):
         mine = getattr(a, name)
         assert getattr(both, name) == (getattr(b, name) if mine is None else mine)
     # a margin for all metrics overrides what was said further out about single ones
@@ -255,7 +257,7 @@ def test_settings_over_settings(a: CheckSettings, b: CheckSettings, c: CheckSett
 def test_the_runs_settings_leave_nothing_open() -> None:
     for found in (optional.over(DEFAULTS), CheckSettings(warmup=0, margin=0.0).over(DEFAULTS)):
         assert None not in (getattr(found, one.name) for one in fields(found))
-    whole = CheckSettings(10, 0, 0.0, {}, ("auto",), "fail", (), "")
+    whole = CheckSettings(10, 0, 0.0, {}, ("auto",), "fail", (), "", 3)
     assert CheckSettings(warmup=0, margin=0.0).over(DEFAULTS) == whole
 
 

@@ -57,6 +57,7 @@ ONE = series(
     power=[100.0, 300.0, 200.0],
     energy=[1000.0, 1200.0, 1450.0],
     sm_clock=[1.5e9, 1.8e9, 1.2e9],
+    memory_clock=[2.6e9, 2.4e9, 2.6e9],
     temperature=[50, 70, 60],
     clock_events=[1, 4, 0x20],
 )
@@ -66,6 +67,7 @@ OTHER = series(
     power=[10.0, 20.0, 30.0],
     energy=[0.0, 10.0, 30.0],
     sm_clock=[0.3e9, 2.0e9, 1.9e9],
+    memory_clock=[0.4e9, 1.6e9, 3.2e9],
     temperature=[80, 30, 30],
     clock_events=[4, 0, 0x80],
 )
@@ -80,6 +82,8 @@ def test_one_device_by_hand() -> None:
         sm_clock=1.5e9,
         temperature=70,
         clock_events=0x25,
+        memory_clock=2.6e9,
+        power_capped=1 / 3,
     )
     assert vars(used(ONE, span=(0.0, 2.0))) == close(expected)
 
@@ -93,6 +97,8 @@ def test_two_devices_by_hand() -> None:
         sm_clock=1.5e9,  # the other worked at 1.95 GHz
         temperature=80,
         clock_events=0xA5,
+        memory_clock=2.4e9,  # the other's was idle at 0.4 GHz, and had 2.4 on the whole
+        power_capped=1 / 3,  # its cap was set while it was idle
     )
     assert vars(used(ONE, OTHER, span=(0.0, 2.0))) == close(expected)
 
@@ -130,6 +136,8 @@ SOURCES = {
     "power": {"power"},
     "energy": set[str](),  # there is power
     "sm_clock": {"sm_clock"},
+    "memory_clock": {"memory_clock"},
+    "clock_events": {"power_capped"},
     "temperature": {"temperature"},
 }
 
@@ -152,8 +160,9 @@ def test_what_is_not_told_is_none_and_nothing_else(name: str, missing: set[str])
         ("power", {"power": None}),
         ("utilization", {"utilization": 0.2}),
         ("sm_clock", {"sm_clock": 1.95e9}),
+        ("memory_clock", {"memory_clock": 2.4e9}),
         ("temperature", {"temperature": 80}),
-        ("clock_events", {"clock_events": 0x84}),
+        ("clock_events", {"clock_events": 0x84, "power_capped": 0.0}),
     ],
 )
 def test_what_one_of_two_devices_does_not_tell(name: str, changed: dict[str, Any]) -> None:

@@ -25,3 +25,10 @@ def test_every_metric_has_its_row() -> None:
 
 def test_the_sets_name_their_metrics() -> None:
     assert "| `energy` | energy per output token | `joules_per_token` |" in generate.gates()
+    assert "| `device` | the GPU's own time, where it was measured | `gpu_time` where measured |" in generate.gates()
+    assert "| `auto` | `clock` and `device` on a GPU, `exact` on a CPU | |" in generate.gates()
+
+
+def test_a_class_with_a_margin_of_its_own_says_so() -> None:
+    assert "| gpu_time | by the rule | 1 %, whatever the margin for all is |" in generate.classes()
+    assert "| tail | by the rule | 10 % |" in generate.classes()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.metrics.declaration import MetricClass
 from pytest_vllmperf.metrics.gates import Gate, gate_help
-from pytest_vllmperf.metrics.table import CLOCK_METRICS, DECLARATIONS, GATES, METRICS, AllMetrics, resolve_gate
+from pytest_vllmperf.metrics.table import CLOCK_METRICS, DECLARATIONS, GATES, IF_MEASURED, METRICS, AllMetrics, resolve_gate
 from pytest_vllmperf.stats import Direction
 
 relaxed = settings(deadline=None, max_examples=60)
@@ -25,16 +25,17 @@ def test_every_row_is_filled_and_found_by_its_name() -> None:
     assert len({metric.label for metric in METRICS.values()}) == len(METRICS)
 
 
-def test_every_metric_has_the_function_that_computes_it() -> None:
-    computed = [one for one in DECLARATIONS if one.of is not None or getattr(one, "of_start", None) is not None]
-    by_request = [one for one in DECLARATIONS if getattr(one, "of_request", None) is not None]
-    assert len(computed) + len(by_request) == len(DECLARATIONS)
+@pytest.mark.parametrize("declared", DECLARATIONS, ids=lambda declared: declared.name)
+def test_every_metric_has_one_function_that_computes_it(declared: object) -> None:
+    functions = ("of", "of_start", "of_pass", "of_request")
+    assert sum(getattr(declared, name, None) is not None for name in functions) == 1
 
 
 def test_the_table_is_in_the_order_of_the_declarations() -> None:
     names = list(METRICS)
     assert names[:4] == ["output_throughput", "request_throughput", "total_token_throughput", "ttft.mean"]
-    assert names.index("decode.p99") + 1 == names.index("goodput")
+    assert names.index("decode.p99") + 1 == names.index("gpu_time")
+    assert names.index("device_pass.power_capped") + 1 == names.index("goodput")
     assert names.index("kv_usage_max") + 1 == names.index("engine_steps")
     assert names[-1] == "load_time.rest"
 
@@ -77,6 +78,14 @@ def test_auto_is_what_the_device_can_be_judged_by() -> None:
     assert resolve_gate(("auto",), "cpu") == EXACT_METRICS
 
 
+@pytest.mark.parametrize("device", ["cuda", "cuda, served", "simulated"])
+def test_auto_is_the_clock_and_the_gpus_own_time_where_it_was_measured(device: str) -> None:
+    assert resolve_gate(("auto",), device, ("gpu_time", "gpu_busy")) == (*CLOCK_METRICS, "gpu_time")
+    assert resolve_gate(("auto",), "cpu", ("gpu_time",)) == EXACT_METRICS
+    assert resolve_gate(("clock",), device, ("gpu_time",)) == CLOCK_METRICS
+    assert resolve_gate(("device",), device, ("gpu_time",)) == ("gpu_time",)
+
+
 def test_sets_are_what_they_say() -> None:
     assert resolve_gate(("cpu",), "cuda") == ("cpu_seconds",)
     assert resolve_gate(("energy",), "cuda") == ("joules_per_token",)
@@ -86,11 +95,12 @@ def test_sets_are_what_they_say() -> None:
     counters = {"engine_steps", "preemptions", "prefix_cache_hit_tokens"}
     assert set(EXACT_METRICS) == {*counters, "weight_bytes", "kv_bytes_per_token"}
     assert list(GATES) == [gate.word for gate in Gate]
-    assert all(GATES.values())
+    assert [word for word, names in GATES.items() if not names] == ["device"]
+    assert IF_MEASURED["device"] == ("gpu_time",)
 
 
 def test_the_help_text_lists_every_set() -> None:
-    assert gate_help() == "metrics that decide: names, or the sets auto, exact, clock, cpu, vram, energy"
+    assert gate_help() == "metrics that decide: names, or the sets auto, exact, clock, cpu, vram, device, energy"
 
 
 def test_the_words_of_a_gate_are_light() -> None:
