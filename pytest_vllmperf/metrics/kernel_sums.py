@@ -25,6 +25,7 @@ class KernelSums:
             the rest.
         unnamed: the same for a name that no table lists.
         engines: how many had a table.
+        ranks: how many tables an engine has, one for each of its GPUs.
     """
 
     named: dict[str, KernelTime] = field(default_factory=dict)
@@ -32,6 +33,7 @@ class KernelSums:
     hidden: dict[str, float] = field(default_factory=dict)
     unnamed: float = 0.0
     engines: int = 0
+    ranks: int = 0
 
     @property
     def seconds(self) -> float:
@@ -74,6 +76,7 @@ def kernel_sums(engines: Sequence[EngineSamples]) -> KernelSums:
         hidden={name: max(0.0, unnamed - sum(found) / count) for name, found in covered.items()},
         unnamed=unnamed,
         engines=count,
+        ranks=max(map(len, profiled)),
     )
 
 

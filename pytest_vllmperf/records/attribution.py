@@ -87,6 +87,7 @@ class Attribution:
         gpu_time: in an iteration, of the rank with the most; None where a side has none.
         interval: of its relative change; None where there is none.
         kernels: what can be compared by name, the largest change first.
+        ranks: how many GPUs the times of kernels are added over.
         others: all other kernels of each side together, those of `unsure` included; None where a side has no table.
         unsure: kernels that one side names, and that may be among the others of the other side: part of `others`.
         levels: other metrics of both sides by name, such as `gpu_idle_share`, the clocks, and the parts of a request.
@@ -98,6 +99,7 @@ class Attribution:
     gpu_time: Change | None = None
     interval: Interval | None = None
     kernels: tuple[KernelChange, ...] = ()
+    ranks: int = 0
     others: KernelChange | None = None
     unsure: tuple[KernelChange, ...] = ()
     levels: dict[str, Change] = field(default_factory=dict)

@@ -77,6 +77,7 @@ def attribute(
         gpu_time=_change(GPU_TIME.name, before, after),
         interval=interval,
         kernels=tuple(one for one in compared if one.seen is not Seen.UNSURE),
+        ranks=max(one.ranks for one in sums),
         others=_others(sums, unsure) if all(one.engines for one in sums) else None,
         unsure=unsure,
         levels={name: found for name in LEVELS if (found := _change(name, before, after)) is not None},
