@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from pytest_vllmperf import __version__
 from pytest_vllmperf.checking import policy
-from pytest_vllmperf.cli import judging
+from pytest_vllmperf.cli import judging, kernels
 from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.records.attribution import Attribution
 from pytest_vllmperf.records.samples import Entry
@@ -102,6 +102,9 @@ class CheckResult:
         for name, explained in self.explanations.items():
             for metric in verdicts[name]["metrics"]:
                 metric["explanation"] = _as_data(Explanation, explained[metric["metric"]])
+        for name, where in self.attributions.items():
+            if where is not None and where.gpu_time is not None:
+                verdicts[name]["attribution"] = kernels.as_data(where)
         basis = {} if self.basis is None else {"basis": _as_data(Basis, self.basis)}
         return json.dumps(
             {

@@ -17,6 +17,7 @@ from pytest_vllmperf.metrics.table import AllMetrics
 from pytest_vllmperf.records.attribution import Attribution, KernelChange
 from pytest_vllmperf.records.samples import Entry, Session
 from pytest_vllmperf.report import kernels as report
+from pytest_vllmperf.report import units
 from pytest_vllmperf.report.names import WIDTH
 from pytest_vllmperf.report.verdicts import folded
 from pytest_vllmperf.verdict.attribution import attribute, stored_interval
@@ -105,9 +106,9 @@ def _lines(entries: Sequence[Entry], top: int, width: int) -> list[str]:
     if len(entries) == 1:
         session = _newest(entries[0])
         sums = kernel_sums(session.engines)
-        head = f"{_hardware(session)}, session of {session.recorded[:10]}, mean of {sums.engines} engines"
-        table = report.table_lines(tuple(sums.named.values()), sums.rest, top=top, width=width)
-        return [*folded(head.replace("1 engines", "1 engine") if sums.engines == 1 else head, width), *table]
+        head = f"{_hardware(session)}, session of {session.recorded[:10]}, mean of {units.many(sums.engines, 'engine')}"
+        table = report.table_lines(sums, top=top, width=width)
+        return [*folded(head, width), *table]
     before, after = (_newest(entry) for entry in entries)
     sides = [f"{_hardware(one)}, session of {one.recorded[:10]}" for one in (before, after)]
     lines = report.comparison_lines(_compared(entries), (sides[0], sides[1]), top=top, width=width)
@@ -135,7 +136,11 @@ def _data(entries: Sequence[Entry]) -> dict[str, Any]:
     if len(entries) == 1:
         sums = kernel_sums(_newest(entries[0]).engines)
         return {"kernels": [one._asdict() for one in sums.named.values()], "others": sums.rest._asdict()}
-    found = _compared(entries)
+    return as_data(_compared(entries))
+
+
+def as_data(found: Attribution) -> dict[str, Any]:
+    """Both sides for a program, all kernels that are stored, in seconds."""
     return {
         "gpu_time": None if found.gpu_time is None else asdict(found.gpu_time),
         "interval": None if found.interval is None else asdict(found.interval),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import fsum
 from typing import Final
 
 from pytest_vllmperf.records.kernels import KernelTable, KernelTime
@@ -26,6 +25,7 @@ class KernelSums:
             the rest.
         unnamed: the same for a name that no table lists.
         engines: how many had a table.
+        ranks: how many tables an engine has, one for each of its GPUs.
     """
 
     named: dict[str, KernelTime] = field(default_factory=dict)
@@ -33,11 +33,12 @@ class KernelSums:
     hidden: dict[str, float] = field(default_factory=dict)
     unnamed: float = 0.0
     engines: int = 0
+    ranks: int = 0
 
     @property
     def seconds(self) -> float:
         """The time of all of them."""
-        return fsum([*(one.seconds for one in self.named.values()), self.rest.seconds])
+        return sum([*(one.seconds for one in self.named.values()), self.rest.seconds])
 
     def most_hidden(self, name: str) -> float:
         """The most seconds of this name that may be in the rest."""
@@ -60,7 +61,7 @@ def kernel_sums(engines: Sequence[EngineSamples]) -> KernelSums:
     tables = [table for ranks in profiled for table in ranks]
     count = len(profiled)
     rest = [table.rest for table in tables if table.rest is not None]
-    unnamed = fsum(map(_most_unnamed, tables)) / count
+    unnamed = sum(map(_most_unnamed, tables)) / count
     listed: defaultdict[str, list[KernelTime]] = defaultdict(list)
     covered: defaultdict[str, list[float]] = defaultdict(list)
     for table in tables:
@@ -72,9 +73,10 @@ def kernel_sums(engines: Sequence[EngineSamples]) -> KernelSums:
     return KernelSums(
         named={one.name: one for one in sorted(named, key=lambda one: (-one.seconds, one.name))},
         rest=_mean(NOTHING.name, rest, count),
-        hidden={name: max(0.0, unnamed - fsum(found) / count) for name, found in covered.items()},
+        hidden={name: max(0.0, unnamed - sum(found) / count) for name, found in covered.items()},
         unnamed=unnamed,
         engines=count,
+        ranks=max(map(len, profiled)),
     )
 
 
@@ -86,7 +88,7 @@ def no_device_pass(engines: Sequence[EngineSamples]) -> str:
 
 
 def _mean(name: str, found: Sequence[KernelTime], count: int) -> KernelTime:
-    return KernelTime(name, fsum(one.times for one in found) / count, fsum(one.seconds for one in found) / count)
+    return KernelTime(name, sum(one.times for one in found) / count, sum(one.seconds for one in found) / count)
 
 
 def _most_unnamed(table: KernelTable) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from math import fsum
 
 from pytest_vllmperf.records.kernels import KernelTime
 
@@ -88,6 +87,7 @@ class Attribution:
         gpu_time: in an iteration, of the rank with the most; None where a side has none.
         interval: of its relative change; None where there is none.
         kernels: what can be compared by name, the largest change first.
+        ranks: how many GPUs the times of kernels are added over.
         others: all other kernels of each side together, those of `unsure` included; None where a side has no table.
         unsure: kernels that one side names, and that may be among the others of the other side: part of `others`.
         levels: other metrics of both sides by name, such as `gpu_idle_share`, the clocks, and the parts of a request.
@@ -99,6 +99,7 @@ class Attribution:
     gpu_time: Change | None = None
     interval: Interval | None = None
     kernels: tuple[KernelChange, ...] = ()
+    ranks: int = 0
     others: KernelChange | None = None
     unsure: tuple[KernelChange, ...] = ()
     levels: dict[str, Change] = field(default_factory=dict)
@@ -112,7 +113,7 @@ class Attribution:
         if self.others is None:
             return None
         parts = [one.seconds for one in (*self.kernels, self.others)]
-        return Change(fsum(one.before for one in parts), fsum(one.after for one in parts))
+        return Change(sum(one.before for one in parts), sum(one.after for one in parts))
 
     def share(self, chosen: tuple[KernelChange, ...]) -> float | None:
         """What share of the change of the total these kernels explain.
@@ -122,4 +123,4 @@ class Attribution:
         total = self.total
         if total is None or total.difference == 0:
             return None
-        return fsum(one.seconds.difference for one in chosen) / total.difference
+        return sum(one.seconds.difference for one in chosen) / total.difference

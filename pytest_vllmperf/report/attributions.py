@@ -165,7 +165,8 @@ def _named(found: Attribution) -> Iterator[str]:
         return
     share = found.share(chosen)
     known = share is not None and 0 < share < 1.005
-    head = f"{share:.0%} of it in".replace("%", " %") if known else "changed most:"
+    together = f", of {units.many(found.ranks, 'GPU')} together," if found.ranks > 1 else ""
+    head = f"{share:.0%} of it{together} in".replace("%", " %") if known else f"changed most{together.rstrip(',')}:"
     groups = {seen: [one for one in chosen if one.seen is seen] for seen in (Seen.BOTH, Seen.NEW, Seen.GONE)}
     texts = [", ".join(map(_kernel, groups[Seen.BOTH]))]
     for seen in (Seen.NEW, Seen.GONE):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import fsum
 from typing import Final
 
 from tabulate import tabulate
 
+from pytest_vllmperf.metrics.kernel_sums import KernelSums
 from pytest_vllmperf.metrics.table import AllMetrics
 from pytest_vllmperf.records.attribution import Attribution, Change, KernelChange, Seen
 from pytest_vllmperf.records.kernels import KernelTime
@@ -24,24 +24,24 @@ _MS: Final = 1e3
 _MOST_UNSURE: Final = 5
 
 
-def table_lines(kernels: Sequence[KernelTime], rest: KernelTime, *, top: int = TOP, width: int = WIDTH) -> list[str]:
+def table_lines(sums: KernelSums, *, top: int = TOP, width: int = WIDTH) -> list[str]:
     """The kernels of one side, with their share of the time.
 
     Args:
-        kernels: with names, the largest first.
-        rest: all others together.
+        sums: its kernels.
         top: so many have a row of their own.
         width: columns of a line.
     """
-    shown, other = kernels[:top], [*kernels[top:], rest]
-    total = fsum(one.seconds for one in (*kernels, rest))
-    others = KernelTime("all others", fsum(one.times for one in other), fsum(one.seconds for one in other))
+    kernels = list(sums.named.values())
+    shown, other, total = kernels[:top], [*kernels[top:], sums.rest], sums.seconds
+    others = KernelTime("all others", sum(one.times for one in other), sum(one.seconds for one in other))
     rows = [*shown, *([others] if others.times else [])]
-    rows.append(KernelTime("total", fsum(one.times for one in rows), total))
+    rows.append(KernelTime("total", sum(one.times for one in rows), total))
     cells = [
         [_times(one.times), _ms(one.seconds), units.plain_percent(one.seconds / total) if total else ""] for one in rows
     ]
-    return _table([one.name for one in rows], cells, ["kernel", "times", "ms", "share"], width)
+    lines = _table([one.name for one in rows], cells, ["kernel", "times", "ms", "share"], width)
+    return [*lines, *_together(sums.ranks, width)]
 
 
 def comparison_lines(found: Attribution, sides: tuple[str, str], *, top: int = TOP, width: int = WIDTH) -> list[str]:
@@ -56,7 +56,13 @@ def comparison_lines(found: Attribution, sides: tuple[str, str], *, top: int = T
     lines = [part for side, label in zip(("before", "after"), sides, strict=True) if label
              for part in folded(f"{side}: {label}", width)]  # fmt: skip
     lines += paragraph([*_gpu_time(found), *device_parts(found, "run before")], width)
-    return [*lines, *_compared(found, top, width), *_unsure(found, width)]
+    return [*lines, *_compared(found, top, width), *_unsure(found, width), *_together(found.ranks, width)]
+
+
+def _together(ranks: int, width: int) -> list[str]:
+    """What the figures of kernels are, where they cannot add up to the GPU time."""
+    text = f"kernels of {units.many(ranks, 'GPU')} together; GPU time is that of the one with the most"
+    return folded(text, width) if ranks > 1 else []
 
 
 def _gpu_time(found: Attribution) -> list[str]:
@@ -88,7 +94,7 @@ def _runs(one: KernelChange) -> bool:
 def _sum(name: str, rows: Sequence[KernelChange]) -> KernelChange:
     sides = [[one.before for one in rows], [one.after for one in rows]]
     before, after = (
-        KernelTime(name, fsum(one.times for one in side), fsum(one.seconds for one in side)) for side in sides
+        KernelTime(name, sum(one.times for one in side), sum(one.seconds for one in side)) for side in sides
     )
     return KernelChange(name, before, after)
 

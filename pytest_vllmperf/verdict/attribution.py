@@ -6,6 +6,7 @@ names may run on the other side too, as one of its others. It is new, or gone, o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -76,6 +77,7 @@ def attribute(
         gpu_time=_change(GPU_TIME.name, before, after),
         interval=interval,
         kernels=tuple(one for one in compared if one.seen is not Seen.UNSURE),
+        ranks=max(one.ranks for one in sums),
         others=_others(sums, unsure) if all(one.engines for one in sums) else None,
         unsure=unsure,
         levels={name: found for name in LEVELS if (found := _change(name, before, after)) is not None},
@@ -213,7 +215,7 @@ def compared_interval(found: Comparison) -> Interval:
 
 
 def _positive(engines: Sequence[Sequence[float]]) -> bool:
-    return bool(engines) and all(value > 0 for engine in engines for value in engine)
+    return bool(engines) and all(0 < value < math.inf for engine in engines for value in engine)
 
 
 def _interval(decision: Decision) -> Interval:

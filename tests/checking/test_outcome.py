@@ -55,7 +55,8 @@ def test_a_regression_says_where_its_time_went_a_passed_check_keeps_it_too() -> 
 
 
 def test_a_check_in_turns_says_where_it_differs_from_its_reference() -> None:
-    new, old = profiled(table(slower(FLASH, 0.0119), MATMUL)), profiled(table(FLASH, MATMUL), gpu_idle_share=0.1)
+    new = profiled(table(slower(FLASH, 0.0119), MATMUL), gpu_idle_share=0.1)
+    old = profiled(table(FLASH, MATMUL), gpu_idle_share=0.1)
     ended = check()
     reference = Reference("vLLM 0.31", "both resident", ended.measurement.environment, (old,) * 3)
     ended.measurement = replace(ended.measurement, engines=(new,) * 3, reference=reference)
@@ -65,6 +66,7 @@ def test_a_check_in_turns_says_where_it_differs_from_its_reference() -> None:
     assert record.attribution.kernels[0].seconds.difference == pytest.approx(0.0119)
     assert failure is not None
     assert "flash_fwd +11.9 ms (+9.4 %)" in failure.text
+    assert "the GPU idled 10 % of the iteration (10 % in the reference)" in failure.text
 
 
 def test_what_was_not_judged_has_no_attribution() -> None:

@@ -105,6 +105,14 @@ def test_kernels_that_may_be_among_the_others_are_told(write: Write, capsys: pyt
     assert told.endswith("2 more")
 
 
+def test_kernels_of_several_gpus(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write("a.json", test_x=entry(profiled(table(FLASH), table(FLASH))))
+    for files in ([file], [file, file]):
+        lines = run(capsys, *files)[1].splitlines()
+        assert lines[-1] == "  kernels of 2 GPUs together; GPU time is that of the one with the most"
+        assert lines[-2].split()[:3] == ["total", "3,584", "252.800"]
+
+
 def test_long_names_have_what_the_terminal_leaves(
     write: Write, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -94,6 +95,12 @@ def test_the_command_line_tells_the_same(project: Project, capsys: pytest.Captur
     assert max(map(len, lines)) <= 80
     told = " ".join(line.strip() for line in lines)
     assert "of it in: flash_fwd<128> +1.19 ms (+9.4 %); new: rope_kernel_v2 x 3,584 (+120 us)" in told
+    cli.main(["check", str(before), str(after), "--json"])
+    told_as_data = json.loads(capsys.readouterr()[0])["checks"]["test_chat"]["attribution"]
+    assert [(one["name"], one["seen"]) for one in told_as_data["kernels"][:2]] == [
+        ("flash_fwd<128>", "both"),
+        ("rope_kernel_v2", "new"),
+    ]
     assert cli.main(["kernels", str(before), str(after)]) == 0
     assert ["rope_kernel_v2", "3,584", "0.120", "+0.120", "new"] in [
         line.split() for line in capsys.readouterr()[0].splitlines()

@@ -57,6 +57,17 @@ def test_a_wall_clock_that_follows_the_gpu() -> None:
     ]
 
 
+def test_kernels_of_several_gpus_do_not_add_up_to_the_time_of_one() -> None:
+    before, after = ([table(flash, MATMUL)] * 4 for flash in (FLASH, slower(FLASH, 0.0119)))
+    assert lines(profiled(*before), profiled(*after)) == [
+        "GPU time 266.4 -> 278.3 ms  +4.5 %",
+        "    100 % of it, of 4 GPUs together, in: flash_fwd +47.6 ms (+9.4 %)",
+    ]
+    renamed = [table(FLASH, MATMUL._replace(name="other", seconds=0.2))] * 4
+    told = " ".join(lines(profiled(*before), profiled(*renamed)))
+    assert "100 % of it, of 4 GPUs together, in new: other x 57,344 (+800 ms); gone:" in told
+
+
 def test_a_kernel_that_took_the_place_of_another() -> None:
     gone, new = KernelTime("flash_fwd_sm80", 896, 0.1), KernelTime("flash_fwd_sm90", 1792, 0.12)
     assert lines(profiled(table(gone, NORM)), profiled(table(new, NORM))) == [
@@ -190,6 +201,16 @@ def test_a_gpu_time_that_held_has_a_note_below_it() -> None:
         "OK GPU time 306.4 -> 319.5 ms  +4.3 % [+4.1, +4.5] (99 % CI, margin 1 %)",
         "    kernels 50,356 -> 53,940",
     ]
+
+
+def test_a_gpu_time_that_held_is_told_with_clocks_that_did_not() -> None:
+    fine = replace(GPU, status=Status.OK)
+    slow = attribute(
+        [profiled(table(FLASH), device_pass__sm_clock=1.98e9)], [profiled(table(FLASH), device_pass__sm_clock=1.5e9)]
+    )
+    told = terminal.failure_lines(judged(replace(SLOWER, metric="engine_steps"), fine, attribution=slow), [], COMMAND)
+    assert told[-1] == "    SM clock 1,980 -> 1,500 MHz (x0.758)"
+    assert len(summary([judged(fine, status=Status.OK, attribution=slow)])) == 2, "a line that is not shown has no note"
 
 
 def test_the_summary_says_that_the_number_of_kernels_changed() -> None:

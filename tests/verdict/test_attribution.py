@@ -15,6 +15,8 @@ from pytest_vllmperf.records.attribution import Attribution, Change, Interval, S
 from pytest_vllmperf.records.kernels import KernelTable, KernelTime
 from pytest_vllmperf.records.samples import EngineSamples
 from pytest_vllmperf.records.verdict import MetricVerdict, Status, Verdict
+from pytest_vllmperf.report.attributions import attribution_lines
+from pytest_vllmperf.report.kernels import comparison_lines
 from pytest_vllmperf.verdict import Evidence, VerdictSettings, compare, judge
 from pytest_vllmperf.verdict.attribution import attribute, compared_interval, of_check, slower
 from tests.profiling import FLASH, KERNELS, MATMUL, NORM, ROPE, profiled, session, table, unprofiled
@@ -229,6 +231,19 @@ def test_sides_may_be_exchanged(before: list[EngineSamples], after: list[EngineS
     assert there.total is not None
     assert back.total == Change(there.total.after, there.total.before)
     assert [one.seconds.difference for one in there.kernels] == [-one.seconds.difference for one in back.kernels]
+
+
+@pytest.mark.parametrize("seconds", [math.inf, math.nan, 1e308, -1.0])
+def test_figures_of_a_damaged_file_raise_nothing(seconds: float) -> None:
+    odd = profiled(table(FLASH._replace(seconds=seconds), MATMUL._replace(seconds=seconds), rest=seconds))
+    for before, after in ((odd, odd), (odd, profiled(table(FLASH))), (profiled(table(FLASH)), odd)):
+        evidence = Evidence([session(before)], [after], SETTINGS)
+        verdict = Verdict(Status.OK, (MetricVerdict("output_throughput", Status.OK, 1.0, 1.0, 0.05),))
+        found = of_check(verdict, evidence)
+        assert found is not None
+        assert seen(found)
+        assert attribution_lines(found, ["gpu_time", "output_throughput"]) is not None
+        assert comparison_lines(found, ("a", "b"))
 
 
 @given(SIDE)
