@@ -10,11 +10,14 @@ from pytest_vllmperf.checking.device_pass import engines_without
 from pytest_vllmperf.errors import EngineError
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.metrics.table import METRICS
+from pytest_vllmperf.records.attribution import Attribution
 from pytest_vllmperf.records.results import CheckRecord, Keeping
 from pytest_vllmperf.records.samples import Environment, Session
 from pytest_vllmperf.records.settings import Settings
 from pytest_vllmperf.records.verdict import Status, Verdict
 from pytest_vllmperf.report import terminal, verdicts
+from pytest_vllmperf.verdict import Evidence
+from pytest_vllmperf.verdict.attribution import of_check
 from pytest_vllmperf.verdict.comparability import changes, not_compared
 
 FAILING = (Status.REGRESSED, Status.DRIFTED, Status.NO_BASELINE, Status.NOT_COMPARABLE, Status.INVALID)
@@ -95,7 +98,15 @@ def _record(check: Check, settings: Settings) -> CheckRecord:
         values={metric: run.value(metric) for metric in METRICS if run.samples(metric)},
         reference=run.reference,
         by_baseline=check.by_baseline(),
+        attribution=_attribution(check, verdict),
     )
+
+
+def _attribution(check: Check, verdict: Verdict) -> Attribution | None:
+    """Where the time of a judged check differs from its reference's, or else from that of its baseline."""
+    run, plan = check.measurement, check.plan
+    reference = () if run.reference is None else run.reference.engines
+    return of_check(verdict, Evidence(plan.baseline, run.engines, plan.settings, reference=reference))
 
 
 def _of_client(run: Measurement) -> tuple[str, ...]:

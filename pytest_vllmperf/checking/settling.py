@@ -60,7 +60,7 @@ def _measure_again(perf: Lab, checks: Sequence[tuple[Check, Take]], clock: Calla
 
 @contextmanager
 def _spent(check: Check, clock: Callable[[], float]) -> Iterator[None]:
-    """Count the time of a check."""
+    """Add the time inside to what the check has spent."""
     started = clock()
     try:
         yield

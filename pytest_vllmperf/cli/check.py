@@ -14,13 +14,16 @@ from pydantic import TypeAdapter
 
 from pytest_vllmperf import __version__
 from pytest_vllmperf.checking import policy
-from pytest_vllmperf.cli import judging
+from pytest_vllmperf.cli import judging, kernels
 from pytest_vllmperf.errors import BaselineError
+from pytest_vllmperf.records.attribution import Attribution
 from pytest_vllmperf.records.samples import Entry
 from pytest_vllmperf.records.verdict import Status, Verdict
+from pytest_vllmperf.report import attributions
 from pytest_vllmperf.report.explanations import basis_lines, explanation_lines
 from pytest_vllmperf.report.verdicts import folded, metric_lines
 from pytest_vllmperf.verdict import Evidence, VerdictSettings
+from pytest_vllmperf.verdict.attribution import of_check
 from pytest_vllmperf.verdict.check import judge_keeping
 from pytest_vllmperf.verdict.comparability import hard_differences, not_compared
 from pytest_vllmperf.verdict.explanation import Basis, Explanation, explain
@@ -45,6 +48,7 @@ class CheckResult:
         notes: what of the environments cannot be compared, in words.
         basis: what all verdicts rest on; None where nobody asked for explanations.
         explanations: by the names of check and gated metric.
+        attributions: by the name of the check, where its time differs; None where it was not judged.
     """
 
     verdicts: Mapping[str, Verdict]
@@ -54,6 +58,7 @@ class CheckResult:
     notes: Sequence[str] = ()
     basis: Basis | None = None
     explanations: Mapping[str, Mapping[str, Explanation]] = field(default_factory=dict)
+    attributions: Mapping[str, Attribution | None] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:
@@ -77,10 +82,14 @@ class CheckResult:
             lines += [f"  {line}" for change in self.changed.get(name, ()) for line in folded(f"changed: {change}")]
             for one in verdict.metrics:
                 lines += [f"  {line}" for line in metric_lines(one, width=78)]
+                noted = attributions.below_metric(one, verdict, self.attributions.get(name), width=78)
+                lines += [f"  {line}" for line in noted]
                 if one.metric in explained:
                     lines += [f"    {line}" for line in explanation_lines(explained[one.metric], width=76)]
             for one in verdict.information:
                 lines += [f"  {line}" for line in metric_lines(one, gated=False, width=78)]
+            where = attributions.below_verdicts(verdict, self.attributions.get(name), width=78)
+            lines += [f"  {line}" for line in where]
         lines += [f"{name}: only in the first file" for name in self.only_in_a]
         lines += [f"{name}: only in the second file" for name in self.only_in_b]
         lines += [line for note in self.notes for line in folded(note)]
@@ -93,6 +102,9 @@ class CheckResult:
         for name, explained in self.explanations.items():
             for metric in verdicts[name]["metrics"]:
                 metric["explanation"] = _as_data(Explanation, explained[metric["metric"]])
+        for name, where in self.attributions.items():
+            if where is not None and where.gpu_time is not None:
+                verdicts[name]["attribution"] = kernels.as_data(where)
         basis = {} if self.basis is None else {"basis": _as_data(Basis, self.basis)}
         return json.dumps(
             {
@@ -135,27 +147,26 @@ def check(a: Path, b: Path, asked: judging.Asked = NOT_ASKED, *, explained: bool
         raise BaselineError(f"{a} and {b} have no check in common")
     fitted = judging.fitted(a, stored.values())
     chosen = judging.settings([new[name] for name in names], asked, fitted)
-    evidence = [
-        Evidence(
-            stored[name].sessions,
-            new[name].sessions[-1].engines,
-            settings,
-            differences=hard_differences(stored[name].sessions, new[name].sessions[-1].environment),
-            last_look=True,
-        )
-        for name, settings in zip(names, chosen, strict=True)
-    ]
-    judged = {name: judge_keeping(one) for name, one in zip(names, evidence, strict=True)}
+    evidence = {name: _evidence(stored[name], new[name], one) for name, one in zip(names, chosen, strict=True)}
+    judged = {name: judge_keeping(one) for name, one in evidence.items()}
     changed = {name: found for name in names if (found := judging.changes(stored[name].judging, new[name].judging))}
     sides = [(stored[name].sessions[-1].environment, new[name].sessions[-1].environment) for name in names]
     notes = dict.fromkeys(note for then, now in sides for note in not_compared(then, now))
     only_a, only_b = sorted(set(stored) - set(new)), sorted(set(new) - set(stored))
     verdicts = {name: one.verdict for name, one in judged.items()}
-    result = CheckResult(verdicts, only_a, only_b, changed, tuple(notes))
+    went = {name: of_check(verdicts[name], one) for name, one in evidence.items()}
+    result = CheckResult(verdicts, only_a, only_b, changed, tuple(notes), attributions=went)
     if not explained:
         return result
     explanations = {name: explain(one) for name, one in judged.items()}
     return replace(result, basis=_basis(a, stored, chosen), explanations=explanations)
+
+
+def _evidence(stored: Entry, new: Entry, settings: VerdictSettings) -> Evidence:
+    """The newest session of one side, judged by all sessions of the other."""
+    newest = new.sessions[-1]
+    differences = hard_differences(stored.sessions, newest.environment)
+    return Evidence(stored.sessions, newest.engines, settings, differences=differences, last_look=True)
 
 
 def _basis(a: Path, stored: Mapping[str, Entry], chosen: Sequence[VerdictSettings]) -> Basis:

@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 
 from pytest_vllmperf import __version__
@@ -108,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     make.set_defaults(run=_make_model)
     _add_quantize(commands)
     _add_check(commands)
+    _add_kernels(commands)
     _add_baseline(commands)
     _add_scorecard(commands)
     _add_import(commands)
@@ -150,6 +152,16 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "look, and the inequality that decided; with --json as data, for a report of a wrong verdict",
     )
     check.set_defaults(run=_check)
+
+
+def _add_kernels(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    table = commands.add_parser("kernels", help="what the GPU spent an iteration on, by kernel, of one file or of two")
+    table.add_argument("a", type=Path, metavar="A.json", help="a baseline file; its newest session of each check")
+    table.add_argument("b", type=Path, metavar="B.json", nargs="?", help="compared with A by the names of kernels")
+    table.add_argument("--test", metavar="NAME", help="only this check")
+    table.add_argument("--top", type=int, default=20, metavar="N", help="kernels with a row of their own (20)")
+    table.add_argument("--json", action="store_true", help="for a program: all kernels that are stored")
+    table.set_defaults(run=_kernels)
 
 
 def _add_baseline(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -293,6 +305,14 @@ def _check(chosen: argparse.Namespace) -> int:
     return result.exit_code
 
 
+def _kernels(chosen: argparse.Namespace) -> int:
+    from pytest_vllmperf.cli import kernels
+
+    shown = kernels.kernels(chosen.a, chosen.b, chosen.test, chosen.top, as_json=chosen.json, width=kernels.columns())
+    _print(shown, as_json=chosen.json)
+    return 0
+
+
 def _list(chosen: argparse.Namespace) -> int:
     from pytest_vllmperf.cli import baselines
 
@@ -362,17 +382,8 @@ def _scorecard(chosen: argparse.Namespace) -> int:
 def _import(chosen: argparse.Namespace) -> int:
     from pytest_vllmperf.cli import imports
 
-    asked = imports.Asked(
-        name=chosen.name,
-        format=chosen.format,
-        append=chosen.append,
-        gate=chosen.gate,
-        margin=chosen.margin,
-        allow=chosen.allow,
-        profile=chosen.profile,
-        model=chosen.model,
-    )
-    _print(imports.take(chosen.files, chosen.output, asked))
+    said = {one.name: getattr(chosen, one.name) for one in fields(imports.Asked)}
+    _print(imports.take(chosen.files, chosen.output, imports.Asked(**said)))
     return 0
 
 

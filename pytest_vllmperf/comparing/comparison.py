@@ -9,17 +9,19 @@ from contextlib import suppress
 from pytest_vllmperf.checking.failing import fail
 from pytest_vllmperf.comparing import quality
 from pytest_vllmperf.comparing.answers import Rounds, checked_chats, compare_answers
+from pytest_vllmperf.comparing.kernels import KernelComparison
 from pytest_vllmperf.comparing.ratios import ratio
 from pytest_vllmperf.engines.base import Renders, able
 from pytest_vllmperf.errors import NotMeasuredError, SpecError
 from pytest_vllmperf.metrics.measurement import Measurement
-from pytest_vllmperf.metrics.table import METRICS, unknown
+from pytest_vllmperf.metrics.table import METRICS, AllMetrics, unknown
 from pytest_vllmperf.records.problems import Problem, in_words
 from pytest_vllmperf.records.quality import Quality
 from pytest_vllmperf.records.ratio import Ratio
 from pytest_vllmperf.records.results import ComparisonRecord
 from pytest_vllmperf.report import verdicts
 from pytest_vllmperf.verdict import Claim, ClaimOutcome, Comparison, compare, words
+from pytest_vllmperf.verdict.attribution import compared_interval
 from pytest_vllmperf.verdict.comparison import MIN_ROUNDS, known_noise
 from pytest_vllmperf.verdict.priors import Priors
 from pytest_vllmperf.workload import Message
@@ -94,19 +96,58 @@ class EngineComparison:
             metric: which metric; where lower is better, the ratio is turned round.
 
         Raises:
-            NotMeasuredError: when either engine did not observe the metric, or a sample is zero.
+            NotMeasuredError: when fewer than two rounds observed the metric on both engines, or a sample is zero.
         """
+        found = self._compared(metric)
+        self._ratios[metric] = ratio(found)
+        return found
+
+    def _compared(self, metric: str) -> Comparison:
         if metric not in METRICS:
             raise NotMeasuredError(unknown(metric))
-        sides = [side.samples(metric) for side in (self._a, self._b)]
-        if len(sides[0]) != len(sides[1]) or not sides[0]:
-            raise NotMeasuredError(f"{METRICS[metric].label} was not measured on both engines")
+        sides = self._rounds_of(metric)
         if any(value <= 0 for side in sides for engine in side for value in engine):
             raise NotMeasuredError(f"{METRICS[metric].label} has a sample of zero, which makes no ratio")
         prior = known_noise(self._priors.get(METRICS[metric].kind))
-        found = compare(metric, METRICS[metric].better, *sides, prior=prior, max_rounds=self._max_rounds)
-        self._ratios[metric] = ratio(found)
-        return found
+        return compare(metric, METRICS[metric].better, *sides, prior=prior, max_rounds=self._max_rounds)
+
+    def _rounds_of(self, metric: str) -> tuple[list[list[float]], list[list[float]]]:
+        """The samples of both engines in each round that measured the metric on both: a device pass may be lost."""
+        engines = zip(self._a.engines, self._b.engines, strict=True)
+        rounds = [(a.values(metric), b.values(metric)) for a, b in engines]
+        both = [(a, b) for a, b in rounds if a and b]
+        label = METRICS[metric].label
+        if not both:
+            raise NotMeasuredError(f"{label} was not measured on both engines{self._why(metric)}")
+        if len(both) < MIN_ROUNDS:
+            raise NotMeasuredError(
+                f"{label} was measured on both engines in {len(both)} of {len(rounds)} rounds, and "
+                f"{MIN_ROUNDS} are needed{self._why(metric)}"
+            )
+        return [a for a, _ in both], [b for _, b in both]
+
+    def _why(self, metric: str) -> str:
+        """Why a metric of the device pass was not measured, where that is known."""
+        engines = [engine for side in (self._a, self._b) for engine in side.engines]
+        reasons = [engine.no_device_pass for engine in engines if METRICS[metric].of_pass and not engine.values(metric)]
+        known = next(filter(None, reasons), "")
+        return f": {known}" if known else ""
+
+    def kernels(self) -> KernelComparison:
+        """Where the time of `a` differs from that of `b`: GPU time by kernel, idle time, and the parts of a request.
+
+        `before` is `b`, the reference, and `after` is `a`. Its text is a table.
+
+        Raises:
+            NotMeasuredError: when either engine had no device pass, with the reason.
+        """
+        metric = AllMetrics.gpu_time.name
+        for side in (self._a, self._b):
+            side.value(metric)
+        interval = None
+        with suppress(NotMeasuredError):  # without two rounds that have a pass there is no interval
+            interval = compared_interval(self._compared(metric))
+        return KernelComparison.of(self._b, self._a, interval)
 
     def assert_speedup(self, ratio: float, metric: str = "output_throughput") -> Comparison:
         """Fail the test unless `a` is shown to be at least `ratio` times better.
@@ -209,7 +250,7 @@ class EngineComparison:
                 claimed = claim(found)
             except ValueError as error:
                 raise SpecError(f"{name}: {error}") from None
-            spent = found.rounds >= self._max_rounds or self._clock() + longest >= deadline
+            spent = len(self._a.engines) >= self._max_rounds or self._clock() + longest >= deadline
             if claimed.outcome is not ClaimOutcome.INCONCLUSIVE or spent:
                 break
             started = self._clock()

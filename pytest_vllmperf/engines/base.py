@@ -71,6 +71,10 @@ class CachesPrefixes(Protocol):
 class Profiles(Protocol):
     """An engine whose GPUs can be profiled while it works."""
 
+    @property
+    def unprofiled(self) -> str:
+        """Why they cannot be profiled, as far as that is known without trying; empty where they may be."""
+
     def profile_start(self, trace: Path | None = None) -> None:
         """Record from now on what its GPUs do. The engine may be slower until it ends.
 
@@ -165,4 +169,5 @@ def run_result(answer: dict[str, Any], requests: Sequence[Request]) -> RunResult
         )},
         kernels_compiled=answer.get("kernels_compiled"),
         torch_peak_bytes=answer.get("torch_peak_bytes"),
+        instructions=answer.get("instructions"),
     )  # fmt: skip

@@ -28,12 +28,14 @@ class ServerUse:
         resident_bytes: resident set afterwards.
         kernels_compiled: kernels and graphs that were compiled meanwhile.
         torch_peak_bytes: see `RunResult`.
+        instructions: that its processes executed.
     """
 
     cpu_seconds: float | None = None
     resident_bytes: int | None = None
     kernels_compiled: int | None = None
     torch_peak_bytes: int | None = None
+    instructions: float | None = None
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,7 @@ def run_result(sent: Sent, use: ServerUse) -> RunResult:
         busy_seconds=sent.seconds,
         kernels_compiled=use.kernels_compiled,
         torch_peak_bytes=use.torch_peak_bytes,
+        instructions=use.instructions,
         served=served,
         valid_share=sent.valid_share,
     )

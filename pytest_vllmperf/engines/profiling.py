@@ -16,6 +16,11 @@ _NS = 1e-9
 class ProfiledEngine(ChildEngine):
     """An engine whose child records what its GPUs do: the operations that all such scripts know."""
 
+    @property
+    def unprofiled(self) -> str:
+        """Why they cannot be profiled, as far as that is known without trying; empty where they may be."""
+        return "the engine runs on a CPU" if self.facts.on_cpu else ""
+
     def profile_start(self, trace: Path | None = None) -> None:
         """Record from now on what its GPUs do.
 

@@ -70,8 +70,13 @@ class ServedEngine(VllmOperations):
             resident_bytes=after["resident_bytes"],
             kernels_compiled=after.get("kernels_compiled"),
             torch_peak_bytes=after.get("torch_peak_bytes"),
+            instructions=_difference(before.get("instructions"), after.get("instructions")),
         )
         return over_http.run_result(sent, use)
+
+
+def _difference(before: float | None, after: float | None) -> float | None:
+    return None if before is None or after is None else after - before
 
 
 def check_arguments(spec: EngineSpec) -> None:

@@ -198,6 +198,11 @@ class SimulatedEngine:
         words = [front + " ".join(message["content"] for message in messages).split() for messages in chats]
         return tuple(RenderedChat(tuple(map(len, chat)), tuple(chat)) for chat in words)
 
+    @property
+    def unprofiled(self) -> str:
+        """Why its GPU cannot be profiled; empty where it may be."""
+        return "" if self._script.gpu_kernels else "the simulated engine has no GPU"
+
     def profile_start(self, trace: Path | None = None) -> None:
         """Note what its GPU does from now on.
 
@@ -206,8 +211,8 @@ class SimulatedEngine:
         """
         if self._script.fail == "unprofiled":
             raise ProfileError("scripted refusal")
-        if not self._script.gpu_kernels:
-            raise ProfileError("the simulated engine has no GPU")
+        if self.unprofiled:
+            raise ProfileError(self.unprofiled)
         self._profiling, self._trace, self._uses = True, trace, []
 
     def profile_stop(self) -> tuple[RankUse, ...]:

@@ -62,6 +62,7 @@ def register(config: pytest.Config) -> None:
                 store.check_writable()
                 store.sweep()
             check_folder(settings.scorecards)
+            check_folder(settings.trace, "traces")
         check_key(os.environ)
     except (SpecError, BaselineError) as error:
         raise pytest.UsageError(terminal_text(str(error))) from None
@@ -261,6 +262,7 @@ class ArmedPlugin:
             setattr(report, _PERFORMANCE_TEST, True)  # for the process that counts, which has no items under xdist
         if context is not None and call.excinfo is not None:
             context.raised = True
+            context.failed = context.failed or report.outcome == "failed"
         if context is not None and report.when == "teardown":
             attach(report, context)
         error = call.excinfo.value if call.excinfo is not None else None
@@ -337,7 +339,7 @@ class ArmedPlugin:
         lines += terminal.books(results.written, results.pruned, end.stale, end.orphans, rootdir=rootdir)
         if self._settings.append:
             lines += terminal.appended(results.checks, results.recorded, names)
-        lines += terminal.written_lines(end.card_files, rootdir) + end.notes
+        lines += terminal.written_lines(end.card_files, rootdir) + terminal.traces(results.traces, rootdir) + end.notes
         if lines:
             profiles = sorted({check.profile for check in results.checks})
             _section(terminalreporter, terminal.summary_title(profiles), lines)

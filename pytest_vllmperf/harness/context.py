@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from pytest_vllmperf.harness.markers import CardEntry
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.records import ids
 from pytest_vllmperf.records.ids import CHECK_SEPARATOR, CheckId, TestId
+from pytest_vllmperf.records.kernels import KernelTrace
 from pytest_vllmperf.records.results import CheckRecord, ComparisonRecord, TestResults
 from pytest_vllmperf.records.samples import EngineSamples
 from pytest_vllmperf.records.scorecard import Row
@@ -26,6 +27,7 @@ from pytest_vllmperf.records.served import Slo
 from pytest_vllmperf.records.settings import CheckSettings, Settings
 from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.report import terminal
+from pytest_vllmperf.storage.traces import drop_traces, keep_traces
 
 
 @dataclass
@@ -42,6 +44,7 @@ class TestContext:
         settings: what its `vllmperf` marker says, over the run's settings.
         run_settings: the run's settings.
         raised: whether setup, call or teardown raised anything.
+        failed: whether that made it fail.
         waiting: whether it is held back until the tests on its engine have run.
         pending: checks that are not concluded, in the order of their calls.
         records: checks that are.
@@ -49,6 +52,8 @@ class TestContext:
         card: the scorecard that its measurements are rows of.
         measured: every measurement that it made.
         compared: makes the record of each comparison.
+        traced: tells the traces of each comparison.
+        traces: of a test that failed, once that is known.
         claims: how many assertions on engines were made besides checks.
         failures: why concluded checks fail the test.
         rows: rows of the scorecard.
@@ -67,15 +72,19 @@ class TestContext:
     properties: list[tuple[str, object]]
     card: CardEntry | None = None
     raised: bool = False
+    failed: bool = False
     waiting: bool = False
     pending: list[Check] = field(default_factory=list)
     records: list[CheckRecord] = field(default_factory=list)
     measured: list[Measurement] = field(default_factory=list)
     compared: list[Callable[[], ComparisonRecord]] = field(default_factory=list)
+    traced: list[Callable[[], Sequence[KernelTrace]]] = field(default_factory=list)
+    traces: list[KernelTrace] = field(default_factory=list)
     claims: int = 0
     failures: list[Failure] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     _names: list[str] = field(default_factory=list)
+    _checks: list[Check] = field(default_factory=list)
     _checked: list[Measurement] = field(default_factory=list)
     _promised: list[Slo | None] = field(default_factory=list)
 
@@ -89,6 +98,7 @@ class TestContext:
 
     def add(self, check: Check, run: Measurement) -> None:
         """Take in a check of a measurement."""
+        self._checks.append(check)
         self._checked.append(run)
         self._promised.append(run.promised)
         self.pending.append(check)
@@ -118,7 +128,27 @@ class TestContext:
             rows=tuple(rows),
             asserted=bool(self.records or self.compared or self.rows or self.claims or self._looked_at()),
             unchecked=self._unchecked(),
+            traces=tuple((self.nodeid, one) for one in self.traces),
         )
+
+    def end_traces(self) -> None:
+        """Keep the traces of a test that failed, and remove those of one that passed."""
+        folder, made = self.run_settings.trace, self._made_traces()
+        if folder is None or self.traces:
+            return
+        if self.failed:
+            self.traces = keep_traces(self.nodeid, made, folder)
+        else:
+            drop_traces(made)
+
+    def _made_traces(self) -> list[KernelTrace]:
+        """Of all engines of the test, in order; a check has those of the measurement that it began with."""
+        last = {id(run): run for run in self.measured}
+        for check, run in zip(self._checks, self._checked, strict=True):
+            last[id(run)] = check.measurement
+        found = [one for run in last.values() for one in run.kernel_traces]
+        found += [one for told in self.traced for one in told()]
+        return list({id(one): one for one in found}.values())
 
     def _looked_at(self) -> list[Measurement]:
         return [run for run in self.measured if run.looked_at]

@@ -223,6 +223,7 @@ class VllmPerf(Serving):
         with self._where_supported():
             compared = EngineComparison(pair, limits.max_engines, limits.max_time, self._priors)
         self._test.compared.append(compared.record)
+        self._test.traced.append(lambda: (*compared.a.kernel_traces, *compared.b.kernel_traces))
         return compared
 
     def _priors(self, run: Measurement) -> Priors:

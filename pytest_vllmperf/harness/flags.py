@@ -101,6 +101,8 @@ OPTIONS = (
     Option("noisy", "what a NOISY verdict does to its test: 'warn' or 'fail'", "noisy", "warn", fills=("noisy_fails",)),
     Option("scorecards", "folder that scorecards are written to, as Markdown and JSON", "folder_or_none",
            value="FOLDER"),
+    Option("trace", "folder for Chrome traces of engines of failed tests: what the GPU of each did in one iteration, "
+           "in at most 50 MB", "folder_or_none", value="FOLDER"),
     Option("client_processes", "processes of the load generator that drives servers; without it as many as it needs",
            "count", value="N"),
     Option("start_timeout", "seconds for an engine to come up", "above_zero", "900", value="SECONDS"),

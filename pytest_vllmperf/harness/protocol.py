@@ -169,6 +169,8 @@ def _stopping(item: pytest.Item) -> bool:
 
 def attach(report: pytest.TestReport, context: TestContext) -> None:
     """Put what a test came to into its last report, which travels to the process that writes."""
+    if not context.pending:  # else it is held back, and nobody knows yet whether it fails
+        context.end_traces()
     report.vllmperf = context.results().model_dump(mode="json")  # type: ignore[attr-defined]
 
 

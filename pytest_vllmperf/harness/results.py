@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pytest_vllmperf.errors import BaselineError, in_one_line
 from pytest_vllmperf.records.ids import CheckId, TestId
+from pytest_vllmperf.records.kernels import KernelTrace
 from pytest_vllmperf.records.results import CheckRecord, ComparisonRecord, Keeping, TestResults
 from pytest_vllmperf.records.scorecard import Row
 from pytest_vllmperf.storage.baselines import BaselineStore, Changes, module_exists
@@ -37,6 +38,7 @@ class Results:
         comparisons: with the node ids of their tests.
         rows: of scorecards.
         recorded: checks whose session is kept.
+        traces: node id and trace of each engine of a failed test.
         failed_modules: of which a test failed, or did not come to its end.
         modules: that were collected.
         written: baseline files that were changed.
@@ -49,6 +51,7 @@ class Results:
     comparisons: list[tuple[str, ComparisonRecord]] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     recorded: list[CheckRecord] = field(default_factory=list)
+    traces: list[tuple[str, KernelTrace]] = field(default_factory=list)
     failed_modules: set[str] = field(default_factory=set)
     modules: dict[str, ModuleTests] = field(default_factory=dict)
     written: list[Path] = field(default_factory=list)
@@ -60,6 +63,7 @@ class Results:
         """Take in what one finished test came to; only a test that passed leaves something to record."""
         self.comparisons += test.comparisons
         self.rows += test.rows
+        self.traces += test.traces
         for check in test.checks:
             self.checks.append(check)
             if passed and check.keeping is not Keeping.NOTHING:

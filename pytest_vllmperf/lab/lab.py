@@ -58,7 +58,7 @@ class Lab:
         measuring = Measuring(self.slots, progress)
         self.measure, self.measurement = measuring.measure, measuring.measurement
         self.search = measuring.search
-        self.profile = Profiling(self.slots, measuring).profile
+        self.profile = Profiling(self.slots, measuring, traced=settings.trace is not None).profile
         self.watching, self.iteration_progress = measuring.watching, measuring.iteration_progress
 
     @property

@@ -157,6 +157,7 @@ class Measuring:
             vram=VramLedger.of(run.facts, seen.memory),
             traces=seen.traces,
             iterations=(run.iterations,),
+            unmeasured=run.facts.unmeasured,
         )
 
 

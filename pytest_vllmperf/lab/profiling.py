@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Final
 
 from pytest_vllmperf.engines.base import Engine, Profiles, able
 from pytest_vllmperf.errors import EngineError, ProfileError
@@ -15,11 +17,14 @@ from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.metrics.reduce import with_device_pass
 from pytest_vllmperf.records.devices import GpuUse
-from pytest_vllmperf.records.kernels import DevicePass, ProfiledIteration
+from pytest_vllmperf.records.kernels import DevicePass, KernelTrace, ProfiledIteration
 from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.run import EngineRun, MeasureSettings
 from pytest_vllmperf.validity import rules as validity
 from pytest_vllmperf.workload import Workload
+
+TRACE_LIMIT: Final = 50_000_000
+"""Bytes of the largest trace that is kept."""
 
 _OF_THE_CLIENT = ("client", "usage")
 """Validity rules for figures that a client takes; the GPU's own time is none of them."""
@@ -31,11 +36,13 @@ class Profiling:
     Args:
         slots: where they run.
         measuring: watches their devices.
+        traced: whether a trace of one iteration of each engine is kept.
     """
 
-    def __init__(self, slots: Slots, measuring: Measuring) -> None:
+    def __init__(self, slots: Slots, measuring: Measuring, *, traced: bool = False) -> None:
         self._slots = slots
         self._measuring = measuring
+        self._traced = traced
 
     def profile(
         self,
@@ -60,20 +67,27 @@ class Profiling:
             before: called once it is known that the engine can be profiled, such as to wake it.
         """
         if not settings.device_pass or run.rates:
-            return run
+            return self._untraced(run, "no device pass was made")
         engine = self._slots.running_engine(target)
         if engine is None:
-            return _with(run, DevicePass(reason="the engine had ended before the device pass"))
+            return self._without(run, "the engine had ended before the device pass")
         if reason := _cannot_be_profiled(engine, target):
-            return _with(run, DevicePass(reason=reason))
+            return self._without(run, reason)
         try:
-            before()
-            return self._profiled(engine, target, workload, settings, run, allowed)
+            with self._slots.redacting():
+                before()
+                return self._profiled(engine, target, workload, settings, run, allowed)
         except ProfileError as error:
-            return _with(run, DevicePass(reason=str(error)))
+            return self._without(run, str(error))
         except EngineError as error:
             self._slots.discard([target])
-            return _with(run, DevicePass(reason=f"the engine failed in the device pass: {error}"))
+            return self._without(run, f"the engine failed in the device pass: {error}")
+
+    def _without(self, run: Measurement, reason: str) -> Measurement:
+        return self._untraced(_with(run, DevicePass(reason=reason)), reason)
+
+    def _untraced(self, run: Measurement, reason: str) -> Measurement:
+        return replace(run, kernel_traces=(KernelTrace(None, reason),)) if self._traced else run
 
     def _profiled(
         self,
@@ -84,18 +98,15 @@ class Profiling:
         run: Measurement,
         allowed: Collection[str],
     ) -> Measurement:
-        gpus_of = able(engine, Profiles)
-        gpus_of.profile_start()
-        self._slots.was_profiled(target)  # not before: an engine that refuses is as fast as it was
         driver = driving.Driver(engine, workload, settings.client_processes)
-        found: list[ProfiledIteration] = []
+        recording = _Recording(able(engine, Profiles), settings.device_pass, self._trace_file())
+        recording.start()
+        self._slots.was_profiled(target)  # not before: an engine that refuses is as fast as it was
+        found = []
         with self._measuring.watching([target]) as sampler:
             for number in range(1, settings.device_pass + 1):
                 self._measuring.iteration_progress(target)(f"device pass {number}/{settings.device_pass}")
-                if found:
-                    gpus_of.profile_start()
-                result = driver.iterate()
-                found.append(ProfiledIteration(gpus_of.profile_stop(), result))
+                found.append(recording.iteration(driver))
         results = tuple(one.result for one in found)
         gpus = () if engine.facts.on_cpu else target.gpus
         seen = observation(engine, gpus, results, sampler.traces(), self._slots.proof)
@@ -105,14 +116,67 @@ class Profiling:
         void = validity.problems(profiled, expected, observed, (*allowed, *_OF_THE_CLIENT))
         known = {problem.rule for problem in run.problems}
         told = [Problem(one.rule, f"in the device pass: {one.words}") for one in void if one.rule not in known]
-        return replace(_with(run, DevicePass(tuple(found)), seen.uses), problems=(*run.problems, *told))
+        shown = _with(run, DevicePass(tuple(found)), seen.uses)
+        return replace(shown, problems=(*run.problems, *told), kernel_traces=recording.traces())
+
+    def _trace_file(self) -> Path | None:
+        return self._slots.new_file(".json.gz") if self._traced else None
+
+
+class _Recording:
+    """Records iterations of one engine, one after the other.
+
+    Args:
+        engine: whose GPUs are profiled.
+        iterations: how many there will be.
+        trace: where a trace of the last one is kept: by then the engine knows how much a recording can hold.
+    """
+
+    def __init__(self, engine: Profiles, iterations: int, trace: Path | None) -> None:
+        self._engine = engine
+        self._left = iterations
+        self._trace = trace
+        self._started = False
+
+    def start(self) -> None:
+        """Begin the next iteration, unless it has begun.
+
+        Raises:
+            ProfileError: when the engine cannot be profiled.
+        """
+        if not self._started:
+            self._engine.profile_start(self._trace if self._left == 1 else None)
+            self._started = True
+
+    def iteration(self, driver: driving.Driver) -> ProfiledIteration:
+        """One iteration with the profiler attached.
+
+        Raises:
+            ProfileError: when it cannot be recorded.
+            EngineError: when the engine fails on the way.
+        """
+        self.start()
+        result = driver.iterate()
+        self._left, self._started = self._left - 1, False
+        return ProfiledIteration(self._engine.profile_stop(), result)
+
+    def traces(self) -> tuple[KernelTrace, ...]:
+        """The trace, or why there is none; empty where nobody asked for one."""
+        if self._trace is None:
+            return ()
+        if not self._trace.exists():
+            return (KernelTrace(None, "the engine could not write it"),)
+        if (size := self._trace.stat().st_size) > TRACE_LIMIT:
+            self._trace.unlink()
+            return (KernelTrace(None, f"it had {size / 1e6:,.0f} MB, more than {TRACE_LIMIT / 1e6:.0f} MB"),)
+        return (KernelTrace(self._trace),)
 
 
 def _cannot_be_profiled(engine: Engine, target: Target) -> str:
     """Why an engine has no device pass, in words; empty where it can have one."""
-    if engine.facts.on_cpu:
-        return "the engine runs on a CPU"
-    return "" if isinstance(engine, Profiles) else f"{target.backend.label} cannot be profiled from here"
+    if isinstance(engine, Profiles):
+        return engine.unprofiled
+    return f"{target.backend.label} cannot be profiled from here"
 
 
 def _with(run: Measurement, found: DevicePass, uses: Sequence[GpuUse | None] = ()) -> Measurement:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from pytest_vllmperf import gpu
@@ -119,6 +120,7 @@ class Slots:
         self._progress = progress
         self._redactor = redactor
         self._slots: dict[Target, Slot] = {}
+        self._files = 0
 
     @property
     def running(self) -> tuple[Slot, ...]:
@@ -190,6 +192,19 @@ class Slots:
             for slot in slots:
                 slot.sleep()
             slots[side].wake()
+
+    def new_file(self, suffix: str) -> Path:
+        """A path in the run's private folder that nothing has yet; what is there is gone with the run.
+
+        Raises:
+            EngineStartError: when the folder cannot be made.
+        """
+        self._files += 1
+        return self._launcher.folder / f"{self._files}{suffix}"
+
+    def redacting(self) -> AbstractContextManager[None]:
+        """Takes secrets out of errors that are raised in it."""
+        return redacting(self._redactor)
 
     def running_engine(self, target: Target) -> Engine | None:
         """This target's engine; None where it does not run."""

@@ -87,6 +87,7 @@ def profiled(lab: Lab, take: Take, run: Measurement) -> Measurement:
     return replace(
         own,
         problems=(*own.problems, *_of_the_reference(other.problems)),
+        kernel_traces=(*own.kernel_traces, *other.kernel_traces),
         reference=replace(run.reference, engines=other.engines),
     )
 

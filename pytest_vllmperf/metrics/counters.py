@@ -105,3 +105,12 @@ class CounterMetrics:
         gates=(Gate.CPU,),
         of=lambda one: one.result.cpu_seconds,
     )  # fmt: skip
+    cpu_instructions = Metric(
+        "cpu_instructions", "CPU instructions", COUNT, _LOWER, MetricClass.CPU_TIME, Clock.ENGINE,
+        formula="instructions that the engine's processes execute in user mode during an iteration; on a CPU that has "
+        "hardware counters",
+        source="`perf_event_open`",
+        gates=(Gate.CPU,),
+        if_measured=True,
+        of=lambda one: one.result.instructions,
+    )  # fmt: skip

@@ -13,17 +13,21 @@ LONGEST: Final = 60
 """Characters of a shortened name; a digest of the whole name stands for what was left out."""
 
 _DIGEST_BYTES: Final = 2
+_SIZES: Final = 6
 _COPIES: Final = ("Memcpy", "Memset")
 _ANONYMOUS: Final = re.compile(r"\(anonymous namespace\)::|\{anonymous\}::")
 _NAMESPACES: Final = re.compile(r"(?:[A-Za-z_]\w*::)+(?=[A-Za-z_{])")
 _RETURN_TYPE: Final = re.compile(r"^(?:void|int|float|auto) ")
+_WRAPPER: Final = re.compile(r"^(?:device_kernel|enable_\w+|Kernel2?|kernel_wrapper)<(.*)>$")
+_CUTE_SIZE: Final = re.compile(r"\bC<(\d+)>")
 
 
 def short_name(name: str) -> str:
-    """A demangled kernel name without return type, namespaces and parameters.
+    """A demangled kernel name without return type, namespaces, parameters and the wrappers that launch kernels.
 
-    Template arguments stay as far as there is room. Where some were left out, or parameters that an overload may differ
-    in, a digest of the whole name follows: two kernels never share a short name because of what was left out of one.
+    A name that is still too long keeps the sizes that CUTLASS gives its tiles, or else the beginning of its template
+    arguments, and then a digest of the whole name. Kernels that differ only in parameters or namespaces share a short
+    name that is not too long; they are added up.
 
     Args:
         name: as CUPTI gives it.
@@ -31,11 +35,32 @@ def short_name(name: str) -> str:
     if name.startswith(_COPIES):
         return name
     plain = _NAMESPACES.sub("", _ANONYMOUS.sub("", _RETURN_TYPE.sub("", name))).strip()
-    whole = _without_parameters(plain)
+    whole = _without_wrappers(_without_parameters(plain))
     if len(whole) <= LONGEST:
         return whole
     digest = f"#{blake2b(name.encode(), digest_size=_DIGEST_BYTES).hexdigest()}"
+    sizes = _CUTE_SIZE.findall(whole)[:_SIZES]
+    if len(sizes) > 1:
+        base = whole.partition("<")[0]
+        return f"{base[: LONGEST // 2]} {'x'.join(sizes)} {digest}"
     return f"{whole[: LONGEST - len(digest) - 1]}…{digest}"
+
+
+def _without_wrappers(name: str) -> str:
+    """The first template argument of a template that only launches it, as often as there is one."""
+    while match := _WRAPPER.match(name):
+        name = _first_argument(match[1])
+    return name
+
+
+def _first_argument(arguments: str) -> str:
+    """Up to the first comma outside of brackets."""
+    depth = 0
+    for place, letter in enumerate(arguments):
+        depth += {"<": 1, "(": 1, ">": -1, ")": -1}.get(letter, 0)
+        if letter == "," and depth == 0:
+            return arguments[:place].strip()
+    return arguments.strip()
 
 
 def _without_parameters(name: str) -> str:

@@ -11,8 +11,10 @@ from pytest_vllmperf import stats
 from pytest_vllmperf.errors import CheckFailed, NotMeasuredError, did_you_mean
 from pytest_vllmperf.metrics import promises
 from pytest_vllmperf.metrics.cost import cost_per_million_tokens
+from pytest_vllmperf.metrics.kernel_sums import kernel_sums, no_device_pass
 from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS, AllMetrics, unknown
 from pytest_vllmperf.records.devices import GpuTrace
+from pytest_vllmperf.records.kernels import KernelTime, KernelTrace
 from pytest_vllmperf.records.ledger import VramLedger
 from pytest_vllmperf.records.problems import Problem, in_words
 from pytest_vllmperf.records.rates import FoundRate
@@ -48,6 +50,8 @@ class Measurement(AllMetrics):
         iterations: of each engine its counted iterations, request by request; not stored.
         reference_iterations: the same of each engine of the reference.
         rates: of each engine what a search for the highest rate came to; empty for any other measurement.
+        unmeasured: metric -> why the machine does not let it be measured.
+        kernel_traces: of each engine a trace of what its GPU did; empty where nobody asked for them.
     """
 
     spec_label: str
@@ -66,6 +70,8 @@ class Measurement(AllMetrics):
     iterations: tuple[tuple[RunResult, ...], ...] = field(default=(), repr=False, compare=False)
     reference_iterations: tuple[tuple[RunResult, ...], ...] = field(default=(), repr=False, compare=False)
     rates: tuple[FoundRate, ...] = field(default=(), repr=False)
+    unmeasured: Mapping[str, str] = field(default_factory=dict, repr=False)
+    kernel_traces: tuple[KernelTrace, ...] = field(default=(), repr=False, compare=False)
     _read: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
     _promises: list[Slo] = field(default_factory=list, init=False, repr=False, compare=False)
 
@@ -100,6 +106,7 @@ class Measurement(AllMetrics):
             iterations=self.iterations + other.iterations,
             reference_iterations=self.reference_iterations + other.reference_iterations,
             rates=self.rates + other.rates,
+            kernel_traces=self.kernel_traces + other.kernel_traces,
             problems=tuple(dict.fromkeys([*self.problems, *other.problems])),
             excluded=self.excluded + other.excluded,
             environment=self.environment,
@@ -167,9 +174,34 @@ class Measurement(AllMetrics):
         """
         engines = self.samples(metric)
         if not engines:
-            raise NotMeasuredError(f"{METRICS[metric].label} was not measured on {self.spec_label}")
+            why = self.no_device_pass if METRICS[metric].of_pass is not None else self.unmeasured.get(metric, "")
+            raise self._not_measured(f"{METRICS[metric].label} was", why)
         self._read.add(metric)
         return stats.center(engines)
+
+    @property
+    def kernels(self) -> tuple[KernelTime, ...]:
+        """What its GPUs spent an iteration on, the largest first: all ranks added, the mean over engines, seconds.
+
+        The forty largest of each rank have names, see `metrics.kernel_names`. All others are together the last entry,
+        where there are others.
+
+        Raises:
+            NotMeasuredError: when no engine had a device pass, with the reason.
+        """
+        self._read.add("kernels")
+        sums = kernel_sums(self.engines)
+        if not sums.engines:
+            raise self._not_measured("kernels were", self.no_device_pass)
+        return (*sums.named.values(), *([sums.rest] if sums.rest.times else []))
+
+    @property
+    def no_device_pass(self) -> str:
+        """Why no engine had a device pass; empty where one had, and where nobody knows."""
+        return no_device_pass(self.engines)
+
+    def _not_measured(self, what: str, reason: str) -> NotMeasuredError:
+        return NotMeasuredError(f"{what} not measured on {self.spec_label}{f': {reason}' if reason else ''}")
 
     def __repr__(self) -> str:
         """One short line, as a failed assertion shows it."""

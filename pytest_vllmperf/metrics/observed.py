@@ -89,7 +89,7 @@ class PassIteration:
 
     @property
     def slowest(self) -> RankUse:
-        """The rank whose GPU had the most to do: the others wait for it."""
+        """The rank with the most GPU time. Waiting for other ranks in a collective operation is part of it."""
         return max(self.profiled.ranks, key=lambda rank: rank.total)
 
 

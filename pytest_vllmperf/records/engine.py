@@ -103,6 +103,7 @@ class EngineFacts:
         memory: where the device's memory went; None on a CPU, or where unknown.
         versions: what ran: `vllm`, `torch`, `python`.
         resolved: what vLLM made of the arguments: `dtype`, `quantization`, `max_num_seqs` and so on.
+        unmeasured: metric -> why this machine does not let it be measured.
     """
 
     device: str
@@ -122,6 +123,7 @@ class EngineFacts:
     memory: MemoryFacts | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     resolved: Mapping[str, Any] = field(default_factory=dict)
+    unmeasured: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def on_gpu(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -77,6 +78,19 @@ class RankUse:
     decode: float = 0.0
     prefill_steps: int = 0
     prefill: float = 0.0
+
+
+@dataclass(frozen=True)
+class KernelTrace:
+    """A Chrome trace of one iteration of one engine.
+
+    Attributes:
+        file: where it lies for now, in gzip; None where there is none.
+        reason: why there is none, in words; empty where there is one.
+    """
+
+    file: Path | None
+    reason: str = ""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from pytest_vllmperf.records.attribution import Attribution
 from pytest_vllmperf.records.ids import CheckId
+from pytest_vllmperf.records.kernels import KernelTrace
 from pytest_vllmperf.records.ledger import VramLedger
 from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.quality import Quality
@@ -68,6 +70,7 @@ class CheckRecord(BaseModel):
         values: metric -> value in the unit of the table.
         reference: what it was measured in turns with, and judged by; None where the stored baseline decides.
         by_baseline: what the stored baseline says of a check that is judged by its reference; None without one.
+        attribution: where its time differs from what it is judged by; None where it was not judged.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -88,6 +91,7 @@ class CheckRecord(BaseModel):
     values: dict[str, float]
     reference: Reference | None = None
     by_baseline: Verdict | None = None
+    attribution: Attribution | None = None
 
     @property
     def id(self) -> CheckId:
@@ -114,6 +118,7 @@ class TestResults(BaseModel):
         rows: its rows of scorecards.
         asserted: whether anything was judged, recorded or looked at: a check, a comparison, a row, a value.
         unchecked: what was measured and not looked at, or that nothing was measured, in words.
+        traces: of a test that failed, its node id and the trace of each engine.
     """
 
     __test__ = False
@@ -124,3 +129,4 @@ class TestResults(BaseModel):
     rows: tuple[Row, ...] = ()
     asserted: bool = False
     unchecked: tuple[str, ...] = ()
+    traces: tuple[tuple[str, KernelTrace], ...] = ()

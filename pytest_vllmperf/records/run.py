@@ -58,6 +58,7 @@ class RunResult:
         kernels_compiled: kernels and graphs that were compiled meanwhile; None where that cannot be known.
         torch_peak_bytes: most device memory that torch had allocated at once since the engine started, without the KV
             cache, all ranks together; None on a CPU, and where that may have been before there was a KV cache.
+        instructions: that the engine's processes executed, in user mode; None on a GPU, and where nobody can count.
         served: what was seen of it over HTTP; None in process.
         valid_share: share of answers that are valid by what they were to follow; None where nothing was asked.
         max_rate: the highest rate of arrivals that kept a promise, requests/s; None where it was not searched for.
@@ -74,6 +75,7 @@ class RunResult:
     busy_seconds: float
     kernels_compiled: int | None = None
     torch_peak_bytes: int | None = None
+    instructions: float | None = None
     served: Served | None = field(default=None, repr=False)
     valid_share: float | None = None
     max_rate: float | None = None

@@ -86,6 +86,7 @@ class Settings:
         require_gpu: whether a test that finds no GPU fails, instead of being skipped.
         gpu_hour_price: what one GPU costs an hour, in the user's currency; None where nobody said.
         client_processes: of the load generator; None for as many as it needs.
+        trace: folder for traces of engines of failed tests; None for none.
     """
 
     update: Update
@@ -104,3 +105,4 @@ class Settings:
     require_gpu: bool = False
     gpu_hour_price: float | None = None
     client_processes: int | None = None
+    trace: Path | None = None

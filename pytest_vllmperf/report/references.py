@@ -18,6 +18,11 @@ def in_turns(reference: Reference) -> str:
     return f"judged by the ratio to {reference.name}, measured in turns, {reference.way}"
 
 
+def before(reference: Reference | None) -> str:
+    """What a check is compared with, in a word."""
+    return "baseline" if reference is None else "reference"
+
+
 def by_baseline(record: CheckRecord, width: int = WIDTH) -> list[str]:
     """What the stored baseline says of a check that its reference decides; nothing without a baseline.
 

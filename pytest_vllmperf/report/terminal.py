@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
 
-from pytest_vllmperf.metrics.table import METRICS
+from pytest_vllmperf.metrics.table import METRICS, AllMetrics
 from pytest_vllmperf.records.ids import CheckId, TestId
+from pytest_vllmperf.records.kernels import KernelTrace
 from pytest_vllmperf.records.problems import in_words
 from pytest_vllmperf.records.results import CheckRecord, ComparisonRecord, Keeping
-from pytest_vllmperf.records.verdict import Outlook, Status
-from pytest_vllmperf.report import references, units
+from pytest_vllmperf.records.verdict import MetricVerdict, Outlook, Status
+from pytest_vllmperf.report import attributions, references, units
 from pytest_vllmperf.report.escaping import xml
 from pytest_vllmperf.report.host_bound import host_bound
 from pytest_vllmperf.report.ledger import ledger_lines
@@ -71,11 +73,14 @@ def _judged_lines(record: CheckRecord, changed: Sequence[str]) -> list[str]:
     own = record.id.own
     lines = [f"check {own!r}:"] if own else []
     requests = len(record.session.engines[0].ttft_by_request)
+    reference, found = record.reference, record.attribution
+    against = references.before(reference)
     for judged in order:
         lines += metric_lines(judged, requests=requests)
+        lines += attributions.below_metric(judged, verdict, found, against=against)
     for judged in verdict.information:
         lines += metric_lines(judged, gated=False)
-    reference = record.reference
+    lines += attributions.below_verdicts(verdict, found, against=against)
     lines += folded(references.in_turns(reference)) if reference is not None else []
     since = "changed since the baseline" if reference is None else "reference and engine differ"
     for difference in changed:
@@ -186,14 +191,29 @@ def _remarks(checks: Sequence[CheckRecord], names: Names) -> list[str]:
         metrics = check.verdict.metrics if check.verdict.status not in _TOLD_BY_THE_FAILURE else ()
         requests = len(check.session.engines[0].ttft_by_request)
         told = [one for one in metrics if one.status in _REMARKABLE or one.clearly_better]
+        against = references.before(check.reference)
+        lines += _launches(check, told, names)
         if told:
             better = any(one.clearly_better for one in told)
             ahead = "its baseline; record it if that is meant" if check.reference is None else "its reference"
             said = f": better than {ahead}" if better else ":"
             lines += folded(f"{names[check.id]}{said}", names.width)
         for judged in told:
-            lines += [f"  {line}" for line in metric_lines(judged, requests=requests, width=names.width - 2)]
+            shown = metric_lines(judged, requests=requests, width=names.width - 2)
+            shown += attributions.below_metric(
+                judged, check.verdict, check.attribution, against=against, width=names.width - 2
+            )
+            lines += [f"  {line}" for line in shown]
     return lines
+
+
+def _launches(check: CheckRecord, told: Sequence[MetricVerdict], names: Names) -> list[str]:
+    """That the GPU runs another number of kernels, where its time is judged and has no line of its own."""
+    judged = {one.metric for one in check.verdict.metrics} - {one.metric for one in told}
+    if check.verdict.status in _TOLD_BY_THE_FAILURE or AllMetrics.gpu_time.name not in judged:
+        return []
+    line = "" if check.attribution is None else attributions.launch_line(check.attribution)
+    return folded(f"{names[check.id]}: {line}", names.width) if line else []
 
 
 def comparisons(compared: Sequence[tuple[str, ComparisonRecord]], names: Names) -> list[str]:
@@ -226,6 +246,23 @@ def _found(record: ComparisonRecord) -> list[str]:
 def written_lines(files: Sequence[Path], rootdir: Path) -> list[str]:
     """Files that were written."""
     return [f"written: {_relative(path, rootdir)}" for path in files]
+
+
+def traces(found: Sequence[tuple[str, KernelTrace]], rootdir: Path) -> list[str]:
+    """Where the traces of failed tests lie, in a line for each folder, and why others are missing.
+
+    Args:
+        found: node id and trace of each engine of a failed test.
+        rootdir: paths below it are shown from there.
+    """
+    kept = Counter(one.file.parent for _, one in found if one.file is not None)
+    lines = [
+        f"traces of {number} engine{'' if number == 1 else 's'} of failed tests: {_relative(folder, rootdir)} "
+        "(open them in ui.perfetto.dev)"
+        for folder, number in kept.items()
+    ]
+    missing = dict.fromkeys(f"no trace of {nodeid}: {one.reason}" for nodeid, one in found if one.file is None)
+    return [line for text in (*lines, *missing) for line in folded(text)]
 
 
 def outlooks(checks: Sequence[tuple[CheckId, Sequence[Outlook]]], gated: int, names: Names) -> list[str]:

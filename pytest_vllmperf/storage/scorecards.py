@@ -124,8 +124,12 @@ def _of_any_length(stem: str) -> str:
     return f"{stem[:_LONGEST_STEM]}-{hashlib.sha256(stem.encode()).hexdigest()[:8]}"
 
 
-def check_folder(folder: Path | None) -> None:
+def check_folder(folder: Path | None, what: str = "scorecards") -> None:
     """See that a folder can be written before hours are spent on what goes into it.
+
+    Args:
+        folder: which; None for none.
+        what: goes into it.
 
     Raises:
         BaselineError: when it cannot.
@@ -135,6 +139,6 @@ def check_folder(folder: Path | None) -> None:
     try:
         there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     except OSError as error:
-        raise BaselineError(f"{folder}: scorecards cannot be written: {error.strerror}") from None
+        raise BaselineError(f"{folder}: {what} cannot be written: {error.strerror}") from None
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise BaselineError(f"{folder}: scorecards cannot be written: {there} is no folder that can be written")
+        raise BaselineError(f"{folder}: {what} cannot be written: {there} is no folder that can be written")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -110,6 +111,7 @@ class Profile:
         self.profiler = SimpleNamespace(kineto_results=None)
 
     def start(self) -> None:
+        warnings.warn("Profiler clears events at the end of each cycle", UserWarning, stacklevel=2)  # as torch has it
         self._torch.opened.append(self)
         self._torch.may_fail("start")
 

@@ -116,7 +116,7 @@ def test_a_slice_is_as_long_as_its_steps_allow(
     monkeypatch.setattr(device_pass, "SLICE_ACTIVITIES", 1000)
     recorder = device_pass.Recorder()
     iteration(recorder, torch, steps=100, kernels=1)
-    assert torch.slices == [33, 84 * 2 + 1]  # 16 steps and their markers, then room for 256
+    assert torch.slices == [17, 92 * 2 + 1]  # 8 steps and their markers, then room for 128
     torch.slices.clear()
     iteration(recorder, torch, steps=100, kernels=1)
     assert torch.slices == [201]  # what was learnt stays

@@ -200,6 +200,24 @@ def test_loading_has_ended_once_the_device_is_through(
     assert (facts["device"], facts["device_name"], facts["load_seconds"]) == told
 
 
+@pytest.mark.parametrize(("cuda", "asked"), [(False, 1), (True, 0)])
+def test_instructions_are_counted_on_a_processor_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch, cuda: bool, asked: int
+) -> None:
+    opened: list[tuple[str, int]] = []
+
+    def refused(event: tuple[int, int]) -> int:
+        opened.append(("before the model" if not world.loads else "too late", event[1]))
+        raise OSError(2, "no such event")
+
+    monkeypatch.setattr(world.script.vllmperf_instructions, "_opened", refused)
+    world.cuda = cuda
+    _, facts = world.load()
+    assert opened == [("before the model", 1)] * asked
+    words = "this machine has no hardware counters, as most virtual machines"
+    assert facts["unmeasured"] == ({"cpu_instructions": words} if asked else {})
+
+
 def test_what_came_up_is_told(world: World) -> None:
     _, facts = world.load()
     assert facts["versions"] == {"transformers": "5.19", "torch": "2.13", "python": sys.version.split()[0]}

@@ -176,11 +176,17 @@ def test_an_iteration_is_told_whole(engine: Any) -> None:
     assert {name: value for name, value in told.items() if name not in ("requests", "itl_ns")} == {
         "busy_seconds": 5.0,
         "cpu_seconds": 1.25,
+        "instructions": None,
         "resident_bytes": 4096,
         "engine_steps": 5,
         "preemptions": None,
         "prefix_cache_hit_tokens": None,
     }
+
+
+def test_instructions_of_an_iteration_are_told_where_they_are_counted(engine: Any) -> None:
+    engine.instructions = SimpleNamespace(read=lambda: 100.0, since=lambda before: 7.0 if before == 100.0 else None)
+    assert engine.run(THREE, None, GREEDY)["instructions"] == 7.0
 
 
 @pytest.mark.parametrize(

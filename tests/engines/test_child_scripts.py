@@ -116,6 +116,29 @@ def test_no_more_requests_are_in_flight_than_asked_for(
     assert told["cpu_seconds"] >= 0
 
 
+def test_instructions_of_an_iteration_are_told_where_they_are_counted(
+    offline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = offline.OfflineEngine()
+    engine.llm = SimpleNamespace(llm_engine=Core())
+    monkeypatch.setattr(engine, "prepare", lambda requests, sampling: [(f"1-{n}", {}, None) for n in requests])
+    assert engine.run([0], None, {})["instructions"] is None
+    engine.instructions = SimpleNamespace(read=lambda: 100.0, since=lambda before: 7.0 if before == 100.0 else None)
+    assert engine.run([0], None, {})["instructions"] == 7.0
+
+
+@pytest.mark.parametrize(("version", "asked"), [("0.32.0+cpu", 1), (None, 0)])
+def test_instructions_are_counted_by_the_cpu_build_alone(
+    offline: Any, cpu_build: Any, monkeypatch: pytest.MonkeyPatch, version: str | None, asked: int
+) -> None:
+    opened: list[tuple[int, int]] = []
+    monkeypatch.setattr(cpu_build, "cpu_build_version", lambda: version)
+    monkeypatch.setattr(offline.vllmperf_instructions, "_opened", lambda event: opened.append(event) or 77)
+    engine = offline.OfflineEngine()
+    engine.count_instructions()
+    assert opened == [offline.vllmperf_instructions.INSTRUCTIONS] * asked
+
+
 class Lines(list[Any]):
     def __init__(self, *messages: dict[str, Any]) -> None:
         super().__init__(messages)

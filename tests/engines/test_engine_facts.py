@@ -95,3 +95,16 @@ def test_what_happened_on_the_workers_is_kept_of_a_run(
     answer = {"requests": [], "itl_ns": [], "resident_bytes": 9, "busy_seconds": 1.0, **counted, **told}
     found = run_result(answer, [])
     assert (found.kernels_compiled, found.torch_peak_bytes) == kept
+
+
+@pytest.mark.parametrize("told", [None, 5e9])
+def test_instructions_are_kept_of_a_run(told: float | None) -> None:
+    counted = {"engine_steps": 1, "preemptions": 0, "prefix_cache_hit_tokens": 0, "cpu_seconds": 0.5}
+    answer = {"requests": [], "itl_ns": [], "resident_bytes": 9, "busy_seconds": 1.0, **counted}
+    assert run_result({**answer, "instructions": told}, []).instructions == told
+    assert run_result(answer, []).instructions is None  # of a child that does not know them
+
+
+def test_why_a_machine_does_not_let_a_metric_be_measured_is_kept() -> None:
+    assert facts(unmeasured={"cpu_instructions": "no counters"}).unmeasured == {"cpu_instructions": "no counters"}
+    assert facts().unmeasured == {}

@@ -9,6 +9,7 @@ from pytest_vllmperf.engines.backends import BACKENDS
 from pytest_vllmperf.engines.base import CachesPrefixes, Generates, Renders, Scores, Serves, Sleeps
 from pytest_vllmperf.engines.serve import ServedEngine
 from pytest_vllmperf.errors import EngineStartError, SpecError
+from pytest_vllmperf.records.engine import Sampling, Timeouts
 from pytest_vllmperf.records.spec import EngineSpec
 
 
@@ -44,6 +45,26 @@ def test_a_served_engine_claims_no_operation_that_it_has_not() -> None:
     assert not any(issubclass(ServedEngine, kind) for kind in (Generates, Scores, Renders))
     assert isinstance(ServedEngine.address, property)  # what `Serves` asks for
     assert Serves.address
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [(100.0, 107.0, 7.0), (None, None, None), (None, 5.0, None), ("absent", "absent", None)],
+)
+def test_instructions_of_an_iteration_are_the_difference_of_two_readings(
+    monkeypatch: pytest.MonkeyPatch, before: float | str | None, after: float | str | None, told: float | None
+) -> None:
+    uses: list[over_http.ServerUse] = []
+    readings = [{"cpu_seconds": 1.0, "resident_bytes": 1, **({} if one == "absent" else {"instructions": one})}
+                for one in (before, after)]  # fmt: skip
+    monkeypatch.setattr(over_http, "send", lambda *_: None)
+    monkeypatch.setattr(over_http, "run_result", lambda sent, use: uses.append(use))
+    monkeypatch.setattr(ServedEngine, "ask", lambda self, message: readings.pop(0))
+    monkeypatch.setattr(ServedEngine, "address", property(lambda self: None))
+    engine = ServedEngine.__new__(ServedEngine)
+    engine._timeouts = Timeouts(1.0, 1.0)
+    engine.run([], Sampling())
+    assert [use.instructions for use in uses] == [told]
 
 
 def test_libraries_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from pytest_vllmperf.records.devices import GpuTrace
 from pytest_vllmperf.records.ledger import VramLedger
 from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.samples import EngineSamples, Environment
+from tests.profiling import FLASH, NORM, profiled, slower, table, unprofiled
 
 ENVIRONMENT = Environment(hard={"gpu": "H200"}, soft={})
 LATER = Environment(hard={"gpu": "H200"}, soft={"driver": "2"})
@@ -63,6 +64,15 @@ def test_what_was_not_measured_raises_and_says_so() -> None:
     with pytest.raises(NotMeasuredError, match="preemptions was not measured"):
         _ = run.preemptions
     assert run.samples("preemptions") == []
+
+
+def test_why_the_machine_does_not_let_a_metric_be_measured_is_told() -> None:
+    run = replace(measurement(), unmeasured={"cpu_instructions": "this machine has no hardware counters"})
+    words = r"^CPU instructions was not measured on llama .*: this machine has no hardware counters$"
+    with pytest.raises(NotMeasuredError, match=words):
+        _ = run.cpu_instructions
+    with pytest.raises(NotMeasuredError, match=r"awq$"):
+        _ = run.preemptions
 
 
 def test_an_empty_list_of_samples_is_not_measured() -> None:
@@ -216,3 +226,23 @@ def test_two_measurements_become_one() -> None:
 def test_what_has_taken_in_a_void_engine_is_void_for_good() -> None:
     sound, void = measurement(ONE), replace(HOT, problems=(SHORT,))
     assert void.with_engines_of(sound).problems == sound.with_engines_of(void).problems == (SHORT,)
+
+
+def test_kernels_are_the_largest_first_and_all_others_last() -> None:
+    run = measurement(profiled(table(NORM, FLASH, rest=0.5)), profiled(table(NORM, slower(FLASH, 0.002), rest=0.5)))
+    assert not run.looked_at
+    assert [(one.name, one.times) for one in run.kernels] == [("flash_fwd", 1792), ("rms_norm", 34228), ("others", 10)]
+    assert run.kernels[0].seconds == pytest.approx(0.1274)
+    assert run.looked_at
+    assert [one.name for one in measurement(profiled(table(NORM))).kernels] == ["rms_norm"]
+
+
+@pytest.mark.parametrize(("reason", "told"), [("MIG", ": MIG$"), ("", "quantization=awq$")])
+def test_what_needs_a_device_pass_says_why_there_was_none(reason: str, told: str) -> None:
+    run = measurement(unprofiled("an older reason"), unprofiled(reason)) if reason else measurement(unprofiled(""))
+    with pytest.raises(NotMeasuredError, match=f"^GPU time was not measured on llama .*{told}"):
+        _ = run.gpu_time
+    with pytest.raises(NotMeasuredError, match=f"^kernels were not measured on llama .*{told}"):
+        _ = run.kernels
+    with pytest.raises(NotMeasuredError, match=r"^TTFT p50 was not measured on llama quantization=awq$"):
+        _ = run.ttft.p50

@@ -76,6 +76,11 @@ def test_one_request_by_hand() -> None:
     assert {name: found[name] for name in expected} == pytest.approx(expected)
 
 
+def test_instructions_are_a_metric_where_they_were_counted() -> None:
+    assert iteration_metrics(result(request(), instructions=5e9))["cpu_instructions"] == 5e9
+    assert "cpu_instructions" not in iteration_metrics(result(request()))
+
+
 def test_throughput_is_over_the_span_of_all_requests() -> None:
     early = request(0, queued_ts=8.0, last_token_ts=16.0)
     late = request(1, queued_ts=14.0, last_token_ts=28.0)
@@ -283,7 +288,7 @@ def test_an_engines_memory_is_told_by_purpose() -> None:
 def test_every_metric_of_devices_and_memory_is_in_the_table() -> None:
     memory = MemoryFacts(1, 1, 1, 1)
     seen = DeviceObservation((USE,), engine_bytes=1, bandwidth=1e12)
-    told = result(request(), kernels_compiled=1, torch_peak_bytes=1)
+    told = result(request(), kernels_compiled=1, torch_peak_bytes=1, instructions=1)
     found = engine_samples(replace(FACTS, weights=WEIGHTS, memory=memory), [], [told], device=seen)
     assert set(found.samples) | set(found.once) <= set(METRICS)
     served = {name for name, metric in METRICS.items() if vars(ServedMetrics).get(name) is metric}

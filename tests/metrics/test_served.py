@@ -66,6 +66,12 @@ def test_one_answer_by_hand() -> None:
     assert "engine_steps" not in found
 
 
+def test_instructions_of_a_server_are_a_metric() -> None:
+    served = Served(AUDIT, (ANSWER,), {}, None)
+    found = iteration_metrics(run_result(Sent(served, 0.4), ServerUse(instructions=5e9)))
+    assert found["cpu_instructions"] == 5e9
+
+
 def test_a_piece_of_several_tokens_shares_its_gap() -> None:
     assert list(token_gaps(ANSWER)) == [50 * MS, 50 * MS, 50 * MS, 50 * MS]
     assert iteration_metrics(iteration(ANSWER))["icl.mean"] == pytest.approx(0.1)

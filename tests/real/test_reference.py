@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from pytest_vllmperf.engines.base import Engine
+from pytest_vllmperf.engines.base import Engine, Profiles, able
 from pytest_vllmperf.engines.launcher import Launcher
-from pytest_vllmperf.errors import EngineStartError, WorkloadError
+from pytest_vllmperf.errors import EngineStartError, ProfileError, WorkloadError
 from pytest_vllmperf.metrics.reduce import iteration_metrics
 from pytest_vllmperf.records.engine import Sampling
 from pytest_vllmperf.records.spec import EngineSpec
@@ -43,6 +43,15 @@ def test_it_is_measured_in_the_same_terms(reference: Engine) -> None:
     values = iteration_metrics(result)
     assert values["ttft.p50"] < values["e2e.p50"]
     assert not {"preemptions", "prefix_cache_hit_tokens"} & set(values)  # it has neither
+
+
+def test_one_on_a_cpu_cannot_be_profiled(reference: Engine) -> None:
+    one = able(reference, Profiles)
+    assert one.unprofiled == "the engine runs on a CPU"
+    with pytest.raises(ProfileError, match=r"^the engine runs on a CPU$"):
+        one.profile_start()
+    result = reference.run(sent(reference), Sampling())
+    assert (result.instructions is None) == ("cpu_instructions" in reference.facts.unmeasured)
 
 
 def test_batches_follow_one_another(reference: Engine) -> None:

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from pytest_vllmperf.engines.base import Engine
 from pytest_vllmperf.engines.serve import ServedEngine
-from pytest_vllmperf.errors import EngineError
+from pytest_vllmperf.errors import EngineError, ProfileError
 from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.metrics.measurement import Measurement
@@ -92,6 +92,17 @@ def test_work_is_counted_exactly_and_figures_fit_together(plain: Measurement) ->
     assert 0 < plain.itl.p50 < plain.decode.p99
     assert plain.output_throughput == pytest.approx(12 * plain.request_throughput, rel=1e-6)
     assert plain.service.mean < plain.e2e.mean
+
+
+def test_a_server_on_a_cpu_cannot_be_profiled(perf: Lab, server: Target, plain: Measurement) -> None:
+    engine = engine_of(perf, server)
+    with pytest.raises(ProfileError, match=r"^the engine runs on a CPU$"):
+        engine.profile_start()
+    found = perf.profile(server, WORK, ONCE, plain)
+    assert found.engines[-1].no_device_pass == "the engine runs on a CPU"
+    (results,) = plain.iterations
+    told = {result.instructions is None for result in results}
+    assert told == {"cpu_instructions" in engine.facts.unmeasured}
 
 
 def test_the_servers_own_figures_are_there(plain: Measurement) -> None:

@@ -37,7 +37,7 @@ def _on_a_gpu(study: Study) -> None:
         pytest.skip("GPU time needs a GPU; none was found")
 
 
-@pytest.mark.vllmperf(iterations=5, warmup=2)
+@pytest.mark.vllmperf(iterations=5, warmup=2, gate="device")
 def test_host_bound(vllmperf: VllmPerf) -> None:
     """64 requests at once of a model of 0.6B parameters: its GPU idles while the host prepares the next step."""
     own = {"dtype": "bfloat16", **graphs(1, 2, 4, 8, 16, 32, 64)}
@@ -47,7 +47,7 @@ def test_host_bound(vllmperf: VllmPerf) -> None:
     vllmperf.check(vllmperf.measure(work, engine=engine))
 
 
-@pytest.mark.vllmperf(iterations=5, warmup=2)
+@pytest.mark.vllmperf(iterations=5, warmup=2, gate="device")
 def test_gpu_bound(vllmperf: VllmPerf) -> None:
     """48 requests, 24 at a time, of an 8B model whose weights have four bits each."""
     own = {"dtype": "float16", **graphs(1, 2, 4, 8, 16, 24, 32)}

@@ -21,7 +21,7 @@ MARKER_CYCLES = 1
 SLICE_ACTIVITIES = 200_000
 """So many activities are held at once; CUPTI's buffers take some 500,000."""
 
-FIRST_SLICE_STEPS = 16
+FIRST_SLICE_STEPS = 8
 """Steps of the first slice, while nobody knows how many kernels a step launches."""
 
 MOST_GROWTH = 16

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import vllmperf_cpu_build
+import vllmperf_instructions
 import vllmperf_process
 import vllmperf_prompts
 import vllmperf_weights
@@ -59,6 +60,7 @@ class OfflineEngine:
         self.chosen: dict[str, Any] = {}
         self.counter = StepCounter()
         self.iteration = 0
+        self.instructions = vllmperf_instructions.Counter(None)
 
     def load(self, model: str, engine_args: dict[str, Any]) -> dict[str, Any]:
         """Start vLLM with the user's arguments. Returns what the engine knows of itself."""
@@ -67,6 +69,7 @@ class OfflineEngine:
         ours = {"disable_log_stats": False, "trust_remote_code": False, "worker_extension_cls": EXTENSION}
         arguments = {**ours, **engine_args}
         self.chat = vllmperf_prompts.take_chat_arguments(arguments)
+        self.count_instructions()
         if vllmperf_cpu_build.cpu_build_version() is not None:
             vllmperf_cpu_build.initialise_amx()
             self.chosen = vllmperf_cpu_build.kv_cache_default(arguments)
@@ -78,6 +81,11 @@ class OfflineEngine:
         self.llm.llm_engine.logger_manager.stat_loggers.append(self.counter)
         probed = self.probe(arguments)
         return {**self.describe(probed["kv_cache_groups"]), **probed, "load_seconds": seconds}
+
+    def count_instructions(self) -> None:
+        """Begin to count them where the engine runs on a CPU; before it starts threads and processes."""
+        if vllmperf_cpu_build.cpu_build_version() is not None:
+            self.instructions = vllmperf_instructions.Counter()
 
     def probe(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """What only the workers know; unknown where the user's own worker extension took the place of ours."""
@@ -145,6 +153,7 @@ class OfflineEngine:
                 "python": sys.version.split()[0],
             },
             "resolved": self.resolved(),
+            "unmeasured": self.instructions.unmeasured(),
         }
 
     def resolved(self) -> dict[str, Any]:
@@ -223,7 +232,8 @@ class OfflineEngine:
         engine, limit = self.llm.llm_engine, concurrency or len(waiting)
         records: list[dict[str, Any] | None] = [None] * len(waiting)
         self.counter.clear()
-        cpu, started, running = vllmperf_process.tree_cpu_seconds(), time.perf_counter(), 0
+        instructions, cpu = self.instructions.read(), vllmperf_process.tree_cpu_seconds()
+        started, running = time.perf_counter(), 0
         while waiting or running:
             while waiting and running < limit:
                 engine.add_request(*waiting.pop())
@@ -237,6 +247,7 @@ class OfflineEngine:
             "requests": records,
             "busy_seconds": busy,
             "cpu_seconds": vllmperf_process.tree_cpu_seconds() - cpu,
+            "instructions": self.instructions.since(instructions),
             "resident_bytes": vllmperf_process.tree_resident_bytes(),
             "engine_steps": self.counter.engine_steps,
             "preemptions": self.counter.preemptions,

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import vllmperf_device_pass
+import vllmperf_instructions
 import vllmperf_process
 import vllmperf_prompts
 import vllmperf_weights
@@ -53,6 +54,7 @@ class ReferenceEngine:
         self.told: dict[str, Any] = {}
         self.recorder: Any = None
         self.hook: Any = None
+        self.instructions = vllmperf_instructions.Counter(None)
 
     def load(self, model: str, engine_args: dict[str, Any]) -> dict[str, Any]:
         """Load the model; what is not named here goes to `from_pretrained` untouched."""
@@ -70,6 +72,8 @@ class ReferenceEngine:
         trust = bool(arguments.pop("trust_remote_code", False))
         if asked is not None:
             arguments["quantization_config"] = bitsandbytes_config(asked, dtype)
+        if device == "cpu":  # before the model starts threads
+            self.instructions = vllmperf_instructions.Counter()
         started = time.monotonic()
         self.model = library.AutoModelForCausalLM.from_pretrained(
             model,
@@ -117,6 +121,7 @@ class ReferenceEngine:
                 "attention": getattr(config, "_attn_implementation", None),
                 **vllmperf_prompts.template_digest(self.chat),
             },
+            "unmeasured": self.instructions.unmeasured(),
             "weights": {
                 "declared": declared,
                 "asked": self.told["asked"],
@@ -138,6 +143,7 @@ class ReferenceEngine:
         records: list[dict[str, Any]] = []
         gaps: list[int] = []
         steps = 0
+        instructions = self.instructions.read()
         cpu, started = vllmperf_process.tree_cpu_seconds(), time.perf_counter()
         for first in range(0, len(requests), size):
             batch, texts = requests[first : first + size], prompts[first : first + size]
@@ -154,6 +160,7 @@ class ReferenceEngine:
             "requests": records,
             "busy_seconds": time.perf_counter() - started,
             "cpu_seconds": vllmperf_process.tree_cpu_seconds() - cpu,
+            "instructions": self.instructions.since(instructions),
             "resident_bytes": vllmperf_process.tree_resident_bytes(),
             "engine_steps": steps,
             "preemptions": None,

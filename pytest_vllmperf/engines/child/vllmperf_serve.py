@@ -116,6 +116,7 @@ class ServedEngine(vllmperf_offline.OfflineEngine):
         arguments = {**ours, **engine_args}
         if vllmperf_cpu_build.cpu_build_version() is not None:
             self.chosen = vllmperf_cpu_build.kv_cache_default(arguments)
+        self.count_instructions()
         namespace = parsed(model, {**arguments, **self.chosen})
         self._started = time.monotonic()
         setup = found(LAUNCHERS, "setup_server")
@@ -169,6 +170,7 @@ class ServedEngine(vllmperf_offline.OfflineEngine):
         """What the processes have used so far, and what the workers tell of the iteration that has just ended."""
         return {
             "cpu_seconds": vllmperf_process.tree_cpu_seconds(),
+            "instructions": self.instructions.read(),
             "resident_bytes": vllmperf_process.tree_resident_bytes(),
             **self.after_run(),
         }
