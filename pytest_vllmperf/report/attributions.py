@@ -15,7 +15,7 @@ from pytest_vllmperf.report.names import WIDTH
 from pytest_vllmperf.report.verdicts import folded
 from pytest_vllmperf.verdict.attribution import slower
 
-NAME: Final = 36
+NAME: Final = 44
 """Characters of a kernel's name in a line of text; the middle is left out."""
 
 _INDENT: Final = "    "
@@ -23,7 +23,9 @@ _NO_BREAK: Final = "\u00a0"
 _KEPT: Final = re.compile(r"(?<=\d) (?=(?:%|ms|us|s)(?!\w))|(?<= x) (?=\d)")
 """Spaces that no line is broken at: before a unit, and before how often a kernel runs."""
 
-_MOST_NAMED: Final = 4
+_MOST_NAMED: Final = 3
+_MOST_REPLACED: Final = 2
+"""So many of those that are new are named, and so many of those that are gone."""
 _WORTH_NAMING: Final = 0.05
 """A kernel is named where its change is at least this share of that of all kernels, and of the largest."""
 
@@ -155,24 +157,55 @@ def _launches(found: Attribution) -> Iterator[str]:
 
 
 def _named(found: Attribution) -> Iterator[str]:
-    """The kernels that changed most, and what share of the change they explain."""
+    """The kernels that changed most, and what share of the change they explain.
+
+    Where a library chose other kernels, those that are new and those that are gone are large, and only their difference
+    is a change of time.
+    """
     total = found.total
     if total is None or not found.kernels:
         return
-    least = _WORTH_NAMING * max(abs(total.difference), abs(found.kernels[0].seconds.difference))
-    chosen = tuple(one for one in found.kernels[:_MOST_NAMED] if abs(one.seconds.difference) >= least > 0)
+    groups = {seen: _worth_naming(found, seen, total) for seen in (Seen.BOTH, Seen.NEW, Seen.GONE)}
+    chosen = tuple(one for group in groups.values() for one in group)
     if not chosen:
         return
     share = found.share(chosen)
     known = share is not None and 0 < share < 1.005
     together = f", of {units.many(found.ranks, 'GPU')} together," if found.ranks > 1 else ""
     head = f"{share:.0%} of it{together} in".replace("%", " %") if known else f"changed most{together.rstrip(',')}:"
-    groups = {seen: [one for one in chosen if one.seen is seen] for seen in (Seen.BOTH, Seen.NEW, Seen.GONE)}
-    texts = [", ".join(map(_kernel, groups[Seen.BOTH]))]
-    for seen in (Seen.NEW, Seen.GONE):
-        texts += [f"{seen.value}: {', '.join(map(_kernel, groups[seen]))}"] if groups[seen] else []
+    texts = [_several(groups[Seen.BOTH])]
+    texts += [f"{seen.value}: {_several(groups[seen])}" for seen in (Seen.NEW, Seen.GONE) if groups[seen]]
+    if groups[Seen.NEW] and groups[Seen.GONE]:
+        texts.append(f"new and gone together {signed(_sum([*groups[Seen.NEW], *groups[Seen.GONE]]))}")
     colon = ":" if known and groups[Seen.BOTH] else ""
     yield f"{head}{colon} {'; '.join(filter(None, texts))}"
+
+
+def _worth_naming(found: Attribution, seen: Seen, total: Change) -> list[KernelChange]:
+    """The kernels of a group that changed by much; all that are new, or gone, where one of them did.
+
+    Much is a share of the change of all kernels; where that is next to nothing, of the largest change.
+    """
+    group = [one for one in found.kernels if one.seen is seen]
+    largest = abs(found.kernels[0].seconds.difference) if seen is Seen.BOTH else 0.0
+    little = abs(total.difference) < _WORTH_NAMING * largest
+    least = _WORTH_NAMING * (largest if little else abs(total.difference))
+    much = [one for one in group if abs(one.seconds.difference) >= least > 0]
+    if seen is Seen.BOTH:
+        return much[:_MOST_NAMED]
+    return group if much else []
+
+
+def _several(group: Sequence[KernelChange]) -> str:
+    """Kernels by name, and what more there are together."""
+    shown = group[:_MOST_REPLACED] if any(one.seen is not Seen.BOTH for one in group) else group
+    more = group[len(shown) :]
+    rest = f" and {len(more)} more ({signed(_sum(more))})" if more else ""
+    return ", ".join(map(_kernel, shown)) + rest
+
+
+def _sum(group: Sequence[KernelChange]) -> float:
+    return sum(one.seconds.difference for one in group)
 
 
 def _kernel(one: KernelChange) -> str:

@@ -73,7 +73,7 @@ def test_a_kernel_that_took_the_place_of_another() -> None:
     assert lines(profiled(table(gone, NORM)), profiled(table(new, NORM))) == [
         "GPU time 140 -> 160 ms  +14.3 % · kernels 35,124 -> 36,020",
         "    100 % of it in new: flash_fwd_sm90 x 1,792 (+120 ms); gone: flash_fwd_sm80",
-        "    x 896 (-100 ms)",
+        "    x 896 (-100 ms); new and gone together +20 ms",
     ]
 
 
@@ -161,7 +161,7 @@ def test_a_side_without_a_pass_says_why(before: EngineSamples, after: EngineSamp
 def test_names_are_cut_in_the_middle() -> None:
     long = f"{'a' * 50}…#12ab"
     assert brief("flash_fwd") == "flash_fwd"
-    assert (len(brief(long)), brief(long)[-5:], brief(long)[:5]) == (36, "#12ab", "aaaaa")
+    assert (len(brief(long)), brief(long)[-5:], brief(long)[:5]) == (44, "#12ab", "aaaaa")
     told = lines(profiled(table(NORM)), profiled(table(NORM, KernelTime(long, 3, 0.1), KernelTime(long[1:], 3, 0.1))))
     assert len(told) <= 5
 
