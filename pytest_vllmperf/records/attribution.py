@@ -32,7 +32,7 @@ class Seen(str, Enum):
     BOTH = "both"
     NEW = "new"  # only after
     GONE = "gone"  # only before
-    UNSURE = "not among the largest of one side"  # which may hold it among its others
+    UNSURE = "not among the largest"  # of some engine, which may have it among its others
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Attribution:
         kernels: what can be compared by name, the largest change first.
         ranks: how many GPUs the times of kernels are added over.
         others: all other kernels of each side together, those of `unsure` included; None where a side has no table.
-        unsure: kernels that one side names, and that may be among the others of the other side: part of `others`.
+        unsure: kernels that some engines name, and that others may have among those without a name: part of `others`.
         levels: other metrics of both sides by name, such as `gpu_idle_share`, the clocks, and the parts of a request.
         launches_differ: whether every engine after runs more kernels than all before, or every one fewer.
         no_pass_before: why there was no device pass before; empty where there was one, or nobody knows.

@@ -127,13 +127,13 @@ def _ms(seconds: float) -> str:
 
 
 def _unsure(found: Attribution, width: int) -> list[str]:
-    """Which kernels only one side names, though the other may have them too."""
+    """Which kernels some engines have among their others, so that nothing is known of their change."""
     if not found.unsure:
         return []
     names = [brief(one.name) for one in found.unsure[:_MOST_UNSURE]]
     more = len(found.unsure) - len(names)
     listed = ", ".join([*names, *([f"{more} more"] if more else [])])
-    return folded(f"among the others, as only one side has them among its largest: {listed}", width)
+    return folded(f"among the others, as not every engine has them among its largest: {listed}", width)
 
 
 def _table(names: Sequence[str], cells: Sequence[Sequence[str]], heads: Sequence[str], width: int) -> list[str]:

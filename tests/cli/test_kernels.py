@@ -101,7 +101,7 @@ def test_kernels_that_may_be_among_the_others_are_told(write: Write, capsys: pyt
     b = write("b.json", test_x=entry(profiled(table(FLASH, *border, rest=0.013))))
     told = " ".join(run(capsys, a, b)[1].split())
     assert "all others 10 -> 59 20.000 -> 20.000 +0.000 +0.0 %" in told
-    assert "among the others, as only one side has them among its largest: border_0, border_1," in told
+    assert "among the others, as not every engine has them among its largest: border_0, border_1," in told
     assert told.endswith("2 more")
 
 

@@ -164,8 +164,16 @@ def test_the_interval_of_a_check_in_turns_is_that_of_its_ratio() -> None:
 
 def test_without_a_pass_there_is_no_interval_and_without_a_judgement_no_attribution() -> None:
     verdict = Verdict(Status.OK, (MetricVerdict("output_throughput", Status.OK, 1.0, 1.0, 0.05),))
-    for reference in ((), [unprofiled()]):
-        evidence = Evidence([session(unprofiled())], [unprofiled()], SETTINGS, reference=reference)
+    one, none = profiled(table(FLASH)), unprofiled()
+    for before, after, reference in (
+        (none, none, ()),
+        (one, none, ()),
+        (none, one, ()),
+        (none, none, [none]),
+        (one, none, [one]),
+        (one, one, [none]),
+    ):
+        evidence = Evidence([session(before)], [after], SETTINGS, reference=reference)
         found = of_check(verdict, evidence)
         assert found is not None
         assert found.interval is None
