@@ -182,7 +182,7 @@ def stored_interval(
         None where a side has not measured it, or has a sample of zero, which makes no ratio.
     """
     samples = metric_samples(metric, sessions, engines)
-    if not samples.stored or not _positive([*samples.stored_engines, *samples.new]):
+    if not samples.stored or not samples.new or not _positive([*samples.stored_engines, *samples.new]):
         return None
     return _interval(judge_case(Case(metric.name, metric.better, samples.stored, samples.new, settings, samples.gap)))
 
