@@ -14,6 +14,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from pytest_vllmperf import __version__
+from pytest_vllmperf.cli import sweeping
 from pytest_vllmperf.errors import ModelError, SpecError, VllmPerfError, in_one_line
 from pytest_vllmperf.report.escaping import json_text, terminal_text
 
@@ -114,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_scorecard(commands)
     _add_import(commands)
     _add_export(commands)
+    sweeping.add(commands, _print)
     return parser
 
 
