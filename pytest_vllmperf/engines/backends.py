@@ -41,6 +41,7 @@ class Backend:
         against: whether the same engine on another interpreter's vLLM can be set against it.
         on_hardware: whether hardware that is known here decides its figures: its profile is then that hardware, else
             the name that the engine tells, or the backend's own.
+        vllm_arguments: whether its engine arguments are vLLM's, whose names are known without a start.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Backend:
     check: Callable[[EngineSpec], None] = _all_are_valid
     against: bool = False
     on_hardware: bool = True
+    vllm_arguments: bool = False
 
     @property
     def over_http(self) -> bool:
@@ -106,6 +108,7 @@ BACKENDS = Backends(
             spreads=True,
             check=offline.check_arguments,
             against=True,
+            vllm_arguments=True,
         ),
         Backend("transformers", "the transformers reference", in_child(reference.PROGRAM), Clock.ENGINE, uses_gpu=True),
         Backend(
@@ -119,6 +122,7 @@ BACKENDS = Backends(
             spreads=True,
             check=serve.check_arguments,
             against=True,
+            vllm_arguments=True,
         ),
         Backend(
             "endpoint",

@@ -64,12 +64,12 @@ class Curve:
         ]
 
     def undecided(self) -> list[PointResult]:
-        """The points to measure again: those of the interval and the best, where the knee is not decided."""
-        knee = self.knee
-        if knee.decided:
-            return []
-        best = max(self.points, key=lambda one: one.value(THROUGHPUT) or 0.0)
-        return [one for one in self.points if knee.low <= one.settings[self.axis] <= knee.high or one is best]
+        """The points to measure on one more engine; none where the knee is decided.
+
+        All of the curve, so that each engine serves all loads; where a round was cut short, those that it left out.
+        """
+        fewest = min(len(one.engines) for one in self.points)
+        return [] if self.knee.decided else [one for one in self.points if len(one.engines) == fewest]
 
 
 def load_axis(space: Space) -> str | None:

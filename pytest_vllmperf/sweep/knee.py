@@ -6,8 +6,10 @@ throughput gains little while response time grows the knee; the share that count
 curvature, such as Kneedle (Satopaa et al., 2011), depends on where the grid of loads ends; this one does so only while
 throughput grows.
 
-The throughput of a load is the mean over engines of the mean over iterations, of its logarithm. The interval comes from
-resampling: engines with replacement, and iterations of each with replacement. With one engine it holds for that engine.
+The throughput of a load is the mean over engines of the mean over iterations, of its logarithm. All loads were measured
+on the same engines, so that what makes one engine faster than another falls on all of them alike. The interval comes
+from resampling (B. Efron, The Annals of Statistics 7, 1979): engines with replacement, the same for all loads, and
+iterations of each load with replacement. With one engine it holds for that engine.
 """
 
 from __future__ import annotations
@@ -52,11 +54,15 @@ def find_knee(curve: Sequence[Engines], seed: int = 0) -> Place:
 
     Args:
         curve: throughput at each load, loads ascending; at least one load, each with an engine and an iteration.
+            Engines have the same order at all loads; those that not all loads have are left out.
         seed: of the resampling.
     """
     rng = np.random.default_rng(seed)
-    levels = np.array([np.mean([np.mean(np.log(engine)) for engine in load]) for load in curve])
-    drawn = np.stack([_resampled(load, rng) for load in curve], axis=1)
+    engines = min(map(len, curve))
+    logs = [[np.log(np.asarray(engine, dtype=float)) for engine in load[:engines]] for load in curve]
+    levels = np.array([np.mean([engine.mean() for engine in load]) for load in logs])
+    chosen = rng.integers(engines, size=(DRAWS, engines))
+    drawn = np.stack([_resampled(load, chosen, rng) for load in logs], axis=1)
     places = _knees(drawn)
     low, high = np.quantile(places, [TAIL, 1 - TAIL], method="inverted_cdf")
     index = int(_knees(levels[None, :])[0])
@@ -70,10 +76,9 @@ def _knees(levels: FloatArray) -> npt.NDArray[np.intp]:
     return found
 
 
-def _resampled(load: Engines, rng: np.random.Generator) -> FloatArray:
-    """Levels of one load in each draw: engines are drawn, and iterations of each."""
-    means = np.stack([_means(np.log(np.asarray(engine, dtype=float)), rng) for engine in load], axis=1)
-    chosen = rng.integers(len(load), size=(DRAWS, len(load)))
+def _resampled(load: Sequence[FloatArray], chosen: npt.NDArray[np.int64], rng: np.random.Generator) -> FloatArray:
+    """The level of one load in each draw: the engines are chosen, and iterations of each are drawn."""
+    means = np.stack([_means(engine, rng) for engine in load], axis=1)
     found: FloatArray = np.take_along_axis(means, chosen, axis=1).mean(axis=1)
     return found
 

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pytest_vllmperf.engines.arguments import check_arguments
 from pytest_vllmperf.engines.backends import BACKENDS, Backends
 from pytest_vllmperf.errors import SpecError, VllmPerfError, WorkloadError, did_you_mean
 from pytest_vllmperf.lab import driving
@@ -246,6 +247,8 @@ def _check_point(study: Study, point: Point, backends: Backends) -> None:
     spec = study.spec_of(point)
     try:
         backend = backends.of(backends.checked(spec))
+        if backend.vllm_arguments:
+            check_arguments(spec, "vllm")
     except SpecError as error:
         raise SpecError(f"{error}{_load_meant(study.space)}") from None
     workload = study.workload_of(point)
