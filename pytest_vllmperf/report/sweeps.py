@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from textwrap import wrap
 from typing import Any, Final
 
 from tabulate import tabulate
@@ -102,15 +103,16 @@ def _table(found: Findings, width: int) -> list[str]:
         return table
     others = max((len(line) for line in _drawn(heads, rows)), default=0)
     room = max(_LEAST_POINT, width - others - 2)
-    points = ["\n".join(folded(_settings(one.result.settings), room)) for one in found.figures]
+    points = ["\n".join(wrap(_settings(one.result.settings), room)) for one in found.figures]
     return _drawn(["point", *heads], [[point, *row] for point, row in zip(points, rows, strict=True)])
 
 
 def _drawn(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    align = ["left" if place == 0 or place == len(heads) - 1 else "right" for place in range(len(heads))]
-    return str(tabulate(rows, heads, tablefmt="plain", colalign=align if rows else None, disable_numparse=True)).split(
-        "\n"
-    )
+    """A table; heads are its first row, as tabulate makes columns wider than heads otherwise."""
+    last = len(heads) - 1
+    align = ["left" if place in (0, last) else "right" for place in range(len(heads))]
+    table = str(tabulate([heads, *rows], tablefmt="plain", colalign=align, disable_numparse=True))
+    return [line.rstrip() for line in table.split("\n")]
 
 
 def _cells(place: int, one: Figures, found: Findings) -> list[str]:

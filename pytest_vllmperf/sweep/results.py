@@ -12,7 +12,8 @@ from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.records.sweep import PointResult
 from pytest_vllmperf.storage import atomic
 from pytest_vllmperf.storage.locks import exclusive
-from pytest_vllmperf.storage.versioned import Format
+from pytest_vllmperf.storage.regular import MIB
+from pytest_vllmperf.storage.versioned import LIMIT, Format, dumps
 from pytest_vllmperf.sweep.space import Point
 from pytest_vllmperf.sweep.study import Study
 
@@ -82,9 +83,15 @@ class Results:
         """Add a point, or replace it, and write the file.
 
         Raises:
-            BaselineError: when the file cannot be written; it then holds all points before this one.
+            BaselineError: when the file cannot be written, or would become too large with all points of the study; it
+                then holds all points before this one.
         """
         self._points[point] = result
+        if len(dumps(result)) * self._study.space.count > LIMIT:
+            raise BaselineError(
+                f"{self.path}: with {self._study.space.count:,} points like this one it would become larger than the "
+                f"{LIMIT // MIB} MiB that are read; {FORMAT.too_large}"
+            )
         content = ResultsFile(key=self._study.key, study=self._study.settings, points=tuple(self._points.values()))
         try:
             atomic.write_text(self.path, FORMAT.encoded(self.path, content))

@@ -17,6 +17,7 @@ from pytest_vllmperf.engines.backends import BACKENDS, Backends
 from pytest_vllmperf.errors import SpecError, VllmPerfError, WorkloadError, did_you_mean
 from pytest_vllmperf.lab import driving
 from pytest_vllmperf.metrics.table import METRICS, unknown
+from pytest_vllmperf.records.home import home, without_home
 from pytest_vllmperf.records.masking import is_secret_name, masked
 from pytest_vllmperf.records.problems import RULES
 from pytest_vllmperf.records.run import MeasureSettings
@@ -105,8 +106,9 @@ class Study:
     @property
     def settings(self) -> dict[str, Any]:
         """What makes it this study and no other, without secrets; the path of the results is not part of it."""
+        folder = home()
         return {
-            "engine": {name: masked(name, value) for name, value in self.engine.items()},
+            "engine": {name: without_home(masked(name, value), folder) for name, value in self.engine.items()},
             "workload": dict(self.workload),
             "axes": [{"name": axis.name, "values": list(axis.values)} for axis in self.space.axes],
             "mode": self.space.mode,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given
@@ -27,9 +28,9 @@ def test_items_of_one_key_stand_together(keys: list[int]) -> None:
     items = list(enumerate(keys))
     found = grouped(items, lambda item: item[1])
     assert sorted(found) == items
-    changes = sum(a[1] != b[1] for a, b in zip(found, found[1:], strict=False))
+    changes = sum(a[1] != b[1] for a, b in pairwise(found))
     assert changes == max(0, len(set(keys)) - 1)
-    assert all(a < b for a, b in zip(found, found[1:], strict=False) if a[1] == b[1])
+    assert all(a < b for a, b in pairwise(found) if a[1] == b[1])
 
 
 def test_what_is_done_is_not_measured_again() -> None:
