@@ -41,6 +41,8 @@ class ResultsFile(BaseModel):
     points: tuple[PointResult, ...] = ()
 
 
+_NO_POINTS = '\n "points": [],'
+"""How a file without points says so: with one blank, as nothing else at this depth is called so."""
 _ELSEWHERE = "name another file with --results"
 
 FORMAT = Format(
@@ -69,6 +71,7 @@ class Results:
         self._study = study
         self.path = study.results
         self._points = {Point.of(one.settings): one for one in _read(study)}
+        self._texts = {point: _laid_out(one) for point, one in self._points.items()}
 
     @property
     def points(self) -> Mapping[Point, PointResult]:
@@ -87,19 +90,34 @@ class Results:
                 then holds all points before this one.
         """
         self._points[point] = result
-        if len(dumps(result)) * self._study.space.count > LIMIT:
+        self._texts[point] = _laid_out(result)
+        text = self._text()
+        if max(len(text), len(self._texts[point]) * self._study.space.count) > LIMIT:
             raise BaselineError(
                 f"{self.path}: with {self._study.space.count:,} points like this one it would become larger than the "
                 f"{LIMIT // MIB} MiB that are read; {FORMAT.too_large}"
             )
-        content = ResultsFile(key=self._study.key, study=self._study.settings, points=tuple(self._points.values()))
         try:
-            atomic.write_text(self.path, FORMAT.encoded(self.path, content))
+            atomic.write_text(self.path, text)
         except OSError as error:
             raise BaselineError(
                 f"{self.path}: cannot be written: {error.strerror or error}; the points in it are safe, and the same "
                 "command goes on from there"
             ) from None
+
+    def _text(self) -> str:
+        """All of the file, as `FORMAT.encoded` lays it out; that takes a second for some hundred points.
+
+        So each point is laid out once, and put into a file without points.
+        """
+        empty = FORMAT.encoded(self.path, ResultsFile(key=self._study.key, study=self._study.settings))
+        points = ",\n".join(self._texts[point] for point in self._points)
+        return empty.replace(_NO_POINTS, f'\n "points": [\n{points}\n ],', 1)
+
+
+def _laid_out(result: PointResult) -> str:
+    """A point as it stands in the file, two levels deep."""
+    return "\n".join(f"  {line}" for line in dumps(result).rstrip("\n").split("\n"))
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pytest_vllmperf.errors import BaselineError, EngineError, EngineStartError, SpecError, WorkloadError
 from pytest_vllmperf.lab.lab import Lab
@@ -67,6 +68,7 @@ class Runner:
         self._progress = progress
         self._clock = clock
         self._refused: dict[str, EngineStartError] = {}
+        self._spec_key = lru_cache(maxsize=None)(lambda point: study.spec_of(point).key)
 
     def run(self) -> None:
         """Measure all points, and those of knees that are not decided again.
@@ -86,9 +88,6 @@ class Runner:
                 break
         self._tell(())
 
-    def _spec_key(self, point: Point) -> str:
-        return self._study.spec_of(point).key
-
     def _tell(self, left: Sequence[Point], doing: str = "") -> None:
         """Say how far it is; of later stages only the number of points is known."""
         points = self._results.points
@@ -105,23 +104,22 @@ class Runner:
         return " ".join(f"{name}={value}" for name, value in point.values.items())
 
     def _measured(self, point: Point) -> PointResult:
-        """One point; what fails is its result."""
+        """One point; what fails is its result. Devices that cannot be had end the sweep: no point would get them."""
         begun = self._clock()
         started = False
         try:
-            spec = self._study.spec_of(point)
-            if refused := self._refused.get(spec.key):
+            target = self._lab.target(self._study.spec_of(point), None)
+        except SpecError as error:
+            return _failed(point, error)
+        try:
+            if refused := self._refused.get(target.spec.key):
                 raise refused
-            try:
-                target = self._lab.target(spec, None)
-                started = self._lab.slots.running_engine(target) is None
-                measurement = self._sound(target, point)
-            except EngineStartError as error:
-                self._refused[spec.key] = error
-                raise
+            started = self._lab.slots.running_engine(target) is None
+            measurement = self._sound(target, point)
         except (EngineError, WorkloadError, SpecError) as error:
-            words = " ".join(str(error).split())
-            return PointResult(settings=point.values, reason=failures.reason(error), detail=words)
+            if isinstance(error, EngineStartError):
+                self._refused[target.spec.key] = error
+            return _failed(point, error)
         self._check_hardware(measurement)
         return PointResult(
             settings=point.values,
@@ -182,6 +180,10 @@ class Runner:
         engines = (*before.engines, *map(_kept, measurement.engines))
         self._results.put(point, before.model_copy(update={"engines": engines}))
         return True
+
+
+def _failed(point: Point, error: Exception) -> PointResult:
+    return PointResult(settings=point.values, reason=failures.reason(error), detail=" ".join(str(error).split()))
 
 
 def _kept(engine: EngineSamples) -> EngineSamples:

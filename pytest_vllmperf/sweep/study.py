@@ -19,8 +19,10 @@ from pytest_vllmperf.lab import driving
 from pytest_vllmperf.metrics.table import METRICS, unknown
 from pytest_vllmperf.records.home import home, without_home
 from pytest_vllmperf.records.masking import is_secret_name, masked
+from pytest_vllmperf.records.parsing import count
 from pytest_vllmperf.records.problems import RULES
 from pytest_vllmperf.records.run import MeasureSettings
+from pytest_vllmperf.records.settings import AUTO
 from pytest_vllmperf.records.spec import NOT_ENGINE_ARGS, EngineSpec
 from pytest_vllmperf.sweep import loads
 from pytest_vllmperf.sweep.space import GRID, ONE_AT_A_TIME, Axis, Point, Space
@@ -38,7 +40,7 @@ LEFT_OUT: Final = "(default)"
 
 
 class _Axis(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     name: str = Field(min_length=1)
     values: list[Any]
@@ -47,7 +49,7 @@ class _Axis(BaseModel):
 class _File(BaseModel):
     """What a TOML file may say."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     engine: dict[str, Any]
     workload: dict[str, Any]
@@ -56,7 +58,7 @@ class _File(BaseModel):
     stages: list[str] = Field(default_factory=list)
     metric: str = "output_throughput"
     iterations: int = Field(default=10, ge=1)
-    warmup: int | Literal["auto"] = Field(default="auto")
+    warmup: Any = AUTO
     replicates: int = Field(default=2, ge=0, le=20)
     allow: list[str] = Field(default_factory=list)
     results: str | None = None
@@ -150,7 +152,7 @@ def read(path: Path, results: Path | None = None, *, many: bool = False, backend
 
 def _parsed(path: Path) -> _File:
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        found = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SpecError(f"cannot be read: {error.strerror or error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -178,8 +180,10 @@ def _study(path: Path, told: _File, results: Path | None) -> Study:
     for rule in told.allow:
         if rule not in RULES:
             raise SpecError(f"allow: there is no rule {rule!r}{did_you_mean(rule, RULES)}")
-    if isinstance(told.warmup, int) and told.warmup < 0:
-        raise SpecError(f"warmup: {told.warmup} must be at least 0, or 'auto'")
+    warmup = None if told.warmup == AUTO else count(0)("warmup", told.warmup)
+    for name in ("cls", "self"):
+        if name in told.engine or any(axis.name == name for axis in told.axis):
+            raise SpecError(f"there is no engine argument {name!r}")
     if "model" not in told.engine:
         raise SpecError("engine.model is missing")
     beside = path.parent / told.results if told.results else path.with_suffix(".results.json")
@@ -189,7 +193,7 @@ def _study(path: Path, told: _File, results: Path | None) -> Study:
         engine=told.engine,
         workload=told.workload,
         metric=told.metric,
-        measuring=MeasureSettings(None if told.warmup == "auto" else told.warmup, told.iterations, device_pass=0),
+        measuring=MeasureSettings(warmup, told.iterations, device_pass=0),
         replicates=told.replicates,
         allow=("preemptions", *(rule for rule in told.allow if rule != "preemptions")),
         results=results or beside,
@@ -237,11 +241,15 @@ def _check_count(space: Space, *, many: bool) -> None:
 
 
 def _check_values(study: Study, backends: Backends) -> None:
-    """Try each value of each axis, with all others at their first: names and kinds of values are then known."""
+    """Try each value of each axis whose values are known here, and the name of each other; all others at their first.
+
+    Values of engine arguments are vLLM's to refuse.
+    """
     first = {axis.name: axis.values[0] for axis in study.space.axes}
     loads.check_axes(tuple(first), study.workload)
+    known = (*loads.AXES, *NOT_ENGINE_ARGS)
     for axis in study.space.axes:
-        for value in axis.values if axis.name in loads.AXES else axis.values[:1]:
+        for value in axis.values if axis.name in known else axis.values[:1]:
             _check_point(study, Point.of({**first, axis.name: value}), backends)
 
 

@@ -158,10 +158,7 @@ def test_where_locks_are_refused_a_file_stands_for_the_lock_of_one_file(
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     path = tmp_path / "a.json"
-    with exclusive(path):
-        with (
-            pytest.raises(TimeoutError, match=r"delete .*\.a\.json\.lock\.held if that run has ended"),
-            exclusive(path),
-        ):
-            pass
+    refused = pytest.raises(TimeoutError, match=r"delete .*\.a\.json\.lock\.held if that run has ended")
+    with exclusive(path), refused, exclusive(path):
+        pass
     assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,7 @@ from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.records.samples import EngineSamples
 from pytest_vllmperf.records.sweep import PointResult
 from pytest_vllmperf.sweep import results as kept
-from pytest_vllmperf.sweep.results import Results, opened
+from pytest_vllmperf.sweep.results import FORMAT, Results, opened
 from pytest_vllmperf.sweep.space import Point
 from pytest_vllmperf.sweep.study import Study, read
 from tests.sweep.conftest import ENGINE, Write
@@ -36,6 +36,15 @@ def test_points_come_back_as_they_were(study: Study) -> None:
         (found,) = results.points.items()
     assert found == (point, PointResult(settings={"max_num_seqs": 8, "concurrency": 2}, engines=ENGINES))
     assert list(found[1].settings) == ["max_num_seqs", "concurrency"]
+
+
+def test_a_file_is_laid_out_as_all_others_are(study: Study) -> None:
+    put(study, max_num_seqs=8, concurrency=2)
+    put(study, max_num_seqs=4, concurrency=1)
+    content = FORMAT.read(study.results)
+    assert content is not None
+    assert len(content.points) == 2
+    assert study.results.read_text(encoding="utf-8") == FORMAT.encoded(study.results, content)
 
 
 def test_results_of_another_study_are_refused_with_what_differs(study: Study, write: Write) -> None:

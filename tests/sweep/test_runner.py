@@ -5,16 +5,21 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_vllmperf.errors import BaselineError, EngineStartError
+from pytest_vllmperf.errors import BaselineError, EngineError, EngineStartError, SpecError
 from pytest_vllmperf.lab.lab import Lab
+from pytest_vllmperf.lab.target import Target
+from pytest_vllmperf.records.problems import Problem
+from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.records.sweep import PointResult
 from pytest_vllmperf.storage import atomic
 from pytest_vllmperf.sweep import runner as runners
+from pytest_vllmperf.sweep.findings import findings
 from pytest_vllmperf.sweep.results import Results, opened
 from pytest_vllmperf.sweep.runner import Progress, Runner
 from pytest_vllmperf.sweep.space import Point
@@ -180,3 +185,70 @@ def test_memory_is_named_in_the_reason(sweep: Sweep, write: Write, lab: Lab, mon
     (one,) = sweep(write(concurrency="[1]"))
     assert one.reason == "out of memory"
     assert runners.failures.reason(EngineStartError("x", "torch.OutOfMemoryError: CUDA out")) == "out of memory"
+
+
+def test_devices_that_cannot_be_had_end_the_sweep(
+    sweep: Sweep, write: Write, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise EngineError("no lease on GPU 0 within 1 s")
+
+    path = write(concurrency="[1]")
+    monkeypatch.setattr(lab, "target", refuse)
+    with pytest.raises(EngineError, match="no lease"):
+        sweep(path)
+    assert Results(read(path)).points == {}
+
+
+def test_what_may_be_gone_is_measured_again_once_on_a_fresh_engine(
+    sweep: Sweep, write: Write, lab: Lab, starts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure, takes = lab.measure, []
+
+    def void_at_first(*given: Any) -> Any:
+        takes.append(given)
+        problems = (Problem("clocks", "the clock fell"),) if len(takes) == 1 else ()
+        return replace(measure(*given), problems=problems)
+
+    monkeypatch.setattr(lab, "measure", void_at_first)
+    (one,) = sweep(write(concurrency="[1]"))
+    assert one.sound
+    assert (len(takes), len(starts)) == (2, 2)
+
+
+def test_ten_planted_knees_are_found_within_one_step(lab: Lab, write: Write) -> None:
+    axes = {
+        "max_num_seqs": "[2, 4, 8, 16, 32]",
+        "prefill_seconds_per_token": "[0.0, 0.002]",
+        "concurrency": "[1, 2, 4, 8, 16, 32, 64]",
+    }
+    workload = "requests = 64\ninput_tokens = 8\noutput_tokens = 4\n"
+    loads = [1, 2, 4, 8, 16, 32, 64]
+
+    def knees(noise: float, seeds: str) -> dict[tuple[Any, ...], float]:
+        study = read(write("replicates = 0\n", f"{ENGINE}noise = {noise}\n", workload, **axes, seed=seeds))
+        with opened(replace(study, results=study.results.with_name(f"{noise}.json"))) as results:
+            Runner(study, results, lab, lambda now: None).run()
+            return {tuple(knee.others.values()): knee.load for knee in findings(study, results.points).knees}
+
+    planted = {key[:2]: load for key, load in knees(0.0, "[0]").items()}
+    found = knees(0.3, "[1, 2, 3]")
+    assert (len(planted), len(found)) == (10, 30)
+    near = [abs(loads.index(load) - loads.index(planted[key[:2]])) <= 1 for key, load in found.items()]
+    assert sum(near) >= 0.95 * len(near)
+    assert len(set(planted.values())) >= 5
+
+
+def test_an_engine_that_cannot_be_measured_with_an_argument_fails_its_own_point(
+    sweep: Sweep, write: Write, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = lab.target
+
+    def refuse(spec: EngineSpec, requirement: None) -> Target:
+        if spec.args["max_num_seqs"] == 8:
+            raise SpecError("m: max_num_seqs=8 cannot be measured")
+        return target(spec, requirement)
+
+    monkeypatch.setattr(lab, "target", refuse)
+    results = sweep(write(max_num_seqs="[4, 8, 16]"))
+    assert [one.reason for one in results] == ["", "failed", ""]

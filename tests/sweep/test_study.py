@@ -143,3 +143,25 @@ def test_many_points_need_a_word(write: Write) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"none.toml: cannot be read: No such file"):
         read(tmp_path / "none.toml")
+
+
+def test_numbers_are_numbers(write: Write) -> None:
+    path = write(concurrency="[1]")
+    text = path.read_text(encoding="utf-8")
+    for wrong in ("true", "1.5", "-1", '"x"'):
+        path.write_text(text.replace("warmup = 0", f"warmup = {wrong}"), encoding="utf-8")
+        with pytest.raises(SpecError, match=r"warmup: .* is not a whole number of at least 0"):
+            read(path)
+        path.write_text(text.replace("iterations = 3", f"iterations = {wrong}"), encoding="utf-8")
+        with pytest.raises(SpecError, match="iterations: "):
+            read(path)
+
+
+def test_a_name_that_no_argument_can_have(write: Write) -> None:
+    with pytest.raises(SpecError, match="no engine argument 'cls'"):
+        read(write(engine=f"{ENGINE}cls = 1", concurrency="[1]"))
+
+
+def test_each_backend_is_tried(write: Write) -> None:
+    with pytest.raises(SpecError, match="backend='nope' does not exist"):
+        read(write(backend='["simulated", "nope"]'))
