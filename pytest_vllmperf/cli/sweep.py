@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TextIO
@@ -29,13 +27,11 @@ class Line:
 
     Args:
         stream: where to.
-        clock: in seconds.
     """
 
-    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._live = stream.isatty()
-        self._clock = clock
         self._text = ""
 
     def points(self, now: Progress) -> None:

@@ -136,6 +136,7 @@ def opened(study: Study) -> Iterator[Results]:
             raise BaselineError(f"{path}: another sweep writes into it{hint}; {_ELSEWHERE}") from None
         except OSError as error:
             raise BaselineError(f"{path}: cannot be written: {error.strerror or error}") from None
+        atomic.sweep(path.parent)
         yield Results(study)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -13,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from pytest_vllmperf import cli
+from pytest_vllmperf.cli.sweep import Line
 from pytest_vllmperf.lab import leases
+from pytest_vllmperf.sweep.runner import Progress
 
 Capture = pytest.CaptureFixture[str]
 
@@ -83,9 +86,9 @@ def test_json_has_all_samples(study: Path, tmp_path: Path, capsys: Capture) -> N
 
 
 def test_a_sweep_that_is_killed_goes_on(study: Path, capsys: Capture) -> None:
-    loads = ", ".join(map(str, range(1, 400)))
+    loads = ", ".join(map(str, range(1, 100)))
     study.write_text(
-        STUDY.replace("[1, 2, 4, 8, 16]", f"[{loads}]").replace("requests = 32", "requests = 400"), encoding="utf-8"
+        STUDY.replace("[1, 2, 4, 8, 16]", f"[{loads}]").replace("requests = 32", "requests = 100"), encoding="utf-8"
     )
     results = study.with_name("study.results.json")
     command = [sys.executable, "-c", f"from pytest_vllmperf import cli; cli.main(['sweep', {str(study)!r}])"]
@@ -99,9 +102,9 @@ def test_a_sweep_that_is_killed_goes_on(study: Path, capsys: Capture) -> None:
         running.send_signal(signal.SIGKILL)
         running.wait()
     done = json.loads(results.read_text(encoding="utf-8"))["points"]
-    assert 1 <= len(done) < 798
+    assert 1 <= len(done) < 198
     assert sweep(study, "--show") == 0
-    assert f"{798 - len(done)} still to measure" in capsys.readouterr().out
+    assert f"{198 - len(done)} still to measure" in capsys.readouterr().out
 
 
 def test_nothing_to_show(study: Path, capsys: Capture) -> None:
@@ -127,3 +130,29 @@ def test_where_all_points_fail_the_exit_code_says_so_and_retry_measures_them_aga
     assert capsys.readouterr().err == "10 of 10 points, 10 failed\n"
     assert sweep(study, "--retry") == 2
     assert capsys.readouterr().err.startswith("0 of 10 points: ")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_one_line_is_rewritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    stream = Terminal()
+    line = Line(stream)
+    line.points(Progress(3, 24, 0, 42.0, "concurrency=8 " * 9))
+    line.engine("m: start\x1b[31m", 7.4)
+    line.end()
+    shown = stream.getvalue().split("\r\x1b[K")
+    assert shown[1].startswith("3 of 24 points, about 42 s left: concurrency=8")
+    assert len(shown[1]) == 59
+    assert shown[2] == "3 of 24 points, about 42 s left: m: start\\x1b[31m (7 s)"
+    assert shown[3] == ""
+    assert "\n" not in stream.getvalue()
+
+
+def test_elsewhere_what_the_engine_does_is_not_told() -> None:
+    stream = io.StringIO()
+    Line(stream).engine("m: start", 7.4)
+    assert stream.getvalue() == ""

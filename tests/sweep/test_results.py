@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -123,3 +124,11 @@ def test_no_secret_is_stored(write: Write) -> None:
     study = read(write(engine=f'{ENGINE}hf_token = "hf_verysecret"\n', concurrency="[1, 2]"))
     put(study, concurrency=1)
     assert "hf_verysecret" not in study.results.read_text(encoding="utf-8")
+
+
+def test_what_a_killed_sweep_left_of_a_write_is_removed(study: Study) -> None:
+    left = study.results.with_name(".vllmperf-0123456789abcdef.tmp")
+    left.write_text("half", encoding="utf-8")
+    os.utime(left, (1, 1))
+    put(study, max_num_seqs=8, concurrency=2)
+    assert not left.exists()
