@@ -21,6 +21,9 @@ from pytest_vllmperf.sweep.results import Results, opened
 from pytest_vllmperf.sweep.runner import Progress, Runner
 from pytest_vllmperf.sweep.study import Study
 
+_QUIET_S = 10.0
+_REPEAT_S = 60.0
+
 
 class Line:
     """A line that says how far the sweep is: rewritten in place on a terminal; elsewhere one a point.
@@ -33,6 +36,7 @@ class Line:
         self._stream = stream
         self._live = stream.isatty()
         self._text = ""
+        self._told = ("", 0.0)
 
     def points(self, now: Progress) -> None:
         """Say how many points are done, and what is measured now."""
@@ -40,16 +44,25 @@ class Line:
         self._show(self._text)
 
     def engine(self, doing: str, waited: float) -> None:
-        """Say what the engine does; only where the line can be rewritten."""
-        if self._live:
-            seconds = f" ({waited:.0f} s)" if waited >= 1 else ""
-            self._show(f"{self._text.partition(':')[0]}: {terminal_line(doing)}{seconds}")
+        """Say what the engine does; where the line cannot be rewritten only what takes long, once a minute."""
+        if not self._live and not self._due(doing, waited):
+            return
+        seconds = f" ({waited:.0f} s)" if waited >= 1 else ""
+        self._show(f"{self._text.partition(':')[0]}: {terminal_line(doing)}{seconds}")
 
     def end(self) -> None:
         """Take the line away."""
         if self._live:
             self._stream.write("\r\x1b[K")
             self._stream.flush()
+
+    def _due(self, doing: str, waited: float) -> bool:
+        """Whether a log should have it: something new that takes long, or a minute more of the same."""
+        before = self._told[1] + _REPEAT_S if doing == self._told[0] and waited >= self._told[1] else _QUIET_S
+        if waited < before:
+            return False
+        self._told = (doing, waited)
+        return True
 
     def _show(self, text: str) -> None:
         if self._live:

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from pytest_vllmperf.records.sweep import Values
+if TYPE_CHECKING:  # collecting tests of a run without measurements imports this module
+    from pytest_vllmperf.records.sweep import Values
 
 GRID: Final = "grid"
 ONE_AT_A_TIME: Final = "one-at-a-time"

@@ -152,7 +152,17 @@ def test_on_a_terminal_one_line_is_rewritten(monkeypatch: pytest.MonkeyPatch) ->
     assert "\n" not in stream.getvalue()
 
 
-def test_elsewhere_what_the_engine_does_is_not_told() -> None:
+def test_elsewhere_only_what_takes_long_is_told_once_a_minute() -> None:
     stream = io.StringIO()
-    Line(stream).engine("m: start", 7.4)
-    assert stream.getvalue() == ""
+    line = Line(stream)
+    line.points(Progress(3, 24, 0, None, "a=1"))
+    for waited in (1.0, 9.0, 11.0, 12.0, 70.0, 72.0):
+        line.engine("waiting for a lease", waited)
+    line.engine("loading", 3.0)
+    line.engine("loading", 12.0)
+    assert stream.getvalue().splitlines() == [
+        "3 of 24 points: a=1",
+        "3 of 24 points: waiting for a lease (11 s)",
+        "3 of 24 points: waiting for a lease (72 s)",
+        "3 of 24 points: loading (12 s)",
+    ]
