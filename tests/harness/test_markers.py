@@ -109,7 +109,7 @@ def test_a_marker_that_cannot_be_meant_names_the_test(mark: pytest.MarkDecorator
 
 def test_every_marker_is_declared_with_all_its_keywords() -> None:
     declared = {text.split("(")[0]: text for text in flags.MARKERS}
-    assert set(declared) == {"vllm", "gpu", "vllmperf", "scorecard"}
+    assert set(declared) == {"vllm", "gpu", "vllmperf", "scorecard", "sweep"}
     for name in ("backend", "python", "env", "per_gpu"):
         assert f"{name}=" in declared["vllm"]
     assert declared["vllmperf"].startswith(
