@@ -95,14 +95,16 @@ def _one(metric: Metric, run: Measurement, stored: Entry | None, *, records: boo
         return Unjudged()
     before = any(_any(session.engines, metric) for session in stored.sessions)
     if now and not before:
+        if metric.name in stored.judging.gate:  # a damaged file: INVALID, as for any other metric that one side lacks
+            return Unjudged()
         remedy = "add sessions (--vllmperf-append), or record it anew"
         return Unjudged((metric.name,), (f"{metric.label} is not judged: its baseline holds none; {remedy}",))
     if now or not before:
         return Unjudged()
-    if metric.name not in stored.judging.gate or why == OFF:
+    if why == OFF:
         return Unjudged(notes=(f"{metric.label} is not judged: {why}",))
     remedy = "Find out why, or judge it without: --vllmperf-device-pass=off"
-    return Unjudged(lost=(f"the baseline gates {metric.label}, which this run did not measure: {why}. {remedy}",))
+    return Unjudged(lost=(f"the baseline holds {metric.label}, which this run did not measure: {why}. {remedy}",))
 
 
 def _by_reference(metric: Metric, run: Measurement, reference: Sequence[EngineSamples], why: str) -> Unjudged:
@@ -112,7 +114,7 @@ def _by_reference(metric: Metric, run: Measurement, reference: Sequence[EngineSa
         return Unjudged((metric.name,), (f"{metric.label} is not judged: the reference's is not known: {reason}",))
     if before and not now:
         return Unjudged(lost=(f"{metric.label} was measured of the reference alone: {why}",))
-    return Unjudged() if now or why in (OFF, NOT_MADE) else Unjudged(notes=(f"{metric.label} is not judged: {why}",))
+    return Unjudged() if now or why == NOT_MADE else Unjudged(notes=(f"{metric.label} is not judged: {why}",))
 
 
 def _any(engines: Sequence[EngineSamples], metric: Metric) -> bool:

@@ -58,9 +58,11 @@ def test_a_recording_without_it_is_told() -> None:
         assert unjudged(AUTO, made, None, records=True) == Unjudged(notes=(f"GPU time not measured: {why}",))
 
 
-def test_what_the_baseline_gates_must_not_be_lost() -> None:
-    (lost,) = judged(run(WITHOUT), entry(WITH)).lost
-    assert lost.startswith("the baseline gates GPU time, which this run did not measure: CUPTI is lost. ")
+@pytest.mark.parametrize("gate", [(*CLOCK_METRICS, "gpu_time"), CLOCK_METRICS])
+def test_what_the_baseline_holds_must_not_be_lost(gate: tuple[str, ...]) -> None:
+    """Also where its newest session was added without a pass, so that its gate does not name it."""
+    (lost,) = judged(run(WITHOUT), entry(WITH, NOBODY, gate=gate)).lost
+    assert lost.startswith("the baseline holds GPU time, which this run did not measure: CUPTI is lost. ")
     assert "--vllmperf-device-pass=off" in lost
 
 
@@ -69,9 +71,12 @@ def test_a_pass_that_is_off_is_told_and_no_failure() -> None:
     assert judged(run(NOBODY, passes=0), entry(WITHOUT, gate=CLOCK_METRICS)) == Unjudged()
 
 
-def test_what_the_baseline_holds_and_did_not_gate_is_told() -> None:
-    assert judged(run(WITHOUT), entry(WITH, gate=CLOCK_METRICS)).notes == ("GPU time is not judged: CUPTI is lost",)
+def test_what_the_baseline_holds_and_did_not_gate_is_judged() -> None:
     assert judged(run(WITH), entry(WITH, gate=CLOCK_METRICS)) == Unjudged()
+
+
+def test_a_baseline_that_gates_it_and_holds_none_is_not_let_off() -> None:
+    assert judged(run(WITH), entry(NOBODY)) == Unjudged(), "it stays in the gate, so that the check is INVALID"
 
 
 def test_a_baseline_without_it_is_told_and_judges_the_others() -> None:
@@ -97,6 +102,8 @@ def test_a_reference_without_it_is_told() -> None:
     assert found.dropped == ("gpu_time",)
     assert found.notes == ("GPU time is not judged: the reference's is not known: CUPTI is lost",)
     assert judged(run(WITHOUT, reference=WITHOUT), None).notes == ("GPU time is not judged: CUPTI is lost",)
+    off = judged(run(NOBODY, passes=0, reference=NOBODY), None)
+    assert off == Unjudged(notes=(f"GPU time is not judged: {OFF}",))
 
 
 def test_a_new_engine_that_lost_what_its_reference_has_fails() -> None:

@@ -90,7 +90,7 @@ def test_a_gated_gpu_time_that_cannot_be_measured_any_more_fails(project: Projec
     project.perf_tests(fail="unprofiled", **GPU)
     result = project.run("--vllmperf", *workers)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*baseline gates GPU time, which this run did not measure: scripted refusal. *"])
+    result.stdout.fnmatch_lines(["*baseline holds GPU time, which this run did not measure: scripted refusal. *"])
 
 
 def test_what_is_never_measured_is_told_once_where_it_is_recorded(project: Project, workers: list[str]) -> None:
