@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pytest_vllmperf.lab.take import Take
+from pytest_vllmperf.lab.profiling import OFF
 from pytest_vllmperf.metrics.declaration import Metric
 from pytest_vllmperf.metrics.gates import AUTO
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.metrics.table import METRICS, resolve_gate
 from pytest_vllmperf.records.samples import EngineSamples, Entry
 
-OFF = "the device pass is off"
 NOT_MADE = "no device pass was made"
 
 
@@ -35,9 +34,6 @@ def why_none(run: Measurement) -> str:
     """Why the engines of a measurement had no device pass, in words; empty where one of them had one."""
     if any(engine.passes for engine in run.engines):
         return ""
-    take = run.made_with
-    if isinstance(take, Take) and not take.settings.device_pass:
-        return OFF
     return first_reason(run.engines) or NOT_MADE
 
 
