@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -93,6 +94,33 @@ def test_a_gated_gpu_time_that_cannot_be_measured_any_more_fails(project: Projec
     result.stdout.fnmatch_lines(["*baseline holds GPU time, which this run did not measure: scripted refusal. *"])
 
 
+def test_a_session_without_a_pass_does_not_let_the_next_run_lose_gpu_time(project: Project, workers: list[str]) -> None:
+    """The gate of the newest session has no GPU time; the sessions before it have."""
+    project.perf_tests(**GPU)
+    project.record()
+    project.run("--vllmperf-append", "--vllmperf-device-pass=off", *workers).assert_outcomes(passed=1)
+    assert "gpu_time" not in _gate(project)
+    project.perf_tests(fail="unprofiled", **GPU)
+    project.run("--vllmperf", *workers).assert_outcomes(failed=1)
+    project.perf_tests(**{**GPU, "gpu_starts": (1.03,)})
+    result = project.run("--vllmperf", *workers)
+    result.stdout.fnmatch_lines(["REGRESSED GPU time 40 -> 41.2 ms*"])
+
+
+def test_a_baseline_that_has_lost_its_gpu_time_is_invalid(project: Project) -> None:
+    project.perf_tests(**GPU)
+    project.record()
+    baseline = project.baseline()
+    content = json.loads(baseline.read_text(encoding="utf-8"))
+    for session in content["tests"]["test_chat"]["sessions"]:
+        for engine in session["engines"]:
+            engine["passes"] = {}
+    baseline.write_text(json.dumps(content), encoding="utf-8")
+    result = project.run("--vllmperf")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["INVALID GPU time not measured -> 40 ms*"])
+
+
 def test_what_is_never_measured_is_told_once_where_it_is_recorded(project: Project, workers: list[str]) -> None:
     project.perf_tests("test_chat", "test_other", fail="unprofiled", **GPU)
     result = project.run("--vllmperf-update", *workers)
@@ -182,6 +210,7 @@ def test_in_turns_the_ratio_of_gpu_times_decides(project: Project, stable: str, 
     result.stdout.fnmatch_lines(["REGRESSED GPU time 38.?? -> 4?.?? ms  +3.? % *"])
     result = project.run("--vllmperf", f"--vllmperf-against={stable}", "--vllmperf-device-pass=off", *workers)
     result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["GPU time is not judged: the device pass is off"])
 
 
 def test_a_reference_without_gpu_time_is_told(project: Project, stable: str, workers: list[str]) -> None:
