@@ -108,7 +108,7 @@ def test_one_that_is_turned_off_is_told_as_that(session: Lab, engines: list[Simu
     off = replace(SETTINGS, device_pass=0)
     run, found = both(session, on_gpu(), off)
     assert found.engines[0] == run.engines[0].model_copy(update={"no_device_pass": "the device pass is off"})
-    with pytest.raises(NotMeasuredError, match="kernels were not measured on .*: the device pass is off"):
+    with pytest.raises(NotMeasuredError, match=r"kernels were not measured on .*: the device pass is off"):
         _ = found.kernels
     session.measure(on_gpu(), WORKLOAD, off)
     assert len(engines) == 1

@@ -41,7 +41,9 @@ def test_once_for_all_it_is_said_what_the_run_can_tell(project: Project, workers
     assert text.count("12 metrics are gated in this run, so each needs more evidence.") == 1
     assert re.search(r"The baselines written now detect a slowdown of [\d.]+ % \(output throughput\) to [\d.]+ %", text)
     assert "The margin of 5 % can" in text
-    summary = result.outlines[result.outlines.index("smallest slowdowns that these baselines detect (four times in five):") :]
+    summary = result.outlines[
+        result.outlines.index("smallest slowdowns that these baselines detect (four times in five):") :
+    ]
     assert max(map(len, summary)) <= 80
 
 
