@@ -125,6 +125,7 @@ def simulate(session: nox.Session) -> None:
     slowed = sorted(str(file) for file in (ROOT / "bench/campaign/nvidia-h200").glob("*.json"))
     session.run("python", "bench/campaign.py", recorded, "test_decode[awq]", "--slowed", *slowed)
     session.run("python", "bench/campaign.py", recorded, "test_decode[none]")
+    session.run("python", "-m", "bench.gpu_time", "baselines/nvidia-h200/tests/studies/test_gpu_time.json")
 
 
 @nox.session
