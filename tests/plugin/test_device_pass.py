@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_vllmperf.engines.simulated import SimulatedEngine
+from pytest_vllmperf.errors import ProfileError
+from pytest_vllmperf.records.kernels import RankUse
 from tests.plugin.test_against import interpreter
 
 if TYPE_CHECKING:
@@ -200,6 +203,40 @@ def test_a_gpu_that_waits_for_its_host_is_told_once_for_a_check(project: Project
     result = project.run("--vllmperf-update", *workers)
     result.stdout.fnmatch_lines(["*host-bound: the GPU idled 6? % of the iteration*"])
     assert result.stdout.str().count("host-bound") == 1
+
+
+def _only_the_first_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every engine but the first loses what its GPU did; in this process, so that no other test has it."""
+    stop, seen = SimulatedEngine.profile_stop, list[SimulatedEngine]()
+
+    def profile_stop(engine: SimulatedEngine) -> tuple[RankUse, ...]:
+        seen.append(engine)
+        if engine is not seen[0]:
+            raise ProfileError("its buffers were full")
+        return stop(engine)
+
+    monkeypatch.setattr(SimulatedEngine, "profile_stop", profile_stop)
+
+
+def test_engines_that_lost_it_are_told_of_a_check_and_make_no_baseline(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.perf_tests(**GPU)
+    project.record()
+    project.perf_tests(**{**GPU, "gpu_starts": (1.03,)})
+    lost = "GPU time was not measured on 5 of 6 engines: its buffers were full"
+    with monkeypatch.context() as patch:
+        _only_the_first_is_recorded(patch)
+        result = project.run("--vllmperf")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["REGRESSED GPU time *", lost])
+    with monkeypatch.context() as patch:
+        _only_the_first_is_recorded(patch)
+        result = project.run("--vllmperf-update")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [f"INVALID  test_chat: nothing was recorded: 1 engine start counts*; {lost}. To record*"]
+    )
 
 
 def test_in_turns_the_ratio_of_gpu_times_decides(project: Project, stable: str, workers: list[str]) -> None:
