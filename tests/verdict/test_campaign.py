@@ -45,7 +45,7 @@ def test_a_slowdown_of_ten_percent_is_always_caught(metric: str) -> None:
 
 
 def test_a_slowdown_as_large_as_the_margin_is_hardly_ever_silent() -> None:
-    """At the margin itself OK may come in one of ten cases (a_pass). Noisy tests of the same profile make it likelier."""
+    """At the margin itself OK may come in one of ten cases (a_pass); noisy tests of the same profile add to it."""
     found = tally("output_throughput", "slower-by-5-percent", "slower-by-5-percent")
     assert found[Status.OK] + found[Status.IMPROVED] <= 0.01 * TRIALS
     assert found[Status.REGRESSED] > 0.8 * TRIALS
