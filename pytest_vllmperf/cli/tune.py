@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from pytest_vllmperf.sweep.fitting import NothingFitsError, fit
 
 FOUND = 0
 NOTHING_FITS = 1
+_LONG_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def memory(asked: Asked, told: Callable[[str], None], *, as_json: bool) -> tuple
         seconds("--start-timeout", asked.start_timeout),
         seconds("--operation-timeout", asked.operation_timeout),
     )
-    lab = Lab(Settings(Update.NONE, Path(), DEFAULTS, start, operation), lambda *_: None)
+    lab = Lab(Settings(Update.NONE, Path(), DEFAULTS, start, operation), _Waiting(told))
     try:
         found = fit(lab, spec, bounds, requirement, lambda tried: told(fits.line(tried)))
     except NothingFitsError as error:
@@ -107,6 +109,19 @@ def memory(asked: Asked, told: Callable[[str], None], *, as_json: bool) -> tuple
     return (fits.as_json(found, found.tries) if as_json else "\n".join(fits.found(found))), FOUND
 
 
+class _Waiting:
+    """Tells once of all that takes long, such as waiting for a device that another run holds."""
+
+    def __init__(self, told: Callable[[str], None]) -> None:
+        self._told = told
+        self._known: set[str] = set()
+
+    def __call__(self, doing: str, waited: float) -> None:
+        if waited >= _LONG_S and doing not in self._known:
+            self._known.add(doing)
+            self._told(f"{doing} ...")
+
+
 def _arguments(given: Sequence[str]) -> dict[str, Any]:
     """Engine arguments of a command line: values as JSON where they are, else as text."""
     arguments: dict[str, Any] = {}
@@ -114,7 +129,7 @@ def _arguments(given: Sequence[str]) -> dict[str, Any]:
         name, equals, value = one.partition("=")
         if not equals or not name.isidentifier():
             raise SpecError(
-                f"--set {MASK if is_secret_name(name) else one}: this is not NAME=VALUE; write it as in --set max_num_seqs=64"
+                f"--set {MASK if is_secret_name(name) else one}: this is not NAME=VALUE, such as max_num_seqs=64"
             )
         if name in NOT_ENGINE_ARGS:
             raise SpecError(f"{name!r} is no engine argument")
@@ -129,10 +144,10 @@ def _value(text: str) -> Any:
     words = {"True": True, "False": False, "None": None}
     if text in words:
         return words[text]
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+    for read in (json.loads, float):  # `.9` is no JSON
+        with suppress(ValueError):
+            return read(text)
+    return text
 
 
 def _pair(option: str, text: str | None, kind: type) -> tuple[Any, Any] | None:

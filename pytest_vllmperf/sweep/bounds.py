@@ -23,6 +23,14 @@ LEAVE_MIB = 512
 _MIB = 2**20
 
 
+_KINDS: tuple[tuple[str, type[int] | type[float], float], ...] = (
+    (SHARE, float, 1 / PERCENT),
+    (BYTES, int, 1),
+    (LENGTH, int, 2),
+)
+"""What may be searched: its name, the kind of its values, and the smallest."""
+
+
 @dataclass(frozen=True)
 class Bounds:
     """Between which values to search; None for all that make sense.
@@ -40,7 +48,7 @@ class Bounds:
     leave_mib: int = LEAVE_MIB
 
     def __post_init__(self) -> None:
-        for name, kind, lowest in ((SHARE, float, 1 / PERCENT), (BYTES, int, 1), (LENGTH, int, 2)):
+        for name, kind, lowest in _KINDS:
             if getattr(self, name) is not None:
                 _check(name, getattr(self, name), kind, lowest)
         if self.gpu_memory_utilization is not None and self.gpu_memory_utilization[1] > 1:
@@ -65,6 +73,9 @@ class Bounds:
         """
         given = [name for name in (SHARE, BYTES, LENGTH) if getattr(self, name) is not None]
         fixed = fixed_arguments(spec)
+        for name, kind, lowest in _KINDS:
+            if name in fixed:
+                _check_value(f"{spec.name}: {name}={fixed[name]!r}", fixed[name], kind, lowest)
         for name in given:
             if name in fixed:
                 raise SpecError(f"{spec.name}: {name}={fixed[name]!r} is given, so there is nothing between its bounds")
@@ -115,14 +126,17 @@ def size_is_fixed(fixed: dict[str, Any]) -> bool:
     return SHARE in fixed or BYTES in fixed
 
 
-def _check(name: str, given: Any, kind: type, lowest: float) -> None:
+def _check(name: str, given: Any, kind: type[int] | type[float], lowest: float) -> None:
     if not isinstance(given, tuple | list) or len(given) != 2:
         raise SpecError(f"{name}={given!r} is no pair of a smallest and a largest value")
-    pair: tuple[Any, Any] = (given[0], given[1])
-    low, high = pair
-    for value in pair:
-        if isinstance(value, bool) or not isinstance(value, (int, kind)) or value < lowest:
-            noun = "whole number" if kind is int else "number"
-            raise SpecError(f"{name}: {value!r} is not a {noun} of at least {lowest:g}")
+    for value in given:
+        _check_value(f"{name}: {value!r}", value, kind, lowest)
+    low, high = given
     if low > high:
         raise SpecError(f"{name}: the smallest value, {low}, is above the largest, {high}; write {high}:{low}")
+
+
+def _check_value(where: str, value: object, kind: type[int] | type[float], lowest: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, kind)) or not value >= lowest:
+        noun = "whole number" if kind is int else "number"
+        raise SpecError(f"{where} is not a {noun} of at least {lowest:g}")

@@ -194,8 +194,8 @@ class _Search:
         beside = "" if kv_bytes is None else ", the KV cache of one request"
         raise SpecError(
             f"{self.target.spec.name} is larger than the memory that may be taken: its weights are {_mib(weights)}, "
-            f"and {_mib(before.may_take)} of the {_mib(before.total_bytes)} of {before.where} may be taken; the least that "
-            f"would fit is {_mib(needed)} free (weights{beside}, and what stays free for others)"
+            f"and {_mib(before.may_take)} of the {_mib(before.total_bytes)} of {before.where} may be taken; the least "
+            f"that would fit is {_mib(needed)} free (weights{beside}, and what stays free for others)"
         )
 
     def _config(self) -> dict[str, Any]:
