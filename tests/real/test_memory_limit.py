@@ -17,8 +17,8 @@ BYTES_PER_TOKEN = 4096
 
 def test_the_longest_that_a_small_cache_holds(perf: Lab) -> None:
     arguments = {**TINY, "max_model_len": None, "max_num_seqs": 2, "kv_cache_memory_bytes": 1024 * BYTES_PER_TOKEN}
-    found = fit(perf, EngineSpec.create(MODEL, **arguments), Bounds(max_model_len=(640, 1152)))
-    assert 640 < found.max_model_len <= 1024
+    found = fit(perf, EngineSpec.create(MODEL, **arguments), Bounds(max_model_len=(896, 1152)))
+    assert 896 <= found.max_model_len <= 1024
     outcomes = {one.max_model_len: (one.outcome, one.reason) for one in found.tries}
     assert outcomes[found.max_model_len][0] == "works"
     above, reason = outcomes[found.max_model_len + 128]
