@@ -41,6 +41,8 @@ class Backend:
         against: whether the same engine on another interpreter's vLLM can be set against it.
         on_hardware: whether hardware that is known here decides its figures: its profile is then that hardware, else
             the name that the engine tells, or the backend's own.
+        sized: whether its arguments say how much memory it takes: `gpu_memory_utilization`, `kv_cache_memory_bytes`,
+            `max_model_len`.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Backend:
     check: Callable[[EngineSpec], None] = _all_are_valid
     against: bool = False
     on_hardware: bool = True
+    sized: bool = False
 
     @property
     def over_http(self) -> bool:
@@ -106,6 +109,7 @@ BACKENDS = Backends(
             spreads=True,
             check=offline.check_arguments,
             against=True,
+            sized=True,
         ),
         Backend("transformers", "the transformers reference", in_child(reference.PROGRAM), Clock.ENGINE, uses_gpu=True),
         Backend(
@@ -119,6 +123,7 @@ BACKENDS = Backends(
             spreads=True,
             check=serve.check_arguments,
             against=True,
+            sized=True,
         ),
         Backend(
             "endpoint",
@@ -128,6 +133,14 @@ BACKENDS = Backends(
             check=endpoint.check_arguments,
             on_hardware=False,
         ),
-        Backend("simulated", "the simulated engine", simulated.start, Clock.SCRIPT, against=True, on_hardware=False),
+        Backend(
+            "simulated",
+            "the simulated engine",
+            simulated.start,
+            Clock.SCRIPT,
+            against=True,
+            on_hardware=False,
+            sized=True,
+        ),
     )
 )
