@@ -6,12 +6,18 @@ On a GPU they run an 8B model, elsewhere the tiny one; `VLLMPERF_STUDY_SHAPE` ch
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
+from tabulate import tabulate
 
 from pytest_vllmperf import Workload, gpu
+
+Tell = Callable[[str, Sequence[str], Iterable[Sequence[object]]], None]
+MODELS: Final = Path(__file__).parent / "models"
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,19 @@ class Study:
         graphs = {"cudagraph_capture_sizes": [1, 2, 4, 8, 64, 256, 512]}
         return {"model": model, "dtype": dtype, "max_model_len": 1024, "compilation_config": graphs}
 
+    def light(self, **arguments: Any) -> dict[str, Any]:
+        """Model and arguments of a vLLM engine that starts fast: Qwen3-0.6B's shape on a GPU, the tiny model elsewhere.
+
+        Args:
+            arguments: engine arguments over the usual ones.
+        """
+        if not self.on_gpu:
+            usual = {"enforce_eager": True, "max_model_len": 2048, "kv_cache_memory_bytes": 256 * 2**20}
+            return {"model": "vllmperf:tiny", "dtype": "float32", **usual, **arguments}
+        dummy = {"load_format": "dummy", "skip_tokenizer_init": True}
+        usual = {"max_model_len": 8192, "gpu_memory_utilization": 0.45}
+        return {"model": str(MODELS / "qwen3-0.6b"), "dtype": "bfloat16", **dummy, **usual, **arguments}
+
     def reference(self, quantization: str | None, dtype: str, batch_size: int) -> dict[str, Any]:
         """Model and arguments of a transformers engine."""
         asked = {} if quantization is None else {"quantization": quantization}
@@ -70,3 +89,15 @@ class Study:
 def study() -> Study:
     on_gpu = bool(gpu.devices())
     return Study(os.environ.get("VLLMPERF_STUDY_SHAPE") or ("llama-8b" if on_gpu else "tiny"), on_gpu)
+
+
+@pytest.fixture
+def tell(capsys: pytest.CaptureFixture[str]) -> Tell:
+    """Prints a table of what a study measured, whether it passes or not."""
+
+    def print_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        table = tabulate(list(rows), headers=headers, floatfmt=",.4g", intfmt=",", tablefmt="github")
+        with capsys.disabled():
+            print(f"\n{title}\n{table}")  # noqa: T201
+
+    return print_table
