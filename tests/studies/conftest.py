@@ -96,8 +96,16 @@ def tell(capsys: pytest.CaptureFixture[str]) -> Tell:
     """Prints a table of what a study measured, whether it passes or not."""
 
     def print_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        table = tabulate(list(rows), headers=headers, floatfmt=",.4g", intfmt=",", tablefmt="github")
+        written = [[_cell(value) for value in row] for row in rows]
+        table = tabulate(written, headers=headers, disable_numparse=True, tablefmt="github", stralign="right")
         with capsys.disabled():
             print(f"\n{title}\n{table}")  # noqa: T201
 
     return print_table
+
+
+def _cell(value: object) -> str:
+    """A number with three digits at least, thousands with a comma."""
+    if not isinstance(value, float):
+        return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,.0f}" if value.is_integer() or abs(value) >= 100 else f"{value:.3g}"

@@ -17,8 +17,8 @@ from .conftest import Study, Tell
 SHARED = 512
 SHARES = (0.0, 0.25, 0.5, 0.75, 0.9)
 LONGEST = 2040
-REQUESTS = 16
-LEAST_SPEEDUP = 2.0
+REQUESTS = 8
+LEAST_SPEEDUP = 1.5
 
 
 def questions(share: float) -> Workload:
