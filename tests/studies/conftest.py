@@ -9,13 +9,14 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import pytest
 from tabulate import tabulate
 
 from pytest_vllmperf import Workload, gpu
 
+P = TypeVar("P")
 Tell = Callable[[str, Sequence[str], Iterable[Sequence[object]]], None]
 MODELS: Final = Path(__file__).parent / "models"
 
@@ -27,10 +28,12 @@ class Study:
     Attributes:
         shape: of the model.
         on_gpu: whether there is a GPU.
+        quick: whether only a few points of each study are measured, to see that it runs.
     """
 
     shape: str
     on_gpu: bool
+    quick: bool = False
 
     @property
     def plain(self) -> str:
@@ -51,12 +54,17 @@ class Study:
         graphs = {"cudagraph_capture_sizes": [1, 2, 4, 8, 64, 256, 512]}
         return {"model": model, "dtype": dtype, "max_model_len": 1024, "compilation_config": graphs}
 
+    def points(self, every: Sequence[P], few: Sequence[P]) -> tuple[P, ...]:
+        """The points of a study: all of them, or the few that show that it runs."""
+        return tuple(few if self.quick else every)
+
     def light(self, **arguments: Any) -> dict[str, Any]:
         """Model and arguments of a vLLM engine that starts fast: Qwen3-0.6B's shape on a GPU, the tiny model elsewhere.
 
         Args:
             arguments: engine arguments over the usual ones.
         """
+        usual: dict[str, Any]
         if not self.on_gpu:
             usual = {"enforce_eager": True, "max_model_len": 2048, "kv_cache_memory_bytes": 256 * 2**20}
             return {"model": "vllmperf:tiny", "dtype": "float32", **usual, **arguments}
@@ -88,7 +96,8 @@ class Study:
 @pytest.fixture(scope="session")
 def study() -> Study:
     on_gpu = bool(gpu.devices())
-    return Study(os.environ.get("VLLMPERF_STUDY_SHAPE") or ("llama-8b" if on_gpu else "tiny"), on_gpu)
+    shape = os.environ.get("VLLMPERF_STUDY_SHAPE") or ("llama-8b" if on_gpu else "tiny")
+    return Study(shape, on_gpu, bool(os.environ.get("VLLMPERF_STUDY_QUICK")))
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ def clients(study: Study) -> tuple[int, ...]:
 def swept(vllmperf: VllmPerf, study: Study, engine: EngineSpec) -> dict[int, Measurement]:
     """By number of clients: each sends two requests, one after the other."""
     found = {}
-    for number in clients(study):
+    for number in study.points(clients(study), [FIT, 2 * FIT]):
         work = Workload.synthetic(requests=2 * number, input_tokens=INPUT, output_tokens=OUTPUT)
         found[number] = vllmperf.measure(work.at(concurrency=number), engine=engine)
     return found

@@ -47,7 +47,7 @@ def test_engines_blocks_hold_what_the_formula_says(vllmperf: VllmPerf, study: St
     expected = kv_bytes_per_token(config(SHAPES[shape], dtype), dtype)
     assert expected is not None
     rows = []
-    for requests, tokens in PUBLISHED:
+    for requests, tokens in study.points(list(PUBLISHED), [(1, 64), (1, 1024)]):
         blocks = Blocks.of(vllmperf.measure(sequences(requests, tokens), engine=engine))
         assert blocks.bytes_per_token == expected
         assert blocks.used == requests * blocks.holding(tokens)

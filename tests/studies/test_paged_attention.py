@@ -35,7 +35,8 @@ def test_blocks_waste_less_than_one_piece_each(vllmperf: VllmPerf, study: Study,
     work = Workload.synthetic(requests=REQUESTS, input_tokens=LENGTHS, output_tokens=OUTPUT)
     usual = {"max_num_seqs": REQUESTS, "max_model_len": WINDOW, "max_num_batched_tokens": AT_ONCE}
     rows = []
-    for size in (16, 32, 128) if study.on_gpu else (32, 64, 128):
+    sizes = (16, 32, 128) if study.on_gpu else (32, 64, 128)
+    for size in study.points(sizes, [32]):
         run = vllmperf.measure(work, engine=vllmperf.engine(**study.light(block_size=size, **usual)))
         blocks, stored = Blocks.of(run), stored_tokens(run)
         assert blocks.size == size

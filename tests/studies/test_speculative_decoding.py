@@ -21,9 +21,23 @@ NGRAM: dict[str, Any] = {
 REQUESTS = 4
 
 
+@pytest.mark.quick
+@pytest.mark.vllmperf(iterations=1, warmup=0, device_pass="off")
+def test_drafts_are_counted(vllmperf: VllmPerf, study: Study) -> None:
+    """Steps and tokens give the accepted ones: each step of a request makes one token of its own."""
+    output = 128
+    work = Workload.synthetic(requests=1, input_tokens=32, output_tokens=output)
+    run = vllmperf.measure(work, engine=vllmperf.engine(**study.light(speculative_config=NGRAM)))
+    (result,) = run.iterations[0]
+    assert result.drafting is not None
+    assert 0 < result.drafting.accepted <= result.drafting.proposed
+    assert result.drafting.accepted >= output - run.engine_steps  # the last step may have made too many
+    assert run.spec_acceptance == pytest.approx(result.drafting.accepted / result.drafting.proposed)
+
+
 @pytest.mark.vllmperf(iterations=4, warmup=1, device_pass="off")
 def test_ngrams_give_the_same_output_sooner(vllmperf: VllmPerf, study: Study, tell: Tell) -> None:
-    output = 256
+    output = 256 if study.on_gpu else 128
     work = Workload.synthetic(requests=REQUESTS, input_tokens=32, output_tokens=output).at(concurrency=1)
     ngram = vllmperf.engine(**study.light(speculative_config=NGRAM))
     plain = vllmperf.engine(**study.light())
