@@ -51,7 +51,7 @@ def test_hits_are_what_was_sent(vllmperf: VllmPerf, study: Study, tell: Tell) ->
     assert [run.prefix_cache_hit_tokens for run in plain] == [0] * len(shares)
     tell(
         f"{REQUESTS} requests, a shared prompt of {SHARED} tokens, four at a time",
-        ["shared", "prompt", "hit", "prompt tok/s on", "off", "ratio", "TTFT ms on", "off"],
+        ["shared", "prompt", "hit", "tok/s on", "off", "ratio", "TTFT ms on", "off"],
         [
             [
                 f"{share:.0%}", round(a.prompt_tokens / REQUESTS), f"{a.prefix_cache_hit_tokens / a.prompt_tokens:.0%}",
