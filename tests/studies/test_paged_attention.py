@@ -1,7 +1,7 @@
 """KV cache in use against KV cache reserved: in blocks, and as one piece of max_model_len for each request.
 
-Published: systems that reserve in one piece put 20 to 38 % of it to use (Kwon et al., SOSP 2023); blocks waste less than
-4 % (vLLM's announcement, 2023).
+Published: systems that reserve in one piece put 20 to 38 % of it to use (Kwon et al., SOSP 2023); blocks waste less
+than 4 % (vLLM's announcement, 2023).
 """
 
 from __future__ import annotations
