@@ -77,10 +77,11 @@ def faults(session: nox.Session) -> None:
 
 @nox.session
 def studies(session: nox.Session) -> None:
-    """What each quantization buys, and vLLM over plain transformers, measured on this machine."""
+    """The studies that need no baseline, on this machine; `-- --vllmperf-update` records the others, too."""
     install_with_vllm(session, "-e", ".[reference]", *TEST_TOOLS)
     cards = ["--vllmperf-scorecards", str(Path(session.create_tmp()) / "scorecards")]
-    session.run("pytest", "tests/studies", *cards, *(session.posargs or ["--vllmperf"]))
+    chosen = session.posargs or ["--vllmperf", "-m", "not recorded"]
+    session.run("pytest", "tests/studies", *cards, "--durations=0", *chosen)
 
 
 @nox.session
