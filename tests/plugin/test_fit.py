@@ -51,7 +51,11 @@ def test_the_markers_engine(project: Project) -> None:
     ("engine", "given", "named"),
     [
         (CACHE, {"max_model_len": (900, 100)}, "max_model_len: the smallest value, 900, is above the largest"),
-        ({**CACHE, "fail": "load"}, {"max_model_len": (128, 256)}, "nothing works with max_model_len 128 to 256; the last"),
+        (
+            {**CACHE, "fail": "load"},
+            {"max_model_len": (128, 256)},
+            "nothing works with max_model_len 128 to 256; the last",
+        ),
         ({**CACHE, "max_model_len": 128}, {}, "leave out what is to be found"),
     ],
 )

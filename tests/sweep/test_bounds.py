@@ -14,7 +14,10 @@ from pytest_vllmperf.sweep.bounds import BYTES, BYTES_STEP, SHARE, Bounds
 @pytest.mark.parametrize(
     ("given", "named"),
     [
-        ({"gpu_memory_utilization": (0.9, 0.5)}, "gpu_memory_utilization: the smallest value, 0.9, is above the largest"),
+        (
+            {"gpu_memory_utilization": (0.9, 0.5)},
+            "gpu_memory_utilization: the smallest value, 0.9, is above the largest",
+        ),
         ({"gpu_memory_utilization": (0.5, 1.5)}, "1.5 is more than all of the GPU's memory"),
         ({"gpu_memory_utilization": (0, 0.5)}, "0 is not a number of at least 0.01"),
         ({"max_model_len": (128, float("nan"))}, "nan is not a whole number of at least 2"),
