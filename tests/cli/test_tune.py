@@ -29,7 +29,8 @@ def test_the_result_is_a_table_and_a_marker(capsys: pytest.CaptureFixture[str]) 
     assert any("3968" in line and "too little" in line and "3968 tokens needs" in line for line in lines)
     assert lines[-2] == "the largest that works: kv_cache_memory_bytes=4000000 (3,906 KiB) max_model_len=3840"
     assert lines[-1] == (
-        '@pytest.mark.vllm("sim", backend="simulated", kv_cache_memory_bytes=4000000, max_model_len=3840, max_num_seqs=4)'
+        '@pytest.mark.vllm("sim", backend="simulated", kv_cache_memory_bytes=4000000, max_model_len=3840, '
+        "max_num_seqs=4)"
     )
     tried = err.splitlines()
     assert len(tried) == len(lines) - 5  # a line each, while it goes on

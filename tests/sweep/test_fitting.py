@@ -96,8 +96,8 @@ def test_on_a_gpu_others_keep_what_they_use_and_what_stays_free(card: Callable[[
     assert "less than the 1,024 MiB that stay free; 6,144 MiB are free now" in first.reason
     assert all(one.gpu_memory_utilization <= 0.62 for one in found.tries[1:] if one.gpu_memory_utilization)
     assert found.marker == (
-        '@pytest.mark.vllm("sim", backend="simulated", gpu_memory_utilization=0.62, max_model_len=4096, max_num_seqs=4, '
-        f"memory_bytes={8 * GIB}, others_bytes={GIB})"
+        '@pytest.mark.vllm("sim", backend="simulated", gpu_memory_utilization=0.62, max_model_len=4096, '
+        f"max_num_seqs=4, memory_bytes={8 * GIB}, others_bytes={GIB})"
     )
 
 
@@ -134,9 +134,9 @@ def test_a_model_that_is_larger_than_the_card(card: Callable[[int], Lab], monkey
     with pytest.raises(SpecError) as caught:
         fit(lab, simulated(), Bounds())
     assert str(caught.value) == (
-        "sim is larger than the memory that may be taken: its weights are 16,384 MiB, and 6,656 MiB of the 8,192 MiB of "
-        "NVIDIA GeForce RTX 4060 may be taken; the least that would fit is 16,896 MiB free (weights, the KV cache of one "
-        "request, and what stays free for others)"
+        "sim is larger than the memory that may be taken: its weights are 16,384 MiB, and 6,656 MiB of the 8,192 MiB "
+        "of NVIDIA GeForce RTX 4060 may be taken; the least that would fit is 16,896 MiB free "
+        "(weights, the KV cache of one request, and what stays free for others)"
     )
 
 

@@ -29,7 +29,8 @@ def test_what_may_be_taken_is_what_is_free_less_what_stays() -> None:
     assert here.may_take == GIB
     assert here.refused(GIB) == ""
     assert here.refused(GIB + MIB) == (
-        "it would leave other processes 1,023 MiB of the card, less than the 1,024 MiB that stay free; 2,048 MiB are free now"
+        "it would leave other processes 1,023 MiB of the card, less than the 1,024 MiB that stay free; "
+        "2,048 MiB are free now"
     )
     assert here.overdrawn == ""
     assert Room("the card", 8 * GIB, GIB - MIB, GIB).overdrawn == (

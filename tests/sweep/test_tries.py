@@ -12,8 +12,8 @@ from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.sweep.tries import in_a_line, stress
 
 REFUSED = (
-    "vLLM refused vllmperf:tiny: No available memory for the cache blocks. Try increasing `gpu_memory_utilization` when "
-    "initializing the engine. See https://docs.vllm.ai/x/ for more details."
+    "vLLM refused vllmperf:tiny: No available memory for the cache blocks. Try increasing `gpu_memory_utilization` "
+    "when initializing the engine. See https://docs.vllm.ai/x/ for more details."
 )
 
 
