@@ -15,6 +15,8 @@ from pathlib import Path
 
 from pytest_vllmperf import __version__
 from pytest_vllmperf.cli import sweeping
+from pytest_vllmperf.cli.import_arguments import add_export, add_import
+from pytest_vllmperf.cli.tune_arguments import add_memory
 from pytest_vllmperf.errors import ModelError, SpecError, VllmPerfError, in_one_line
 from pytest_vllmperf.report.escaping import json_text, terminal_text
 
@@ -113,8 +115,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_kernels(commands)
     _add_baseline(commands)
     _add_scorecard(commands)
-    _add_import(commands)
-    _add_export(commands)
+    add_import(commands, _import)
+    add_export(commands, _export)
+    _add_tune(commands)
     sweeping.add(commands, _print)
     return parser
 
@@ -223,44 +226,10 @@ def _add_scorecard(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     card.set_defaults(run=_scorecard)
 
 
-def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    taking = commands.add_parser(
-        "import",
-        help="reports of other benchmarks as a baseline file",
-        description="Takes reports of vllm bench serve, GuideLLM, AIPerf or inference-perf. Each is a run on a freshly "
-        "started server; together they are one session of one check, which vllmperf check judges. Nothing is written "
-        "where one of them cannot be taken.",
-    )
-    taking.add_argument("files", nargs="+", type=Path, metavar="FILE",
-                        help="a report, or the folder that AIPerf or inference-perf wrote")  # fmt: skip
-    taking.add_argument("--output", required=True, type=Path, metavar="BASELINE.json", help="the file to write")
-    taking.add_argument("--name", required=True, help="of the check")
-    taking.add_argument("--format", default="auto", help="auto, vllm, guidellm, aiperf or inference-perf (auto)")
-    taking.add_argument("--append", action="store_true", help="add to a file, or to a check, that is there")
-    taking.add_argument("--gate", help="metrics that decide (throughput and median latencies, as far as reported)")
-    taking.add_argument("--margin", help="tolerated change, in all or by name: '5%% ttft.p50=10%%' (5%%)")
-    taking.add_argument(
-        "--allow",
-        action="append",
-        default=[],
-        metavar="WORD",
-        help="failed: reports in which requests failed; few: fewer than three runs, for a file that is only judged",
-    )
-    taking.add_argument("--profile", default="", metavar="NAME", help="the hardware, which no report names (unknown)")
-    taking.add_argument("--model", default="", metavar="NAME", help="the model (as the reports say)")
-    taking.set_defaults(run=_import)
-
-
-def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    exporting = commands.add_parser(
-        "export",
-        help="a baseline file in the field names of vllm bench serve",
-        description="Prints an object a line, one for each engine start, as vllm bench serve --append-result does.",
-    )
-    exporting.add_argument("file", type=Path, metavar="BASELINE.json")
-    exporting.add_argument("--name", help="only this check")
-    exporting.add_argument("--format", default="vllm", help="vllm (vllm)")
-    exporting.set_defaults(run=_export)
+def _add_tune(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    tune = commands.add_parser("tune", help="find the limits of a model on this machine")
+    actions = tune.add_subparsers(required=True, metavar="WHAT")
+    add_memory(actions).set_defaults(run=_tune_memory)
 
 
 def _add_folder(parser: argparse.ArgumentParser) -> None:
@@ -394,3 +363,16 @@ def _export(chosen: argparse.Namespace) -> int:
 
     _print(imports.results(chosen.file, chosen.name, chosen.format), as_json=True)
     return 0
+
+
+def _tune_memory(chosen: argparse.Namespace) -> int:
+    from pytest_vllmperf.cli import tune
+
+    asked = tune.Asked(**{one.name: getattr(chosen, one.name) for one in fields(tune.Asked)})
+    text, code = tune.memory(asked, _tell, as_json=chosen.json)
+    _print(text, as_json=chosen.json)
+    return code
+
+
+def _tell(line: str) -> None:
+    print(terminal_text(line), file=sys.stderr, flush=True)

@@ -41,6 +41,8 @@ class Backend:
         against: whether the same engine on another interpreter's vLLM can be set against it.
         on_hardware: whether hardware that is known here decides its figures: its profile is then that hardware, else
             the name that the engine tells, or the backend's own.
+        sized: whether its arguments say how much memory it takes: `gpu_memory_utilization`, `kv_cache_memory_bytes`,
+            `max_model_len`.
         vllm_arguments: whether its engine arguments are vLLM's, whose names are known without a start.
     """
 
@@ -55,6 +57,7 @@ class Backend:
     check: Callable[[EngineSpec], None] = _all_are_valid
     against: bool = False
     on_hardware: bool = True
+    sized: bool = False
     vllm_arguments: bool = False
 
     @property
@@ -108,6 +111,7 @@ BACKENDS = Backends(
             spreads=True,
             check=offline.check_arguments,
             against=True,
+            sized=True,
             vllm_arguments=True,
         ),
         Backend("transformers", "the transformers reference", in_child(reference.PROGRAM), Clock.ENGINE, uses_gpu=True),
@@ -122,6 +126,7 @@ BACKENDS = Backends(
             spreads=True,
             check=serve.check_arguments,
             against=True,
+            sized=True,
             vllm_arguments=True,
         ),
         Backend(
@@ -132,6 +137,14 @@ BACKENDS = Backends(
             check=endpoint.check_arguments,
             on_hardware=False,
         ),
-        Backend("simulated", "the simulated engine", simulated.start, Clock.SCRIPT, against=True, on_hardware=False),
+        Backend(
+            "simulated",
+            "the simulated engine",
+            simulated.start,
+            Clock.SCRIPT,
+            against=True,
+            on_hardware=False,
+            sized=True,
+        ),
     )
 )

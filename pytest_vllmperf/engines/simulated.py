@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_vllmperf.engines.simulated_gpu import SimulatedGpu, write_trace
+from pytest_vllmperf.engines.simulated_memory import KV_BYTES_PER_TOKEN, SimulatedMemory
 from pytest_vllmperf.engines.starting import Start
 from pytest_vllmperf.errors import EngineDiedError, EngineStartError, ProfileError, WorkloadError
 from pytest_vllmperf.records.engine import (
@@ -32,7 +33,6 @@ from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.workload import Message, Request
 
 FAILURES = ("", "load", "run", "again", "short", "profile", "unprofiled")
-_KV_BYTES_PER_TOKEN = 1024
 _VOCABULARY = 1000
 _WEIGHTS = 1000
 _OTHER_NOISE = 1000
@@ -48,7 +48,11 @@ class Script:
         prefill_seconds_per_token: added to a step for each prompt token that it computes.
         max_num_seqs: requests in one step.
         max_model_len: longest prompt plus output, in tokens.
-        kv_cache_tokens: capacity told.
+        kv_cache_tokens: capacity told, where no argument says how large the cache is.
+        gpu_memory_utilization: share of `memory_bytes` for weights and KV cache; None where another argument says it.
+        kv_cache_memory_bytes: size of the KV cache; None where another argument says it.
+        memory_bytes: of its device; an engine that takes more than others leave of it dies when it runs; 0: no limit.
+        others_bytes: of `memory_bytes`, what others hold.
         noise: relative standard deviation of a step's duration.
         seed: of the noise.
         load_seconds: load time told.
@@ -75,6 +79,10 @@ class Script:
     max_num_seqs: int = 256
     max_model_len: int = 4096
     kv_cache_tokens: int = 65536
+    gpu_memory_utilization: float | None = None
+    kv_cache_memory_bytes: int | None = None
+    memory_bytes: int = 0
+    others_bytes: int = 0
     noise: float = 0.0
     seed: int = 0
     load_seconds: float = 1.0
@@ -124,6 +132,9 @@ class SimulatedEngine:
             raise EngineStartError(f"the simulated engine refused {spec.name}: {bad} is not valid")
         if self._script.fail == "load":
             raise EngineStartError(f"the simulated engine refused {spec.name}: scripted failure", "scripted log")
+        self._memory = _memory(self._script)
+        if refusal := self._memory.refusal(self._script.max_model_len):
+            raise EngineStartError(f"the simulated engine refused {spec.name}: {refusal}")
         self._clock = 0.0
         self._factor = _of_start(self._script.starts, start)
         seed = self._script.seed + start + (0 if _at_home(spec) else _OTHER_NOISE)
@@ -237,7 +248,7 @@ class SimulatedEngine:
     def _dies(self) -> bool:
         """Whether the script ends the engine in this iteration."""
         now = {"run": True, "again": self._start > 0, "profile": self._profiling}
-        return now.get(self._script.fail, False)
+        return now.get(self._script.fail, False) or self._memory.exhausted
 
     def _queue(self, request: Request) -> _Running:
         tokens = _prompt_tokens(request)
@@ -292,6 +303,16 @@ def _not_valid(script: Script) -> str:
     return ", ".join(name for name, fine in valid.items() if not fine)
 
 
+def _memory(script: Script) -> SimulatedMemory:
+    return SimulatedMemory(
+        script.memory_bytes,
+        script.others_bytes,
+        script.weight_bytes or 0,
+        script.gpu_memory_utilization,
+        script.kv_cache_memory_bytes,
+    )
+
+
 def _of_start(factors: Sequence[float], start: int) -> float:
     """The factor of one start; the last one holds for all later ones."""
     return factors[min(start, len(factors) - 1)]
@@ -321,6 +342,8 @@ def _record(one: _Running) -> RequestRecord:
 
 def _facts(script: Script) -> EngineFacts:
     told: dict[str, Any] = {"max_num_seqs": script.max_num_seqs}
+    sized = _memory(script).kv_bytes
+    tokens = script.kv_cache_tokens if sized is None else sized // KV_BYTES_PER_TOKEN
     return EngineFacts(
         device="simulated",
         device_name=None,
@@ -329,9 +352,9 @@ def _facts(script: Script) -> EngineFacts:
         special_token_ids=(0,),
         prefix_caching=False,
         load_time={"total": script.load_seconds},
-        kv_cache_tokens=script.kv_cache_tokens,
-        kv_cache_bytes=script.kv_cache_tokens * _KV_BYTES_PER_TOKEN,
-        expected_kv_bytes_per_token=_KV_BYTES_PER_TOKEN,
+        kv_cache_tokens=tokens,
+        kv_cache_bytes=tokens * KV_BYTES_PER_TOKEN,
+        expected_kv_bytes_per_token=KV_BYTES_PER_TOKEN,
         weights=_weights(script),
         versions={"vllm": "simulated"},
         resolved=told,

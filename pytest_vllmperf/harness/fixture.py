@@ -17,10 +17,10 @@ from pytest_vllmperf.comparing.answers import checked_chats, first_requests
 from pytest_vllmperf.comparing.comparison import EngineComparison
 from pytest_vllmperf.comparing.quality import first_difference
 from pytest_vllmperf.engines.base import Generates, Renders, able
+from pytest_vllmperf.harness.fitting import Fitting
 from pytest_vllmperf.harness.given import check_compared, check_measurement, check_workload, one_of, way_of
 from pytest_vllmperf.harness.markers import CardEntry
 from pytest_vllmperf.harness.options import call_settings
-from pytest_vllmperf.harness.serving import Serving
 from pytest_vllmperf.lab import taking
 from pytest_vllmperf.lab.pair import Pair
 from pytest_vllmperf.lab.promised import promised
@@ -39,7 +39,7 @@ _SCORECARD_PROMPTS = 8
 _SCORECARD_TOKENS = 32
 
 
-class VllmPerf(Serving):
+class VllmPerf(Fitting):
     """The `vllmperf` fixture: what a test may call."""
 
     def measure(
