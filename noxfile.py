@@ -77,10 +77,11 @@ def faults(session: nox.Session) -> None:
 
 @nox.session
 def studies(session: nox.Session) -> None:
-    """What each quantization buys, and vLLM over plain transformers, measured on this machine."""
+    """The studies that need no baseline, on this machine; `-- --vllmperf-update` records the others, too."""
     install_with_vllm(session, "-e", ".[reference]", *TEST_TOOLS)
     cards = ["--vllmperf-scorecards", str(Path(session.create_tmp()) / "scorecards")]
-    session.run("pytest", "tests/studies", *cards, *(session.posargs or ["--vllmperf"]))
+    chosen = session.posargs or ["--vllmperf", "-m", "not recorded"]
+    session.run("pytest", "tests/studies", *cards, "--durations=0", *chosen)
 
 
 @nox.session
@@ -125,6 +126,7 @@ def simulate(session: nox.Session) -> None:
     slowed = sorted(str(file) for file in (ROOT / "bench/campaign/nvidia-h200").glob("*.json"))
     session.run("python", "bench/campaign.py", recorded, "test_decode[awq]", "--slowed", *slowed)
     session.run("python", "bench/campaign.py", recorded, "test_decode[none]")
+    session.run("python", "-m", "bench.gpu_time", "baselines/nvidia-h200/tests/studies/test_gpu_time.json")
 
 
 @nox.session

@@ -41,6 +41,14 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"vllmperf: {', '.join(words)}"
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make a test of each point of a `sweep` marker."""
+    if metafunc.definition.get_closest_marker("sweep") is not None:
+        from pytest_vllmperf.harness import sweeping
+
+        sweeping.parametrize(metafunc)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip performance tests unless armed."""
     if not flags.armed(config):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pytest_vllmperf.checking.device_pass import engines_without
 from pytest_vllmperf.checking.plan import Plan, Purpose
 from pytest_vllmperf.checking.policy import counted_engines
 from pytest_vllmperf.errors import VllmPerfError
@@ -126,6 +127,8 @@ class Check:
             times = "engine start counts" if found == 1 else "engine starts count"
             repeatable = "check what measure() returned, as that can be measured again"
             remedy = repeatable if self.take is None else "raise --vllmperf-max-time"
+            if lacking := engines_without(self.plan.settings.gate, self.measurement.engines):
+                remedy = f"{'; '.join(lacking)}. To record the other metrics: --vllmperf-device-pass=off"
             reason = f"nothing was recorded: {found} {times}, and a baseline needs at least {MIN_ENGINES}; {remedy}"
             self.verdict = Verdict(Status.INVALID, reasons=(reason,))
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pytest_vllmperf.lab.take import Take
+from pytest_vllmperf.lab.profiling import OFF
 from pytest_vllmperf.metrics.declaration import Metric
 from pytest_vllmperf.metrics.gates import AUTO
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.metrics.table import METRICS, resolve_gate
 from pytest_vllmperf.records.samples import EngineSamples, Entry
 
-OFF = "the device pass is off"
 NOT_MADE = "no device pass was made"
 
 
@@ -35,9 +34,6 @@ def why_none(run: Measurement) -> str:
     """Why the engines of a measurement had no device pass, in words; empty where one of them had one."""
     if any(engine.passes for engine in run.engines):
         return ""
-    take = run.made_with
-    if isinstance(take, Take) and not take.settings.device_pass:
-        return OFF
     return first_reason(run.engines) or NOT_MADE
 
 
@@ -95,14 +91,16 @@ def _one(metric: Metric, run: Measurement, stored: Entry | None, *, records: boo
         return Unjudged()
     before = any(_any(session.engines, metric) for session in stored.sessions)
     if now and not before:
+        if metric.name in stored.judging.gate:  # a damaged file: INVALID, as for any other metric that one side lacks
+            return Unjudged()
         remedy = "add sessions (--vllmperf-append), or record it anew"
         return Unjudged((metric.name,), (f"{metric.label} is not judged: its baseline holds none; {remedy}",))
     if now or not before:
         return Unjudged()
-    if metric.name not in stored.judging.gate or why == OFF:
+    if why == OFF:
         return Unjudged(notes=(f"{metric.label} is not judged: {why}",))
     remedy = "Find out why, or judge it without: --vllmperf-device-pass=off"
-    return Unjudged(lost=(f"the baseline gates {metric.label}, which this run did not measure: {why}. {remedy}",))
+    return Unjudged(lost=(f"the baseline holds {metric.label}, which this run did not measure: {why}. {remedy}",))
 
 
 def _by_reference(metric: Metric, run: Measurement, reference: Sequence[EngineSamples], why: str) -> Unjudged:
@@ -112,7 +110,7 @@ def _by_reference(metric: Metric, run: Measurement, reference: Sequence[EngineSa
         return Unjudged((metric.name,), (f"{metric.label} is not judged: the reference's is not known: {reason}",))
     if before and not now:
         return Unjudged(lost=(f"{metric.label} was measured of the reference alone: {why}",))
-    return Unjudged() if now or why in (OFF, NOT_MADE) else Unjudged(notes=(f"{metric.label} is not judged: {why}",))
+    return Unjudged() if now or why == NOT_MADE else Unjudged(notes=(f"{metric.label} is not judged: {why}",))
 
 
 def _any(engines: Sequence[EngineSamples], metric: Metric) -> bool:

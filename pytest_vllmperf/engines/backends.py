@@ -43,6 +43,7 @@ class Backend:
             the name that the engine tells, or the backend's own.
         sized: whether its arguments say how much memory it takes: `gpu_memory_utilization`, `kv_cache_memory_bytes`,
             `max_model_len`.
+        vllm_arguments: whether its engine arguments are vLLM's, whose names are known without a start.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Backend:
     against: bool = False
     on_hardware: bool = True
     sized: bool = False
+    vllm_arguments: bool = False
 
     @property
     def over_http(self) -> bool:
@@ -110,6 +112,7 @@ BACKENDS = Backends(
             check=offline.check_arguments,
             against=True,
             sized=True,
+            vllm_arguments=True,
         ),
         Backend("transformers", "the transformers reference", in_child(reference.PROGRAM), Clock.ENGINE, uses_gpu=True),
         Backend(
@@ -124,6 +127,7 @@ BACKENDS = Backends(
             check=serve.check_arguments,
             against=True,
             sized=True,
+            vllm_arguments=True,
         ),
         Backend(
             "endpoint",

@@ -17,6 +17,7 @@ from pytest_vllmperf.records.engine import (
 )
 from pytest_vllmperf.records.kernels import RankUse
 from pytest_vllmperf.records.run import RequestRecord, RunResult
+from pytest_vllmperf.records.scheduling import Drafting, Occupation
 from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.workload import Message, Request
 
@@ -170,4 +171,6 @@ def run_result(answer: dict[str, Any], requests: Sequence[Request]) -> RunResult
         kernels_compiled=answer.get("kernels_compiled"),
         torch_peak_bytes=answer.get("torch_peak_bytes"),
         instructions=answer.get("instructions"),
+        occupation=Occupation(**occupied) if (occupied := answer.get("occupation")) else None,
+        drafting=Drafting(**drafted) if (drafted := answer.get("drafting")) else None,
     )  # fmt: skip

@@ -13,6 +13,7 @@ from pytest_vllmperf.load.job import Job, Limits
 from pytest_vllmperf.records.answers import Answer
 from pytest_vllmperf.records.engine import Sampling
 from pytest_vllmperf.records.run import RequestRecord, RunResult
+from pytest_vllmperf.records.scheduling import Drafting
 from pytest_vllmperf.records.served import Served, ServerMetrics
 from pytest_vllmperf.workload import Request
 
@@ -160,7 +161,15 @@ def run_result(sent: Sent, use: ServerUse) -> RunResult:
         instructions=use.instructions,
         served=served,
         valid_share=sent.valid_share,
+        drafting=_drafting(server),
     )
+
+
+def _drafting(server: ServerMetrics) -> Drafting | None:
+    """What speculative decoding did; None where the server does not tell, or proposed nothing."""
+    if not server.draft_tokens or server.accepted_tokens is None:
+        return None
+    return Drafting(server.drafts, server.draft_tokens, server.accepted_tokens)
 
 
 def token_gaps(answer: Answer) -> array[int]:

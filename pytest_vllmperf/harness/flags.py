@@ -125,6 +125,8 @@ MARKERS = (
     "of them; against='stable/bin/python' judges it by another interpreter's vLLM",
     "scorecard(name, *, baseline, configuration=None): what the test measures is a row of that table; the row is "
     "called after the test's parameters unless it has a name of its own",
+    "sweep(*, mode='grid', **engine_args): one test for each combination of lists of engine arguments, over those of "
+    "the vllm marker; mode='one-at-a-time' varies each alone",
 )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pytest_vllmperf.engines.backends import BACKENDS
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.gpu import GpuRequirement
+from pytest_vllmperf.harness import sweeping
 from pytest_vllmperf.harness.options import call_settings
 from pytest_vllmperf.records.settings import CheckSettings
 from pytest_vllmperf.records.spec import EngineSpec
@@ -36,7 +37,7 @@ class CardEntry:
 
 
 def engine_spec(item: pytest.Item) -> EngineSpec | None:
-    """What the test's `vllm` marker names; None without one.
+    """What the test's `vllm` marker names, at the point of its `sweep` marker; None without a `vllm` marker.
 
     Raises:
         SpecError: naming the test and what is wrong.
@@ -45,7 +46,8 @@ def engine_spec(item: pytest.Item) -> EngineSpec | None:
     def build(marker: pytest.Mark) -> EngineSpec:
         if len(marker.args) != 1:
             raise SpecError(f"takes one model, got {len(marker.args)} positional arguments")
-        return BACKENDS.checked(EngineSpec.create(marker.args[0], **marker.kwargs))
+        arguments = {**marker.kwargs, **sweeping.engine_arguments(item)}
+        return BACKENDS.checked(EngineSpec.create(marker.args[0], **arguments))
 
     return _read(item, "vllm", build)
 

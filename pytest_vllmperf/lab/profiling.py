@@ -26,6 +26,9 @@ from pytest_vllmperf.workload import Workload
 TRACE_LIMIT: Final = 50_000_000
 """Bytes of the largest trace that is kept."""
 
+OFF: Final = "the device pass is off"
+"""Why an engine has none, where somebody turned it off."""
+
 _OF_THE_CLIENT = ("client", "usage")
 """Validity rules for figures that a client takes; the GPU's own time is none of them."""
 
@@ -66,8 +69,10 @@ class Profiling:
             allowed: validity rules that are turned off.
             before: called once it is known that the engine can be profiled, such as to wake it.
         """
-        if not settings.device_pass or run.rates:
-            return self._untraced(run, "no device pass was made")
+        if run.rates:
+            return self._untraced(run, "a search for the highest rate has no device pass")
+        if not settings.device_pass:
+            return self._without(run, OFF)
         engine = self._slots.running_engine(target)
         if engine is None:
             return self._without(run, "the engine had ended before the device pass")

@@ -22,6 +22,7 @@ _COUNTERS: Final[Mapping[str, tuple[str, ...]]] = {
     "prompt_tokens": ("vllm:prompt_tokens_total",),
     "generation_tokens": ("vllm:generation_tokens_total",),
     "finished": ("vllm:request_success_total",),
+    "drafts": ("vllm:spec_decode_num_drafts_total",),
     "draft_tokens": ("vllm:spec_decode_num_draft_tokens_total",),
     "accepted_tokens": ("vllm:spec_decode_num_accepted_tokens_total",),
     "steps": ("vllm:iteration_tokens_total_count",),

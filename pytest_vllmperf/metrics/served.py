@@ -13,6 +13,7 @@ from pytest_vllmperf.metrics.gates import Gate
 from pytest_vllmperf.metrics.observed import Iteration
 from pytest_vllmperf.metrics.units import COUNT, NEAR_WHOLE, REQUESTS_PER_SECOND, SECONDS, SHARE, TOKENS_PER_SECOND
 from pytest_vllmperf.records.run import RequestRecord
+from pytest_vllmperf.records.scheduling import Occupation
 from pytest_vllmperf.records.served import Served, ServerMetrics
 from pytest_vllmperf.stats import Direction, FloatArray
 
@@ -22,7 +23,7 @@ _CLIENT: Final = Clock.CLIENT
 _SERVER: Final = Clock.ENGINE
 _NS: Final = 1e-9
 _PAGE: Final = "`/metrics`, before and after"
-_SAMPLED: Final = "`/metrics`, once a second"
+_SAMPLED: Final = "stat logger, once a step; over HTTP `/metrics`, once a second"
 
 
 def _of_answer(seconds: Callable[[RequestRecord], float | None]) -> Callable[[RequestRecord], float | None]:
@@ -69,6 +70,14 @@ def _of_served(figure: Callable[[Served], float | None]) -> Callable[[Iteration]
 def _of_server(figure: Callable[[ServerMetrics], float | None]) -> Callable[[Iteration], float | None]:
     """A figure that a server says of itself; None where there is none, or it says nothing."""
     return _of_served(lambda served: None if served.server is None else figure(served.server))
+
+
+def _most(
+    step_by_step: Callable[[Occupation], float | None], sampled: Callable[[ServerMetrics], float | None]
+) -> Callable[[Iteration], float | None]:
+    """How full an engine was: of every step in process, of samples over HTTP."""
+    of_server = _of_server(sampled)
+    return lambda one: of_server(one) if one.result.occupation is None else step_by_step(one.result.occupation)
 
 
 def _share(part: float | None, whole: float | None) -> float | None:
@@ -210,31 +219,24 @@ class ServedMetrics:
         zero=True,
         of=_of_server(lambda server: _share(server.prefix_hits, server.prefix_queries)),
     )  # fmt: skip
-    acceptance_share = Metric(
-        "acceptance_share", "accepted draft tokens", SHARE, _HIGHER, MetricClass.THROUGHPUT, Clock.NONE,
-        formula="draft tokens accepted / draft tokens proposed by speculative decoding",
-        source=_PAGE,
-        zero=True,
-        of=_of_server(lambda server: _share(server.accepted_tokens, server.draft_tokens)),
-    )  # fmt: skip
     running_max = Metric(
         "running_max", "most requests running", COUNT, _HIGHER, MetricClass.DEVICE, _SERVER,
-        formula="most requests that the server ran at once",
+        formula="most requests that the engine ran at once",
         source=_SAMPLED,
         zero=True,
-        of=_of_server(lambda server: server.running_max),
+        of=_most(lambda most: most.running, lambda server: server.running_max),
     )  # fmt: skip
     waiting_max = Metric(
         "waiting_max", "most requests waiting", COUNT, _LOWER, MetricClass.DEVICE, _SERVER,
-        formula="most requests that waited in the server at once",
+        formula="most requests that waited in the engine at once",
         source=_SAMPLED,
         zero=True,
-        of=_of_server(lambda server: server.waiting_max),
+        of=_most(lambda most: most.waiting, lambda server: server.waiting_max),
     )  # fmt: skip
     kv_usage_max = Metric(
         "kv_usage_max", "most KV cache in use", SHARE, _LOWER, MetricClass.DEVICE, _SERVER,
         formula="most of the KV cache in use at once",
         source=_SAMPLED,
         zero=True,
-        of=_of_server(lambda server: server.kv_usage_max),
+        of=_most(lambda most: most.kv_usage, lambda server: server.kv_usage_max),
     )  # fmt: skip

@@ -17,12 +17,14 @@ from pytest_vllmperf.metrics.memory import MemoryMetrics
 from pytest_vllmperf.metrics.process import ProcessMetrics
 from pytest_vllmperf.metrics.served import ServedMetrics
 from pytest_vllmperf.metrics.serving import ServingMetrics
+from pytest_vllmperf.metrics.speculation import SpeculationMetrics
 
 
 class AllMetrics(
     ServingMetrics,
     DevicePassMetrics,
     ServedMetrics,
+    SpeculationMetrics,
     CounterMetrics,
     MemoryMetrics,
     DeviceMetrics,

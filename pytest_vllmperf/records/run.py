@@ -9,6 +9,7 @@ from pytest_vllmperf import stats
 from pytest_vllmperf.records.answers import Answer
 from pytest_vllmperf.records.engine import EngineFacts
 from pytest_vllmperf.records.host import HostUse
+from pytest_vllmperf.records.scheduling import Drafting, Occupation
 from pytest_vllmperf.records.served import Served
 from pytest_vllmperf.workload import Request
 
@@ -63,6 +64,8 @@ class RunResult:
         valid_share: share of answers that are valid by what they were to follow; None where nothing was asked.
         max_rate: the highest rate of arrivals that kept a promise, requests/s; None where it was not searched for.
         host: what the machine's CPUs did meanwhile; None where that cannot be known.
+        occupation: how full the scheduler was, step by step; None over HTTP, and for an engine that does not tell.
+        drafting: what speculative decoding did; None where nothing was proposed.
     """
 
     requests: tuple[RequestRecord, ...]
@@ -80,6 +83,8 @@ class RunResult:
     valid_share: float | None = None
     max_rate: float | None = None
     host: HostUse | None = None
+    occupation: Occupation | None = None
+    drafting: Drafting | None = None
 
     @property
     def finished(self) -> list[RequestRecord]:

@@ -23,6 +23,7 @@ class ServerMetrics:
         finished: requests that ended.
         queue_seconds: mean seconds that a request waited to be scheduled.
         ttft_seconds: mean seconds until a request's first token, by the server.
+        drafts: how often speculative decoding proposed tokens for a request.
         draft_tokens: tokens that speculative decoding proposed.
         accepted_tokens: of these, tokens accepted.
         steps: steps of the engine core.
@@ -41,6 +42,7 @@ class ServerMetrics:
     finished: float | None = None
     queue_seconds: float | None = None
     ttft_seconds: float | None = None
+    drafts: float | None = None
     draft_tokens: float | None = None
     accepted_tokens: float | None = None
     steps: float | None = None

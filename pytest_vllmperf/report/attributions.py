@@ -133,6 +133,7 @@ def _gpu(found: Attribution, regressed: Collection[str], against: str, *, wall: 
     yield from _launches(found)
     if grew:
         yield from _named(found)
+        yield from _not_always_named(found)
         yield from _changed(found, _STEPS)
     if wall and idle is not None:
         yield _idled(idle, against)
@@ -179,6 +180,27 @@ def _named(found: Attribution) -> Iterator[str]:
         texts.append(f"new and gone together {signed(_sum([*groups[Seen.NEW], *groups[Seen.GONE]]))}")
     colon = ":" if known and groups[Seen.BOTH] else ""
     yield f"{head}{colon} {'; '.join(filter(None, texts))}"
+
+
+def _not_always_named(found: Attribution) -> Iterator[str]:
+    """Kernels that some engines have among those without a name, so that their change is not known.
+
+    Told where they may be a part of the change: one that went the other way has mostly lost its place to another one.
+    """
+    total = found.total
+    if total is None or total.difference == 0:
+        return
+    share = {one: one.seconds.difference / total.difference for one in found.unsure}
+    much = [one for one in found.unsure if share[one] >= _WORTH_NAMING][:_MOST_NAMED]
+    if much:
+        yield f"not among the largest of every engine: {', '.join(map(_levels, much))}"
+
+
+def _levels(one: KernelChange) -> str:
+    """What is known of such a kernel: `rope_kernel (now 2.86 ms)` where the side before does not name it."""
+    before, after = (_rounded(side.seconds) if side.seconds else "" for side in (one.before, one.after))
+    known = f"{before} -> {after}" if before and after else f"now {after}" if after else f"{before} before"
+    return f"{brief(one.name)} ({known})"
 
 
 def _worth_naming(found: Attribution, seen: Seen, total: Change) -> list[KernelChange]:

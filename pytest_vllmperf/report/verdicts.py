@@ -120,7 +120,7 @@ def _engines(judged: MetricVerdict) -> str:
 
 
 def outlook_lines(checks: Sequence[tuple[str, Sequence[Outlook]]], width: int = WIDTH) -> list[str]:
-    """The smallest slowdowns that baselines will find, and which margins they cannot test yet.
+    """The smallest slowdowns that baselines detect, and which margins they cannot test yet.
 
     Args:
         checks: names and gated metrics; a check whose metrics are all exact has none, and is left out.
@@ -133,7 +133,7 @@ def outlook_lines(checks: Sequence[tuple[str, Sequence[Outlook]]], width: int = 
             lines += [f"  {name}:", *(f"{_INDENT}{line}" for line in wrapped(found, "", width - len(_INDENT)))]
     if not lines:
         return []
-    lines.insert(0, "slowdowns that will be found four times in five:")
+    lines.insert(0, "smallest slowdowns that these baselines detect (four times in five):")
     if any(not one.noise.testable for _, outlook in checks for one in outlook):
         lines.append("  * the margin cannot be told from noise yet")
     return lines

@@ -39,7 +39,7 @@ DEVICE_CLOCK: Final = Prior(
 )
 """What they vary by where the time is the GPU's own, which does not see what else its host does.
 
-Seen on three H200 cards: 0.11 % between sessions, and 0.39 % where the power limit held the clocks down. A change of 2 %
-can be told from noise by one session of three engines, as tests/verdict/test_gpu_time.py has it. A smaller prior would
-find less than that too, and take one card for slower than another.
+Seen on three H200 cards: 0.11 % between sessions, and 0.39 % where the power limit held the clocks down. So few
+sessions say little; a smaller prior would find smaller changes from one session, and take one card for slower than
+another (docs/verdict.md).
 """

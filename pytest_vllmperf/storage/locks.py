@@ -92,3 +92,51 @@ def _same(handle: int, folder: Path) -> bool:
         return os.path.samestat(os.fstat(handle), folder.stat())
     except FileNotFoundError:
         return False
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold the lock on one file for as long as it is written again and again; nobody waits for it.
+
+    A hidden file beside it stands for the lock, as the file itself is replaced at every write. It is removed at the
+    end, and dropped by the kernel where the holder was killed.
+
+    Args:
+        path: the file, which need not exist; its folder has to.
+
+    Raises:
+        TimeoutError: when another process holds it; its text names a lock file, if that has to be deleted.
+        OSError: when the lock file cannot be made.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    handle = _locked_file(lock)
+    if handle is not None:
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+            os.close(handle)
+        return
+    soft = SoftFileLock(lock.with_name(f"{lock.name}.held"), timeout=0)
+    try:
+        soft.acquire()
+    except Timeout:
+        raise TimeoutError(f"delete {soft.lock_file} if that run has ended") from None
+    try:
+        yield
+    finally:
+        soft.release()
+
+
+def _locked_file(lock: Path) -> int | None:
+    """A descriptor that holds the lock; None where the file system has no locks."""
+    while True:  # again, where its holder has removed it meanwhile
+        with ExitStack() as opened:
+            handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            opened.callback(os.close, handle)
+            if not _lock(handle, time.monotonic()):
+                lock.unlink(missing_ok=True)
+                return None
+            if _same(handle, lock):
+                opened.pop_all()
+                return handle

@@ -1,1 +1,1 @@
-"""A space of points and the search through it: the limits of a card or a machine, and sweeps."""
+"""A space of points, the search through it, and the runner; it uses lab and checking, and never pytest."""

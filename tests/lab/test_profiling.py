@@ -12,7 +12,7 @@ import pytest
 from pytest_vllmperf.engines import simulated
 from pytest_vllmperf.engines.endpoint import EndpointEngine
 from pytest_vllmperf.engines.simulated import SimulatedEngine
-from pytest_vllmperf.errors import EngineError, ProfileError
+from pytest_vllmperf.errors import EngineError, NotMeasuredError, ProfileError
 from pytest_vllmperf.lab import profiling
 from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.lab.target import Target
@@ -104,6 +104,16 @@ def test_why_there_is_none_is_told_and_nothing_else_changes(session: Lab, script
     assert found.problems == run.problems == ()
 
 
+def test_one_that_is_turned_off_is_told_as_that(session: Lab, engines: list[SimulatedEngine]) -> None:
+    off = replace(SETTINGS, device_pass=0)
+    run, found = both(session, on_gpu(), off)
+    assert found.engines[0] == run.engines[0].model_copy(update={"no_device_pass": "the device pass is off"})
+    with pytest.raises(NotMeasuredError, match=r"kernels were not measured on .*: the device pass is off"):
+        _ = found.kernels
+    session.measure(on_gpu(), WORKLOAD, off)
+    assert len(engines) == 1
+
+
 def test_an_engine_that_died_in_the_pass_is_replaced(session: Lab, engines: list[SimulatedEngine]) -> None:
     target = on_gpu(fail="profile")
     both(session, target)
@@ -127,11 +137,6 @@ def test_a_recording_that_is_not_whole_costs_the_pass_alone(session: Lab, monkey
     run, found = both(session, on_gpu())
     assert found.engines[0] == run.engines[0].model_copy(update={"no_device_pass": "its buffers were full"})
     assert session.slots.running_engine(on_gpu()) is not None
-
-
-def test_no_pass_is_made_where_nobody_asked(session: Lab) -> None:
-    run, found = both(session, on_gpu(), replace(SETTINGS, device_pass=0))
-    assert found is run
 
 
 def test_a_server_that_runs_already_cannot_be_profiled() -> None:
@@ -190,7 +195,7 @@ def test_an_engine_that_could_not_write_its_trace_says_so(traced: Lab, monkeypat
 
 @pytest.mark.parametrize(
     ("script", "passes", "reason"),
-    [({"fail": "unprofiled"}, 3, "scripted refusal"), ({}, 0, "no device pass was made")],
+    [({"fail": "unprofiled"}, 3, "scripted refusal"), ({}, 0, "the device pass is off")],
 )
 def test_without_a_pass_there_is_no_trace(traced: Lab, script: dict[str, Any], passes: int, reason: str) -> None:
     found = both(traced, on_gpu(**script), replace(SETTINGS, device_pass=passes))[1]

@@ -29,6 +29,7 @@ class Exposition:
                 "prompt_tokens",
                 "prompt_tokens_cached",
                 "generation_tokens",
+                "spec_decode_num_drafts",
                 "spec_decode_num_draft_tokens",
                 "spec_decode_num_accepted_tokens",
             )
@@ -74,7 +75,7 @@ def test_a_run_is_the_difference_of_two_scrapes_over_all_engines() -> None:
     before = figures(wanted(server.text()))
     server.work(prefix_cache_queries=50, prefix_cache_hits=20, external_prefix_cache_queries=7, num_preemptions=1)
     server.work(prompt_tokens=100, prompt_tokens_cached=3, generation_tokens=64, ended=2)
-    server.work(spec_decode_num_draft_tokens=30, spec_decode_num_accepted_tokens=12)
+    server.work(spec_decode_num_drafts=8, spec_decode_num_draft_tokens=30, spec_decode_num_accepted_tokens=12)
     for seconds in (0.2, 0.4):
         server.work(
             request_queue_time_seconds=seconds, time_to_first_token_seconds=2 * seconds, iteration_tokens_total=8
@@ -98,6 +99,7 @@ def test_a_run_is_the_difference_of_two_scrapes_over_all_engines() -> None:
         "prompt_tokens": 200,
         "generation_tokens": 128,
         "finished": 8,
+        "drafts": 16,
         "draft_tokens": 60,
         "accepted_tokens": 24,
         "steps": 4,

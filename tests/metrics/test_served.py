@@ -106,13 +106,13 @@ def test_steady_throughput_counts_the_tokens_of_the_window_alone() -> None:
 def test_the_servers_own_figures() -> None:
     server = ServerMetrics(
         prefix_queries=64, prefix_hits=16, preemptions=2, queue_seconds=0.0, ttft_seconds=0.08, waiting_max=3,
-        draft_tokens=10, accepted_tokens=7, kv_usage_max=0.5, running_max=8,
+        kv_usage_max=0.5, running_max=8,
     )  # fmt: skip
     result = iteration(ANSWER, server=server)
     found = iteration_metrics(result)
     expected = {
         "prefix_hit_share": 0.25, "preemptions": 2, "prefix_cache_hit_tokens": 16, "server_queue": 0.0,
-        "server_ttft": 0.08, "waiting_max": 3, "acceptance_share": 0.7, "kv_usage_max": 0.5, "running_max": 8,
+        "server_ttft": 0.08, "waiting_max": 3, "kv_usage_max": 0.5, "running_max": 8,
     }  # fmt: skip
     assert {name: found[name] for name in expected} == pytest.approx(expected)
 
@@ -127,9 +127,8 @@ def test_goodput_is_a_metric_once_something_is_promised() -> None:
 
 def test_a_share_of_nothing_is_a_value_and_not_a_gap() -> None:
     """Else a server that fails in all of it would lose the metric, and with it the gate."""
-    server = ServerMetrics(draft_tokens=10, accepted_tokens=0)
-    found = iteration_metrics(replace(iteration(ANSWER, server=server), valid_share=0.0), slo=Slo(ttft=1e-6))
-    assert {name: found[name] for name in ("valid_share", "goodput", "goodput_rate", "acceptance_share")} == {
-        "valid_share": 0, "goodput": 0, "goodput_rate": 0, "acceptance_share": 0,
+    found = iteration_metrics(replace(iteration(ANSWER), valid_share=0.0), slo=Slo(ttft=1e-6))
+    assert {name: found[name] for name in ("valid_share", "goodput", "goodput_rate")} == {
+        "valid_share": 0, "goodput": 0, "goodput_rate": 0,
     }  # fmt: skip
     assert "valid_share" not in iteration_metrics(iteration(ANSWER))

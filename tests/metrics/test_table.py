@@ -44,7 +44,7 @@ def test_the_table_is_in_the_order_of_the_declarations() -> None:
     assert names[:4] == ["output_throughput", "request_throughput", "total_token_throughput", "ttft.mean"]
     assert names.index("decode.p99") + 1 == names.index("gpu_time")
     assert names.index("device_pass.power_capped") + 1 == names.index("goodput")
-    assert names.index("kv_usage_max") + 1 == names.index("engine_steps")
+    assert names.index("kv_usage_max") + 1 == names.index("spec.acceptance")
     assert names[-1] == "load_time.rest"
 
 

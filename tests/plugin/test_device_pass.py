@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_vllmperf.engines.simulated import SimulatedEngine
+from pytest_vllmperf.errors import ProfileError
+from pytest_vllmperf.records.kernels import RankUse
 from tests.plugin.test_against import interpreter
 
 if TYPE_CHECKING:
@@ -90,7 +94,34 @@ def test_a_gated_gpu_time_that_cannot_be_measured_any_more_fails(project: Projec
     project.perf_tests(fail="unprofiled", **GPU)
     result = project.run("--vllmperf", *workers)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*baseline gates GPU time, which this run did not measure: scripted refusal. *"])
+    result.stdout.fnmatch_lines(["*baseline holds GPU time, which this run did not measure: scripted refusal. *"])
+
+
+def test_a_session_without_a_pass_does_not_let_the_next_run_lose_gpu_time(project: Project, workers: list[str]) -> None:
+    """The gate of the newest session has no GPU time; the sessions before it have."""
+    project.perf_tests(**GPU)
+    project.record()
+    project.run("--vllmperf-append", "--vllmperf-device-pass=off", *workers).assert_outcomes(passed=1)
+    assert "gpu_time" not in _gate(project)
+    project.perf_tests(fail="unprofiled", **GPU)
+    project.run("--vllmperf", *workers).assert_outcomes(failed=1)
+    project.perf_tests(**{**GPU, "gpu_starts": (1.03,)})
+    result = project.run("--vllmperf", *workers)
+    result.stdout.fnmatch_lines(["REGRESSED GPU time 40 -> 41.2 ms*"])
+
+
+def test_a_baseline_that_has_lost_its_gpu_time_is_invalid(project: Project) -> None:
+    project.perf_tests(**GPU)
+    project.record()
+    baseline = project.baseline()
+    content = json.loads(baseline.read_text(encoding="utf-8"))
+    for session in content["tests"]["test_chat"]["sessions"]:
+        for engine in session["engines"]:
+            engine["passes"] = {}
+    baseline.write_text(json.dumps(content), encoding="utf-8")
+    result = project.run("--vllmperf")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["INVALID GPU time not measured -> 40 ms*"])
 
 
 def test_what_is_never_measured_is_told_once_where_it_is_recorded(project: Project, workers: list[str]) -> None:
@@ -174,6 +205,40 @@ def test_a_gpu_that_waits_for_its_host_is_told_once_for_a_check(project: Project
     assert result.stdout.str().count("host-bound") == 1
 
 
+def _only_the_first_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every engine but the first loses what its GPU did; in this process, so that no other test has it."""
+    stop, seen = SimulatedEngine.profile_stop, list[SimulatedEngine]()
+
+    def profile_stop(engine: SimulatedEngine) -> tuple[RankUse, ...]:
+        seen.append(engine)
+        if engine is not seen[0]:
+            raise ProfileError("its buffers were full")
+        return stop(engine)
+
+    monkeypatch.setattr(SimulatedEngine, "profile_stop", profile_stop)
+
+
+def test_engines_that_lost_it_are_told_of_a_check_and_make_no_baseline(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.perf_tests(**GPU)
+    project.record()
+    project.perf_tests(**{**GPU, "gpu_starts": (1.03,)})
+    lost = "GPU time was not measured on 5 of 6 engines: its buffers were full"
+    with monkeypatch.context() as patch:
+        _only_the_first_is_recorded(patch)
+        result = project.run("--vllmperf")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["REGRESSED GPU time *", lost])
+    with monkeypatch.context() as patch:
+        _only_the_first_is_recorded(patch)
+        result = project.run("--vllmperf-update")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [f"INVALID  test_chat: nothing was recorded: 1 engine start counts*; {lost}. To record*"]
+    )
+
+
 def test_in_turns_the_ratio_of_gpu_times_decides(project: Project, stable: str, workers: list[str]) -> None:
     faster = {"gpu_kernels": {"attention": (8, 0.01), "matmul": (16, 0.0288)}}
     project.perf_tests(**GPU, gpu_noise=0.0005, elsewhere=faster)
@@ -182,6 +247,7 @@ def test_in_turns_the_ratio_of_gpu_times_decides(project: Project, stable: str, 
     result.stdout.fnmatch_lines(["REGRESSED GPU time 38.?? -> 4?.?? ms  +3.? % *"])
     result = project.run("--vllmperf", f"--vllmperf-against={stable}", "--vllmperf-device-pass=off", *workers)
     result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["GPU time is not judged: the device pass is off"])
 
 
 def test_a_reference_without_gpu_time_is_told(project: Project, stable: str, workers: list[str]) -> None:

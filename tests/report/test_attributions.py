@@ -68,6 +68,14 @@ def test_kernels_of_several_gpus_do_not_add_up_to_the_time_of_one() -> None:
     assert "100 % of it, of 4 GPUs together, in new: other x 57,344 (+800 ms); gone:" in told
 
 
+def test_a_kernel_that_was_among_the_others_is_told_with_what_is_known() -> None:
+    """It took the place of a smaller one, which has not shrunk and is not told."""
+    small, large = KernelTime("small", 100, 0.009), KernelTime("grown", 100, 0.04)
+    told = " ".join(lines(profiled(table(FLASH, small, rest=0.03)), profiled(table(FLASH, large, rest=0.03))))
+    assert "not among the largest of every engine: grown (now 40 ms)" in told
+    assert "small" not in told
+
+
 def test_a_kernel_that_took_the_place_of_another() -> None:
     gone, new = KernelTime("flash_fwd_sm80", 896, 0.1), KernelTime("flash_fwd_sm90", 1792, 0.12)
     assert lines(profiled(table(gone, NORM)), profiled(table(new, NORM))) == [

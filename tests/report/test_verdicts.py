@@ -98,7 +98,7 @@ def test_an_outlook_names_slowdowns_and_margins_that_cannot_be_tested() -> None:
     fine = Outlook("output_throughput", 0.05, replace(NOISE, detectable=0.072))
     blind = Outlook("ttft.p95", 0.1, replace(NOISE, detectable=0.22, testable=False))
     assert verdicts.outlook_lines([("test_chat", [fine, blind]), ("test_exact", ())]) == [
-        "slowdowns that will be found four times in five:",
+        "smallest slowdowns that these baselines detect (four times in five):",
         "  test_chat:",
         "    output throughput 7.2 % · TTFT p95 22 % *",
         "  * the margin cannot be told from noise yet",

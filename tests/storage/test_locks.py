@@ -17,7 +17,7 @@ import pytest
 from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.storage import baselines
 from pytest_vllmperf.storage.baselines import BaselineStore, Changes
-from pytest_vllmperf.storage.locks import LOCK_NAME, locked
+from pytest_vllmperf.storage.locks import LOCK_NAME, exclusive, locked
 from tests.storage.conftest import MODULE, entry
 
 UPDATES = 50
@@ -123,3 +123,42 @@ def test_the_lock_is_given_back_after_an_error(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     with locked(tmp_path, 0):
         pass
+
+
+def test_one_file_is_held_by_one_and_its_neighbour_is_free(tmp_path: Path) -> None:
+    with exclusive(tmp_path / "a.json"):
+        with pytest.raises(TimeoutError), exclusive(tmp_path / "a.json"):
+            pass
+        with exclusive(tmp_path / "b.json"):
+            pass
+    with exclusive(tmp_path / "a.json"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_lock_of_a_killed_holder_is_free(tmp_path: Path) -> None:
+    holder = (
+        "import os, signal, sys\nfrom pathlib import Path\nfrom pytest_vllmperf.storage.locks import exclusive\n"
+        "with exclusive(Path(sys.argv[1])):\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    path = tmp_path / "a.json"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", holder, str(path)], env=environment).returncode == -9
+    assert (tmp_path / ".a.json.lock").exists()
+    with exclusive(path):
+        pass
+    assert not (tmp_path / ".a.json.lock").exists()
+
+
+def test_where_locks_are_refused_a_file_stands_for_the_lock_of_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    path = tmp_path / "a.json"
+    refused = pytest.raises(TimeoutError, match=r"delete .*\.a\.json\.lock\.held if that run has ended")
+    with exclusive(path), refused, exclusive(path):
+        pass
+    assert list(tmp_path.iterdir()) == []

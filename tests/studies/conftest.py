@@ -6,12 +6,19 @@ On a GPU they run an 8B model, elsewhere the tiny one; `VLLMPERF_STUDY_SHAPE` ch
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
 import pytest
+from tabulate import tabulate
 
 from pytest_vllmperf import Workload, gpu
+
+P = TypeVar("P")
+Tell = Callable[[str, Sequence[str], Iterable[Sequence[object]]], None]
+MODELS: Final = Path(__file__).parent / "models"
 
 
 @dataclass(frozen=True)
@@ -21,10 +28,12 @@ class Study:
     Attributes:
         shape: of the model.
         on_gpu: whether there is a GPU.
+        quick: whether only a few points of each study are measured, to see that it runs.
     """
 
     shape: str
     on_gpu: bool
+    quick: bool = False
 
     @property
     def plain(self) -> str:
@@ -44,6 +53,24 @@ class Study:
             }
         graphs = {"cudagraph_capture_sizes": [1, 2, 4, 8, 64, 256, 512]}
         return {"model": model, "dtype": dtype, "max_model_len": 1024, "compilation_config": graphs}
+
+    def points(self, every: Sequence[P], few: Sequence[P]) -> tuple[P, ...]:
+        """The points of a study: all of them, or the few that show that it runs."""
+        return tuple(few if self.quick else every)
+
+    def light(self, **arguments: Any) -> dict[str, Any]:
+        """Model and arguments of a vLLM engine that starts fast: Qwen3-0.6B's shape on a GPU, the tiny model elsewhere.
+
+        Args:
+            arguments: engine arguments over the usual ones.
+        """
+        usual: dict[str, Any]
+        if not self.on_gpu:
+            usual = {"enforce_eager": True, "max_model_len": 2048, "kv_cache_memory_bytes": 256 * 2**20}
+            return {"model": "vllmperf:tiny", "dtype": "float32", **usual, **arguments}
+        dummy = {"load_format": "dummy", "skip_tokenizer_init": True}
+        usual = {"max_model_len": 8192, "gpu_memory_utilization": 0.45}
+        return {"model": str(MODELS / "qwen3-0.6b"), "dtype": "bfloat16", **dummy, **usual, **arguments}
 
     def reference(self, quantization: str | None, dtype: str, batch_size: int) -> dict[str, Any]:
         """Model and arguments of a transformers engine."""
@@ -69,4 +96,25 @@ class Study:
 @pytest.fixture(scope="session")
 def study() -> Study:
     on_gpu = bool(gpu.devices())
-    return Study(os.environ.get("VLLMPERF_STUDY_SHAPE") or ("llama-8b" if on_gpu else "tiny"), on_gpu)
+    shape = os.environ.get("VLLMPERF_STUDY_SHAPE") or ("llama-8b" if on_gpu else "tiny")
+    return Study(shape, on_gpu, bool(os.environ.get("VLLMPERF_STUDY_QUICK")))
+
+
+@pytest.fixture
+def tell(capsys: pytest.CaptureFixture[str]) -> Tell:
+    """Prints a table of what a study measured, whether it passes or not."""
+
+    def print_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        written = [[_cell(value) for value in row] for row in rows]
+        table = tabulate(written, headers=headers, disable_numparse=True, tablefmt="github", stralign="right")
+        with capsys.disabled():
+            print(f"\n{title}\n{table}")  # noqa: T201
+
+    return print_table
+
+
+def _cell(value: object) -> str:
+    """A number with three digits at least, thousands with a comma."""
+    if not isinstance(value, float):
+        return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,.0f}" if value.is_integer() or abs(value) >= 100 else f"{value:.3g}"

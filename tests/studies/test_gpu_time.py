@@ -21,6 +21,8 @@ from pytest_vllmperf.harness.fixture import VllmPerf
 from .conftest import Study
 from .small_changes import GPU_BOUND, HOST_BOUND, VARIABLE, changed, graphs
 
+pytestmark = pytest.mark.recorded
+
 CHANGE: Final = os.environ.get(VARIABLE, "")
 MODELS: Final = Path(__file__).parent / "models"
 COMMON: Final[dict[str, Any]] = {

@@ -15,6 +15,8 @@ from pytest_vllmperf.harness.fixture import VllmPerf
 
 from .conftest import Study
 
+pytestmark = pytest.mark.recorded
+
 DELAY = os.environ.get("VLLMPERF_STUDY_DELAY_US", "")
 
 

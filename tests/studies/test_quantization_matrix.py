@@ -8,6 +8,8 @@ from pytest_vllmperf.harness.fixture import VllmPerf
 
 from .conftest import Study
 
+pytestmark = pytest.mark.recorded
+
 
 @pytest.mark.scorecard("quantization", baseline="full")
 @pytest.mark.vllmperf(unsupported="skip")

@@ -17,6 +17,8 @@ from pytest_vllmperf.records.spec import EngineSpec
 
 from .conftest import Study
 
+pytestmark = pytest.mark.recorded
+
 LIMIT = os.environ.get("VLLMPERF_STUDY_MAX_NUM_SEQS", "")
 RATE = float(os.environ.get("VLLMPERF_STUDY_RATE") or 0)
 CLIENTS = 50

@@ -1,4 +1,4 @@
-"""A lab whose engines are simulated, on GPUs that tell what a test scripts."""
+"""A lab whose engines are simulated, on GPUs that tell what a test scripts; studies of such engines."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from pathlib import Path
 import pytest
 
 from pytest_vllmperf import gpu
+from pytest_vllmperf.engines import simulated
 from pytest_vllmperf.engines.backends import BACKENDS, Backends
+from pytest_vllmperf.engines.simulated import SimulatedEngine
 from pytest_vllmperf.gpu import GpuDevice
 from pytest_vllmperf.lab import leases, slots
 from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.lab.release import ReleaseProof
 from pytest_vllmperf.records.devices import GpuReading
 from pytest_vllmperf.records.settings import DEFAULTS, Settings, Update
+from pytest_vllmperf.records.spec import EngineSpec
 
 CARD = GpuDevice("GPU-1", "NVIDIA GeForce RTX 4060", 2**33, (8, 9), "565")
 ON_GPUS = Backends(
@@ -29,6 +32,25 @@ def _silent(doing: str, waited: float) -> None:
 
 def _opened(folder: Path, backends: Backends) -> Lab:
     return Lab(Settings(Update.NONE, folder / "baselines", DEFAULTS, 30.0, 20.0), _silent, backends)
+
+
+ENGINE = 'model = "m"\nbackend = "simulated"\n'
+WORKLOAD = "requests = 32\ninput_tokens = 8\noutput_tokens = 4\n"
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write a study: axes by name, and other entries as TOML."""
+
+    def write(top: str = "", engine: str = ENGINE, workload: str = WORKLOAD, **axes: str) -> Path:
+        path = tmp_path / "study.toml"
+        parts = [f"iterations = 3\nwarmup = 0\n{top}", f"[engine]\n{engine}", f"[workload]\n{workload}"]
+        parts += [f'[[axis]]\nname = "{name}"\nvalues = {values}\n' for name, values in axes.items()]
+        path.write_text("\n".join(parts), encoding="utf-8")
+        return path
+
+    return write
 
 
 @pytest.fixture
@@ -57,3 +79,16 @@ def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
     yield make
     for one in opened:
         one.close()
+
+
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The label of every simulated engine that is started."""
+    started: list[str] = []
+
+    def start(spec: EngineSpec, number: int = 0) -> SimulatedEngine:
+        started.append(spec.label)
+        return SimulatedEngine(spec, number)
+
+    monkeypatch.setattr(simulated, "SimulatedEngine", start)
+    return started

@@ -44,9 +44,10 @@ def test_a_slowdown_of_ten_percent_is_always_caught(metric: str) -> None:
     assert tally(metric, "slower-by-10-percent", "slower-by-10-percent") == {Status.REGRESSED: TRIALS}
 
 
-def test_a_slowdown_as_large_as_the_margin_is_never_silent() -> None:
+def test_a_slowdown_as_large_as_the_margin_is_hardly_ever_silent() -> None:
+    """At the margin itself OK may come in one of ten cases (a_pass); noisy tests of the same profile add to it."""
     found = tally("output_throughput", "slower-by-5-percent", "slower-by-5-percent")
-    assert found[Status.OK] == found[Status.IMPROVED] == 0
+    assert found[Status.OK] + found[Status.IMPROVED] <= 0.01 * TRIALS
     assert found[Status.REGRESSED] > 0.8 * TRIALS
 
 

@@ -31,12 +31,14 @@ def cpu_build_version() -> str | None:
 def prepare_environment() -> str | None:
     """Set the variables that must stand before torch is imported. Returns the build's version, None for CUDA.
 
-    One OpenMP thread: with two of them and a busy neighbour a step takes ten times as long. The engine core in
-    this process: it loads in a tenth of the time and leaves no process behind. What the user has set stays.
+    One OpenMP thread: with two of them and a busy neighbour a step takes ten times as long. One thread of numba, which
+    proposes n-grams: with two and a busy neighbour it waits a tenth of a second at each step. The engine core in this
+    process: it loads in a tenth of the time and leaves no process behind. What the user has set stays.
     """
     version = cpu_build_version()
     if version is not None:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+        os.environ.setdefault("NUMBA_NUM_THREADS", "1")
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     return version
 

@@ -62,7 +62,7 @@ class Counter:
         value, enabled, running = _VALUES.unpack(os.read(self._fd, _VALUES.size))
         if running in (0, enabled):
             return float(value)
-        return float(value) * enabled / running
+        return float(value * enabled / running)
 
     def since(self, before: float | None) -> float | None:
         """How many since an earlier reading; None where nothing is counted."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 import vllmperf_cpu_build
@@ -17,37 +16,9 @@ import vllmperf_instructions
 import vllmperf_process
 import vllmperf_prompts
 import vllmperf_weights
+from vllmperf_steps import StepCounter
 
 EXTENSION = "vllmperf_worker.Probe"
-
-
-class StepCounter:
-    """A stat logger that adds up what vLLM tells of each engine step; see `vllm.v1.metrics.loggers`."""
-
-    def __init__(self) -> None:
-        self.clear()
-
-    def clear(self) -> None:
-        """Start at zero: vLLM's own counters have no reset."""
-        self.engine_steps = 0
-        self.preemptions = 0
-        self.hit_tokens = 0
-        self.itl_ns: list[int] = []
-
-    def record(self, scheduler_stats: Any, iteration_stats: Any, **_: Any) -> None:
-        """Called by vLLM once a step, with the step's own numbers."""
-        if iteration_stats is not None:
-            self.engine_steps += 1
-            self.preemptions += iteration_stats.num_preempted_reqs
-            self.itl_ns += [round(gap * 1e9) for gap in iteration_stats.inter_token_latencies_iter]
-        if scheduler_stats is not None:
-            self.hit_tokens += scheduler_stats.prefix_cache_stats.hits
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        """Every other call of vLLM's (log, sleep state and so on) is of no interest."""
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return lambda *_, **__: None
 
 
 class OfflineEngine:
@@ -253,6 +224,8 @@ class OfflineEngine:
             "preemptions": self.counter.preemptions,
             "prefix_cache_hit_tokens": self.counter.hit_tokens,
             "itl_ns": self.counter.itl_ns,
+            "occupation": self.counter.most,
+            "drafting": self.counter.drafting or None,
             **self.after_run(),
         }
 

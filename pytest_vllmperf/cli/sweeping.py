@@ -1,0 +1,42 @@
+"""The arguments of `vllmperf sweep`; what it needs is imported when it runs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+NOTHING_MEASURED = 2
+"""The exit code of a sweep all of whose points failed."""
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], show: Callable[..., None]) -> None:
+    """Add the command.
+
+    Args:
+        commands: of the parser.
+        show: prints a text; with `as_json=True` one for a program.
+    """
+    parser = commands.add_parser(
+        "sweep",
+        help="measure an engine over a grid of arguments and loads",
+        description="Measures every point of a TOML file and says where the knee is, which points no other is better "
+        "than, and where throughput falls. A sweep that was ended goes on with the same command. docs/sweeps.md.",
+    )
+    parser.add_argument("file", type=Path, metavar="FILE.toml", help="the study")
+    parser.add_argument("--results", type=Path, metavar="FILE.json", help="its results (as it says, or beside it)")
+    parser.add_argument("--show", action="store_true", help="measure nothing; show the results that there are")
+    parser.add_argument("--retry", action="store_true", help="measure points that failed again")
+    parser.add_argument("--yes", action="store_true", help="more than 10,000 points are meant")
+    parser.add_argument("--json", action="store_true", help="for a program, with all samples")
+    parser.set_defaults(run=lambda chosen: _run(chosen, show))
+
+
+def _run(chosen: argparse.Namespace, show: Callable[..., None]) -> int:
+    from pytest_vllmperf.cli import sweep
+    from pytest_vllmperf.report import sweeps
+
+    found = sweep.sweep(chosen.file, chosen.results, many=chosen.yes, retry=chosen.retry, show=chosen.show)
+    text = sweeps.as_json(found) if chosen.json else "\n".join(sweeps.lines(found, sweep.columns()))
+    show(text, as_json=chosen.json)
+    return 0 if any(one.result.sound for one in found.figures) else NOTHING_MEASURED

@@ -1,0 +1,177 @@
+"""What a sweep came to, as text for a terminal, as data for a program, and its line of progress."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from textwrap import wrap
+from typing import Any, Final
+
+from tabulate import tabulate
+
+from pytest_vllmperf.metrics.table import METRICS
+from pytest_vllmperf.records.sweep import Cliff, Figures, Findings, Knee
+from pytest_vllmperf.report import units
+from pytest_vllmperf.report.escaping import terminal_line
+from pytest_vllmperf.report.names import WIDTH
+from pytest_vllmperf.report.verdicts import folded
+
+_NONE: Final = "-"
+_LEAST_POINT: Final = 20
+"""Columns that the column of settings has at least."""
+
+
+def lines(found: Findings, width: int = WIDTH) -> list[str]:
+    """The findings for a terminal.
+
+    Args:
+        found: of a study.
+        width: columns of a line.
+    """
+    width = max(width, WIDTH)
+    head = f"{found.name}: {found.engine}, {units.many(len(found.figures), 'point')}"
+    if found.missing:
+        head += f", {found.missing:,} still to measure"
+    return [
+        *folded(terminal_line(head), width),
+        "",
+        *_table(found, width),
+        "",
+        *(part for text in _said(found) for part in folded(terminal_line(text), width)),
+    ]
+
+
+def as_json(found: Findings) -> str:
+    """The findings for a program, with all samples; throughput in tokens/s, times in seconds."""
+    front = set(found.front)
+    points = [
+        {
+            **one.result.model_dump(mode="json"),
+            "output_throughput": one.throughput,
+            found.ttft: one.ttft,
+            "tokens_per_second_per_user": one.per_user,
+            "front": place in front,
+            "preempting": one.result.preempting,
+        }
+        for place, one in enumerate(found.figures)
+    ]
+    document = {
+        "study": found.name,
+        "engine": found.engine,
+        "missing": found.missing,
+        "best": found.best,
+        "knees": [{**asdict(one), "decided": one.decided} for one in found.knees],
+        "cliffs": [asdict(one) for one in found.cliffs],
+        "points": points,
+    }
+    return json.dumps(document, indent=1)
+
+
+def progress(done: int, total: int, failed: int, left: float | None, doing: str) -> str:
+    """One line about how far a sweep is.
+
+    Args:
+        done: finished points.
+        total: all points.
+        failed: of the finished ones.
+        left: seconds until the end; None where that is unknown.
+        doing: what is measured now; empty at the end.
+    """
+    parts = [f"{done:,} of {units.many(total, 'point')}"]
+    if failed:
+        parts.append(f"{failed:,} failed")
+    if left is not None:
+        parts.append(f"about {_duration(left)} left")
+    return terminal_line(", ".join(parts) + (f": {doing}" if doing else ""))
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _table(found: Findings, width: int) -> list[str]:
+    axes = list(found.figures[0].result.settings) if found.figures else []
+    heads = ["tok/s", METRICS[found.ttft].label, "tok/s/user", ""]
+    rows = [_cells(place, one, found) for place, one in enumerate(found.figures)]
+    settings = [[_shown(one.result.settings[axis]) for axis in axes] for one in found.figures]
+    table = _drawn([*axes, *heads], [[*own, *row] for own, row in zip(settings, rows, strict=True)])
+    if max(map(len, table), default=0) <= width:
+        return table
+    others = max((len(line) for line in _drawn(heads, rows)), default=0)
+    room = max(_LEAST_POINT, width - others - 2)
+    points = ["\n".join(wrap(_settings(one.result.settings), room)) for one in found.figures]
+    return _drawn(["point", *heads], [[point, *row] for point, row in zip(points, rows, strict=True)])
+
+
+def _drawn(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table; heads are its first row, as tabulate makes columns wider than heads otherwise."""
+    last = len(heads) - 1
+    align = ["left" if place in (0, last) else "right" for place in range(len(heads))]
+    table = str(tabulate([heads, *rows], tablefmt="plain", colalign=align, disable_numparse=True))
+    return [line.rstrip() for line in table.split("\n")]
+
+
+def _cells(place: int, one: Figures, found: Findings) -> list[str]:
+    words = [one.result.words] if one.result.words else []
+    if place in found.front:
+        words.insert(0, "front")
+    if any({**knee.others, knee.axis: knee.load} == one.result.settings for knee in found.knees):
+        words.insert(0, "knee")
+    sound = one.result.sound
+    return [
+        f"{one.throughput:,.0f}" if sound and one.throughput is not None else _NONE,
+        units.value(found.ttft, one.ttft) if sound and one.ttft is not None else _NONE,
+        f"{one.per_user:,.1f}" if sound and one.per_user is not None else _NONE,
+        ", ".join(words),
+    ]
+
+
+def _said(found: Findings) -> list[str]:
+    """All in words: best values, knees, cliffs, failures."""
+    said = []
+    if found.best:
+        said.append(f"best by {METRICS[found.metric].label}: {_settings(found.best)}")
+    said += [_knee(one) for one in found.knees]
+    said += [_cliff(one) for one in found.cliffs]
+    failed: dict[str, int] = {}
+    for one in found.figures:
+        reason = one.result.detail if one.result.reason else "; ".join(map(str, one.result.problems))
+        if reason:
+            text = f"{one.result.reason or 'void'}: {reason}"
+            failed[text] = failed.get(text, 0) + 1
+    said += [f"{units.many(number, 'point')} {text}" for text, number in failed.items()]
+    if found.front:
+        said.append(
+            f"front: no other point is better in output throughput, {METRICS[found.ttft].label} and tokens/s a user"
+        )
+    return said
+
+
+def _knee(one: Knee) -> str:
+    beyond = ", the largest load measured: it may lie beyond" if one.at_end else ""
+    undecided = "" if one.decided else ", not decided"
+    interval = f"{one.low:g}" if one.low == one.high else f"{one.low:g} to {one.high:g}"
+    return f"knee{_where(one.others)}: {one.axis}={one.load:g} (95 %: {interval}{undecided}){beyond}"
+
+
+def _cliff(one: Cliff) -> str:
+    change = units.percent(one.ratio - 1)
+    interval = units.percent_range(one.low - 1, one.high - 1)
+    return f"cliff{_where(one.others)}: {one.axis} {one.before:g} -> {one.after:g}: throughput {change} {interval}"
+
+
+def _where(others: Mapping[str, Any]) -> str:
+    return f" at {_settings(others)}" if others else ""
+
+
+def _settings(values: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={_shown(value)}" for name, value in values.items())
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return terminal_line(text)

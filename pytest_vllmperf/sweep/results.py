@@ -1,0 +1,164 @@
+"""The results file of a study: each finished point with its samples, replaced whole after each point."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pytest_vllmperf.errors import BaselineError
+from pytest_vllmperf.records.sweep import PointResult
+from pytest_vllmperf.storage import atomic
+from pytest_vllmperf.storage.locks import exclusive
+from pytest_vllmperf.storage.regular import MIB
+from pytest_vllmperf.storage.versioned import LIMIT, Format, dumps
+from pytest_vllmperf.sweep.space import Point
+from pytest_vllmperf.sweep.study import Study
+
+SCHEMA: Literal["pytest-vllmperf/sweep"] = "pytest-vllmperf/sweep"
+VERSION: Literal[1] = 1
+
+
+class ResultsFile(BaseModel):
+    """A results file.
+
+    Attributes:
+        schema_name: what kind of file it is.
+        version: of the schema.
+        key: of the study.
+        study: its settings, for a person.
+        points: those that are finished, in the order in which they were measured.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
+
+    schema_name: Literal["pytest-vllmperf/sweep"] = Field(default=SCHEMA, alias="schema")
+    version: Literal[1] = VERSION
+    key: str
+    study: dict[str, Any]
+    points: tuple[PointResult, ...] = ()
+
+
+_NO_POINTS = '\n "points": [],'
+"""How a file without points says so: with one blank, as nothing else at this depth is called so."""
+_ELSEWHERE = "name another file with --results"
+
+FORMAT = Format(
+    noun="results file of a sweep",
+    schema=SCHEMA,
+    version=VERSION,
+    content=ResultsFile,
+    foreign=_ELSEWHERE,
+    older=f"this release cannot go on with it; {_ELSEWHERE}",
+    damaged=f"restore it, or {_ELSEWHERE}",
+    too_large="measure fewer points, or fewer iterations",
+)
+
+
+class Results:
+    """The finished points of a study, on disk after each change.
+
+    Args:
+        study: whose.
+
+    Raises:
+        BaselineError: for a file that cannot be read, is of another schema or version, or holds another study.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        self.path = study.results
+        self._points = {Point.of(one.settings): one for one in _read(study)}
+        self._texts = {point: _laid_out(one) for point, one in self._points.items()}
+
+    @property
+    def points(self) -> Mapping[Point, PointResult]:
+        """The finished points, in the order in which they were measured."""
+        return self._points
+
+    def forget_failed(self) -> None:
+        """Take out the points that failed, so that they are measured again."""
+        self._points = {point: one for point, one in self._points.items() if not one.reason}
+
+    def put(self, point: Point, result: PointResult) -> None:
+        """Add a point, or replace it, and write the file.
+
+        Raises:
+            BaselineError: when the file cannot be written, or would become too large with all points of the study; it
+                then holds all points before this one.
+        """
+        self._points[point] = result
+        self._texts[point] = _laid_out(result)
+        text = self._text()
+        if max(len(text), len(self._texts[point]) * self._study.space.count) > LIMIT:
+            raise BaselineError(
+                f"{self.path}: with {self._study.space.count:,} points like this one it would become larger than the "
+                f"{LIMIT // MIB} MiB that are read; {FORMAT.too_large}"
+            )
+        try:
+            atomic.write_text(self.path, text)
+        except OSError as error:
+            raise BaselineError(
+                f"{self.path}: cannot be written: {error.strerror or error}; the points in it are safe, and the same "
+                "command goes on from there"
+            ) from None
+
+    def _text(self) -> str:
+        """All of the file, as `FORMAT.encoded` lays it out; that takes a second for some hundred points.
+
+        So each point is laid out once, and put into a file without points.
+        """
+        empty = FORMAT.encoded(self.path, ResultsFile(key=self._study.key, study=self._study.settings))
+        points = ",\n".join(self._texts[point] for point in self._points)
+        return empty.replace(_NO_POINTS, f'\n "points": [\n{points}\n ],', 1)
+
+
+def _laid_out(result: PointResult) -> str:
+    """A point as it stands in the file, two levels deep."""
+    return "\n".join(f"  {line}" for line in dumps(result).rstrip("\n").split("\n"))
+
+
+@contextmanager
+def opened(study: Study) -> Iterator[Results]:
+    """The results of a study, for one process at a time.
+
+    Raises:
+        BaselineError: where another sweep writes the file, its folder cannot be written, or as for `Results`.
+    """
+    path = study.results
+    with ExitStack() as held:
+        try:
+            held.enter_context(exclusive(path))
+        except TimeoutError as error:
+            hint = f" ({error})" if str(error) else ""
+            raise BaselineError(f"{path}: another sweep writes into it{hint}; {_ELSEWHERE}") from None
+        except OSError as error:
+            raise BaselineError(f"{path}: cannot be written: {error.strerror or error}") from None
+        atomic.sweep(path.parent)
+        yield Results(study)
+
+
+def _read(study: Study) -> tuple[PointResult, ...]:
+    path = study.results
+    content = FORMAT.read(path)
+    if content is None:
+        return ()
+    if content.key != study.key:
+        changed = ", ".join(name for name, value in study.settings.items() if content.study.get(name) != value)
+        raise BaselineError(
+            f"{path}: results of another study{f' ({changed} differ)' if changed else ''}; {_ELSEWHERE}"
+        )
+    return tuple(_checked(study, one) for one in content.points)
+
+
+def _checked(study: Study, one: PointResult) -> PointResult:
+    """A point with its settings in the order of the axes; in the file names are sorted."""
+    path, names = study.results, [axis.name for axis in study.space.axes]
+    name = ", ".join(f"{axis}={value}" for axis, value in one.settings.items())
+    if set(names) != set(one.settings):
+        raise FORMAT.unfit(path, f"the point {name} has other axes than the study")
+    for number, engine in enumerate(one.engines, start=1):
+        FORMAT.check_samples(path, name, f"engine {number}", engine)
+    return one.model_copy(update={"settings": {axis: one.settings[axis] for axis in names}})

@@ -1,0 +1,59 @@
+"""Speculative decoding by n-grams of what was said already: the same output, sooner where the text repeats itself.
+
+Random weights repeat themselves more than a trained model does, so acceptance is that of a very repetitive text.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_vllmperf import Workload
+from pytest_vllmperf.harness.fixture import VllmPerf
+
+from .conftest import Study, Tell
+
+PROPOSED = 4
+NGRAM: dict[str, Any] = {
+    "method": "ngram", "num_speculative_tokens": PROPOSED, "prompt_lookup_max": 4, "prompt_lookup_min": 2
+}  # fmt: skip
+REQUESTS = 4
+
+
+@pytest.mark.quick
+@pytest.mark.vllmperf(iterations=1, warmup=0, device_pass="off")
+def test_drafts_are_counted(vllmperf: VllmPerf, study: Study) -> None:
+    """Steps and tokens give the accepted ones: each step of a request makes one token of its own."""
+    output = 128
+    work = Workload.synthetic(requests=1, input_tokens=32, output_tokens=output)
+    run = vllmperf.measure(work, engine=vllmperf.engine(**study.light(speculative_config=NGRAM)))
+    (result,) = run.iterations[0]
+    assert result.drafting is not None
+    assert 0 < result.drafting.accepted <= result.drafting.proposed
+    assert result.drafting.accepted >= output - run.engine_steps  # the last step may have made too many
+    assert run.spec_acceptance == pytest.approx(result.drafting.accepted / result.drafting.proposed)
+
+
+@pytest.mark.vllmperf(iterations=4, warmup=1, device_pass="off")
+def test_ngrams_give_the_same_output_sooner(vllmperf: VllmPerf, study: Study, tell: Tell) -> None:
+    output = 256 if study.on_gpu else 128
+    work = Workload.synthetic(requests=REQUESTS, input_tokens=32, output_tokens=output).at(concurrency=1)
+    ngram = vllmperf.engine(**study.light(speculative_config=NGRAM))
+    plain = vllmperf.engine(**study.light())
+    compared = vllmperf.compare(ngram, plain, work)
+    found = compared.assert_speedup(1.1)
+    compared.assert_same_quality(tokens=64, agreement=0.8 if study.on_gpu else 1.0)
+    a, b = compared.a, compared.b
+    assert 0 < a.spec_acceptance <= 1
+    assert 1 < a.spec_length <= 1 + PROPOSED
+    assert b.engine_steps == REQUESTS * output
+    assert a.engine_steps < b.engine_steps
+    tell(
+        f"n-grams, {PROPOSED} tokens proposed: {found.ratio:.2f} times as fast [{found.low:.2f}, {found.high:.2f}]",
+        ["", "tok/s", "engine steps", "accepted %", "acceptance length"],
+        [
+            ["n-grams", a.output_throughput, a.engine_steps, 100 * a.spec_acceptance, a.spec_length],
+            ["plain", b.output_throughput, b.engine_steps, "", ""],
+        ],
+    )
