@@ -12,11 +12,13 @@ from pytest_vllmperf.records.fit import Fit, Try
 from pytest_vllmperf.report.units import size
 
 _COLUMNS = ("memory", "max_model_len", "outcome", "s", "reason")
+_GIVEN = "as given"
 
 
 def line(tried: Try) -> str:
     """One try, for a person who waits."""
     memory, length, outcome, seconds, reason = _row(tried)
+    memory = "memory as given" if memory == _GIVEN else memory
     where = f"{memory} max_model_len={length}" if length else memory
     told = f"{where}: {outcome}" + (f" ({seconds} s)" if seconds else "")
     return f"{told}: {reason}" if reason else told
@@ -55,4 +57,4 @@ def _row(tried: Try) -> tuple[str, str, str, str, str]:
 def _memory(share: float | None, size_bytes: int | None) -> str:
     if share is not None:
         return f"gpu_memory_utilization={share:g}"
-    return "as given" if size_bytes is None else f"kv_cache_memory_bytes={size_bytes} ({size(size_bytes)})"
+    return _GIVEN if size_bytes is None else f"kv_cache_memory_bytes={size_bytes} ({size(size_bytes)})"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pytest_vllmperf import cli
+from pytest_vllmperf.cli import tune
 from pytest_vllmperf.lab import leases
+from pytest_vllmperf.lab.lab import Lab
 
 SIM = ("tune", "memory", "sim", "--backend", "simulated", "--set", "max_num_seqs=4")
 CACHE = ("--set", "kv_cache_memory_bytes=4000000")
@@ -93,3 +96,22 @@ def test_a_model_that_is_nowhere(capsys: pytest.CaptureFixture[str]) -> None:
 def test_values_are_read_as_python_or_json(text: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([*SIM, *CACHE, *LENGTHS, "--set", f"elsewhere={text}"]) == 0
     assert f"elsewhere={shown}, " in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_what_takes_long_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As another run that holds the device, for which an hour may be waited."""
+    told: list[str] = []
+
+    class Waits(Lab):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            for waited in (1.0, 11.0, 12.0):
+                args[1]("waiting for the GPU", waited)
+
+    monkeypatch.setattr(tune, "Lab", Waits)
+    limits = {"gpu_memory_utilization": None, "kv_cache_memory_bytes": None, "max_model_len": "128:256"}
+    asked = tune.Asked("sim", ["kv_cache_memory_bytes=4000000"], "simulated", None, **limits, leave_mib=0,
+                       start_timeout=9.0, operation_timeout=9.0)  # fmt: skip
+    assert tune.memory(asked, told.append, as_json=False)[1] == tune.FOUND
+    assert told[0] == "waiting for the GPU ..."
+    assert "waiting for the GPU ..." not in told[1:]

@@ -141,7 +141,7 @@ def test_a_model_that_is_larger_than_the_card(card: Callable[[int], Lab], monkey
 
 
 def test_a_model_that_is_nowhere(lab: Lab) -> None:
-    with pytest.raises(ModelError, match="the model path ./nowhere does not exist"):
+    with pytest.raises(ModelError, match=r"the model path \./nowhere does not exist"):
         fit(lab, EngineSpec.create("./nowhere"), Bounds())
 
 
