@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pytest_vllmperf.metrics.declaration import Metric
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.metrics.table import GATES, METRICS, resolve_gate
-from pytest_vllmperf.records.samples import EngineSamples
+from pytest_vllmperf.records.samples import EngineSamples, Entry
 from pytest_vllmperf.verdict import family_a_fail
 
 
@@ -94,6 +94,20 @@ def no_longer_measured(
 def _asked_for(metric: Metric) -> bool:
     """Whether a test has to ask for it to be measured; the device pass is made unasked."""
     return metric.if_measured and metric.of_pass is None
+
+
+def no_longer_gated(gate: Sequence[str], stored: Entry | None, told: Sequence[str] = ()) -> tuple[str, ...]:
+    """A line about metrics that the baseline's gate holds, and that of the test does not: a slowdown of theirs passes.
+
+    Args:
+        gate: names of the metrics that decide now.
+        stored: the baseline; None without one.
+        told: lines that name such metrics already.
+    """
+    before = () if stored is None else stored.judging.gate
+    labels = [METRICS[name].label for name in before if name not in gate]
+    left = [label for label in labels if not any(line.startswith(label) for line in told)]
+    return (f"no longer gated, though its baseline gates it: {', '.join(left)}",) if left else ()
 
 
 def _not_measured(word: str, engines: Sequence[EngineSamples], device: str, no_pass: str) -> Iterator[str]:

@@ -49,3 +49,15 @@ def test_sessions_of_several_machines_are_compared_with_nothing() -> None:
         (entry(H100, H100), ("gpu: H100 -> H200",)),
     ):
         assert plan(SITE, run, stored, OWN, SETTINGS, InRun(lambda *_: 1, lambda *_: {})).differences == told
+
+
+def test_a_gate_that_holds_less_than_its_baseline_is_told() -> None:
+    stored = entry(H200)
+    wider = stored.model_copy(
+        update={"judging": stored.judging.model_copy(update={"gate": [METRIC, "ttft.p50", "gpu_time"]})}
+    )
+    run = replace(measurement(100.0), environment=H200)
+    asked = InRun(lambda *_: 1, lambda *_: {})
+    told = ("no longer gated, though its baseline gates it: TTFT p50, GPU time",)
+    assert plan(SITE, run, wider, OWN, SETTINGS, asked).notes == told
+    assert plan(SITE, run, stored, OWN, SETTINGS, asked).notes == ()
