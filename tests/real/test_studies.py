@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 LIMIT = 540
 
 
+@pytest.mark.long
 def test_the_quick_ones_pass_and_tell_what_they_measured(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "tests/studies", "-m", "quick", "--vllmperf", "-p", "no:cacheprovider"]
     apart = ["--vllmperf-scorecards", str(tmp_path), "--vllmperf-baselines", str(tmp_path)]
