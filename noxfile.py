@@ -61,9 +61,8 @@ def tests(session: nox.Session) -> None:
         session.run("pytest", *NEED_MORE, *session.posargs, env=interpreters)
         return
     session.run("pytest", *NEED_MORE, "-m", "not real and not long", "-n", "3", "-q")  # many of them wait for processes
-    # A file runs in one worker: those that take longest come first, so that no worker waits for them at the end.
-    longest = ["tests/real/test_two_versions.py", "tests/real/test_loop.py"]
-    engines = [*longest, "tests/real", "tests/reliability", "-m", "not long", "-n", "2"]
+    # tests/real/conftest.py puts the files that take longest first: no worker waits for them at the end.
+    engines = ["tests/real", "tests/reliability", "-m", "not long", "-n", "2"]
     engines += ["--dist", "loadfile", "--no-loadscope-reorder"]
     session.run("pytest", *engines, "-q", "--durations=10", env=interpreters)
 

@@ -19,13 +19,18 @@ __all__ = ["TINY", "perf"]
 
 HERE = Path(__file__).parent
 MODEL = "vllmperf:tiny"
+LONGEST = ("test_two_versions.py", "test_loop.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything in this folder is `real`; where vLLM is missing it fails, because it must not be skipped unseen."""
+    """Everything in this folder is `real`; where vLLM is missing it fails, because it must not be skipped unseen.
+
+    The files that take longest come first.
+    """
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.real)
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(scope="session")
