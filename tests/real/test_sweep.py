@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.sweep.findings import findings
 from pytest_vllmperf.sweep.results import opened
@@ -39,6 +41,7 @@ values = [1, 8]
 """
 
 
+@pytest.mark.long
 def test_four_points_over_two_specs_start_two_engines(perf: Lab, tmp_path: Path) -> None:
     arguments = {name: value for name, value in TINY.items() if name != "max_num_seqs"}
     path = tmp_path / "study.toml"
