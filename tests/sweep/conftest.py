@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from pytest_vllmperf import gpu
-from pytest_vllmperf.engines import simulated
 from pytest_vllmperf.engines.backends import BACKENDS, Backends
-from pytest_vllmperf.engines.simulated import SimulatedEngine
 from pytest_vllmperf.gpu import GpuDevice
 from pytest_vllmperf.lab import leases, slots
 from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.lab.release import ReleaseProof
 from pytest_vllmperf.records.devices import GpuReading
 from pytest_vllmperf.records.settings import DEFAULTS, Settings, Update
-from pytest_vllmperf.records.spec import EngineSpec
+from tests.lab.conftest import starts
+
+__all__ = ["starts"]
 
 CARD = GpuDevice("GPU-1", "NVIDIA GeForce RTX 4060", 2**33, (8, 9), "565")
 ON_GPUS = Backends(
@@ -79,16 +79,3 @@ def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
     yield make
     for one in opened:
         one.close()
-
-
-@pytest.fixture
-def starts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The label of every simulated engine that is started."""
-    started: list[str] = []
-
-    def start(spec: EngineSpec, number: int = 0) -> SimulatedEngine:
-        started.append(spec.label)
-        return SimulatedEngine(spec, number)
-
-    monkeypatch.setattr(simulated, "SimulatedEngine", start)
-    return started
