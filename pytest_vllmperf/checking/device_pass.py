@@ -21,12 +21,14 @@ class Unjudged:
 
     Attributes:
         dropped: names of metrics that were measured now, and have nothing to be judged by.
-        notes: what is told, a line each.
+        notes: what is reported, a line each.
+        noted: names of the metrics that the notes are about.
         lost: what fails the test, in words: metrics that the other side has, and this run has lost.
     """
 
     dropped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    noted: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
 
 
@@ -66,9 +68,12 @@ def unjudged(words: Sequence[str], run: Measurement, stored: Entry | None, *, re
     if run.rates:  # a search for the highest rate is gated by that alone
         return Unjudged()
     automatic = [name for name in _of_pass(words, run.device) if name not in _named(words, run.device)]
-    told = [_one(METRICS[name], run, stored, records=records) for name in automatic]
+    found = {name: _one(METRICS[name], run, stored, records=records) for name in automatic}
     return Unjudged(
-        *(tuple(part for one in told for part in getattr(one, name)) for name in ("dropped", "notes", "lost"))
+        dropped=tuple(name for one in found.values() for name in one.dropped),
+        notes=tuple(note for one in found.values() for note in one.notes),
+        noted=tuple(name for name, one in found.items() if one.notes),
+        lost=tuple(reason for one in found.values() for reason in one.lost),
     )
 
 

@@ -147,7 +147,7 @@ def plan(
         differences=_differences(run, sessions),
         engines=wanted,
         append=settings.append and purpose is Purpose.JUDGE and run.reference is None,
-        notes=(*of_pass.notes, *policy.no_longer_gated(gate, judged_by, of_pass.notes)),
+        notes=(*of_pass.notes, *policy.no_longer_gated((*gate, *of_pass.noted), judged_by)),
     )
 
 

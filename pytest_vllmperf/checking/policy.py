@@ -96,17 +96,15 @@ def _asked_for(metric: Metric) -> bool:
     return metric.if_measured and metric.of_pass is None
 
 
-def no_longer_gated(gate: Sequence[str], stored: Entry | None, told: Sequence[str] = ()) -> tuple[str, ...]:
+def no_longer_gated(known: Sequence[str], stored: Entry | None) -> tuple[str, ...]:
     """A line about metrics that the baseline's gate holds, and that of the test does not: a slowdown of theirs passes.
 
     Args:
-        gate: names of the metrics that decide now.
+        known: names of the metrics that decide now, and of those that other lines are about.
         stored: the baseline; None without one.
-        told: lines that name such metrics already.
     """
     before = () if stored is None else stored.judging.gate
-    labels = [METRICS[name].label for name in before if name not in gate]
-    left = [label for label in labels if not any(line.startswith(label) for line in told)]
+    left = [METRICS[name].label for name in before if name not in known]
     return (f"no longer gated, though its baseline gates it: {', '.join(left)}",) if left else ()
 
 

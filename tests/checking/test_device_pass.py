@@ -53,7 +53,9 @@ def test_what_both_sides_measured_is_judged() -> None:
 def test_a_recording_without_it_is_told() -> None:
     assert unjudged(AUTO, run(WITH), None, records=True) == Unjudged()
     for made, why in ((run(WITHOUT), "CUPTI is lost"), (run(TURNED_OFF), OFF)):
-        assert unjudged(AUTO, made, None, records=True) == Unjudged(notes=(f"GPU time not measured: {why}",))
+        assert unjudged(AUTO, made, None, records=True) == Unjudged(
+            notes=(f"GPU time not measured: {why}",), noted=("gpu_time",)
+        )
 
 
 @pytest.mark.parametrize("gate", [(*CLOCK_METRICS, "gpu_time"), CLOCK_METRICS])
@@ -65,7 +67,9 @@ def test_what_the_baseline_holds_must_not_be_lost(gate: tuple[str, ...]) -> None
 
 
 def test_a_pass_that_is_off_is_told_and_no_failure() -> None:
-    assert judged(run(TURNED_OFF), entry(WITH)) == Unjudged(notes=(f"GPU time is not judged: {OFF}",))
+    assert judged(run(TURNED_OFF), entry(WITH)) == Unjudged(
+        notes=(f"GPU time is not judged: {OFF}",), noted=("gpu_time",)
+    )
     assert judged(run(TURNED_OFF), entry(WITHOUT, gate=CLOCK_METRICS)) == Unjudged()
 
 
@@ -101,7 +105,7 @@ def test_a_reference_without_it_is_told() -> None:
     assert found.notes == ("GPU time is not judged: the reference's is not known: CUPTI is lost",)
     assert judged(run(WITHOUT, reference=WITHOUT), None).notes == ("GPU time is not judged: CUPTI is lost",)
     off = judged(run(TURNED_OFF, reference=TURNED_OFF), None)
-    assert off == Unjudged(notes=(f"GPU time is not judged: {OFF}",))
+    assert off == Unjudged(notes=(f"GPU time is not judged: {OFF}",), noted=("gpu_time",))
 
 
 def test_a_new_engine_that_lost_what_its_reference_has_fails() -> None:
