@@ -17,6 +17,7 @@ from pytest_vllmperf.report.escaping import terminal_line
 from pytest_vllmperf.report.names import WIDTH
 from pytest_vllmperf.sweep import study as studies
 from pytest_vllmperf.sweep.findings import findings
+from pytest_vllmperf.sweep.measuring import PointMeasurer
 from pytest_vllmperf.sweep.results import Results, opened
 from pytest_vllmperf.sweep.runner import Progress, Runner
 from pytest_vllmperf.sweep.study import Study
@@ -106,7 +107,7 @@ def _measure(study: Study, stored: Results) -> None:
     settings = Settings(Update.NONE, Path("baselines"), DEFAULTS)
     try:
         with closing(Lab(settings, line.engine)) as lab:
-            Runner(study, stored, lab, line.points).run()
+            Runner(study, stored, PointMeasurer(study, lab), line.points).run()
     finally:
         line.end()
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
-from pytest_vllmperf.errors import BaselineError, EngineError, EngineStartError, SpecError, WorkloadError
-from pytest_vllmperf.lab.lab import Lab
-from pytest_vllmperf.lab.target import Target
-from pytest_vllmperf.metrics.measurement import Measurement
+from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.metrics.table import METRICS
-from pytest_vllmperf.records.samples import EngineSamples
 from pytest_vllmperf.records.sweep import PointResult
-from pytest_vllmperf.sweep import failures, plan
+from pytest_vllmperf.sweep import plan
 from pytest_vllmperf.sweep.findings import curves
+from pytest_vllmperf.sweep.measuring import PointMeasurer
 from pytest_vllmperf.sweep.results import Results
 from pytest_vllmperf.sweep.space import Point
 from pytest_vllmperf.sweep.study import Study
@@ -43,32 +38,27 @@ class Progress:
 class Runner:
     """Measures what is missing of a study.
 
-    An engine is started once for each distinct spec. One that failed on the way is started again for its next point;
-    one that did not start is not tried again: all points of its spec fail for the same reason.
+    Points of one engine spec come one after another, so that each engine is started once.
 
     Args:
         study: what is measured.
         results: its results so far; each new one is written at once.
-        lab: measures.
+        measurer: of points.
         progress: called before each point, and at the end.
-        clock: in seconds.
     """
 
     def __init__(
         self,
         study: Study,
         results: Results,
-        lab: Lab,
+        measurer: PointMeasurer,
         progress: Callable[[Progress], None],
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._study = study
         self._results = results
-        self._lab = lab
+        self._measurer = measurer
         self._progress = progress
-        self._clock = clock
-        self._refused: dict[str, EngineStartError] = {}
-        self._spec_key = lru_cache(maxsize=None)(lambda point: study.spec_of(point).key)
+        self._spec_key = measurer.spec_key
 
     def run(self) -> None:
         """Measure all points, and those of knees that are not decided again.
@@ -82,7 +72,9 @@ class Runner:
             ordered = plan.grouped(missing, self._spec_key)
             for place, point in enumerate(ordered):
                 self._tell(ordered[place:])
-                self._results.put(point, self._measured(point))
+                result = self._measurer.measured(point)
+                self._check_hardware(result)
+                self._results.put(point, result)
         for _ in range(self._study.replicates):
             if not self._replicated():
                 break
@@ -103,51 +95,12 @@ class Runner:
     def _words(self, point: Point) -> str:
         return " ".join(f"{name}={value}" for name, value in point.values.items())
 
-    def _measured(self, point: Point) -> PointResult:
-        """One point; what fails is its result. Devices that cannot be had end the sweep: no point would get them."""
-        begun = self._clock()
-        started = False
-        try:
-            target = self._lab.target(self._study.spec_of(point), None)
-        except SpecError as error:
-            return _failed(point, error)
-        try:
-            if refused := self._refused.get(target.spec.key):
-                raise refused
-            started = self._lab.slots.running_engine(target) is None
-            measurement = self._sound(target, point)
-        except (EngineError, WorkloadError, SpecError) as error:
-            if isinstance(error, EngineStartError):
-                self._refused[target.spec.key] = error
-            return _failed(point, error)
-        self._check_hardware(measurement)
-        return PointResult(
-            settings=point.values,
-            profile=measurement.profile,
-            problems=measurement.problems,
-            engines=tuple(map(_kept, measurement.engines)),
-            requests=self._study.workload_of(point).count,
-            seconds=self._clock() - begun,
-            started=started,
-        )
-
-    def _sound(self, target: Target, point: Point) -> Measurement:
-        """A measurement; one that is void for a reason that may be gone is made again, once, on a fresh engine."""
-        measurement = self._take(target, point)
-        if not measurement.transient:
-            return measurement
-        self._lab.retire([target])
-        return self._take(target, point)
-
-    def _take(self, target: Target, point: Point) -> Measurement:
-        return self._lab.measure(target, self._study.workload_of(point), self._study.measuring, self._study.allow)
-
-    def _check_hardware(self, measurement: Measurement) -> None:
+    def _check_hardware(self, result: PointResult) -> None:
         """Refuse to mix figures of two kinds of hardware."""
-        before = next((one.profile for one in self._results.points.values() if one.profile), measurement.profile)
-        if before != measurement.profile:
+        before = next((one.profile for one in self._results.points.values() if one.profile), result.profile)
+        if result.profile and before != result.profile:
             raise BaselineError(
-                f"{self._results.path}: its points were measured on {before}, and this is {measurement.profile}; name "
+                f"{self._results.path}: its points were measured on {before}, and this is {result.profile}; name "
                 "another file with --results"
             )
 
@@ -161,31 +114,17 @@ class Runner:
         done = False
         for point in points:
             self._tell((), f"again: {self._words(point)}")
-            target = self._lab.target(self._study.spec_of(point), None)
-            if target.spec.key not in fresh:
-                fresh.add(target.spec.key)
-                self._lab.retire([target])
-            done |= self._added(target, point)
+            if self._spec_key(point) not in fresh:
+                fresh.add(self._spec_key(point))
+                self._measurer.end_engine(point)
+            done |= self._added(point)
         return done
 
-    def _added(self, target: Target, point: Point) -> bool:
+    def _added(self, point: Point) -> bool:
         """One more engine's samples of a point; a replicate that failed or is void leaves the point as it was."""
-        try:
-            measurement = self._sound(target, point)
-        except EngineError:
-            return False
-        if measurement.problems:
+        samples = self._measurer.once_more(point)
+        if not samples:
             return False
         before = self._results.points[point]
-        engines = (*before.engines, *map(_kept, measurement.engines))
-        self._results.put(point, before.model_copy(update={"engines": engines}))
+        self._results.put(point, before.model_copy(update={"engines": (*before.engines, *samples)}))
         return True
-
-
-def _failed(point: Point, error: Exception) -> PointResult:
-    return PointResult(settings=point.values, reason=failures.reason(error), detail=" ".join(str(error).split()))
-
-
-def _kept(engine: EngineSamples) -> EngineSamples:
-    """What a results file keeps of an engine: samples of all metrics, without what only a verdict needs."""
-    return engine.model_copy(update={"warmup": {}, "ttft_by_request": [], "kernels": []})

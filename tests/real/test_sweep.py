@@ -9,6 +9,7 @@ import pytest
 
 from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.sweep.findings import findings
+from pytest_vllmperf.sweep.measuring import PointMeasurer
 from pytest_vllmperf.sweep.results import opened
 from pytest_vllmperf.sweep.runner import Runner
 from pytest_vllmperf.sweep.study import read
@@ -49,7 +50,7 @@ def test_four_points_over_two_specs_start_two_engines(perf: Lab, tmp_path: Path)
     path.write_text(STUDY.format(engine=engine), encoding="utf-8")
     study = read(path)
     with opened(study) as results:
-        Runner(study, results, perf, lambda now: None).run()
+        Runner(study, results, PointMeasurer(study, perf), lambda now: None).run()
         points = {tuple(one.settings.values()): one for one in results.points.values()}
         found = findings(study, results.points)
     assert len(points) == 4
@@ -67,6 +68,6 @@ def test_an_engine_without_room_for_its_cache_is_a_result(perf: Lab, tmp_path: P
     path.write_text(f'{text}\n[[axis]]\nname = "kv_cache_memory_bytes"\nvalues = [4096]\n', encoding="utf-8")
     study = read(path)
     with opened(study) as results:
-        Runner(study, results, perf, lambda now: None).run()
+        Runner(study, results, PointMeasurer(study, perf), lambda now: None).run()
         (one,) = results.points.values()
     assert one.reason == "out of memory", one.detail

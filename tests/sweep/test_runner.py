@@ -18,8 +18,9 @@ from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.records.sweep import PointResult
 from pytest_vllmperf.storage import atomic
-from pytest_vllmperf.sweep import runner as runners
+from pytest_vllmperf.sweep import failures
 from pytest_vllmperf.sweep.findings import findings
+from pytest_vllmperf.sweep.measuring import PointMeasurer
 from pytest_vllmperf.sweep.results import Results, opened
 from pytest_vllmperf.sweep.runner import Progress, Runner
 from pytest_vllmperf.sweep.space import Point
@@ -39,7 +40,7 @@ def sweep(lab: Lab, told: list[Progress]) -> Sweep:
     def sweep(path: Path) -> Sequence[PointResult]:
         study = read(path)
         with opened(study) as results:
-            Runner(study, results, lab, told.append).run()
+            Runner(study, results, PointMeasurer(study, lab), told.append).run()
             return list(results.points.values())
 
     return sweep
@@ -184,7 +185,7 @@ def test_memory_is_named_in_the_reason(sweep: Sweep, write: Write, lab: Lab, mon
     monkeypatch.setattr(lab, "measure", refuse)
     (one,) = sweep(write(concurrency="[1]"))
     assert one.reason == "out of memory"
-    assert runners.failures.reason(EngineStartError("x", "torch.OutOfMemoryError: CUDA out")) == "out of memory"
+    assert failures.reason(EngineStartError("x", "torch.OutOfMemoryError: CUDA out")) == "out of memory"
 
 
 def test_devices_that_cannot_be_had_end_the_sweep(
@@ -228,7 +229,7 @@ def test_ten_planted_knees_are_found_within_one_step(lab: Lab, write: Write) -> 
     def knees(noise: float, seeds: str) -> dict[tuple[Any, ...], float]:
         study = read(write("replicates = 0\n", f"{ENGINE}noise = {noise}\n", workload, **axes, seed=seeds))
         with opened(replace(study, results=study.results.with_name(f"{noise}.json"))) as results:
-            Runner(study, results, lab, lambda now: None).run()
+            Runner(study, results, PointMeasurer(study, lab), lambda now: None).run()
             return {tuple(knee.others.values()): knee.load for knee in findings(study, results.points).knees}
 
     planted = {key[:2]: load for key, load in knees(0.0, "[0]").items()}

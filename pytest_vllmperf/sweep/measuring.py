@@ -1,0 +1,101 @@
+"""Measures one point of a study on a lab; what fails is its result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import lru_cache
+
+from pytest_vllmperf.errors import EngineError, EngineStartError, SpecError, WorkloadError
+from pytest_vllmperf.lab.lab import Lab
+from pytest_vllmperf.lab.target import Target
+from pytest_vllmperf.metrics.measurement import Measurement
+from pytest_vllmperf.records.samples import EngineSamples
+from pytest_vllmperf.records.sweep import PointResult
+from pytest_vllmperf.sweep import failures
+from pytest_vllmperf.sweep.space import Point
+from pytest_vllmperf.sweep.study import Study
+
+
+class PointMeasurer:
+    """Measures points of a study, each on an engine of its spec.
+
+    An engine is started once for each distinct spec, while it runs. One that failed on the way is started again for its
+    next point; one that did not start is not tried again: all points of its spec fail for the same reason.
+
+    Args:
+        study: whose points.
+        lab: starts engines and drives them.
+        clock: in seconds.
+    """
+
+    def __init__(self, study: Study, lab: Lab, clock: Callable[[], float] = time.monotonic) -> None:
+        self._study = study
+        self._lab = lab
+        self._clock = clock
+        self._refused: dict[str, EngineStartError] = {}
+        self.spec_key = lru_cache(maxsize=None)(lambda point: study.spec_of(point).key)
+        """The key of a point's engine: points with equal keys share one."""
+
+    def measured(self, point: Point) -> PointResult:
+        """One point; what fails is its result.
+
+        Raises:
+            NoGpuError: when no GPU is there that the engine needs: no point would get one.
+        """
+        begun = self._clock()
+        started = False
+        try:
+            target = self._lab.target(self._study.spec_of(point), None)
+        except SpecError as error:
+            return _failed(point, error)
+        try:
+            if refused := self._refused.get(target.spec.key):
+                raise refused
+            started = self._lab.slots.running_engine(target) is None
+            measurement = self._sound(target, point)
+        except (EngineError, WorkloadError, SpecError) as error:
+            if isinstance(error, EngineStartError):
+                self._refused[target.spec.key] = error
+            return _failed(point, error)
+        return PointResult(
+            settings=point.values,
+            profile=measurement.profile,
+            problems=measurement.problems,
+            engines=tuple(map(_kept, measurement.engines)),
+            requests=self._study.workload_of(point).count,
+            seconds=self._clock() - begun,
+            started=started,
+        )
+
+    def end_engine(self, point: Point) -> None:
+        """End the engine of a point, so that its next measurement gets a fresh one."""
+        self._lab.retire([self._lab.target(self._study.spec_of(point), None)])
+
+    def once_more(self, point: Point) -> tuple[EngineSamples, ...]:
+        """Samples of one more measurement; empty where it failed or is void."""
+        try:
+            measurement = self._sound(self._lab.target(self._study.spec_of(point), None), point)
+        except EngineError:
+            return ()
+        return () if measurement.problems else tuple(map(_kept, measurement.engines))
+
+    def _sound(self, target: Target, point: Point) -> Measurement:
+        """A measurement; one that is void for a reason that may be gone is made again, once, on a fresh engine."""
+        measurement = self._take(target, point)
+        if not measurement.transient:
+            return measurement
+        self._lab.retire([target])
+        return self._take(target, point)
+
+    def _take(self, target: Target, point: Point) -> Measurement:
+        return self._lab.measure(target, self._study.workload_of(point), self._study.measuring, self._study.allow)
+
+
+def _failed(point: Point, error: Exception) -> PointResult:
+    return PointResult(settings=point.values, reason=failures.reason(error), detail=" ".join(str(error).split()))
+
+
+def _kept(engine: EngineSamples) -> EngineSamples:
+    """What a results file keeps of an engine: samples of all metrics, without what only a verdict needs."""
+    return engine.model_copy(update={"warmup": {}, "ttft_by_request": [], "kernels": []})
