@@ -12,7 +12,7 @@ import pytest
 from pytest_vllmperf import Workload
 from pytest_vllmperf.harness.fixture import VllmPerf
 
-from .conftest import Study, Tell
+from .conftest import CLAIM, Study, Tell, claim
 
 SHARED = 512
 BEFORE: dict[str, Any] = {"enable_prefix_caching": False, "max_num_batched_tokens": 8192}
@@ -36,11 +36,13 @@ def chats(study: Study) -> Workload:
 @pytest.mark.vllmperf(iterations=3, warmup=1, device_pass="off")
 def test_what_each_tuning_does(vllmperf: VllmPerf, study: Study, tell: Tell) -> None:
     rows = []
+    hits: dict[str, bool] = {}
     for name, arguments in TUNINGS.items():
         run = vllmperf.measure(chats(study), engine=vllmperf.engine(**study.light(**arguments)))
-        assert bool(run.prefix_cache_hit_tokens) is arguments["enable_prefix_caching"]
+        hits[name] = bool(run.prefix_cache_hit_tokens)
         rows.append([name, run.ttft.p50 * 1e3, run.ttft.p95 * 1e3, run.itl.p99 * 1e3, run.output_throughput])
     tell("TTFT by tuning", ["", "TTFT p50 ms", "p95", "ITL p99 ms", "tok/s"], rows)
+    assert hits == {name: arguments["enable_prefix_caching"] for name, arguments in TUNINGS.items()}
 
 
 @pytest.mark.vllmperf(iterations=4, warmup=1, device_pass="off")
@@ -48,12 +50,15 @@ def test_tuned_over_before(vllmperf: VllmPerf, study: Study, tell: Tell) -> None
     tuned, before = list(TUNINGS.values())[-1], BEFORE
     engines = [vllmperf.engine(**study.light(**arguments)) for arguments in (tuned, before)]
     compared = vllmperf.compare(engines[0], engines[1], chats(study))
-    found = compared.assert_speedup(1.2, "ttft.p50")
-    tell(
-        f"TTFT tuned: {found.ratio:.2f} times as soon [{found.low:.2f}, {found.high:.2f}]",
-        ["", "TTFT p50 ms", "tok/s"],
-        [
-            ["tuned", compared.a.ttft.p50 * 1e3, compared.a.output_throughput],
-            ["before", compared.b.ttft.p50 * 1e3, compared.b.output_throughput],
-        ],
-    )
+    try:
+        compared.assert_speedup(1.2, "ttft.p50")
+    finally:
+        tell(
+            "tuned and before",
+            ["", "TTFT p50 ms", "tok/s"],
+            [
+                ["tuned", compared.a.ttft.p50 * 1e3, compared.a.output_throughput],
+                ["before", compared.b.ttft.p50 * 1e3, compared.b.output_throughput],
+            ],
+        )
+        tell("tuned over before", CLAIM, [claim("TTFT p50", compared, "ttft.p50"), claim("throughput", compared)])
