@@ -170,11 +170,20 @@ def cost(one: Results, axes: Sequence[Axes]) -> None:
     """The price of a month over the tokens of a day."""
     (given,) = one.having("hours of work a day")[0].records()
     days, a_day = 30, given["tok/s"] * 86400
-    daily = [10 ** (5 + step / 20) for step in range(101)]
+    daily = [10 ** (5 + step / 60) for step in range(301)]
     here = [ceil(tokens / a_day) * 24 * days * given["price of an hour"] for tokens in daily]
     api = [tokens * days / 1e6 * given["API price per million tokens"] for tokens in daily]
-    axes[0].plot(daily, api, "-", color=SECOND, label=f"API, {given['API price per million tokens']:g} a million")
-    axes[0].plot(daily, here, "-", color=FIRST, label=f"here, rented all day at {given['price of an hour']:g} an hour")
+    axes[0].plot(
+        daily[::300], api[::300], "-", color=SECOND, label=f"API, {given['API price per million tokens']:g} a million"
+    )
+    axes[0].plot(
+        daily,
+        here,
+        "-",
+        color=FIRST,
+        drawstyle="steps-post",
+        label=f"here, rented all day at {given['price of an hour']:g} an hour",
+    )
     axes[0].axvline(given["tokens a day"], color=INK, lw=1, ls="--", label=f"{given['tokens a day'] / 1e6:g} million")
     axes[0].set(xscale="log", yscale="log", xlabel="tokens a day", ylabel="price of a month")
     thousands(axes[0])
@@ -243,6 +252,7 @@ def svg(one: Results) -> str:
     with mpl.rc_context(SETTINGS):
         figure = Figure(figsize=(8.4, height), layout="constrained")
         axes = list(figure.subplots(1, panels, squeeze=False)[0])
+        figure.get_layout_engine().set(wspace=0.05)  # type: ignore[union-attr, call-arg]
         figure.suptitle(f"{one.machine}, vLLM {one.vllm}", fontsize=10, x=0.01, ha="left")
         draw(one, axes)
         written = io.StringIO()
