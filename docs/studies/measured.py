@@ -15,6 +15,7 @@ from typing import Any
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
+OVERVIEW = FOLDER / "README.md"
 PLOTS = "plots"
 FORMAT = 1
 PART = re.compile(r"(<!-- results: [^\n]*-->\n).*?(<!-- /results -->)", re.DOTALL)
@@ -154,14 +155,86 @@ def made(text: str, make: Callable[[], str]) -> str:
     return PART.sub(lambda found: f"{found[1]}\n{make()}\n\n{found[2]}", text)
 
 
+def _ratio(one: Results, name: str) -> str:
+    """The speedup of a row of claims, with its interval."""
+    row = next(row for table in one.having("ratio", "low") for row in table.records() if name in (row[""], table.title))
+    return f"{row['ratio']:.2f} times [{row['low']:.2f}, {row['high']:.2f}]"
+
+
+def _last(one: Results, *headers: str) -> Row:
+    return one.having(*headers)[0].records()[-1]
+
+
+def _concurrency(one: Results) -> str:
+    roomy = next(table for table in one.having("tok/s each") if "room for all" in table.title).records()
+    small = next(table for table in one.having("tok/s each") if "holds" in table.title).records()
+    begins = next((row["clients"] for row in small if row["preemptions"]), None)
+    at = next((row for row in roomy if row["clients"] == 64), roomy[-1])
+    return f"{cell(at['tok/s each'])} tokens/s each at {at['clients']}; with room for 16, preempted at {begins}"
+
+
+def _pays(one: Results) -> str:
+    paying = [str(row["batch"]) for row in one.having("twice the batch gives")[0].records() if row[""] == "pays"]
+    used = _last(one, "bandwidth used %")["bandwidth used %"]
+    share = "" if used is None else f"; {used:.0f} % of the bandwidth at the largest batch"
+    return f"twice the batch pays at {', '.join(paying) or 'none'}{share}"
+
+
+def _useful(one: Results) -> str:
+    rows = one.having("useful %")[0].records()
+    return f"{rows[-1]['useful %']:.0f} % in one piece, {rows[0]['useful %']:.0f} % in {rows[0]['reserved as']}"
+
+
+def _kv(one: Results) -> str:
+    parts = [f"{row['used / formula']:.3g}" for row in one.having("used / formula")[0].records()]
+    return f"blocks in use over the formula: {', '.join(parts)}"
+
+
+def _cost(one: Results) -> str:
+    rows = one.having("per million tokens", "a month")[0].records()
+    return f"{cell(round(rows[2]['a month']))} to {cell(round(rows[1]['a month']))}, at example prices"
+
+
+HEADLINES: dict[str, tuple[str, str, Callable[[Results], str]]] = {
+    "continuous-batching": ("five prompts together", "far less than five times as long",
+                            lambda one: f"throughput {_ratio(one, 'throughput')} that of one after the other"),
+    "prefix-caching": ("75 % of the prompt shared", "some 4x", lambda one: f"TTFT better {_ratio(one, 'TTFT p50')}"),
+    "kv-accounting": ("Qwen3-0.6B", "7, 28, 112, 448 MB, 4.4 GB", _kv),
+    "paged-attention": ("useful share of what is reserved", "20-38 % before, above 96 % with blocks", _useful),
+    "concurrency": ("1 to 64 clients, 256 on a GPU", "50 and more, some 30 tokens/s each", _concurrency),
+    "memory-bound": ("batches of 1 to 64", "", _pays),
+    "cost": ("of a month", "$14,000 to $200", _cost),
+    "speculative-decoding": ("by n-grams", "", lambda one: f"as fast {_ratio(one, 'n-grams over plain')}"),
+    "memory-optimised": ("95 % of the card, 64 sequences", "",
+                         lambda one: f"throughput {_ratio(one, 'throughput')} the default's"),
+    "ttft-tuning": ("tuned over before", "340 to 112 ms, 3.0x", lambda one: f"as soon {_ratio(one, 'TTFT p50')}"),
+}  # fmt: skip
+"""Page -> what is asked, what is published, and the result in a line."""
+
+
+def summary(results: Path = RESULTS) -> str:
+    """The overview of all studies: what is published, and what each machine measured."""
+    machines = {one.folder: one.machine for study in HEADLINES for one in read(study, results)}
+    lines = [["study", "published", *(machines[name] for name in sorted(machines))]]
+    lines.append(["---"] * len(lines[0]))
+    for study, (asked, published, headline) in HEADLINES.items():
+        by_machine = {one.folder: headline(one) for one in read(study, results)}
+        shown = [by_machine.get(name, "not run") for name in sorted(machines)]
+        lines.append([f"[{study.replace('-', ' ')}]({study}.md): {asked}", published, *shown])
+    return "\n".join(f"| {' | '.join(line)} |".replace("  ", " ") for line in lines)
+
+
 def pages() -> dict[str, Path]:
     """Study -> its page, of all pages with the markers."""
-    return {page.stem: page for page in sorted(FOLDER.glob("*.md")) if PART.search(page.read_text(encoding="utf-8"))}
+    found = (page for page in sorted(FOLDER.glob("*.md")) if page != OVERVIEW)
+    return {page.stem: page for page in found if PART.search(page.read_text(encoding="utf-8"))}
 
 
 def write_pages() -> None:
-    """Make the results of all pages anew."""
+    """Make the results of all pages anew, and the overview."""
     for study, page in pages().items():
         text = page.read_text(encoding="utf-8")
         page.write_text(made(text, lambda study=study: part(study)), encoding="utf-8")  # type: ignore[misc]
-        print(f"written: {page.relative_to(FOLDER)}")
+        print(f"written: {page.name}")
+    OVERVIEW.write_text(made(OVERVIEW.read_text(encoding="utf-8"), summary), encoding="utf-8")
+    print(f"written: {OVERVIEW.name}")

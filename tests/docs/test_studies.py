@@ -38,6 +38,12 @@ def test_each_page_says_what_its_files_say(study: str) -> None:
     assert MEASURED["made"](text, lambda: MEASURED["part"](study)) == text
 
 
+def test_the_overview_says_what_the_files_say() -> None:
+    text = (STUDIES / "README.md").read_text(encoding="utf-8")
+    assert MEASURED["made"](text, MEASURED["summary"]) == text
+    assert set(MEASURED["HEADLINES"]) == set(MEASURED["pages"]())
+
+
 def test_every_results_file_belongs_to_a_page() -> None:
     pages = MEASURED["pages"]()
     files = sorted((STUDIES / "results").glob("*/*.json"))
