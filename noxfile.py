@@ -118,6 +118,13 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def plots(session: nox.Session) -> None:
+    """Draw the studies' plots and write their tables, out of docs/studies/results."""
+    session.install("matplotlib==3.11.2", env=uv_environment())
+    session.run("python", "docs/studies/plots.py")
+
+
+@nox.session
 def simulate(session: nox.Session) -> None:
     """How often the verdict is wrong, by a seeded simulation beside the usual gates, and on engines of an H200."""
     session.install("-e", ".", env=uv_environment())

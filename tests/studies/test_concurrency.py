@@ -50,9 +50,9 @@ def show(tell: Tell, title: str, runs: dict[int, Measurement]) -> None:
 def test_with_room_for_all_nobody_is_preempted(vllmperf: VllmPerf, study: Study, tell: Tell) -> None:
     engine = vllmperf.engine(**study.light(max_num_seqs=clients(study)[-1], block_size=BLOCK))
     runs = swept(vllmperf, study, engine)
+    show(tell, "a KV cache with room for all", runs)
     assert [run.preemptions for run in runs.values()] == [0] * len(runs)
     assert [run.running_max for run in runs.values()] == list(runs)
-    show(tell, "a KV cache with room for all", runs)
 
 
 @pytest.mark.quick
@@ -62,6 +62,6 @@ def test_preemption_begins_where_the_cache_is_full(vllmperf: VllmPerf, study: St
     small = {"num_gpu_blocks_override": FIT * needed + 1, "block_size": BLOCK}  # one is vLLM's own
     engine = vllmperf.engine(**study.light(max_num_seqs=clients(study)[-1], **small, max_model_len=512))
     runs = swept(vllmperf, study, engine)
+    show(tell, f"a KV cache that holds {FIT} requests", runs)
     preempting = [number for number, run in runs.items() if run.preemptions]
     assert preempting == [number for number in runs if number > FIT]
-    show(tell, f"a KV cache that holds {FIT} requests", runs)

@@ -34,20 +34,25 @@ def stored_tokens(run: Measurement) -> list[int]:
 def test_blocks_waste_less_than_one_piece_each(vllmperf: VllmPerf, study: Study, tell: Tell) -> None:
     work = Workload.synthetic(requests=REQUESTS, input_tokens=LENGTHS, output_tokens=OUTPUT)
     usual = {"max_num_seqs": REQUESTS, "max_model_len": WINDOW, "max_num_batched_tokens": AT_ONCE}
-    rows = []
+    rows: list[list[object]] = []
+    used: list[int] = []
+    needed: list[int] = []
     sizes = (16, 32, 128) if study.on_gpu else (32, 64, 128)
     for size in study.points(sizes, [32]):
         run = vllmperf.measure(work, engine=vllmperf.engine(**study.light(block_size=size, **usual)))
         blocks, stored = Blocks.of(run), stored_tokens(run)
         assert blocks.size == size
-        assert blocks.used == sum(map(blocks.holding, stored))
-        assert blocks.used * size < REQUESTS * WINDOW
+        used.append(blocks.used)
+        needed.append(sum(map(blocks.holding, stored)))
         useful = sum(stored)
-        rows.append([f"blocks of {size}", blocks.used_bytes / 2**20, 100 * useful / (blocks.used * size)])
+        rows.append([f"blocks of {size}", size, blocks.used_bytes / 2**20, 100 * useful / (blocks.used * size)])
     reserved = REQUESTS * WINDOW
-    rows.append([f"{WINDOW:,} tokens each", reserved * blocks.bytes_per_token / 2**20, 100 * useful / reserved])
+    rows.append([f"{WINDOW:,} tokens each", WINDOW, reserved * blocks.bytes_per_token / 2**20, 100 * useful / reserved])
     tell(
         f"{REQUESTS} requests of {LENGTHS[0]} to {LENGTHS[1]:,} tokens and {OUTPUT} new ones",
-        ["reserved as", "MiB", "useful %"],
+        ["reserved as", "tokens a piece", "MiB", "useful %"],
         rows,
     )
+    # A GPU's engine core begins before all requests have arrived: not all are in the same step there.
+    assert used == (pytest.approx(needed, rel=0.05) if study.on_gpu else needed)
+    assert all(blocks * size < reserved for blocks, size in zip(used, sizes, strict=False))
