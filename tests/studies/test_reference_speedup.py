@@ -22,7 +22,7 @@ def test_vllm_over_transformers(vllmperf: VllmPerf, study: Study) -> None:
 def test_classification_with_awq_over_nf4_reference(vllmperf: VllmPerf, study: Study, tell: Tell) -> None:
     """The question of many a small card: bitsandbytes in a loop, or AWQ in vLLM?
 
-    The claim is about GPUs. On a CPU a step of the tiny model costs more than its weights do, so the ratio is told only.
+    The claim is about GPUs. On a CPU a step of the tiny model costs more than its weights do: the ratio is shown only.
     """
     awq = vllmperf.engine(**study.vllm("awq", "float16"))
     nf4 = vllmperf.engine(**study.reference("bitsandbytes-nf4", "float16", batch_size=8))
