@@ -144,25 +144,21 @@ def part(study: str, results: Path = RESULTS) -> str:
     return "\n\n".join(line for one in found for line in _section(one))
 
 
-def made(text: str, make: Callable[[], str]) -> str:
-    """A page's text with its results made anew.
+def made(text: str, results: str) -> str:
+    """A page's text with other results between its markers.
 
     Raises:
         ResultsError: for a page without the markers, or with two pairs of them.
     """
     if len(PART.findall(text)) != 1:
         raise ResultsError("the page needs one part between '<!-- results: ... -->' and '<!-- /results -->'")
-    return PART.sub(lambda found: f"{found[1]}\n{make()}\n\n{found[2]}", text)
+    return PART.sub(lambda found: f"{found[1]}\n{results}\n\n{found[2]}", text)
 
 
 def _ratio(one: Results, name: str) -> str:
     """The speedup of a row of claims, with its interval."""
     row = next(row for table in one.having("ratio", "low") for row in table.records() if name in (row[""], table.title))
-    return f"{row['ratio']:.2f} times [{row['low']:.2f}, {row['high']:.2f}]"
-
-
-def _last(one: Results, *headers: str) -> Row:
-    return one.having(*headers)[0].records()[-1]
+    return f"{row['ratio']:.2f}x [{row['low']:.2f}, {row['high']:.2f}]"
 
 
 def _concurrency(one: Results) -> str:
@@ -174,8 +170,9 @@ def _concurrency(one: Results) -> str:
 
 
 def _pays(one: Results) -> str:
-    paying = [str(row["batch"]) for row in one.having("twice the batch gives")[0].records() if row[""] == "pays"]
-    used = _last(one, "bandwidth used %")["bandwidth used %"]
+    rows = one.having("twice the batch gives")[0].records()
+    paying = [str(row["batch"]) for row in rows if row[""] == "pays"]
+    used = rows[-1]["bandwidth used %"]
     share = "" if used is None else f"; {used:.0f} % of the bandwidth at the largest batch"
     return f"twice the batch pays at {', '.join(paying) or 'none'}{share}"
 
@@ -197,28 +194,29 @@ def _cost(one: Results) -> str:
 
 HEADLINES: dict[str, tuple[str, str, Callable[[Results], str]]] = {
     "continuous-batching": ("five prompts together", "far less than five times as long",
-                            lambda one: f"throughput {_ratio(one, 'throughput')} that of one after the other"),
-    "prefix-caching": ("75 % of the prompt shared", "some 4x", lambda one: f"TTFT better {_ratio(one, 'TTFT p50')}"),
+                            lambda one: f"{_ratio(one, 'throughput')} the throughput of one after the other"),
+    "prefix-caching": ("75 % of the prompt shared", "some 4x", lambda one: f"TTFT {_ratio(one, 'TTFT p50')} as short"),
     "kv-accounting": ("Qwen3-0.6B", "7, 28, 112, 448 MB, 4.4 GB", _kv),
     "paged-attention": ("useful share of what is reserved", "20-38 % before, above 96 % with blocks", _useful),
     "concurrency": ("1 to 64 clients, 256 on a GPU", "50 and more, some 30 tokens/s each", _concurrency),
     "memory-bound": ("batches of 1 to 64", "", _pays),
     "cost": ("of a month", "$14,000 to $200", _cost),
-    "speculative-decoding": ("by n-grams", "", lambda one: f"as fast {_ratio(one, 'n-grams over plain')}"),
+    "speculative-decoding": ("by n-grams", "", lambda one: f"{_ratio(one, 'n-grams over plain')} as fast"),
     "memory-optimised": ("95 % of the card, 64 sequences", "",
-                         lambda one: f"throughput {_ratio(one, 'throughput')} the default's"),
-    "ttft-tuning": ("tuned over before", "340 to 112 ms, 3.0x", lambda one: f"as soon {_ratio(one, 'TTFT p50')}"),
+                         lambda one: f"{_ratio(one, 'throughput')} the default's throughput"),
+    "ttft-tuning": ("tuned over before", "340 to 112 ms, 3.0x", lambda one: f"TTFT {_ratio(one, 'TTFT p50')} as short"),
 }  # fmt: skip
 """Page -> what is asked, what is published, and the result in a line."""
 
 
 def summary(results: Path = RESULTS) -> str:
     """The overview of all studies: what is published, and what each machine measured."""
-    machines = {one.folder: one.machine for study in HEADLINES for one in read(study, results)}
+    found = {study: read(study, results) for study in HEADLINES}
+    machines = {one.folder: one.machine for ran in found.values() for one in ran}
     lines = [["study", "published", *(machines[name] for name in sorted(machines))]]
     lines.append(["---"] * len(lines[0]))
     for study, (asked, published, headline) in HEADLINES.items():
-        by_machine = {one.folder: headline(one) for one in read(study, results)}
+        by_machine = {one.folder: headline(one) for one in found[study]}
         shown = [by_machine.get(name, "not run") for name in sorted(machines)]
         lines.append([f"[{study.replace('-', ' ')}]({study}.md): {asked}", published, *shown])
     return "\n".join(f"| {' | '.join(line)} |".replace("  ", " ") for line in lines)
@@ -233,8 +231,7 @@ def pages() -> dict[str, Path]:
 def write_pages() -> None:
     """Make the results of all pages anew, and the overview."""
     for study, page in pages().items():
-        text = page.read_text(encoding="utf-8")
-        page.write_text(made(text, lambda study=study: part(study)), encoding="utf-8")  # type: ignore[misc]
+        page.write_text(made(page.read_text(encoding="utf-8"), part(study)), encoding="utf-8")
         print(f"written: {page.name}")
-    OVERVIEW.write_text(made(OVERVIEW.read_text(encoding="utf-8"), summary), encoding="utf-8")
+    OVERVIEW.write_text(made(OVERVIEW.read_text(encoding="utf-8"), summary()), encoding="utf-8")
     print(f"written: {OVERVIEW.name}")

@@ -86,16 +86,16 @@ def continuous_batching(one: Results, axes: Sequence[Axes]) -> None:
 
 def prefix_caching(one: Results, axes: Sequence[Axes]) -> None:
     """TTFT and throughput over the share of the prompt that is shared."""
-    rows = one.having("shared %", "TTFT ms on")[0].records()
-    off = one.having("shared %")[0]
-    places = [place for place, name in enumerate(off.headers) if name == "off"]
+    table = one.having("shared %")[0]
+    rows = table.records()
+    places = [place for place, name in enumerate(table.headers) if name == "off"]
     shared = column(rows, "shared %")
     for axis, on, place, label in (
         (axes[0], "TTFT ms on", places[1], "TTFT p50, ms"),
         (axes[1], "tok/s on", places[0], "all tokens a second"),
     ):
         axis.plot(shared, column(rows, on), "o-", color=FIRST, label="prefix cache on")
-        axis.plot(shared, [row[place] for row in off.rows], "s-", color=SECOND, label="off")
+        axis.plot(shared, [row[place] for row in table.rows], "s-", color=SECOND, label="off")
         axis.set(xlabel="share of the prompt that is shared, %", ylabel=label, ylim=(0, None), xticks=shared)
         thousands(axis)
     axes[0].legend()

@@ -35,12 +35,12 @@ def written(folder: Path, name: str, /, **changed: Any) -> Path:
 @pytest.mark.parametrize("study", MEASURED["pages"]())
 def test_each_page_says_what_its_files_say(study: str) -> None:
     text = (STUDIES / f"{study}.md").read_text(encoding="utf-8")
-    assert MEASURED["made"](text, lambda: MEASURED["part"](study)) == text
+    assert MEASURED["made"](text, MEASURED["part"](study)) == text
 
 
 def test_the_overview_says_what_the_files_say() -> None:
     text = (STUDIES / "README.md").read_text(encoding="utf-8")
-    assert MEASURED["made"](text, MEASURED["summary"]) == text
+    assert MEASURED["made"](text, MEASURED["summary"]()) == text
     assert set(MEASURED["HEADLINES"]) == set(MEASURED["pages"]())
 
 

@@ -77,9 +77,9 @@ class Study:
             return {"model": "vllmperf:tiny", "dtype": "float32", **usual, **arguments}
         dummy: dict[str, Any] = {"load_format": "dummy", "skip_tokenizer_init": True}
         if "speculative_config" not in arguments:  # few graphs are captured sooner; there vLLM chooses its sizes
-            full = {arguments["max_num_seqs"]} if "max_num_seqs" in arguments else set()  # larger ones may be left out
-            sizes = sorted({1, 2, 4, 8, 16, 32, 64, 128, 256} | full)
-            dummy["compilation_config"] = {"cudagraph_capture_sizes": sizes}
+            largest = arguments.get("max_num_seqs", 1)  # sizes above it may be left out: it needs one of its own
+            sizes = {1, 2, 4, 8, 16, 32, 64, 128, 256, largest}
+            dummy["compilation_config"] = {"cudagraph_capture_sizes": sorted(sizes)}
         usual = {"max_model_len": 8192, "gpu_memory_utilization": 0.45}
         return {"model": str(MODELS / "qwen3-0.6b"), "dtype": "bfloat16", **dummy, **usual, **arguments}
 

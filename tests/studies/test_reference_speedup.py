@@ -6,7 +6,7 @@ import pytest
 
 from pytest_vllmperf.harness.fixture import VllmPerf
 
-from .conftest import Study, Tell
+from .conftest import CLAIM, Study, Tell, claim
 
 
 def test_vllm_over_transformers(vllmperf: VllmPerf, study: Study) -> None:
@@ -27,10 +27,7 @@ def test_classification_with_awq_over_nf4_reference(vllmperf: VllmPerf, study: S
     awq = vllmperf.engine(**study.vllm("awq", "float16"))
     nf4 = vllmperf.engine(**study.reference("bitsandbytes-nf4", "float16", batch_size=8))
     compared = vllmperf.compare(awq, nf4, study.classification(), iterations=2, warmup=1)
-    ratio = compared.speedup()
-    tell(
-        "AWQ in vLLM over NF4 in transformers", ["times as fast", "low", "high"], [[ratio.ratio, ratio.low, ratio.high]]
-    )
+    tell("AWQ in vLLM over NF4 in transformers", CLAIM, [claim("throughput", compared)])
     if study.on_gpu:
         compared.assert_speedup(5)
 
