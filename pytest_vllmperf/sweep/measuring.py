@@ -68,14 +68,19 @@ class PointMeasurer:
             started=started,
         )
 
-    def end_engine(self, point: Point) -> None:
-        """End the engine of a point, so that its next measurement gets a fresh one."""
-        self._lab.retire([self._lab.target(self._study.spec_of(point), None)])
+    def once_more(self, point: Point, fresh: set[str]) -> tuple[EngineSamples, ...]:
+        """Samples of one more measurement, on an engine that is fresh in this round; empty where it failed or is void.
 
-    def once_more(self, point: Point) -> tuple[EngineSamples, ...]:
-        """Samples of one more measurement; empty where it failed or is void."""
+        Args:
+            point: which one.
+            fresh: the keys of the engines that were replaced in this round; that of this point's engine is added.
+        """
+        target = self._lab.target(self._study.spec_of(point), None)
+        if target.spec.key not in fresh:
+            fresh.add(target.spec.key)
+            self._lab.retire([target])
         try:
-            measurement = self._sound(self._lab.target(self._study.spec_of(point), None), point)
+            measurement = self._sound(target, point)
         except EngineError:
             return ()
         return () if measurement.problems else tuple(map(_kept, measurement.engines))

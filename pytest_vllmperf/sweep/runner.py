@@ -114,15 +114,12 @@ class Runner:
         done = False
         for point in points:
             self._tell((), f"again: {self._words(point)}")
-            if self._spec_key(point) not in fresh:
-                fresh.add(self._spec_key(point))
-                self._measurer.end_engine(point)
-            done |= self._added(point)
+            done |= self._added(point, fresh)
         return done
 
-    def _added(self, point: Point) -> bool:
+    def _added(self, point: Point, fresh: set[str]) -> bool:
         """One more engine's samples of a point; a replicate that failed or is void leaves the point as it was."""
-        samples = self._measurer.once_more(point)
+        samples = self._measurer.once_more(point, fresh)
         if not samples:
             return False
         before = self._results.points[point]
