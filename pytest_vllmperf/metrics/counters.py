@@ -36,7 +36,7 @@ class CounterMetrics:
     prefix_cache_hit_tokens = Metric(
         "prefix_cache_hit_tokens", "prefix cache hits", TOKENS, _HIGHER, _EXACT, _NONE,
         formula="prompt tokens found in the prefix cache",
-        source="`SchedulerStats.prefix_cache_stats.hits`",
+        source="`RequestOutput.num_cached_tokens`, summed; over HTTP `/metrics`, before and after",
         gates=(Gate.EXACT,),
         of=lambda one: one.result.prefix_cache_hit_tokens,
     )  # fmt: skip

@@ -39,25 +39,20 @@ def iteration(preempted: int, gaps: list[float]) -> SimpleNamespace:
     return SimpleNamespace(num_preempted_reqs=preempted, inter_token_latencies_iter=gaps)
 
 
-def hits(number: int) -> SimpleNamespace:
-    return SimpleNamespace(prefix_cache_stats=SimpleNamespace(hits=number))
-
-
 def test_steps_are_added_up(offline: Any) -> None:
     counter = offline.StepCounter()
-    counter.record(hits(3), iteration(1, [0.5, 0.25]), engine_idx=0)
+    counter.record(SimpleNamespace(), iteration(1, [0.5, 0.25]), engine_idx=0)
     counter.record(None, iteration(2, [0.000000001]))
-    counter.record(hits(4), None)
-    assert (counter.engine_steps, counter.preemptions, counter.hit_tokens) == (2, 3, 7)
+    counter.record(SimpleNamespace(), None)
+    assert (counter.engine_steps, counter.preemptions) == (2, 3)
     assert counter.itl_ns == [500_000_000, 250_000_000, 1]
     counter.clear()
-    assert (counter.engine_steps, counter.preemptions, counter.hit_tokens, counter.itl_ns) == (0, 0, 0, [])
+    assert (counter.engine_steps, counter.preemptions, counter.itl_ns) == (0, 0, [])
 
 
 def scheduled(running: int, waiting: int, usage: float, drafted: tuple[int, int, int] | None) -> SimpleNamespace:
     named = ("num_drafts", "num_draft_tokens", "num_accepted_tokens")
     return SimpleNamespace(
-        prefix_cache_stats=SimpleNamespace(hits=0),
         num_running_reqs=running,
         num_waiting_reqs=waiting,
         kv_cache_usage=usage,
@@ -77,7 +72,7 @@ def test_the_fullest_step_and_all_drafts_are_kept(offline: Any) -> None:
 
 def test_a_scheduler_that_tells_less_leaves_it_out(offline: Any) -> None:
     counter = offline.StepCounter()
-    counter.record(hits(1), None)
+    counter.record(SimpleNamespace(), None)
     assert (counter.most, counter.drafting) == ({}, {})
 
 
@@ -113,7 +108,7 @@ class Core:
                 outputs=[completion],
                 metrics=stats,
                 prompt_token_ids=[1, 2],
-                num_cached_tokens=None,
+                num_cached_tokens=16 * index or None,  # the first finds an empty cache
             )
         ]
 
@@ -139,6 +134,7 @@ def test_no_more_requests_are_in_flight_than_asked_for(
         "first_token_ts": 3.0,
         "last_token_ts": 4.0,
     }
+    assert told["prefix_cache_hit_tokens"] == 16 * (1 + 2 + 3 + 4), "though no step told of hits"
     assert told["resident_bytes"] > 0
     assert told["cpu_seconds"] >= 0
 

@@ -17,7 +17,7 @@ PROMPTS = 5
 LEAST_SPEEDUP = 2.0
 
 
-@pytest.mark.vllmperf(iterations=4, warmup=2)
+@pytest.mark.vllmperf(iterations=4, warmup=2, device_pass="off")
 def test_five_prompts_together_over_one_after_the_other(vllmperf: VllmPerf, study: Study, tell: Tell) -> None:
     output = 256 if study.on_gpu else 64
     together = vllmperf.engine(**study.light(max_num_seqs=PROMPTS))

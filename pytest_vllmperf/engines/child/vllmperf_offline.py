@@ -222,7 +222,7 @@ class OfflineEngine:
             "resident_bytes": vllmperf_process.tree_resident_bytes(),
             "engine_steps": self.counter.engine_steps,
             "preemptions": self.counter.preemptions,
-            "prefix_cache_hit_tokens": self.counter.hit_tokens,
+            "prefix_cache_hit_tokens": hit_tokens(records),
             "itl_ns": self.counter.itl_ns,
             "occupation": self.counter.most,
             "drafting": self.counter.drafting or None,
@@ -326,6 +326,15 @@ def kv_cache_tokens(cache: Any, groups: int | None) -> int | None:
     if groups == 1:
         return (cache.num_gpu_blocks or 0) * (cache.block_size or 0) or None
     return getattr(cache, "kv_cache_size_tokens", None) or None
+
+
+def hit_tokens(records: list[dict[str, Any] | None]) -> int:
+    """Prompt tokens of all finished requests that the prefix cache held.
+
+    The scheduler's own sum is not used: vLLM before 0.32 drops what it counted in a step without an output, and a
+    request is often looked up in such a step, where steps are scheduled ahead or prompts are computed in chunks.
+    """
+    return sum(record["cached_tokens"] for record in records if record is not None)
 
 
 def request_record(output: Any) -> dict[str, Any]:

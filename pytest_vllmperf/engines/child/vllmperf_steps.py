@@ -16,7 +16,6 @@ class StepCounter:
         """Start at zero: vLLM's own counters have no reset."""
         self.engine_steps = 0
         self.preemptions = 0
-        self.hit_tokens = 0
         self.itl_ns: list[int] = []
         self.most: dict[str, float] = {}
         self.drafting: dict[str, int] = {}
@@ -28,7 +27,6 @@ class StepCounter:
             self.preemptions += iteration_stats.num_preempted_reqs
             self.itl_ns += [round(gap * 1e9) for gap in iteration_stats.inter_token_latencies_iter]
         if scheduler_stats is not None:
-            self.hit_tokens += scheduler_stats.prefix_cache_stats.hits
             self._occupied(scheduler_stats)
             self._drafted(getattr(scheduler_stats, "spec_decoding_stats", None))
 
