@@ -12,7 +12,7 @@ from pytest_vllmperf import Measurement, Workload
 from pytest_vllmperf.harness.fixture import VllmPerf
 from pytest_vllmperf.records.spec import EngineSpec
 
-from .conftest import CLAIM, Study, Tell, claim
+from .conftest import CLAIM, MODELS, Study, Tell, claim
 
 SHARED = 512
 SHARES = (0.0, 0.25, 0.5, 0.75, 0.9)
@@ -33,14 +33,15 @@ def questions(share: float) -> Workload:
 
 def busy(study: Study) -> Workload:
     """Prompts of which three quarters are the system prompt, several at a time, so many that prefill takes the time."""
-    requests, shared, at_once = (128, 1536, 32) if study.on_gpu else (REQUESTS, SHARED, 4)
+    requests, shared, at_once = (48, 1536, 16) if study.on_gpu else (REQUESTS, SHARED, 4)
     tokens = shared * 4 // 3
     work = Workload.synthetic(requests=requests, input_tokens=tokens, output_tokens=OUTPUT, shared_prefix_tokens=shared)
     return work.at(concurrency=at_once)
 
 
-def engines(vllmperf: VllmPerf, study: Study) -> tuple[EngineSpec, EngineSpec]:
-    on, off = (vllmperf.engine(**study.light(enable_prefix_caching=cached)) for cached in (True, False))
+def engines(vllmperf: VllmPerf, study: Study, **arguments: str) -> tuple[EngineSpec, EngineSpec]:
+    """With a prefix cache, and without."""
+    on, off = (vllmperf.engine(**study.light(enable_prefix_caching=cached, **arguments)) for cached in (True, False))
     return on, off
 
 
@@ -75,7 +76,9 @@ def test_hits_are_what_was_sent(vllmperf: VllmPerf, study: Study, tell: Tell) ->
 
 @pytest.mark.vllmperf(iterations=4, warmup=1, device_pass="off")
 def test_three_quarters_shared_are_faster(vllmperf: VllmPerf, study: Study, tell: Tell) -> None:
-    compared = vllmperf.compare(*engines(vllmperf, study), busy(study))
+    # On an H200 prefill of a model of 0.6B is so short that the host is what takes the time.
+    large = {"model": str(MODELS / "llama-8b-awq"), "dtype": "float16"} if study.on_gpu else {}
+    compared = vllmperf.compare(*engines(vllmperf, study, **large), busy(study))
     try:
         compared.assert_speedup(LEAST_SPEEDUP, "total_token_throughput")
     finally:
