@@ -213,7 +213,11 @@ def ttft_tuning(one: Results, axes: Sequence[Axes]) -> None:
     """TTFT of each tuning, and by prompt length cold and warmed up."""
     rows = one.having("TTFT p50 ms", "ITL p99 ms")[0].records()
     bars(axes[0], column(rows, ""), column(rows, "TTFT p50 ms"), "TTFT p50, ms")
-    warmed = one.having("prompt", "engine warmed up")[0]
+    found = one.having("prompt", "engine warmed up")
+    if not found:  # not run to the end on this machine
+        axes[1].set_visible(False)
+        return
+    warmed = found[0]
     prompts = [row[0] for row in warmed.rows]
     for place, (name, color) in enumerate(
         (("first of its length", SECOND), ("engine warmed up", FIRST), ("prefix warmed up", THIRD)), start=1
