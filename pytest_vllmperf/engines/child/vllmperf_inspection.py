@@ -45,7 +45,7 @@ def forking(original: Callable[[Callable[[], Any]], Any], timeout: float) -> Cal
         if _uses_cuda():
             return original(function)
         try:
-            return pickle.loads(_told(function, timeout))
+            return pickle.loads(_told(function, timeout))  # noqa: S301 - from a process forked from this one
         except Exception as error:
             print(f"no answer from a forked process ({type(error).__name__}: {error})", file=sys.stderr)
             return original(function)
