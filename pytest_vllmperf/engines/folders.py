@@ -62,10 +62,14 @@ class RunFolder:
 def compiled_code() -> Path | None:
     """Where torch keeps compiled code by itself, made if need be: a folder named for the user, among temporary files.
 
-    None where there is none that only this user can write: what lies in it is run.
+    None where there is none that only this user can write, or where others could put another one in its place: what
+    lies in it is run. Links are not followed.
     """
+    parent = Path(tempfile.gettempdir())
+    if not _is_safe(parent):
+        return None
     with suppress(OSError, KeyError):  # a user without a name
-        folder = Path(tempfile.gettempdir()) / ("torchinductor_" + re.sub(r'[\\/:*?"<>|]', "_", getpass.getuser()))
+        folder = parent / ("torchinductor_" + re.sub(r'[\\/:*?"<>|]', "_", getpass.getuser()))
         with suppress(FileExistsError):
             folder.mkdir(mode=0o700)
         found = folder.lstat()

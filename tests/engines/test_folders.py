@@ -198,6 +198,15 @@ def test_compiled_code_that_others_can_write_is_not_run(tmp_path: Path, monkeypa
     assert compiled_code() is None
 
 
+@pytest.mark.parametrize(("mode", "used"), [(0o700, True), (0o777, False), (0o775, False), (0o1777, True)])
+def test_compiled_code_that_others_can_replace_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, used: bool
+) -> None:
+    tmp_path.chmod(mode)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert (compiled_code() is not None) is used
+
+
 def test_a_user_without_a_name_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     def nobody() -> str:
         raise KeyError("getpwuid(): uid not found: 12345")
