@@ -22,6 +22,19 @@ TINY: dict[str, Any] = {
 """Engine arguments of the tiny model: a small cache, no compilation."""
 SERVER_PROCESS = "vllmperf_forkserver.py"
 """The one Python program that starts all engines of an interpreter."""
+NOTE_OF_IMPORTERS = """
+import json, sys
+
+class Importers:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith("vllm."):
+            sys.meta_path.remove(self)
+            with open({file!r}, "a") as file:
+                print(json.dumps(sys.orig_argv[1:]), file=file)
+
+sys.meta_path.insert(0, Importers())
+"""
+"""Notes the arguments of a Python program that imports a part of vLLM."""
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +46,7 @@ def perf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 class ColdCache:
-    """An empty cache of vLLM's, as in a fresh container, and a record of which Python programs an engine started.
+    """An empty cache of vLLM's, as in a fresh container, and a record of the Python programs that import vLLM.
 
     Args:
         folder: to be made.
@@ -44,20 +57,19 @@ class ColdCache:
 
     def __init__(self, folder: Path) -> None:
         self._cache = folder / "cache"
-        self._started = folder / "started"
+        self._importers = folder / "importers"
         modules = folder / "modules"
         modules.mkdir(parents=True)
-        note = f"import json, sys\nwith open({str(self._started)!r}, 'a') as file:\n"
         # Python imports this module whenever it starts; of those that have one, the first on the path.
-        (modules / "sitecustomize.py").write_text(note + "    print(json.dumps(sys.orig_argv[1:]), file=file)\n")
+        (modules / "sitecustomize.py").write_text(NOTE_OF_IMPORTERS.format(file=str(self._importers)))
         self.env = {"VLLM_CACHE_ROOT": str(self._cache), "PYTHONPATH": str(modules)}
 
-    def programs(self) -> list[str]:
-        """Python programs that were started with these variables: a script's name, or all arguments where it is none.
+    def importers(self) -> list[str]:
+        """Programs that imported vLLM with these variables: a script's name, or all arguments where it is none.
 
-        What an engine forks is not among them.
+        What an engine forks has it imported, and is not among them.
         """
-        commands = [json.loads(line) for line in self._started.read_text().splitlines()]
+        commands = [json.loads(line) for line in self._importers.read_text().splitlines()]
         return [Path(one[0]).name if one[0].endswith(".py") else " ".join(one) for one in commands]
 
     def classes(self) -> list[str]:

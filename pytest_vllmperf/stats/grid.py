@@ -133,7 +133,7 @@ def _improved(seen: FloatArray, fitted: Prior, start: Prior, *, sessions: bool) 
     """One round: the moments of the two logarithms over all metrics, weighted by what each shows."""
     usual, stray = _densities(fitted)
     density = usual + stray
-    ordinary = usual / density
+    ordinary = np.divide(usual, density, out=np.zeros_like(usual), where=density > 0)  # far away both are zero
     prior = _floored(density, fitted.floor)
     # No array of the size of `seen` is made, and no thread is started, which costs more than sums as short as these.
     by_metric = seen.reshape(len(seen), GRID)

@@ -80,7 +80,7 @@ def endpoint(lab: Lab, engine: ServedEngine, **arguments: Any) -> Target:
 
 def test_vllm_starts_no_interpreter_to_look_at_the_model(plain: Measurement, cache: ColdCache) -> None:
     assert len(cache.classes()) == 1, "vLLM has looked, and keeps what it found where this test knows of it"
-    assert cache.programs() == [SERVER_PROCESS]
+    assert cache.importers() == [SERVER_PROCESS]
 
 
 def test_work_is_counted_exactly_and_figures_fit_together(plain: Measurement) -> None:

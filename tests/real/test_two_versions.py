@@ -43,4 +43,4 @@ def test_two_versions_are_compared(perf: Lab, tmp_path: Path) -> None:
     compared.assert_same_chat_template([[{"role": "user", "content": "hello"}]])
     for cache in caches:
         assert len(cache.classes()) == 1, "vLLM has looked, and keeps what it found where this test knows of it"
-        assert cache.programs() == [SERVER_PROCESS]
+        assert cache.importers() == [SERVER_PROCESS]

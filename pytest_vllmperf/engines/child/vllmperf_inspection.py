@@ -99,7 +99,7 @@ def _told(function: Callable[[], Any], timeout: float) -> bytes:
 def _read_all(read: int, child: int, timeout: float) -> bytes:
     """All that a process writes until it ends; it is gone afterwards."""
     deadline = time.monotonic() + timeout
-    told = []
+    told: list[bytes] = []
     try:
         poll = select.poll()
         poll.register(read, select.POLLIN)
