@@ -23,6 +23,9 @@ PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 LEFT_OUT = ["torchvision", "torchaudio", "torchcodec"]
 # Studies run with --vllmperf, hardware tests on a GPU: sessions of their own.
 NEED_MORE = ["--ignore", "tests/studies", "--ignore", "tests/hardware"]
+# uv installs sources only. Where the environment forbids Python to keep what it compiles, each import of vLLM, of which
+# the tests make dozens, compiles it anew: 22 s of processor time, else 9.
+KEEP_COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}
 TEST_TOOLS = [
     "pytest-xdist>=3.6",
     "hypothesis>=6.100",
@@ -58,13 +61,14 @@ def tests(session: nox.Session) -> None:
         "VLLMPERF_QUANTIZE_PYTHON": interpreter_with(session, "quantize", "-e", ".[quantize]", TORCH_CPU),
     }
     if session.posargs:
-        session.run("pytest", *NEED_MORE, *session.posargs, env=interpreters)
+        session.run("pytest", *NEED_MORE, *session.posargs, env={**interpreters, **KEEP_COMPILED})
         return
-    session.run("pytest", *NEED_MORE, "-m", "not real and not long", "-n", "3", "-q")  # many of them wait for processes
+    fast = [*NEED_MORE, "-m", "not real and not long", "-n", "3", "-q"]  # many of them wait for processes
+    session.run("pytest", *fast, env=KEEP_COMPILED)
     # tests/real/conftest.py puts the files that take longest first: no worker waits for them at the end.
     engines = ["tests/real", "tests/reliability", "-m", "not long", "-n", "2"]
     engines += ["--dist", "loadfile", "--no-loadscope-reorder"]
-    session.run("pytest", *engines, "-q", "--durations=10", env=interpreters)
+    session.run("pytest", *engines, "-q", "--durations=10", env={**interpreters, **KEEP_COMPILED})
 
 
 @nox.session
