@@ -19,8 +19,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], show: Cal
     parser = commands.add_parser(
         "doctor",
         help="what this machine has, what is missing, and what a first test should say",
-        description="Looks at Python, vLLM, torch, GPUs, leases, memory and the model hub; starts no engine. Exit code: "
-        "0 a test can run here, 1 it cannot, with the one thing to do first.",
+        description="Looks at Python, vLLM, torch, GPUs, leases, memory and the model hub; starts no engine. Exit "
+        "code: 0 a test can run here, 1 it cannot, with the one thing to do first.",
     )
     parser.add_argument("--offline", action="store_true", help="do not ask whether the model hub answers")
     parser.add_argument("--json", action="store_true", help="for a program")

@@ -136,7 +136,7 @@ def gpus(seen: Gpus) -> Iterator[Finding]:
             yield _processes(name, one.processes)
         if one.free_share < 1 - _BUSY_SHARE:
             yield Finding(f"{name}, memory", State.WARNING, f"only {one.free_share:.0%} of it is free",
-                          "end what holds it, or set gpu_memory_utilization= in the marker below that share")  # fmt: skip
+                          "end what holds it, or set gpu_memory_utilization= below that share")  # fmt: skip
 
 
 def leases(seen: Gpus) -> Iterator[Finding]:
@@ -225,4 +225,3 @@ def _data(one: Gpu) -> dict[str, object]:
         "processes": None if one.processes is None else len(one.processes),
         "usable": not one.why_not,
     }
-

@@ -36,7 +36,13 @@ def processor() -> Iterator[Finding]:
     flags = cpu_instructions()
     limits = [f"{allowed} of {cores} cores allowed"] if allowed < cores else []
     limits += [f"container's limit {quota:g} cores"] if quota is not None and quota < allowed else []
-    words = [cpu_model(), platform.machine(), f"{cores} cores", *limits, flags or "none of the known vector instructions"]
+    words = [
+        cpu_model(),
+        platform.machine(),
+        f"{cores} cores",
+        *limits,
+        flags or "none of the known vector instructions",
+    ]
     data = {"model": cpu_model(), "cores": cores, "allowed": allowed, "quota": quota, "instructions": flags}
     yield Finding("processor", State.FINE, ", ".join(words), data=data)
 
@@ -89,13 +95,13 @@ def temporary() -> Iterator[Finding]:
 
 
 def hub(
-    env: Mapping[str, str] = os.environ, ask: Callable[[str, float], str] | None = None, timeout: float = HUB_TIMEOUT_S
+    env: Mapping[str, str] = os.environ, *, ask: Callable[[str, float], str] | None, timeout: float = HUB_TIMEOUT_S
 ) -> Iterator[Finding]:
     """Whether models can be fetched: the variables that forbid it, else whether the hub answers.
 
     Args:
         env: this process's variables.
-        ask: asks an address for at most so many seconds; returns why there is no answer, empty where there is one.
+        ask: such as `answer`; None to ask nobody.
         timeout: seconds to wait.
     """
     cache = next(iter(hub_caches(env)))
@@ -109,7 +115,10 @@ def hub(
         yield Finding("model hub", State.ABSENT, text, remedy, {**data, "offline": offline, "reachable": None})
         return
     address = env.get("HF_ENDPOINT") or _HUB
-    failure = (ask or _in_time)(address, timeout)
+    if ask is None:
+        yield Finding("model hub", State.UNKNOWN, f"not asked; {about}", data={**data, "address": address})
+        return
+    failure = ask(address, timeout)
     data |= {"address": address, "reachable": not failure, "offline": None}
     if failure:
         yield Finding("model hub", State.ABSENT, f"{address} cannot be reached: {failure}; {about}", remedy, data)
@@ -117,8 +126,15 @@ def hub(
         yield Finding("model hub", State.FINE, f"{address} answers; {about}", data=data)
 
 
-def _in_time(address: str, timeout: float) -> str:
-    """Ask in a thread: no time-out of a socket bounds the look-up of a name."""
+def answer(address: str, timeout: float) -> str:
+    """Why an address does not answer over HTTP; empty where it does, be it with an error.
+
+    Asked in a thread: no time-out of a socket bounds the look-up of a name.
+
+    Args:
+        address: a URL.
+        timeout: seconds to wait.
+    """
     said: list[str] = []
     thread = threading.Thread(target=lambda: said.append(_asked(address, timeout)), daemon=True)
     thread.start()

@@ -64,7 +64,8 @@ class Diagnosis:
         shown = [line for part in self.sections for line in ("", part.title, *_rows(part, width))][1:]
         test = ["", "A first test here", *(f"  {line}" for line in self.test.markers.splitlines())]
         end = f"Not ready. First: {self.first}" if self.first else (
-            "Ready: a test can run here. `vllmperf init` writes this one; `pytest --vllmperf-update` records its baseline."
+            "Ready: a test can run here. `vllmperf init` writes this one; `pytest --vllmperf-update` records its "
+            "baseline."
         )  # fmt: skip
         return [*shown, *test, "", *textwrap.wrap(end, width, break_long_words=False, break_on_hyphens=False)]
 
@@ -110,7 +111,7 @@ def diagnose(*, ask_hub: bool = True) -> Diagnosis:
                     "memory": lambda: machine.memory(on_cpu=not gpu),
                     "container": machine.container,
                     "temporary folder": machine.temporary,
-                    "model hub": lambda: machine.hub(ask=None if ask_hub else _unasked),
+                    "model hub": lambda: machine.hub(ask=machine.answer if ask_hub else None),
                 },
             ),
         ),
@@ -160,10 +161,6 @@ def clock(*, on_gpu: bool) -> Iterator[Finding]:
 
 def _failed_vllm(reason: str) -> Iterator[Finding]:
     yield Finding("vLLM", State.BLOCKS, f"cannot be looked at: {reason}", "reinstall it in a new environment")
-
-
-def _unasked(address: str, timeout: float) -> str:
-    return "not asked, because of --offline"
 
 
 def _rows(part: Section, width: int) -> Iterator[str]:

@@ -167,7 +167,7 @@ def torch(found: Vllm | None) -> Iterator[Finding]:
 
 
 def torch_version() -> tuple[str | None, str]:
-    """The version of torch, and what it is built for, such as `CUDA 12.9`; empty for a CPU build, None without torch."""
+    """The version of torch, and what it is built for, such as `CUDA 12.9`; empty for a CPU build."""
     folder = _folder("torch")
     if folder is None:
         return None, ""
