@@ -19,7 +19,7 @@ class FirstTest:
     Attributes:
         model: a built-in one.
         arguments: of the engine.
-        gpu: what the marker `gpu` names; empty on a CPU.
+        gpu: what the marker `gpu` names; empty for any GPU, None on a CPU.
         requests: of the workload.
         input_tokens: of each request.
         output_tokens: of each request.
@@ -27,7 +27,7 @@ class FirstTest:
 
     model: str
     arguments: Mapping[str, object] = field(default_factory=dict)
-    gpu: str = ""
+    gpu: str | None = None
     requests: int = 32
     input_tokens: int = 64
     output_tokens: int = 32
@@ -36,8 +36,13 @@ class FirstTest:
     def markers(self) -> str:
         """The markers, as they stand above a test."""
         arguments = "".join(f", {name}={value!r}" for name, value in self.arguments.items())
-        lines = [f"@pytest.mark.gpu({_quoted(self.gpu)})"] if self.gpu else []
+        lines = [f"@pytest.mark.gpu({_quoted(self.gpu) if self.gpu else ''})"] if self.gpu is not None else []
         return "\n".join([*lines, f"@pytest.mark.vllm({_quoted(self.model)}{arguments})"])
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it needs a GPU."""
+        return self.gpu is not None
 
     @property
     def module(self) -> str:
@@ -51,7 +56,7 @@ class FirstTest:
 
 
 MODULE = '''\
-"""Performance tests of vLLM: https://pypi.org/project/pytest-vllmperf
+"""Performance tests of vLLM, with pytest-vllmperf.
 
 pytest --vllmperf-update    record the baseline of this machine; commit the file below baselines/
 pytest --vllmperf           gate: fails on a regression
@@ -80,7 +85,7 @@ def on_gpu(name: str, free_share: float = 1.0) -> FirstTest:
     """A test of a model that is large enough for a GPU, and small enough for any.
 
     Args:
-        name: the GPU's, as NVML gives it.
+        name: the GPU's, as NVML gives it; empty for any.
         free_share: of its memory, 0 .. 1; where others hold some, the marker says how much the engine may have.
     """
     arguments: dict[str, object] = {"max_model_len": 2048}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pytest_vllmperf.cli import first_test
@@ -13,6 +14,7 @@ from pytest_vllmperf.cli.doctor.devices import Gpus
 from pytest_vllmperf.cli.doctor.finding import Finding, Section, State, blocking, section
 from pytest_vllmperf.cli.doctor.software import Build, Vllm
 from pytest_vllmperf.cli.first_test import FirstTest
+from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.metrics.gates import Gate, automatic
 
 SCHEMA = 1
@@ -127,6 +129,14 @@ def runs_on_gpu(found: Vllm | None, seen: Gpus) -> bool:
         seen: the GPUs.
     """
     return bool(seen.usable) and (found is None or found.build is Build.GPU)
+
+
+def of_this_machine() -> FirstTest:
+    """A first test for this machine; for its processor where vLLM cannot be looked at."""
+    seen, found = devices.look(), None
+    with suppress(SpecError):
+        found = software.find_vllm()
+    return suited(seen, on_gpu=runs_on_gpu(found, seen))
 
 
 def suited(seen: Gpus, *, on_gpu: bool) -> FirstTest:
