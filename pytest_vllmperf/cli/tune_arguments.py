@@ -43,13 +43,13 @@ def add_serve(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> a
     parser = actions.add_parser(
         "serve",
         help="the engine arguments with the highest goodput",
-        description="Tries engines over a grid of arguments, each at its best load, and measures the best ones again on "
-        "fresh engines until one is better than the others. A search that was ended goes on with the same command. "
+        description="Tries engines over a grid of arguments, each at its best load, and measures the best ones again "
+        "on fresh engines until one is better than the others. A search that was ended goes on with the same command. "
         "docs/tuning.md. Exit code: 0 found, 1 no point keeps the promise, 2 bad input, 3 nothing could be measured.",
     )
     parser.add_argument("model", help="path or hub name, or a built-in model such as vllmperf:tiny")
     parser.add_argument("--slo", required=True, metavar="NAME=S,...",
-                        help="the promise on each request, in seconds: ttft, tpot, e2e (or e2el); ttft=.3,tpot=.03")  # fmt: skip
+                        help="the promise on each request: ttft, tpot, e2e (or e2el), as ttft=.3,tpot=.03")  # fmt: skip
     parser.add_argument("--goodput", type=float, default=0.99, metavar="SHARE",
                         help="share of all requests that have to keep it (0.99)")  # fmt: skip
     parser.add_argument("--axis", action="append", default=[], dest="axes", metavar="NAME=V1,V2,...",

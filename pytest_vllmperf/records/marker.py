@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pytest_vllmperf import models
 from pytest_vllmperf.records.home import home, without_home
 from pytest_vllmperf.records.masking import masked, masked_text
 from pytest_vllmperf.records.spec import DEFAULT_BACKEND, EngineSpec
@@ -27,7 +28,18 @@ def marker(spec: EngineSpec) -> str:
 
 def serve_command(spec: EngineSpec) -> str:
     """The engine as `vllm serve MODEL ...`, quoted for a shell; its environment is not part of it."""
-    return shlex.join(["vllm", "serve", masked_text(spec.model), *_options(spec.shown_args)])
+    return " ".join(["vllm", "serve", _model(spec.model), *map(shlex.quote, _options(spec.shown_args))])
+
+
+def _model(model: str) -> str:
+    """A model for a shell. vLLM does not know those that this package makes, so the shell asks for their folder."""
+    if not model.startswith(models.PREFIX):
+        return shlex.quote(masked_text(model))
+    name = model.removeprefix(models.PREFIX)
+    shape = max((one for one in models.SHAPES if name.startswith(one)), key=len, default=name)
+    quantization = name.removeprefix(shape).removeprefix("-")
+    chosen = f" --quantization {shlex.quote(quantization)}" if quantization else ""
+    return f'"$(vllmperf make-model --shape {shlex.quote(shape)}{chosen})"'
 
 
 def _options(arguments: Mapping[str, Any]) -> Iterator[str]:

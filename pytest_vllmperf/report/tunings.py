@@ -123,14 +123,19 @@ def _recommended(best: Best) -> Iterator[str]:
         f"{units.many(point.engines, 'engine')} that took no part in the search"
     )
     if best.at_end:
-        yield f"{_settings(_load(point.settings))} is the largest load that was tried: a larger one may have more goodput"
+        largest = _settings(_load(point.settings))
+        yield f"{largest} is the largest load that was tried: a larger one may have more goodput"
     if best.alike:
         rule = "it is the default" if best.default else "it has the lowest TTFT of those with as much goodput"
         state = "no other is better by more than 3 %" if best.decided else "not decided"
         others = "; ".join(map(_settings, best.alike))
         yield f"cannot be told apart from it ({state}), and it is recommended as {rule}: {others}"
     if best.default:
-        yield "no gain: the default arguments are as good as any that was tried"
+        yield (
+            "no gain: the default arguments are as good as any that was tried"
+            if best.decided
+            else "no gain that can be told from noise; more --replicates may tell"
+        )
     yield from map(_gain, best.gains)
 
 

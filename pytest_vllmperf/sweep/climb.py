@@ -1,7 +1,8 @@
 """At which load an engine is measured next, on the way to its best goodput. Pure.
 
 Goodput grows with the load until requests miss the promise. So the largest load that keeps it is found by bisection. In
-case that goodput falls before, as where an engine is full, the best load is then followed downwards.
+case that goodput falls before, as where an engine is full, neighbours of the best load are measured until both are
+worse.
 """
 
 from __future__ import annotations
@@ -23,5 +24,6 @@ def next_load(loads: int, rates: Mapping[int, float | None]) -> int | None:
         return (low + high) // 2
     if not kept:
         return None
-    below = max(kept, key=lambda place: rates[place] or 0.0) - 1
-    return below if below >= 0 and below not in rates else None
+    best = max(kept, key=lambda place: rates[place] or 0.0)
+    beside = (place for place in (best - 1, best + 1) if 0 <= place < loads and place not in rates)
+    return next(beside, None)

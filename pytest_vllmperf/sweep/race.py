@@ -2,8 +2,8 @@
 
 The goodput of a point is the mean over its replicates of their logarithms. Two points are compared by Student's
 interval of the difference; its variance is that of engines of one point, pooled over all points, as few replicates of
-one point tell little of it. The error of 5 % is divided by the number of comparisons and of looks (Bonferroni), so that all
-intervals hold together, whenever the race ends.
+one point tell little of it. The error of 5 % is divided by the number of comparisons and of looks (Bonferroni), so that
+all intervals hold together, whenever the race ends.
 
 A rival is out where its interval lies below the best. The race is decided when each rival is out, or is better than the
 best by no more than `MARGIN`: points that behave alike would else be measured for ever. (R. Bechhofer, Annals of

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from pytest_vllmperf import gpu
 from pytest_vllmperf.engines.backends import BACKENDS, Backends
+from pytest_vllmperf.engines.over_http import check_installed
 from pytest_vllmperf.errors import NoGpuError, SpecError, did_you_mean
 from pytest_vllmperf.gpu import GpuRequirement
 from pytest_vllmperf.metrics.promises import promise
@@ -146,6 +147,7 @@ def study(asked: Asked, backends: Backends = BACKENDS) -> ServeStudy:
         SpecError: for an argument or axis that nobody knows or that cannot be meant, an empty axis, too many points, or
             too few requests to tell whether the promise is kept.
         WorkloadError: for a workload that cannot be sent.
+        EngineStartError: where the libraries are missing that drive a server.
     """
     made = _study(asked, _axes(asked, backends))
     names = [axis.name for axis in made.space.axes]
@@ -154,6 +156,8 @@ def study(asked: Asked, backends: Backends = BACKENDS) -> ServeStudy:
     check_values(made, backends)
     _check_requests(made, asked)
     _check_count(made, asked)
+    if backends.of(made.spec_of(made.point(made.default, made.load.values[0]))).over_http:
+        check_installed()  # else every point would say so
     return made
 
 
@@ -184,7 +188,9 @@ def _axes(asked: Asked, backends: Backends) -> tuple[Axis, ...]:
     usual = {name: values for name, values in grid.items() if backend.vllm_arguments and name not in asked.arguments}
     engine = {**usual, **{name: values for name, values in given.items() if name not in loads.LOADS}}
     load = next((name for name in loads.LOADS if name in given), "concurrency")
-    values = given.get(load, _LOADS_ON_CPU if card is None else _LOADS_ON_GPU)
+    most = asked.workload.get("requests", max(_LOADS_ON_GPU))
+    usual_loads = _LOADS_ON_CPU if card is None else _LOADS_ON_GPU
+    values = given.get(load, tuple(one for one in usual_loads if one <= most))
     if not all(isinstance(one, (int, float)) and not isinstance(one, bool) and one > 0 for one in values):
         raise SpecError(f"--axis {load}: loads are numbers above 0")
     return (*(Axis(name, own) for name, own in engine.items()), Axis(load, tuple(sorted(values))))
