@@ -63,7 +63,7 @@ def add_serve(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> a
                         help="fresh engines at most on which the best are measured again, at least 2 (5)")  # fmt: skip
     parser.add_argument("--iterations", metavar="N", default="3", help="of each point, on one engine (3)")
     parser.add_argument("--warmup", metavar="N", default="auto", help="iterations before them (auto)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the search and of the workload (0)")
+    parser.add_argument("--seed", default="0", metavar="N", help="of the search and of the workload (0)")
     parser.add_argument("--backend", default="serve", help="serve for vLLM's server, or offline (serve)")
     parser.add_argument("--gpu", metavar="NAME", help="which GPU, by a part of its name (the first that is free)")
     parser.add_argument("--allow", default="", metavar="RULES", help="validity rules that are turned off")

@@ -48,7 +48,7 @@ class Asked:
     replicates: str
     iterations: str
     warmup: str
-    seed: int
+    seed: str
     backend: str
     gpu: str | None
     allow: str
@@ -57,6 +57,11 @@ class Asked:
     start_timeout: float
     operation_timeout: float
     yes: bool
+
+    @property
+    def first_seed(self) -> int:
+        """Of the search and of the workload."""
+        return count(0)("--seed", self.seed)
 
     def meant(self) -> serving.Asked:
         """The same, parsed.
@@ -85,7 +90,7 @@ class Asked:
     def _workload(self) -> dict[str, Any]:
         lengths = {"input_tokens": self.input_tokens, "output_tokens": self.output_tokens}
         made: dict[str, Any] = {name: _length(name, value) for name, value in lengths.items()}
-        made["seed"] = self.seed
+        made["seed"] = self.first_seed
         if self.shared_prefix_tokens is not None:
             made["shared_prefix_tokens"] = count(0)("--shared-prefix-tokens", self.shared_prefix_tokens)
         if self.requests is not None:
@@ -133,7 +138,7 @@ def _searched(asked: Asked, meant: serving.Asked, study: ServeStudy, told: Calla
             results.forget_failed()
         measurer = PointMeasurer(study, lab)
         tuner = Tuner(study, meant.promise, results, measurer, told)
-        tuner.run(meant.trials, asked.seed)
+        tuner.run(meant.trials, asked.first_seed)
         return Findings(study, meant.promise, results, measurer, tuner).tuned()
 
 

@@ -16,6 +16,8 @@ Score = float | None
 """What an engine came to, the more the better; None for one that failed at all loads."""
 _AGAIN: Final = 20
 """So often in a row TPE may propose what is known already; then any engine that is not is taken."""
+_SEEDS: Final = 2**32
+"""numpy takes no larger seed."""
 _FEWEST_RANDOM: Final = 4
 _RANDOM_SHARE: Final = 0.3
 """Of all trials, those before TPE has enough to go by. Figures: tests/sweep/test_tuner.py."""
@@ -80,7 +82,7 @@ class _Proposals:
         self._optuna.logging.set_verbosity(self._optuna.logging.WARNING)
         try:
             startup = max(_FEWEST_RANDOM, round(_RANDOM_SHARE * trials))
-            sampler = self._optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup)
+            sampler = self._optuna.samplers.TPESampler(seed=seed % _SEEDS, n_startup_trials=startup)
             self._study = self._optuna.create_study(direction="maximize", sampler=sampler)
         finally:
             self._optuna.logging.set_verbosity(verbosity)

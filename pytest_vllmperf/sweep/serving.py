@@ -76,7 +76,19 @@ class Asked:
 
 @dataclass(frozen=True)
 class ServeStudy(Study):
-    """Points of a search; the last axis is the load."""
+    """Points of a search; the last axis is the load.
+
+    Attributes:
+        trials: engines that are tried at most, beside the default one.
+    """
+
+    trials: int = 20
+
+    @property
+    def most_points(self) -> int:
+        """Those of all engines that are tried, the default one among them."""
+        engines = min(self.space.count // len(self.load.values), self.trials)
+        return (engines + 1) * len(self.load.values)
 
     @property
     def axes(self) -> tuple[Axis, ...]:
@@ -174,6 +186,7 @@ def _study(asked: Asked, axes: tuple[Axis, ...]) -> ServeStudy:
         results=asked.results,
         slo=asked.promise.slo,
         gpu=asked.gpu,
+        trials=asked.trials,
     )
 
 
@@ -230,8 +243,7 @@ def _check_requests(made: ServeStudy, asked: Asked) -> None:
 
 
 def _check_count(made: ServeStudy, asked: Asked) -> None:
-    engines = made.space.count // len(made.load.values)
-    points = min(engines, asked.trials) * len(made.load.values)
+    points = made.most_points
     if points > MOST_POINTS and not asked.many:
         raise SpecError(f"up to {points:,} points, more than {MOST_POINTS:,}; add --yes if that is meant")
 

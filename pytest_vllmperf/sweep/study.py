@@ -96,6 +96,11 @@ class Study:
     slo: Slo | None = None
     gpu: GpuRequirement | None = None
 
+    @property
+    def most_points(self) -> int:
+        """How many points its results may have."""
+        return self.space.count
+
     def spec_of(self, point: Point) -> EngineSpec:
         """The engine of a point."""
         own = {name: value for name, value in point.values.items() if name not in loads.AXES}

@@ -110,6 +110,7 @@ def test_a_failing_argument_does_not_win_and_is_tried_again_when_asked(capsys: C
         (["--set", "eager"], "--set eager: this is not NAME=VALUE"),
         (["--trials", "0"], "--trials: '0' is not a whole number of at least 1"),
         (["--replicates", "1"], "--replicates: '1' is not a whole number of at least 2"),
+        (["--seed", "-1"], "--seed: '-1' is not a whole number of at least 0"),
         (["--iterations", "few"], "--iterations: 'few' is not a whole number"),
         (["--input-tokens", "8:4"], "--input-tokens: '4' is not a whole number of at least 8"),
         (["--requests", "20"], "--goodput 0.99 cannot be told from 60 requests a point"),

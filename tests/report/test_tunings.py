@@ -21,14 +21,17 @@ FOUND = Tuned(
     name="m",
     slo=Slo(ttft=0.3, tpot=0.03),
     share=0.99,
-    tried=(Tried(DEFAULT, 10.2, 0.99, "", keeps=True), Tried({**POINT, "max_num_seqs": 8}, None, None, "void: client", keeps=False)),
+    tried=(
+        Tried(DEFAULT, 10.2, 0.99, "", keeps=True),
+        Tried({**POINT, "max_num_seqs": 8}, None, None, "void: client", keeps=False),
+    ),
     engines=25,
     points=70,
     starts=30,
     contenders=(WINNER, RIVAL),
     best=BEST,
     failed=(("void: the load generator was the limit [client]", 2),),
-)  # fmt: skip
+)
 
 
 def words(**changed: Any) -> str:

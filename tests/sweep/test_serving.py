@@ -80,7 +80,7 @@ def test_axes_replace_and_add_and_set_fixes(monkeypatch: pytest.MonkeyPatch) -> 
         ({"axes": {"block_size": [8]}, "arguments": {"block_size": 16}}, "--set fixes it already"),
         ({"backend": "nope"}, "backend='nope' does not exist"),
         ({"workload": {"requests": 32, "input_tokens": 8, "output_tokens": 4}}, "cannot be told from 96 requests"),
-        ({"axes": {"block_size": list(range(1, 2001))}, "trials": 2000}, "up to 12,000 points, more than 10,000"),
+        ({"axes": {"block_size": list(range(1, 2001))}, "trials": 2000}, "up to 12,006 points, more than 10,000"),
     ],
 )
 def test_what_cannot_be_meant(asked: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,6 +95,12 @@ def test_a_rate_needs_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_many_points_that_are_meant(monkeypatch: pytest.MonkeyPatch) -> None:
     assert axes(monkeypatch, None, axes={"block_size": list(range(1, 2001))}, trials=2000, many=True)
+
+
+def test_a_large_grid_of_which_few_engines_are_tried_has_few_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    axes(monkeypatch, None)
+    large = replace(ASKED, axes={"block_size": list(range(1, 5001))}, trials=9)
+    assert serving.study(large).most_points == 10 * 6
 
 
 def test_requests_follow_the_load_where_nobody_says(monkeypatch: pytest.MonkeyPatch) -> None:
