@@ -13,8 +13,8 @@ from .conftest import MODEL, TINY
 
 SEARCH = (
     *("--slo", "ttft=5,tpot=1", "--goodput", "0.95"),
-    *("--axis", "max_num_seqs=1,8", "--axis", "concurrency=1,8"),
-    *("--requests", "32", "--input-tokens", "16", "--output-tokens", "16"),
+    *("--axis", "max_num_seqs=1,8", "--axis", "concurrency=4,8"),
+    *("--requests", "24", "--input-tokens", "16", "--output-tokens", "8"),
     *("--iterations", "2", "--warmup", "1", "--replicates", "2", "--allow", "client"),
 )
 
