@@ -92,9 +92,9 @@ class Results:
         self._points[point] = result
         self._texts[point] = _laid_out(result)
         text = self._text()
-        if max(len(text), len(self._texts[point]) * self._study.space.count) > LIMIT:
+        if max(len(text), len(self._texts[point]) * self._study.most_points) > LIMIT:
             raise BaselineError(
-                f"{self.path}: with {self._study.space.count:,} points like this one it would become larger than the "
+                f"{self.path}: with {self._study.most_points:,} points like this one it would become larger than the "
                 f"{LIMIT // MIB} MiB that are read; {FORMAT.too_large}"
             )
         try:
