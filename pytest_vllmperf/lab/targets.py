@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from math import prod
+from typing import Any
 
 from pytest_vllmperf import gpu, models
 from pytest_vllmperf.engines.backends import BACKENDS, Backend, Backends
@@ -80,19 +81,20 @@ def _alike(asked: GpuRequirement, chosen: Sequence[GpuDevice], gpus: Sequence[Gp
     return same if len(same) >= asked.count else list(chosen)
 
 
-def _parallel_sizes(spec: EngineSpec) -> list[object]:
-    return [size for name, size in spec.args.items() if name.endswith("_parallel_size") and size is not None]
+def parallel_sizes(arguments: Mapping[str, Any]) -> list[Any]:
+    """What says over how many GPUs an engine is spread; the product of all is their number."""
+    return [size for name, size in arguments.items() if name.endswith("_parallel_size") and size is not None]
 
 
 def _gpus_of(backend: Backend, spec: EngineSpec, asked: int) -> int:
     """How many GPUs an engine uses: those that its arguments spread it over, or one where it cannot be spread."""
     if not backend.spreads:
         return 1
-    sizes = _parallel_sizes(spec)
+    sizes = parallel_sizes(spec.args)
     return prod(size if isinstance(size, int) and size > 0 else 1 for size in sizes) if sizes else asked
 
 
 def _spread(backend: Backend, spec: EngineSpec, gpus: int) -> EngineSpec:
     """The engine on several GPUs; whoever names a kind of parallelism knows what for."""
-    wanted = gpus > 1 and backend.spreads and not _parallel_sizes(spec)
+    wanted = gpus > 1 and backend.spreads and not parallel_sizes(spec.args)
     return spec.with_args(tensor_parallel_size=gpus) if wanted else spec
