@@ -1,7 +1,7 @@
 """A scripted engine with a clock of its own, for tests of this project and of its users' plugins.
 
-No model runs, and no time passes unless its script says so: it never stands in for a result. It schedules as a continuous-batching engine
-does, one step at a time, so that counters and timestamps belong together.
+No model runs, and no time passes unless its script says so: it never stands in for a result. It schedules as a
+continuous-batching engine does, one step at a time, so that counters and timestamps belong together.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from math import prod
 from pathlib import Path
-from typing import IO, Final, Protocol
+from typing import Final, Protocol
 
 from pydantic import ValidationError
 
@@ -183,7 +183,9 @@ def check(study: Study, address: str) -> None:
         socket.create_connection((match["host"].strip("[]"), int(match["port"])), _CONNECT_S).close()
     except OSError as error:
         why = error.strerror or f"no answer within {_CONNECT_S:.0f} s"
-        raise EngineError(f"--ray={address}: no Ray cluster answers there: {why}; start it with ray start --head") from None
+        raise EngineError(
+            f"--ray={address}: no Ray cluster answers there: {why}; start it with ray start --head"
+        ) from None
 
 
 def gpus_of(study: Study) -> int:
@@ -198,7 +200,9 @@ def _check_argument(name: str, values: object) -> None:
     """Engines that Ray spreads need the GPUs that workers hold; leases on an endpoint hold within one host only."""
     told = values if isinstance(values, (list, tuple)) else [values]
     if name in ("distributed_executor_backend", "data_parallel_backend") and "ray" in told:
-        raise SpecError(f"--ray: {name}='ray' spreads an engine over the cluster's GPUs, which workers hold; leave --ray out")
+        raise SpecError(
+            f"--ray: {name}='ray' spreads an engine over the cluster's GPUs, which workers hold; leave --ray out"
+        )
     if name == "backend" and "endpoint" in told:
         raise SpecError("--ray: workers would load one endpoint at the same time; leave --ray out")
 
@@ -235,11 +239,10 @@ def _started(env: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Have it end its workers; it reads the end of its input."""
-    pipes: list[IO[bytes] | None] = [process.stdin]
+    orders, process.stdin = process.stdin, None
     with suppress(OSError):
-        for pipe in pipes:
-            if pipe is not None:
-                pipe.close()
+        if orders is not None:
+            orders.close()
     try:
         process.communicate(timeout=_END_S)
     except subprocess.TimeoutExpired:

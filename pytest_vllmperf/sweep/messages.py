@@ -169,9 +169,7 @@ class Order(_Message):
     job: Job | None = None
 
 
-Event = Annotated[
-    Ready | Doing | Finished | Withdrawn | Lost | Starting | Failed | Alive, Field(discriminator="kind")
-]
+Event = Annotated[Ready | Doing | Finished | Withdrawn | Lost | Starting | Failed | Alive, Field(discriminator="kind")]
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 """What comes from the cluster."""
 OF_WORKER: TypeAdapter[Doing | Finished | Withdrawn] = TypeAdapter(

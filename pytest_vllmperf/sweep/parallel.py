@@ -81,9 +81,7 @@ class ParallelRunner(Runner):
         self._listeners = listeners
         self._crew = _Crew()
         self._started = time.monotonic()
-        self._hardware = any(
-            row.on_hardware for row in BACKENDS.rows if row.name in _backends(study)
-        )
+        self._hardware = any(row.on_hardware for row in BACKENDS.rows if row.name in _backends(study))
 
     def _measure(self, ordered: Sequence[Point]) -> None:
         self._share(ordered, 0, self._kept)
@@ -111,6 +109,8 @@ class ParallelRunner(Runner):
             groups.setdefault(self._spec_key(point), []).append(point)
         dealing = Dealing(groups.values())
         resting: set[int] = set()
+        if not self._crew.there:
+            self._tell(() if again else points, "starting workers")
         while not dealing.over:
             self._deal(dealing, again, resting)
             event = self._on.event(_EVENT_S)
@@ -159,13 +159,9 @@ class ParallelRunner(Runner):
         self._crew.coming -= 1
         for other in self._crew.there.values():
             if self._hardware and other.hardware != new.hardware:
-                raise EngineError(
-                    f"{other.host} has {other.hardware}, and {new.host} has {new.hardware}; {_DIFFERENT}"
-                )
+                raise EngineError(f"{other.host} has {other.hardware}, and {new.host} has {new.hardware}; {_DIFFERENT}")
             if other.versions != new.versions:
-                raise EngineError(
-                    f"{other.host} has {_words(other)}, and {new.host} has {_words(new)}; {_DIFFERENT}"
-                )
+                raise EngineError(f"{other.host} has {_words(other)}, and {new.host} has {_words(new)}; {_DIFFERENT}")
         if self._hardware and new.nice > 0:
             self._listeners.note(
                 f"{new.host}: Ray runs its workers with niceness {new.nice}, so a busy host slows their engines down; "

@@ -1,8 +1,8 @@
 """The process between a sweep and its Ray cluster; the only module that imports Ray.
 
 Ray ends the process that it is used in when the cluster's head is gone, blocks in it for minutes, and writes to its
-standard error. So the sweep, which writes the results, talks to this process by lines of JSON: orders on standard input,
-events on what was standard output.
+standard error. So the sweep, which writes the results, talks to this process by lines of JSON: orders on standard
+input, events on what was standard output.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class Bridge:
         try:
             told = ray.get(reference)
         except RayError as error:
-            self._lose(hand, in_words(error), fatal=isinstance(error, RayTaskError) or not hand.ready and _own(error))
+            self._lose(hand, in_words(error), fatal=_hopeless(hand, error))
             return
         if not hand.ready:
             hand.ready, hand.waiting = True, None
@@ -203,9 +203,10 @@ def _alive(nodes: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     return (node for node in nodes if node["Alive"])
 
 
-def _own(error: RayError) -> bool:
-    """Whether a worker did not come up for a reason that is there in each place."""
-    return "No module named" in str(error) or "failed to import" in str(error)
+def _hopeless(hand: _Hand, error: RayError) -> bool:
+    """Whether a worker did not come up for a reason that the next one in its place would meet, too."""
+    missing = "No module named" in str(error) or "failed to import" in str(error)
+    return isinstance(error, RayTaskError) or (missing and not hand.ready)
 
 
 def _kill(hand: _Hand) -> None:

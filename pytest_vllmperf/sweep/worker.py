@@ -133,6 +133,6 @@ def _undo_niceness() -> int:
     """Run with the priority of any other program again, which takes a privilege; returns the niceness."""
     if os.getpriority(os.PRIO_PROCESS, 0) > 0:
         with suppress(OSError):
-            for thread in os.listdir("/proc/self/task"):
-                os.setpriority(os.PRIO_PROCESS, int(thread), 0)
+            for thread in Path("/proc/self/task").iterdir():  # to Linux each has a niceness of its own
+                os.setpriority(os.PRIO_PROCESS, int(thread.name), 0)
     return os.getpriority(os.PRIO_PROCESS, 0)
