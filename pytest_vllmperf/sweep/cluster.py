@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import select
+import shutil
 import socket
 import subprocess
 import sys
@@ -145,6 +146,7 @@ def opened(study: Study, address: str, workers: int | None) -> Iterator[RayWorke
         if address == LOCAL:
             parent = sockets_parent((tempfile.gettempdir(), "/tmp", "/var/tmp")) or Path(tempfile.gettempdir())  # noqa: S108
             run = RunFolder(parent, "vr-")
+            held.callback(shutil.rmtree, run.path, ignore_errors=True)  # Ray's processes may write until they end
             held.callback(run.close)
             folder = str(run.path)
         process = held.enter_context(_started(_environment(local=address == LOCAL)))
