@@ -61,10 +61,17 @@ class Targets:
         if not backend.uses_gpu or (requirement is None and not self.gpus):
             return self._made(spec.on(None), ())
         asked = requirement or GpuRequirement()
-        asked = replace(asked, count=_gpus_of(backend, spec.on(self.require(asked)[0].name), asked.count))
+        asked = replace(asked, count=self._count(backend, spec.on(self.require(asked)[0].name), asked))
         fitting = {device.uuid: device for device in _alike(asked, self.require(asked), self.gpus)}
         chosen = tuple(fitting[uuid] for uuid in self._slots.lease(list(fitting), asked.count))
         return self._made(_spread(backend, spec.on(chosen[0].name), asked.count), chosen)
+
+    def _count(self, backend: Backend, spec: EngineSpec, asked: GpuRequirement) -> int:
+        """How many GPUs of this host an engine gets; Ray finds those that it has not on other hosts."""
+        count = _gpus_of(backend, spec, asked.count)
+        if backend.spreads and spec.args.get("distributed_executor_backend") == "ray":
+            return min(count, sum(1 for device in self.gpus if asked.fits(device)))
+        return count
 
     def _made(self, spec: EngineSpec, gpus: tuple[GpuDevice, ...]) -> Target:
         return Target(self._backends.checked(spec), gpus, self._backends)

@@ -47,8 +47,8 @@ class FakeWorkers:
         self.last = count
 
     def ready(self, number: int, **changed: Any) -> Ready:
-        return Ready(**{"worker": number, "host": f"host{number}", "hardware": "a card", "versions": VERSIONS, "nice": 0}
-                     | changed)  # fmt: skip
+        plain = {"host": f"host{number}", "hardware": "a card", "versions": VERSIONS, "nice": 0}
+        return Ready(**{"worker": number, **plain, **changed})
 
     def event(self, timeout: float) -> Event | None:
         if self.events:
@@ -125,9 +125,7 @@ def figures(results: list[PointResult]) -> list[Any]:
         ("", {"fail": '["load", "", "run"]', "concurrency": "[1, 2, 4]"}),
     ],
 )  # fmt: skip
-def test_the_results_are_those_of_a_serial_sweep(
-    sweep: Sweep, write: Write, top: str, axes: dict[str, str]
-) -> None:
+def test_the_results_are_those_of_a_serial_sweep(sweep: Sweep, write: Write, top: str, axes: dict[str, str]) -> None:
     path = write(f"replicates = 0\n{top}", **axes)
     together = sweep.run(path)
     assert figures(together) == figures(sweep.serial(path))
