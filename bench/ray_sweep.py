@@ -38,7 +38,7 @@ values = [1, 2, 4, 8, 9, 10]
 def timed(path: Path, name: str, on_ray: sweep.OnRay | None) -> float:
     first: list[float] = []
 
-    def points(self: sweep.Line, now: Progress) -> None:
+    def points(_: sweep.Line, now: Progress) -> None:
         if now.doing != "starting workers" and not first:
             first.append(time.perf_counter())
 
