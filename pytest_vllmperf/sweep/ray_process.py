@@ -140,15 +140,17 @@ class Bridge:
             hand.ready, hand.waiting = True, None
             self._tell(Ready.model_validate_json(told).model_copy(update={"worker": hand.number}))
             return
-        hand.waiting = hand.actor.work.remote(None, _POLL_S)
+        hand.waiting = None  # a worker that is asked while it has nothing to do would be deaf to its next job
+        working = True
         for text in told:
             event = OF_WORKER.validate_json(text)
             if isinstance(event, Withdrawn):
                 self._withdraw(hand, event.why)
                 return
-            if event.kind == "finished":
-                hand.waiting = None
+            working &= event.kind != "finished"
             self._tell(event.model_copy(update={"worker": hand.number}))
+        if working:
+            hand.waiting = hand.actor.work.remote(None, _POLL_S)
 
     def _withdraw(self, hand: _Hand, why: str) -> None:
         """Take a worker out that cannot go on, for good."""
