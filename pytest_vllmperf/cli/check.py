@@ -32,8 +32,8 @@ from pytest_vllmperf.verdict.workload_changes import with_workload_in_words
 REGRESSION, NOT_COMPARABLE = 1, 3
 NOT_ASKED = judging.Asked()
 _WAYS_OUT = {
-    Status.NOT_COMPARABLE: "record it anew with: pytest --vllmperf-update",
-    Status.DRIFTED: 'if the new level is meant, accept it with --vllmperf-update --vllmperf-reason "..."',
+    Status.NOT_COMPARABLE: "if this is intended, record it again: pytest --vllmperf-update",
+    Status.DRIFTED: 'if the new level is intended, accept it with --vllmperf-update --vllmperf-reason "..."',
 }
 
 

@@ -89,7 +89,7 @@ def changed_lines(changed: Sequence[str], against: str = "baseline", width: int 
     """
     if not changed:
         return folded(f"no change of versions, driver or engine arguments against the {against}", width)
-    since = "changed since the baseline" if against == "baseline" else f"other than in the {against}"
+    since = "changed since the baseline" if against == "baseline" else f"{against} and engine differ"
     if len(changed) == 1:
         return folded(f"{since}: {changed[0]}", width)
     lines = [line for one in changed for line in folded(one, width - len(_INDENT))]

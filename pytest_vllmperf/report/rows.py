@@ -20,7 +20,7 @@ def metric_rows(
 ) -> list[str]:
     """One indented row for each metric: verdict, name, both values, change with interval, margin.
 
-    Where that is too wide, the value of the baseline is left out first, then the margin.
+    Where that is too wide, the margin is left out first, then the value of the baseline.
 
     Args:
         gated: metrics that decide.
@@ -46,7 +46,7 @@ def metric_rows(
 
     layouts = [
         lambda: layout(before=True, margin=True),
-        lambda: layout(before=False, margin=True),
+        lambda: layout(before=True, margin=False),
         lambda: layout(before=False, margin=False),
     ]
     return first_that_fits(layouts, width)

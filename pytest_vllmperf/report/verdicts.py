@@ -56,13 +56,13 @@ def _parts(judged: MetricVerdict, *, gated: bool, requests: int) -> list[str]:
     parts = [_head(judged, gated=gated)]
     if judged.change is not None:
         parts.append(units.pair(judged.metric, judged.baseline, judged.now))
-    if judged.status is Status.NOISY and gated:
-        parts += way_out(judged, requests)
-    else:
-        parts += _rests_on(judged)
+    undecided = judged.status is Status.NOISY and gated
+    parts += [] if undecided else _rests_on(judged)
     if judged.low is not None and judged.confidence is not None:
         parts.append(f"{confidence(judged.confidence)} CI")
-    if judged.noise is not None and (judged.status is not Status.NOISY or not gated):
+    if undecided:
+        parts += way_out(judged, requests)
+    elif judged.noise is not None:
         parts.append(_noise(judged, judged.noise))
     if judged.noise is not None and judged.noise.multimodal:
         parts.append("the stored engine starts fall into groups")
