@@ -23,8 +23,12 @@ def test_by_default_it_warns_and_says_what_to_do(unclear: Project, workers: list
     result = unclear.run("--vllmperf", *workers)
     result.assert_outcomes(passed=1)
     assert result.ret == pytest.ExitCode.OK
-    result.stdout.fnmatch_lines(["test_chat  NOISY *", "test_chat:", "  NOISY output throughput 375.9 -> * tok/s *"])
-    result.stdout.fnmatch_lines(["*try compare() or more sessions (--vllmperf-append)"])
+    result.stdout.fnmatch_lines(["test_chat  NOISY *", "test_chat: cannot be told from noise after 6 engine starts"])
+    result.stdout.fnmatch_lines([
+            "  NOISY  output throughput  375.9 -> * tok/s  -5.3 % [[]-*, +*[]]",
+            "  smallest slowdown detected here: * % to * %; use compare(), or add",
+            "      sessions (--vllmperf-append)",
+        ])
 
 
 def test_it_can_fail(unclear: Project, workers: list[str]) -> None:
