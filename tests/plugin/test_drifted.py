@@ -37,7 +37,8 @@ def test_it_fails_its_test_like_a_regression(project: Project, workers: list[str
     project.write("conftest.py", DRIFTS)
     result = project.run("--vllmperf-append", "--junitxml=report.xml", *workers)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.assert_outcomes(failed=1)
+    result.assert_outcomes(failed=1, warnings=1)
+    assert "DriftedWarning: DRIFTED output throughput -6.1 %" in " ".join(result.outlines)
     result.stdout.fnmatch_lines(
         [
             "DRIFTED output throughput -6.1 % since the update of 2026-10-02, margin 5 %",
