@@ -102,7 +102,7 @@ def test_one_token(vllmperf):
 """)
     result = project.run("--vllmperf-update")
     result.assert_outcomes(passed=1)
-    assert [row[:2] for row in _rows(result)][0] == ["test_one_token", "RECORDED"]
+    assert next(row[:2] for row in _rows(result)) == ["test_one_token", "RECORDED"]
     result.stdout.no_fnmatch_line("*TPOT p50 *0*")
     assert "tpot.p50" not in project.engine("test_one_token")["samples"]
 
