@@ -51,7 +51,9 @@ def check_measurement(run: object) -> None:
         SpecError: for it.
     """
     if not isinstance(run, Measurement):
-        raise SpecError(f"check() takes what measure() returned, not {_shown(run)}")
+        raise SpecError(
+            f"check() takes what measure() returned, as in vllmperf.check(vllmperf.measure(workload)), not {_shown(run)}"
+        )
 
 
 def check_compared(a: object, b: object, workload: object) -> None:
