@@ -113,7 +113,8 @@ def without_baseline(tests: Sequence[TestId], store: BaselineStore) -> list[Test
     Raises:
         BaselineError: for a baseline file that cannot be read.
     """
-    modules = {_stem(test.module): test.module for test in tests}
+    # A file outside pytest's root directory has no path in its node id; the run is refused for it.
+    modules = {_stem(test.module): test.module for test in tests if test.module}
     known: set[TestId] = set()
     for profile, stem in store.modules():
         if (module := modules.get(stem)) is not None:
