@@ -15,7 +15,8 @@ from pytest_vllmperf.records.results import CheckRecord, Keeping
 from pytest_vllmperf.records.samples import Environment, Session
 from pytest_vllmperf.records.settings import Settings
 from pytest_vllmperf.records.verdict import Status, Verdict
-from pytest_vllmperf.report import terminal, verdicts
+from pytest_vllmperf.report import verdicts
+from pytest_vllmperf.report.failed import failure_lines
 from pytest_vllmperf.verdict import Evidence
 from pytest_vllmperf.verdict.attribution import of_check
 from pytest_vllmperf.verdict.comparability import changes, not_compared
@@ -38,12 +39,13 @@ class Failure:
     log_tail: str = ""
 
 
-def conclude(check: Check, settings: Settings) -> tuple[CheckRecord, Failure | None]:
+def conclude(check: Check, settings: Settings, *, every: bool = False) -> tuple[CheckRecord, Failure | None]:
     """The record of a check that will see no further engine, and why it fails its test; None when it does not.
 
     Args:
         check: the check.
         settings: the run's.
+        every: whether a failure tells all of every metric, as with `-v`.
     """
     record = _record(check, settings)
     if check.error is not None:
@@ -55,7 +57,7 @@ def conclude(check: Check, settings: Settings) -> tuple[CheckRecord, Failure | N
         return record, None
     before = _judged_by(check)
     changed = [] if before is None else changes(before, record.session.environment)
-    lines = terminal.failure_lines(record, changed, check.plan.site.command)
+    lines = failure_lines(record, changed, check.plan.site.command, every=every)
     return record, Failure("\n".join(lines), check.plan.site.line)
 
 

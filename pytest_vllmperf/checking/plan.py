@@ -18,6 +18,7 @@ from pytest_vllmperf.verdict.check import is_thin
 from pytest_vllmperf.verdict.comparability import differences, hard_differences
 from pytest_vllmperf.verdict.priors import Priors
 from pytest_vllmperf.verdict.rule import MIN_ENGINES
+from pytest_vllmperf.verdict.workload_changes import with_workload_in_words
 
 
 class Purpose(Enum):
@@ -144,7 +145,7 @@ def plan(
         purpose=purpose,
         baseline=sessions,
         settings=judging,
-        differences=_differences(run, sessions),
+        differences=_differences(run, stored),
         engines=wanted,
         append=settings.append and purpose is Purpose.JUDGE and run.reference is None,
         notes=(*of_pass.notes, *policy.no_longer_gated((*gate, *of_pass.noted), judged_by)),
@@ -159,8 +160,10 @@ def _unjudgeable(words: Sequence[str], run: Measurement, stored: Entry | None) -
     return reasons
 
 
-def _differences(run: Measurement, sessions: Sequence[Session]) -> tuple[str, ...]:
+def _differences(run: Measurement, stored: Entry | None) -> tuple[str, ...]:
     """Hard keys in which a measurement differs from its reference, or without one from its stored sessions."""
     if run.reference is not None:
         return tuple(differences(run.reference.environment.hard, run.environment.hard))
-    return tuple(hard_differences(sessions, run.environment)) if sessions else ()
+    if stored is None or not stored.sessions:
+        return ()
+    return with_workload_in_words(hard_differences(stored.sessions, run.environment), stored.workload, run.workload)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,17 +14,19 @@ from pytest_vllmperf.checking.history import History
 from pytest_vllmperf.checking.plan import InRun, check_recording
 from pytest_vllmperf.errors import BaselineError, EngineError, NoGpuError, SpecError, VllmPerfError
 from pytest_vllmperf.gpu import GpuRequirement
-from pytest_vllmperf.harness import against, collection, ending, failures, options
+from pytest_vllmperf.harness import against, collection, colours, ending, failures, options
 from pytest_vllmperf.harness.collection import Collected, Places, is_performance_test
 from pytest_vllmperf.harness.console import Console
 from pytest_vllmperf.harness.context import CONTEXT, TestContext
 from pytest_vllmperf.harness.ending import Ending, Run
 from pytest_vllmperf.harness.fixture import VllmPerf
+from pytest_vllmperf.harness.foretold import Ahead
 from pytest_vllmperf.harness.outcomes import Outcomes
 from pytest_vllmperf.harness.protocol import Protocol, attach
 from pytest_vllmperf.harness.redaction import Redaction
 from pytest_vllmperf.harness.results import ModuleTests, Results
 from pytest_vllmperf.harness.signals import EndSignals
+from pytest_vllmperf.harness.warned import warn
 from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.records.ids import TestId
 from pytest_vllmperf.records.results import TestResults
@@ -81,9 +84,11 @@ def fixture(config: pytest.Config, item: pytest.Item) -> Iterator[VllmPerf]:
 
 
 def _section(terminalreporter: Any, title: str, lines: Sequence[str]) -> None:
+    writer = terminalreporter._tw  # the only one that knows whether there are colours
     terminalreporter.section(terminal_line(title))
-    for line in lines:
-        terminalreporter.line(terminal_text(line))
+    for text in lines:
+        for line in terminal_text(text).split("\n"):
+            writer.line(colours.coloured(line, writer))
 
 
 def _only_looks(config: pytest.Config) -> bool:
@@ -120,6 +125,7 @@ class ArmedPlugin:
         self._gated = GatedRun(self._perf.store)
         self._in_run = InRun(self._gated.metrics, History(self._perf.store).priors)
         self._leaks: list[str] = []
+        self._ahead = Ahead(self._perf.store, settings)
 
     def pytest_report_header(self) -> list[str]:
         """Which vLLM the run is measured in turns with."""
@@ -154,6 +160,9 @@ class ArmedPlugin:
             run_settings=self._settings,
             properties=item.user_properties,
             card=marked.card,
+            warn=partial(warn, item),
+            tell=partial(self._tell, TestId.parse(item.nodeid)),
+            verbose=self._config.get_verbosity() > 0,
         )
         item.stash[CONTEXT] = context
         return VllmPerf(self._perf, context, self._in_run)
@@ -201,6 +210,10 @@ class ArmedPlugin:
                 raise pytest.UsageError(terminal_text(f"{shown}: {self.redactor.text(str(error))}")) from None
             own, test = marked.settings.over(self._settings.check), TestId.parse(item.nodeid)
             self._gated.add(GatedTest(test.module, test.name, own.gate or (), bool(own.against)))
+
+    def pytest_report_collectionfinish(self, items: Sequence[pytest.Item]) -> list[str]:
+        """Tests that have no baseline at all, before anything is measured."""
+        return [terminal_line(self.redactor.text(line)) for line in self._ahead.of_run(items)]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
@@ -273,9 +286,12 @@ class ArmedPlugin:
                 report.sections.append(("end of the engine's log", terminal_text(log_tail)))
         return report
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take in a test that has come to its end, here or from a worker."""
         performance_test = hasattr(report, _PERFORMANCE_TEST)
+        if performance_test and not is_worker(self._config):
+            colours.colour(report)
         self._outcomes.add(report, performance_test=performance_test)
         if report.when == "teardown" and performance_test:
             test = TestResults.model_validate(getattr(report, "vllmperf", {}))
@@ -331,10 +347,12 @@ class ArmedPlugin:
         results, end = self._results, self._ending
         columns = self._config.get_terminal_writer().fullwidth
         names = terminal.names(results.checks, results.comparisons, columns)
-        lines = terminal.summary(results.checks, names) + terminal.comparisons(results.comparisons, names)
-        if self._config.get_verbosity() > 0:
+        every = self._config.get_verbosity() > 0
+        lines = terminal.summary(results.checks, names, dict(end.outlook.checks), every=every)
+        lines += terminal.comparisons(results.comparisons, names)
+        if every:
             lines += terminal.ledgers(results.checks)
-        lines += terminal.outlooks(end.outlook.checks, end.outlook.gated, names)
+        lines += terminal.outlooks(end.outlook.checks, end.outlook.gated, names, every=every)
         rootdir = self._config.rootpath
         lines += terminal.books(results.written, results.pruned, end.stale, end.orphans, rootdir=rootdir)
         if self._settings.append:
@@ -359,6 +377,14 @@ class ArmedPlugin:
             self._console.clear()
 
     def _progress(self, doing: str, waited: float) -> None:
+        self._shown().progress(doing, waited)
+
+    def _tell(self, test: TestId, line: str) -> None:
+        """What is ahead of a test, unless that was told before."""
+        if test not in self._ahead.missing:
+            self._shown().say(self.redactor.text(line))
+
+    def _shown(self) -> Console:
         if self._console is None:
             self._console = Console(self._config)
-        self._console.progress(doing, waited)
+        return self._console

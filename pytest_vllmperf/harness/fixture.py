@@ -17,6 +17,7 @@ from pytest_vllmperf.comparing.answers import checked_chats, first_requests
 from pytest_vllmperf.comparing.comparison import EngineComparison
 from pytest_vllmperf.comparing.quality import first_difference
 from pytest_vllmperf.engines.base import Generates, Renders, able
+from pytest_vllmperf.harness import foretold
 from pytest_vllmperf.harness.fitting import Fitting
 from pytest_vllmperf.harness.given import check_compared, check_measurement, check_workload, one_of, way_of
 from pytest_vllmperf.harness.markers import CardEntry
@@ -27,8 +28,10 @@ from pytest_vllmperf.lab.promised import promised
 from pytest_vllmperf.lab.sharing import share
 from pytest_vllmperf.lab.take import Take
 from pytest_vllmperf.metrics.measurement import Measurement
+from pytest_vllmperf.records.ids import TestId
 from pytest_vllmperf.records.run import MeasureSettings
 from pytest_vllmperf.records.scorecard import Row
+from pytest_vllmperf.records.settings import Update
 from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.records.verdict import Verdict
 from pytest_vllmperf.report import verdicts
@@ -75,6 +78,7 @@ class VllmPerf(Fitting):
         check_workload("measure", workload)
         engine = one_of("measure", engine, endpoint)
         take = self._take(workload, engine, self._measure_settings(iterations, warmup, device_pass))
+        self._foretell(take)
         with self._where_supported():
             run = self._measured(take)
             if self._test.card is not None:
@@ -87,6 +91,14 @@ class VllmPerf(Fitting):
         own = self._test.settings
         take = Take(self._target(engine), workload, settings, own.allow or ())
         return taking.in_turns(self._session, take, own.against) if own.against else take
+
+    def _foretell(self, take: Take) -> None:
+        """Say before measuring, which may take long, that a check of it cannot be judged."""
+        if self._test.run_settings.update is not Update.ALL and take.sharing is None:
+            test = TestId.parse(self._test.nodeid)
+            foreseen = foretold.of_measurement(test, take, self._session.store)
+            new = self._test.run_settings.update is Update.NEW
+            self._test.foretell("" if new and foreseen.missing else foreseen.text)
 
     def _row(self, card: CardEntry, take: Take, run: Measurement) -> Row:
         """A measurement as a row of the scorecard, with what its engine says to the first requests."""

@@ -118,7 +118,7 @@ def test_a_failure_says_against_what(project: Project, stable: str) -> None:
     result = project.run("--vllmperf", f"--vllmperf-against={stable}")
     result.stdout.fnmatch_lines(["REGRESSED output throughput *"])
     said = text(result)
-    assert "3 rounds x 10 in turns" in said
+    assert "3 rounds x 10 iterations in turns" in said
     assert f"judged by the ratio to vLLM 0.29.0 of {stable}, measured in turns, both resident" in said
     result.stdout.no_fnmatch_line("*NO_BASELINE*")
 
@@ -329,7 +329,7 @@ def test_a_round_that_met_what_another_does_not_is_left_out_on_both_sides(
     result.assert_outcomes(failed=1)
     assert [(len(one.engines), len(one.reference)) for one in evidence] == [(1, 1), (2, 2), (3, 3)]
     assert calls[0] == 8
-    assert "one engine left out: of the reference: it ran hot" in text(result)
+    assert "one engine start left out: of the reference: it ran hot" in text(result)
 
 
 def test_another_backend_is_refused_in_a_line(project: Project, stable: str) -> None:

@@ -152,9 +152,10 @@ def test_recorded_and_judged(planted: Project, workers: list[str], capsys: pytes
     result = planted.run("--vllmperf", *outputs, *workers)
     result.assert_outcomes(failed=1, passed=2 if workers else 3)
     result.stdout.fnmatch_lines([
-        "changed since the baseline: env COOKIE changed",
-        "changed since the baseline: env GH removed",
-        "changed since the baseline: env LATER added",
+        "changed since the baseline:",
+        "  env COOKIE changed",
+        "  env GH removed",
+        "  env LATER added",
     ])  # fmt: skip
     assert not leaks(planted, str(result.stdout), str(result.stderr))
     other = planted.run("--vllmperf-update", "--vllmperf-baselines=other", *workers)
@@ -224,7 +225,7 @@ def test_another_key_is_reported_once_and_compares_nothing(
     project.perf_tests("test_a", "test_b", env={"MY_SETTING": "one value", "OTHER": "1"}, step_seconds=0.02)
     result = project.run("--vllmperf", *workers)
     result.assert_outcomes(failed=2)
-    result.stdout.fnmatch_lines(["changed since the baseline: engine argument step_seconds*", "env MY_SETTING cannot*"])
+    result.stdout.fnmatch_lines(["changed since the baseline: *", "env MY_SETTING cannot*"])
 
 
 def test_a_key_that_is_too_short_is_refused_before_anything_runs(
