@@ -1,7 +1,7 @@
 """Fuzzes the reader of answers: responses of all kinds, mutated and split at random, from a seed.
 
-Run as `python tests/loadgen/fuzz_reading.py --rounds 1000000 --seconds 300 --seed 1`. Each round is one mutated response
-in two splits; both must give the same answer but for its times, and no exception.
+Run as `python tests/loadgen/fuzz_reading.py --rounds 1000000 --seconds 300 --seed 1`. Each round is one mutated
+response in two splits; both must give the same answer but for its times, and no exception.
 """
 
 from __future__ import annotations
