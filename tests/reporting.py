@@ -20,7 +20,7 @@ from pytest_vllmperf.records.report import (
 from pytest_vllmperf.records.verdict import Status
 
 HOSTILE = (
-    'quote" \'single\' `tick`',
+    "quote\" 'single' `tick`",
     "pipe | and \\ backslash",
     "<b>markup</b> & [link](x)",
     "line\nbreak\r\tand tab",

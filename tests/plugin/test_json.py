@@ -117,7 +117,9 @@ def test_workers_write_what_one_process_writes(project: Project) -> None:
     # Each test has an engine of its own, so that a cold start is one in either run.
     marks = [MARK.replace("0.01", step) for step in ("0.01", "0.02", "0.03")]
     names = ("test_a", "test_b", "test_c")
-    body = "{mark}\ndef {name}(vllmperf):\n    vllmperf.check(vllmperf.measure(WORK))\n    assert '{name}' != 'test_b'\n"
+    body = (
+        "{mark}\ndef {name}(vllmperf):\n    vllmperf.check(vllmperf.measure(WORK))\n    assert '{name}' != 'test_b'\n"
+    )
     project.module("\n".join(body.format(mark=mark, name=name) for mark, name in zip(marks, names, strict=True)))
     project.run("--vllmperf-update", "-k", "not test_b")
     project.run("--vllmperf", "--vllmperf-json=alone.json")

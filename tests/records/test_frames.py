@@ -13,7 +13,7 @@ from pytest_vllmperf.records import frames
 from pytest_vllmperf.records.frames import COLUMNS
 from pytest_vllmperf.records.report import Judged
 from pytest_vllmperf.records.verdict import Status
-from tests.reporting import HOSTILE, check, hostile_run, measurement, metric, run_of, one_test
+from tests.reporting import HOSTILE, check, hostile_run, measurement, metric, one_test, run_of
 
 LIBRARIES = get_args(frames.Library)
 
@@ -111,7 +111,11 @@ def test_what_does_not_exist_is_refused() -> None:
     ("missing", "wanted", "told"),
     [
         (["pandas"], None, "polars"),
-        (["pandas", "polars"], None, 'frame() needs pandas or polars; install one: pip install "pytest-vllmperf[frame]"'),
+        (
+            ["pandas", "polars"],
+            None,
+            'frame() needs pandas or polars; install one: pip install "pytest-vllmperf[frame]"',
+        ),
         (["pandas"], "pandas", 'frame() needs pandas, which is not installed: pip install "pytest-vllmperf[frame]"'),
         (["polars"], "polars", "frame() needs polars, which is not installed: pip install polars"),
     ],

@@ -16,7 +16,7 @@ from pytest_vllmperf.errors import ReportError
 from pytest_vllmperf.records.report import RunReport
 from pytest_vllmperf.records.verdict import Status
 from pytest_vllmperf.storage import runs
-from tests.reporting import HOSTILE, check, hostile_run, metric, run_of, one_test
+from tests.reporting import HOSTILE, check, hostile_run, metric, one_test, run_of
 
 DOCS = Path(__file__).parents[2] / "docs"
 SCHEMA = json.loads((DOCS / "schema" / "run.json").read_text(encoding="utf-8"))
@@ -100,7 +100,10 @@ def _changed(file: Path, **fields: Any) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"schema": "other"}, r"not a run of pytest-vllmperf \(its schema is 'other'\); name a file that --vllmperf-json"),
+        (
+            {"schema": "other"},
+            r"not a run of pytest-vllmperf \(its schema is 'other'\); name a file that --vllmperf-json",
+        ),
         ({"version": 2}, r"written by a newer pytest-vllmperf \(schema version 2, this one reads 1\); upgrade"),
         ({"version": 2, "more": 1}, r"written by a newer pytest-vllmperf"),
         ({"version": 0}, r"schema version 0 is not 1; write it anew"),
