@@ -88,7 +88,7 @@ def _of_baseline(file: Path, asked: Asked) -> Exported:
 def _given(content: str | bytes, output: Path | None, *, is_json: bool, notes: Sequence[str] = ()) -> Exported:
     if output is None:
         assert isinstance(content, str)
-        return Exported(content, is_json, notes)
+        return Exported(content.removesuffix("\n"), is_json, notes)
     with suppress(FileNotFoundError):
         if _OURS in regular.head(output, _HEAD):
             raise SpecError(f"--output: {output} is a file of pytest-vllmperf; it is not replaced")
