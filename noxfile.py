@@ -23,6 +23,9 @@ PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 LEFT_OUT = ["torchvision", "torchaudio", "torchcodec"]
 # Studies run with --vllmperf, hardware tests on a GPU: sessions of their own.
 NEED_MORE = ["--ignore", "tests/studies", "--ignore", "tests/hardware"]
+# uv installs sources only. Where the environment forbids Python to keep what it compiles, each import of vLLM, of which
+# the tests make dozens, compiles it anew: 22 s of processor time, else 9.
+KEEP_COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}
 TEST_TOOLS = [
     "pytest-xdist>=3.6",
     "hypothesis>=6.100",
@@ -59,13 +62,14 @@ def tests(session: nox.Session) -> None:
         "VLLMPERF_QUANTIZE_PYTHON": interpreter_with(session, "quantize", "-e", ".[quantize]", TORCH_CPU),
     }
     if session.posargs:
-        session.run("pytest", *NEED_MORE, *session.posargs, env=interpreters)
+        session.run("pytest", *NEED_MORE, *session.posargs, env={**interpreters, **KEEP_COMPILED})
         return
-    session.run("pytest", *NEED_MORE, "-m", "not real and not long", "-n", "3", "-q")  # many of them wait for processes
+    fast = [*NEED_MORE, "-m", "not real and not long", "-n", "3", "-q"]  # many of them wait for processes
+    session.run("pytest", *fast, env=KEEP_COMPILED)
     # tests/real/conftest.py puts the files that take longest first: no worker waits for them at the end.
     engines = ["tests/real", "tests/reliability", "-m", "not long", "-n", "2"]
     engines += ["--dist", "loadfile", "--no-loadscope-reorder"]
-    session.run("pytest", *engines, "-q", "--durations=10", env=interpreters)
+    session.run("pytest", *engines, "-q", "--durations=10", env={**interpreters, **KEEP_COMPILED})
 
 
 @nox.session
@@ -163,21 +167,21 @@ def bench_client(session: nox.Session) -> None:
 @nox.parametrize("pytest_version", ["8.2.0", "8.4.2", "9.0.0", "9.2.0"])
 def pytests(session: nox.Session, pytest_version: str) -> None:
     """The tests that need no vLLM, on one version of pytest."""
-    session.install("-e", ".[models,serve]", *TEST_TOOLS, f"pytest=={pytest_version}", env=uv_environment())
+    session.install("-e", ".[models,serve,tune]", *TEST_TOOLS, f"pytest=={pytest_version}", env=uv_environment())
     session.run("pytest", "-m", "not real and not long", "-n", "2", "-q", *NEED_MORE, *session.posargs)
 
 
 @nox.session(python=PYTHONS)
 def pythons(session: nox.Session) -> None:
     """The tests that need no vLLM, on one version of Python; one that is not installed is skipped, in CI an error."""
-    session.install("-e", ".[models,serve]", *TEST_TOOLS, env=uv_environment())
+    session.install("-e", ".[models,serve,tune]", *TEST_TOOLS, env=uv_environment())
     session.run("pytest", "-m", "not real and not long", "-n", "2", "-q", *NEED_MORE, *session.posargs)
 
 
 @nox.session(venv_backend="uv")
 def minimums(session: nox.Session) -> None:
     """The tests that need no vLLM, on the oldest version of every dependency."""
-    session.install("-e", ".[models,serve]", *TEST_TOOLS, "--resolution", "lowest-direct", env=uv_environment())
+    session.install("-e", ".[models,serve,tune]", *TEST_TOOLS, "--resolution", "lowest-direct", env=uv_environment())
     session.run("pytest", "-m", "not real and not long", "-n", "2", "-q", *NEED_MORE, *session.posargs)
 
 

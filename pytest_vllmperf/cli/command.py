@@ -16,7 +16,7 @@ from pathlib import Path
 from pytest_vllmperf import __version__
 from pytest_vllmperf.cli import sweeping
 from pytest_vllmperf.cli.import_arguments import add_export, add_import
-from pytest_vllmperf.cli.tune_arguments import add_memory
+from pytest_vllmperf.cli.tune_arguments import add_memory, add_serve
 from pytest_vllmperf.errors import ModelError, SpecError, VllmPerfError, in_one_line
 from pytest_vllmperf.report.escaping import json_text, terminal_text
 
@@ -230,6 +230,7 @@ def _add_tune(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     tune = commands.add_parser("tune", help="find the limits of a model on this machine")
     actions = tune.add_subparsers(required=True, metavar="WHAT")
     add_memory(actions).set_defaults(run=_tune_memory)
+    add_serve(actions).set_defaults(run=_tune_serve)
 
 
 def _add_folder(parser: argparse.ArgumentParser) -> None:
@@ -374,6 +375,15 @@ def _tune_memory(chosen: argparse.Namespace) -> int:
 
     asked = tune.Asked(**{one.name: getattr(chosen, one.name) for one in fields(tune.Asked)})
     text, code = tune.memory(asked, _tell, as_json=chosen.json)
+    _print(text, as_json=chosen.json)
+    return code
+
+
+def _tune_serve(chosen: argparse.Namespace) -> int:
+    from pytest_vllmperf.cli import tune_serve
+
+    asked = tune_serve.Asked(**{one.name: getattr(chosen, one.name) for one in fields(tune_serve.Asked)})
+    text, code = tune_serve.serve(asked, _tell, as_json=chosen.json)
     _print(text, as_json=chosen.json)
     return code
 

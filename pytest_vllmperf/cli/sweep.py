@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -15,9 +16,11 @@ from pytest_vllmperf.records.sweep import Findings
 from pytest_vllmperf.report import sweeps as report
 from pytest_vllmperf.report.escaping import terminal_line
 from pytest_vllmperf.report.names import WIDTH
+from pytest_vllmperf.sweep import cluster
 from pytest_vllmperf.sweep import study as studies
 from pytest_vllmperf.sweep.findings import findings
 from pytest_vllmperf.sweep.measuring import PointMeasurer
+from pytest_vllmperf.sweep.parallel import Listeners, ParallelRunner
 from pytest_vllmperf.sweep.results import Results, opened
 from pytest_vllmperf.sweep.runner import Progress, Runner
 from pytest_vllmperf.sweep.study import Study
@@ -51,6 +54,13 @@ class Line:
         seconds = f" ({waited:.0f} s)" if waited >= 1 else ""
         self._show(f"{self._text.partition(':')[0]}: {terminal_line(doing)}{seconds}")
 
+    def note(self, text: str) -> None:
+        """Say something that stays, beside the line."""
+        if self._live:
+            self._stream.write("\r\x1b[K")
+        self._stream.write(f"{terminal_line(text)}\n")
+        self._stream.flush()
+
     def end(self) -> None:
         """Take the line away."""
         if self._live:
@@ -74,7 +84,22 @@ class Line:
         self._stream.flush()
 
 
-def sweep(file: Path, results: Path | None, *, many: bool, retry: bool, show: bool) -> Findings:
+@dataclass(frozen=True)
+class OnRay:
+    """Where the points are measured, where that is not here.
+
+    Attributes:
+        address: of a Ray cluster.
+        workers: how many; None for one for each GPU.
+    """
+
+    address: str
+    workers: int | None
+
+
+def sweep(
+    file: Path, results: Path | None, *, many: bool, retry: bool, show: bool, on_ray: OnRay | None = None
+) -> Findings:
     """Measure what is missing of a study.
 
     Args:
@@ -83,12 +108,14 @@ def sweep(file: Path, results: Path | None, *, many: bool, retry: bool, show: bo
         many: whether more than 10,000 points are meant.
         retry: whether points that failed are measured again.
         show: measure nothing, only read the results.
+        on_ray: the cluster whose workers measure; None for this process.
 
     Raises:
         SpecError: for a study that cannot be meant.
         WorkloadError: for a workload that cannot be sent.
         BaselineError: for a results file that cannot be used or written, or is of another study.
         NoGpuError: when a GPU is needed that is not there.
+        EngineError: where a Ray cluster does not answer, or goes away.
     """
     study = studies.read(file, results, many=many)
     if show:
@@ -98,16 +125,22 @@ def sweep(file: Path, results: Path | None, *, many: bool, retry: bool, show: bo
     with opened(study) as stored:
         if retry:
             stored.forget_failed()
-        _measure(study, stored)
+        _measure(study, stored, on_ray)
         return findings(study, stored.points)
 
 
-def _measure(study: Study, stored: Results) -> None:
+def _measure(study: Study, stored: Results, on_ray: OnRay | None) -> None:
     line = Line(sys.stderr)
     settings = Settings(Update.NONE, Path("baselines"), DEFAULTS)
     try:
         with closing(Lab(settings, line.engine)) as lab:
-            Runner(study, stored, PointMeasurer(study, lab), line.points).run()
+            measurer = PointMeasurer(study, lab)
+            if on_ray is None:
+                Runner(study, stored, measurer, line.points).run()
+                return
+            listeners = Listeners(line.points, line.engine, line.note)
+            with cluster.opened(study, on_ray.address, on_ray.workers) as workers:
+                ParallelRunner(study, stored, measurer, workers, listeners).run()
     finally:
         line.end()
 

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from pytest_vllmperf.errors import SpecError
+
 NOTHING_MEASURED = 2
 """The exit code of a sweep all of whose points failed."""
 
@@ -28,15 +30,41 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], show: Cal
     parser.add_argument("--show", action="store_true", help="measure nothing; show the results that there are")
     parser.add_argument("--retry", action="store_true", help="measure points that failed again")
     parser.add_argument("--yes", action="store_true", help="more than 10,000 points are meant")
+    parser.add_argument(
+        "--ray",
+        nargs="?",
+        const="local",
+        metavar="ADDRESS",
+        help="measure points at the same time, one a GPU, on a Ray cluster: HOST:PORT or auto; without an address on "
+        "the GPUs of this machine",
+    )
+    parser.add_argument(
+        "--workers", type=_positive, metavar="N", help="with --ray: N workers (one a GPU; without GPUs one a node)"
+    )
     parser.add_argument("--json", action="store_true", help="for a program, with all samples")
     parser.set_defaults(run=lambda chosen: _run(chosen, show))
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+_positive.__name__ = "positive number"  # as argparse calls it in its message
 
 
 def _run(chosen: argparse.Namespace, show: Callable[..., None]) -> int:
     from pytest_vllmperf.cli import sweep
     from pytest_vllmperf.report import sweeps
 
-    found = sweep.sweep(chosen.file, chosen.results, many=chosen.yes, retry=chosen.retry, show=chosen.show)
+    if chosen.workers is not None and chosen.ray is None:
+        raise SpecError("--workers is for a sweep on Ray; add --ray")
+    on_ray = None if chosen.ray is None else sweep.OnRay(chosen.ray, chosen.workers)
+    found = sweep.sweep(
+        chosen.file, chosen.results, many=chosen.yes, retry=chosen.retry, show=chosen.show, on_ray=on_ray
+    )
     text = sweeps.as_json(found) if chosen.json else "\n".join(sweeps.lines(found, sweep.columns()))
     show(text, as_json=chosen.json)
     return 0 if any(one.result.sound for one in found.figures) else NOTHING_MEASURED

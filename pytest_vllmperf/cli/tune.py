@@ -59,7 +59,7 @@ class Asked:
         Raises:
             SpecError: for arguments that cannot be meant.
         """
-        return EngineSpec.create(self.model, backend=self.backend, **_arguments(self.arguments))
+        return EngineSpec.create(self.model, backend=self.backend, **arguments_of(self.arguments))
 
     def bounds(self) -> Bounds:
         """Between which values to search.
@@ -98,7 +98,7 @@ def memory(asked: Asked, told: Callable[[str], None], *, as_json: bool) -> tuple
         seconds("--start-timeout", asked.start_timeout),
         seconds("--operation-timeout", asked.operation_timeout),
     )
-    lab = Lab(Settings(Update.NONE, Path(), DEFAULTS, start, operation), _Waiting(told))
+    lab = Lab(Settings(Update.NONE, Path(), DEFAULTS, start, operation), Waiting(told))
     try:
         found = fit(lab, spec, bounds, requirement, lambda tried: told(fits.line(tried)))
     except NothingFitsError as error:
@@ -109,20 +109,25 @@ def memory(asked: Asked, told: Callable[[str], None], *, as_json: bool) -> tuple
     return (fits.as_json(found, found.tries) if as_json else "\n".join(fits.found(found))), FOUND
 
 
-class _Waiting:
-    """Tells once of all that takes long, such as waiting for a device that another run holds."""
+class Waiting:
+    """Tells once of all that takes long, such as waiting for a device that another run holds.
+
+    Args:
+        told: called with a line.
+    """
 
     def __init__(self, told: Callable[[str], None]) -> None:
         self._told = told
         self._known: set[str] = set()
 
     def __call__(self, doing: str, waited: float) -> None:
+        """Tell a line, where it is new and takes long."""
         if waited >= _LONG_S and doing not in self._known:
             self._known.add(doing)
             self._told(f"{doing} ...")
 
 
-def _arguments(given: Sequence[str]) -> dict[str, Any]:
+def arguments_of(given: Sequence[str]) -> dict[str, Any]:
     """Engine arguments of a command line: values as JSON where they are, else as text."""
     arguments: dict[str, Any] = {}
     for one in given:
@@ -135,11 +140,11 @@ def _arguments(given: Sequence[str]) -> dict[str, Any]:
             raise SpecError(f"{name!r} is no engine argument")
         if name in arguments:
             raise SpecError(f"{name} is given twice")
-        arguments[name] = _value(value)
+        arguments[name] = value_of(value)
     return arguments
 
 
-def _value(text: str) -> Any:
+def value_of(text: str) -> Any:
     """A value as Python or JSON writes it; anything else is text."""
     words = {"True": True, "False": False, "None": None}
     if text in words:

@@ -36,3 +36,49 @@ def add_memory(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument("--operation-timeout", type=float, default=600.0, metavar="S", help="for its load (600)")
     parser.add_argument("--json", action="store_true", help="for a program")
     return parser
+
+
+def add_serve(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    """Add `tune serve` to the actions of `tune`; returns its parser."""
+    parser = actions.add_parser(
+        "serve",
+        help="the engine arguments with the highest goodput",
+        description="Tries engines over a grid of arguments, each at its best load, and measures the best ones again "
+        "on fresh engines until one is better than the others. A search that was ended goes on with the same command. "
+        "docs/tuning.md. Exit code: 0 found, 1 no point keeps the promise, 2 bad input, 3 nothing could be measured.",
+    )
+    parser.add_argument("model", help="path or hub name, or a built-in model such as vllmperf:tiny")
+    parser.add_argument("--slo", required=True, metavar="NAME=S,...",
+                        help="the promise on each request: ttft, tpot, e2e (or e2el), as ttft=.3,tpot=.03")  # fmt: skip
+    parser.add_argument("--goodput", type=float, default=0.99, metavar="SHARE",
+                        help="share of all requests that have to keep it (0.99)")  # fmt: skip
+    parser.add_argument("--axis", action="append", default=[], dest="axes", metavar="NAME=V1,V2,...",
+                        help="values to try of an engine argument, of concurrency, or of rate; may be given several "
+                        "times (max_num_batched_tokens, max_num_seqs and concurrency)")  # fmt: skip
+    parser.add_argument("--set", action="append", default=[], dest="arguments", metavar="NAME=VALUE",
+                        help="an engine argument of all engines, such as max_model_len=4096")  # fmt: skip
+    _add_workload(parser)
+    parser.add_argument("--trials", metavar="N", default="20", help="engines to try beside the default one (20)")
+    parser.add_argument("--replicates", metavar="N", default="5",
+                        help="fresh engines at most on which the best are measured again, at least 2 (5)")  # fmt: skip
+    parser.add_argument("--iterations", metavar="N", default="3", help="of each point, on one engine (3)")
+    parser.add_argument("--warmup", metavar="N", default="auto", help="iterations before them (auto)")
+    parser.add_argument("--seed", default="0", metavar="N", help="of the search and of the workload (0)")
+    parser.add_argument("--backend", default="serve", help="serve for vLLM's server, or offline (serve)")
+    parser.add_argument("--gpu", metavar="NAME", help="which GPU, by a part of its name (the first that is free)")
+    parser.add_argument("--allow", default="", metavar="RULES", help="validity rules that are turned off")
+    parser.add_argument("--results", metavar="FILE.json", help="all points (MODEL.tune.json in this folder)")
+    parser.add_argument("--retry", action="store_true", help="measure points that failed again")
+    parser.add_argument("--start-timeout", type=float, default=900.0, metavar="S", help="for an engine's start (900)")
+    parser.add_argument("--operation-timeout", type=float, default=600.0, metavar="S", help="for an iteration (600)")
+    parser.add_argument("--yes", action="store_true", help="more than 10,000 points are meant")
+    parser.add_argument("--json", action="store_true", help="for a program")
+    return parser
+
+
+def _add_workload(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--input-tokens", metavar="N", default="512", help="of a prompt, or LOW:HIGH (512)")
+    parser.add_argument("--output-tokens", metavar="N", default="128", help="of an answer, or LOW:HIGH (128)")
+    parser.add_argument("--shared-prefix-tokens", metavar="N", help="that all prompts have in common (none)")
+    parser.add_argument("--requests", metavar="N",
+                        help="of an iteration (4 times the concurrency, 10 s at a rate, at least 64)")  # fmt: skip

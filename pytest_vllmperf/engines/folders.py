@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import getpass
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -55,6 +57,25 @@ class RunFolder:
             time.sleep(_REMOVAL_PAUSE_S)  # a process that has just been killed may still have written
         if self._lock is not None:
             os.close(self._lock)
+
+
+def compiled_code() -> Path | None:
+    """Where torch keeps compiled code by itself, made if need be: a folder named for the user, among temporary files.
+
+    None where there is none that only this user can write, or where others could put another one in its place: what
+    lies in it is run. Links are not followed.
+    """
+    parent = Path(tempfile.gettempdir())
+    if not _is_safe(parent):
+        return None
+    with suppress(OSError, KeyError):  # a user without a name
+        folder = parent / ("torchinductor_" + re.sub(r'[\\/:*?"<>|]', "_", getpass.getuser()))
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        found = folder.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022:
+            return folder
+    return None
 
 
 def keep(log: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pytest_vllmperf.engines.backends import BACKENDS, Backends
 from pytest_vllmperf.engines.base import Engine
-from pytest_vllmperf.engines.folders import RunFolder, sockets_parent
+from pytest_vllmperf.engines.folders import RunFolder, compiled_code, sockets_parent
 from pytest_vllmperf.engines.forkserver import ForkServer, Library, unwritable
 from pytest_vllmperf.engines.starting import Start
 from pytest_vllmperf.errors import EngineStartError
@@ -19,6 +19,7 @@ from pytest_vllmperf.records.engine import Progress, Timeouts
 from pytest_vllmperf.records.spec import EngineSpec
 
 _VLLM_SOCKETS = "VLLM_RPC_BASE_PATH"
+_COMPILED = "TORCHINDUCTOR_CACHE_DIR"
 _SHORT_PLACES = ("/tmp", "/var/tmp")  # noqa: S108 - for a private folder
 _ServerKey = tuple[str, Library, tuple[tuple[str, str], ...]]
 
@@ -109,7 +110,8 @@ class Launcher:
         """A server process with a temporary folder of its own, below the user's, which has a short name as well.
 
         Sockets' names are limited to 107 bytes, and vLLM, torch and multiprocessing put sockets into TMPDIR. So TMPDIR
-        is a link in a short folder: large files still go where the user wants them.
+        is a link in a short folder: large files still go where the user wants them. What torch compiles goes where it
+        goes without us, or every engine would compile it anew: on a CPU twenty seconds before the first score.
         """
         try:
             folder = Path(tempfile.mkdtemp(dir=self.folder, prefix=""))
@@ -120,6 +122,8 @@ class Launcher:
         except OSError as error:
             raise EngineStartError(unwritable(error)) from None
         chosen = {} if _VLLM_SOCKETS in os.environ else {_VLLM_SOCKETS: str(short)}
+        if _COMPILED not in os.environ and "TMPDIR" not in env and (cache := compiled_code()) is not None:
+            chosen[_COMPILED] = str(cache)
         return ForkServer(python, library, {"TMPDIR": str(link), **chosen, **env}, folder)
 
     def _sockets_folder(self) -> Path:

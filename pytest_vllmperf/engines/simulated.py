@@ -1,13 +1,14 @@
 """A scripted engine with a clock of its own, for tests of this project and of its users' plugins.
 
-No time passes and no model runs: it never stands in for a result. It schedules as a continuous-batching engine
-does, one step at a time, so that counters and timestamps belong together.
+No model runs, and no time passes unless its script says so: it never stands in for a result. It schedules as a
+continuous-batching engine does, one step at a time, so that counters and timestamps belong together.
 """
 
 from __future__ import annotations
 
 import random
 import sys
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -70,6 +71,7 @@ class Script:
         fail: one of "", "load" (refuses to start), "run" (dies in the first iteration), "again" (the same, from the
             second start on), "short" (ends every request one token early), "profile" (dies while it is profiled),
             "unprofiled" (refuses to be profiled).
+        pace: seconds of the wall clock that each of its own takes, in iterations and in its start; 0: no time passes.
         elsewhere: arguments that differ where the engine names another interpreter than this process's, as a reference
             does.
     """
@@ -95,6 +97,7 @@ class Script:
     gpu_noise: float = 0.0
     gpu_starts: Sequence[float] = (1.0,)
     fail: str = ""
+    pace: float = 0.0
     elsewhere: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -145,6 +148,7 @@ class SimulatedEngine:
         self._trace: Path | None = None
         self._uses: list[RankUse] = []
         self.facts = _facts(self._script)
+        time.sleep(self._script.pace * self._script.load_seconds)
 
     def run(self, requests: Sequence[Request], sampling: Sampling) -> RunResult:
         """Schedule the requests in steps.
@@ -175,6 +179,7 @@ class SimulatedEngine:
             running = [one for one in running if one.made < self._wanted(one)]
         gaps = tuple(round(gap * 1e9) for one in done for gap in one.gaps)
         busy = self._clock - started
+        time.sleep(self._script.pace * busy)
         records = tuple(_record(one) for one in sorted(done, key=lambda one: one.request.index))
         if self._profiling:
             self._uses.append(self._gpu.iteration(busy, steps - prefills, prefills))
@@ -299,6 +304,7 @@ def _not_valid(script: Script) -> str:
         "gpu_starts": bool(script.gpu_starts),
         "gpu_kernels": all(len(tuple(one)) == len(("times", "seconds")) for one in script.gpu_kernels.values()),
         "fail": script.fail in FAILURES,
+        "pace": script.pace >= 0,
     }
     return ", ".join(name for name, fine in valid.items() if not fine)
 

@@ -215,7 +215,9 @@ class ArmedPlugin:
             self._gated.add(GatedTest(test.module, test.name, own.gate or (), bool(own.against)))
 
     def pytest_report_collectionfinish(self, items: Sequence[pytest.Item]) -> list[str]:
-        """Tests that have no baseline at all, before anything is measured."""
+        """Tests that have no baseline at all, before anything is measured; a worker has no place to show them."""
+        if is_worker(self._config):
+            return []
         return [terminal_line(self.redactor.text(line)) for line in self._ahead.of_run(items)]
 
     @pytest.hookimpl(tryfirst=True)

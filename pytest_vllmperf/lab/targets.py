@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from math import prod
+from typing import Any
 
 from pytest_vllmperf import gpu, models
 from pytest_vllmperf.engines.backends import BACKENDS, Backend, Backends
@@ -60,10 +61,17 @@ class Targets:
         if not backend.uses_gpu or (requirement is None and not self.gpus):
             return self._made(spec.on(None), ())
         asked = requirement or GpuRequirement()
-        asked = replace(asked, count=_gpus_of(backend, spec.on(self.require(asked)[0].name), asked.count))
+        asked = replace(asked, count=self._count(backend, spec.on(self.require(asked)[0].name), asked))
         fitting = {device.uuid: device for device in _alike(asked, self.require(asked), self.gpus)}
         chosen = tuple(fitting[uuid] for uuid in self._slots.lease(list(fitting), asked.count))
         return self._made(_spread(backend, spec.on(chosen[0].name), asked.count), chosen)
+
+    def _count(self, backend: Backend, spec: EngineSpec, asked: GpuRequirement) -> int:
+        """How many GPUs of this host an engine gets; Ray finds those that it has not on other hosts."""
+        count = _gpus_of(backend, spec, asked.count)
+        if backend.spreads and spec.args.get("distributed_executor_backend") == "ray":
+            return min(count, sum(1 for device in self.gpus if asked.fits(device)))
+        return count
 
     def _made(self, spec: EngineSpec, gpus: tuple[GpuDevice, ...]) -> Target:
         return Target(self._backends.checked(spec), gpus, self._backends)
@@ -80,19 +88,20 @@ def _alike(asked: GpuRequirement, chosen: Sequence[GpuDevice], gpus: Sequence[Gp
     return same if len(same) >= asked.count else list(chosen)
 
 
-def _parallel_sizes(spec: EngineSpec) -> list[object]:
-    return [size for name, size in spec.args.items() if name.endswith("_parallel_size") and size is not None]
+def parallel_sizes(arguments: Mapping[str, Any]) -> list[Any]:
+    """What says over how many GPUs an engine is spread; the product of all is their number."""
+    return [size for name, size in arguments.items() if name.endswith("_parallel_size") and size is not None]
 
 
 def _gpus_of(backend: Backend, spec: EngineSpec, asked: int) -> int:
     """How many GPUs an engine uses: those that its arguments spread it over, or one where it cannot be spread."""
     if not backend.spreads:
         return 1
-    sizes = _parallel_sizes(spec)
+    sizes = parallel_sizes(spec.args)
     return prod(size if isinstance(size, int) and size > 0 else 1 for size in sizes) if sizes else asked
 
 
 def _spread(backend: Backend, spec: EngineSpec, gpus: int) -> EngineSpec:
     """The engine on several GPUs; whoever names a kind of parallelism knows what for."""
-    wanted = gpus > 1 and backend.spreads and not _parallel_sizes(spec)
+    wanted = gpus > 1 and backend.spreads and not parallel_sizes(spec.args)
     return spec.with_args(tensor_parallel_size=gpus) if wanted else spec

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from pytest_vllmperf.records.home import home, without_home
-from pytest_vllmperf.records.masking import masked, masked_text
-from pytest_vllmperf.records.spec import DEFAULT_BACKEND, EngineSpec
+from pytest_vllmperf.records.marker import marker
+from pytest_vllmperf.records.spec import EngineSpec
 
 
 @dataclass(frozen=True)
@@ -54,26 +51,4 @@ class Fit:
     @property
     def marker(self) -> str:
         """The engine as a marker to paste above a test; secrets in it are masked."""
-        spec = self.spec
-        beside: dict[str, Any] = {}
-        if spec.backend != DEFAULT_BACKEND:
-            beside["backend"] = spec.backend
-        if spec.python != sys.executable:
-            beside["python"] = without_home(spec.python, home())
-        if spec.env:
-            beside["env"] = {name: masked(name, value) for name, value in spec.env}
-        return f"@pytest.mark.vllm({_quoted(masked_text(spec.model))}{_keywords({**beside, **spec.shown_args})})"
-
-
-def _keywords(arguments: Mapping[str, Any]) -> str:
-    return "".join(f", {name}={_literal(value)}" for name, value in arguments.items())
-
-
-def _literal(value: object) -> str:
-    return _quoted(value) if isinstance(value, str) else repr(value)
-
-
-def _quoted(text: str) -> str:
-    """A string literal in double quotes, as formatters write them."""
-    shown = repr(text)
-    return shown if '"' in text or "\\" in shown else f'"{text}"'
+        return marker(self.spec)

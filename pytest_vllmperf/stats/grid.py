@@ -39,14 +39,18 @@ _LOG_SESSION_SDS: Final = np.log(SESSION_SDS)
 def weights(prior: Prior) -> FloatArray:
     """The prior on the grid, shape (engine sds, session sds), summing to 1; what lies below its floor counts as it."""
     usual, stray = _densities(prior)
-    joint = usual + stray
-    for axis, sds in ((0, ENGINE_SDS), (1, SESSION_SDS)):
-        low = sds < prior.floor
-        joint = np.moveaxis(joint, axis, 0)
-        joint[np.argmin(low)] += joint[low].sum(axis=0)
-        joint[low] = 0
-        joint = np.moveaxis(joint, 0, axis)
-    return np.asarray(joint / joint.sum(), dtype=np.float64)
+    return _floored(usual + stray, prior.floor)
+
+
+def _floored(joint: FloatArray, floor: float) -> FloatArray:
+    """Densities that sum to 1, with those below the floor added to the first that is not; changes what it is given."""
+    engines, sessions = int(np.searchsorted(ENGINE_SDS, floor)), int(np.searchsorted(SESSION_SDS, floor))
+    joint[engines] += joint[:engines].sum(axis=0)
+    joint[:engines] = 0
+    joint[:, sessions] += joint[:, :sessions].sum(axis=1)
+    joint[:, :sessions] = 0
+    joint /= joint.sum()
+    return joint
 
 
 def _densities(prior: Prior) -> tuple[FloatArray, FloatArray]:
@@ -127,17 +131,22 @@ def _first_guess(spread: Spread, start: Prior) -> Prior:
 
 def _improved(seen: FloatArray, fitted: Prior, start: Prior, *, sessions: bool) -> Prior:
     """One round: the moments of the two logarithms over all metrics, weighted by what each shows."""
-    joint = seen * weights(fitted)
     usual, stray = _densities(fitted)
-    shares = (joint / joint.sum(axis=(1, 2), keepdims=True)).sum(axis=0) * usual / (usual + stray)
+    density = usual + stray
+    ordinary = np.divide(usual, density, out=np.zeros_like(usual), where=density > 0)  # far away both are zero
+    prior = _floored(density, fitted.floor)
+    # No array of the size of `seen` is made, and no thread is started, which costs more than sums as short as these.
+    by_metric = seen.reshape(len(seen), GRID)
+    chances = np.einsum("mg,g->m", by_metric, prior.ravel())
+    shares = np.einsum("m,mg->g", 1 / chances, by_metric).reshape(prior.shape) * prior * ordinary
     count = float(shares.sum())
     by_engine, by_session = shares.sum(axis=1), shares.sum(axis=0)
-    engine_at, engine_spread = _moments(np.log(ENGINE_SDS), by_engine, start.engine_sd, start.engine_spread)
+    engine_at, engine_spread = _moments(_LOG_ENGINE_SDS[:, 0], by_engine, start.engine_sd, start.engine_spread)
     fitted = replace(fitted, engine_sd=float(np.exp(engine_at)), engine_spread=engine_spread)
     if not sessions:
         # Noisy engines make noisy sessions probable; quiet ones say nothing of sessions that nobody has seen.
         return replace(fitted, session_sd=start.session_sd, correlation=0.0, follow=start.engine_sd)
-    session_at, session_spread = _moments(np.log(SESSION_SDS), by_session, start.session_sd, start.session_spread)
+    session_at, session_spread = _moments(_LOG_SESSION_SDS, by_session, start.session_sd, start.session_spread)
     product = float((shares * (_LOG_ENGINE_SDS - engine_at) * (_LOG_SESSION_SDS - session_at)).sum())
     product += _PRIOR_SPREADS * start.correlation * start.engine_spread * start.session_spread
     correlation = product / ((_PRIOR_SPREADS + count) * engine_spread * session_spread)

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from pytest_vllmperf.errors import EngineError, EngineStartError, SpecError, WorkloadError
 from pytest_vllmperf.lab.lab import Lab
+from pytest_vllmperf.lab.promised import promised
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.records.samples import EngineSamples
@@ -46,7 +47,7 @@ class PointMeasurer:
         begun = self._clock()
         started = False
         try:
-            target = self._lab.target(self._study.spec_of(point), None)
+            target = self._lab.target(self._study.spec_of(point), self._study.gpu)
         except SpecError as error:
             return _failed(point, error)
         try:
@@ -75,7 +76,7 @@ class PointMeasurer:
             point: which one.
             fresh: the keys of the engines that were replaced in this round; that of this point's engine is added.
         """
-        target = self._lab.target(self._study.spec_of(point), None)
+        target = self._lab.target(self._study.spec_of(point), self._study.gpu)
         if target.spec.key not in fresh:
             fresh.add(target.spec.key)
             self._lab.retire([target])
@@ -94,7 +95,9 @@ class PointMeasurer:
         return self._take(target, point)
 
     def _take(self, target: Target, point: Point) -> Measurement:
-        return self._lab.measure(target, self._study.workload_of(point), self._study.measuring, self._study.allow)
+        study = self._study
+        run = self._lab.measure(target, study.workload_of(point), study.measuring, study.allow)
+        return promised(run, study.slo)
 
 
 def _failed(point: Point, error: Exception) -> PointResult:

@@ -51,6 +51,29 @@ def next_points(
     return [], best
 
 
+def in_order(
+    space: Space,
+    results: Mapping[Point, PointResult],
+    metric: str,
+    better: Direction,
+    key: Callable[[Point], Hashable],
+) -> list[Point]:
+    """The points that are done, in the order in which a sweep without interruption measures them one by one.
+
+    Args:
+        space: all points.
+        results: of those that are done.
+        metric: that decides which value of a stage is the best.
+        better: its better direction.
+        key: of a point's engine.
+    """
+    _, best = next_points(space, results, metric, better)
+    fixed = list(best.items())
+    rounds = [space.points(dict(fixed[:count])) for count in range(min(len(fixed) + 1, space.rounds))]
+    planned = [point for points in rounds for point in grouped(points, key)]
+    return list(dict.fromkeys(point for point in (*planned, *results) if point in results))
+
+
 def best_value(name: str, results: Sequence[PointResult], metric: str, better: Direction) -> Any:
     """The value of an axis with the best geometric mean of a metric over all points that have it.
 
@@ -81,13 +104,14 @@ def _different(values: Iterable[Any]) -> list[Any]:
     return found
 
 
-def seconds_left(done: Iterable[PointResult], points: int, starts: int) -> float | None:
+def seconds_left(done: Iterable[PointResult], points: int, starts: int, workers: int = 1) -> float | None:
     """How long the rest takes, by what the measured points took; None while none is measured.
 
     Args:
         done: results of this study.
         points: that are left.
         starts: of engines that are left among them.
+        workers: that share them.
     """
     timed = [result for result in done if result.seconds > 0]
     if not timed:
@@ -96,4 +120,4 @@ def seconds_left(done: Iterable[PointResult], points: int, starts: int) -> float
     running = [result.seconds for result in timed if not result.started]
     mean = fsum(running or started) / len(running or started)
     with_start = fsum(started) / len(started) if started else mean
-    return max(0, points - starts) * mean + min(starts, points) * max(mean, with_start)
+    return (max(0, points - starts) * mean + min(starts, points) * max(mean, with_start)) / workers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
@@ -92,11 +92,27 @@ class Results:
         self._points[point] = result
         self._texts[point] = _laid_out(result)
         text = self._text()
-        if max(len(text), len(self._texts[point]) * self._study.space.count) > LIMIT:
+        if max(len(text), len(self._texts[point]) * self._study.most_points) > LIMIT:
             raise BaselineError(
-                f"{self.path}: with {self._study.space.count:,} points like this one it would become larger than the "
+                f"{self.path}: with {self._study.most_points:,} points like this one it would become larger than the "
                 f"{LIMIT // MIB} MiB that are read; {FORMAT.too_large}"
             )
+        self._write(text)
+
+    def arrange(self, order: Sequence[Point]) -> None:
+        """Put the points into an order, and write the file where that changes it.
+
+        Args:
+            order: all points that there are.
+
+        Raises:
+            BaselineError: when the file cannot be written.
+        """
+        if list(self._points) != list(order):
+            self._points = {point: self._points[point] for point in order}
+            self._write(self._text())
+
+    def _write(self, text: str) -> None:
         try:
             atomic.write_text(self.path, text)
         except OSError as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.metrics.table import METRICS
+from pytest_vllmperf.records.samples import EngineSamples
 from pytest_vllmperf.records.sweep import PointResult
 from pytest_vllmperf.sweep import plan
 from pytest_vllmperf.sweep.findings import curves
@@ -69,16 +70,31 @@ class Runner:
         """
         better = METRICS[self._study.metric].better
         while missing := plan.next_points(self._study.space, self._results.points, self._study.metric, better)[0]:
-            ordered = plan.grouped(missing, self._spec_key)
-            for place, point in enumerate(ordered):
-                self._tell(ordered[place:])
-                result = self._measurer.measured(point)
-                self._check_hardware(result)
-                self._results.put(point, result)
-        for _ in range(self._study.replicates):
-            if not self._replicated():
+            self._measure(plan.grouped(missing, self._spec_key))
+        for number in range(self._study.replicates):
+            points = self._undecided()
+            if not points or not self._replicate(points, number + 1):
                 break
         self._tell(())
+
+    def _measure(self, ordered: Sequence[Point]) -> None:
+        """Measure points for the first time."""
+        for place, point in enumerate(ordered):
+            self._tell(ordered[place:])
+            self._keep(point, self._measurer.measured(point))
+
+    def _replicate(self, points: Sequence[Point], number: int) -> bool:  # noqa: ARG002 - of the round, for several workers
+        """Measure points on a fresh engine each; returns whether a sample was added."""
+        fresh: set[str] = set()
+        done = False
+        for point in points:
+            self._tell((), f"again: {self._words(point)}")
+            done |= self._add(point, self._measurer.once_more(point, fresh))
+        return done
+
+    def _keep(self, point: Point, result: PointResult) -> None:
+        self._check_hardware(result)
+        self._results.put(point, result)
 
     def _tell(self, left: Sequence[Point], doing: str = "") -> None:
         """Say how far it is; of later stages only the number of points is known."""
@@ -88,9 +104,13 @@ class Runner:
         starts = len({self._spec_key(point) for point in left})
         if doing or left:
             doing = doing or self._words(left[0])
-        seconds = plan.seconds_left(points.values(), rest, starts) if left else None
+        seconds = plan.seconds_left(points.values(), rest, starts, self._workers(starts)) if left else None
         failed = sum(1 for one in points.values() if one.reason)
         self._progress(Progress(len(points), total, failed, seconds, doing))
+
+    def _workers(self, starts: int) -> int:  # noqa: ARG002 - engines that are left, for several workers
+        """How many points are measured at the same time."""
+        return 1
 
     def _words(self, point: Point) -> str:
         return " ".join(f"{name}={value}" for name, value in point.values.items())
@@ -104,22 +124,15 @@ class Runner:
                 "another file with --results"
             )
 
-    def _replicated(self) -> bool:
-        """Measure the points that leave a knee open on a fresh engine each; False where there is none."""
+    def _undecided(self) -> list[Point]:
+        """The points that leave a knee open, as far as they may be measured again."""
         most = 1 + self._study.replicates
         found = curves(self._study.space, list(self._results.points.values()))
         again = [one for curve in found for one in curve.undecided() if len(one.engines) < most]
-        points = plan.grouped(map(Point.of, (one.settings for one in again)), self._spec_key)
-        fresh: set[str] = set()
-        done = False
-        for point in points:
-            self._tell((), f"again: {self._words(point)}")
-            done |= self._added(point, fresh)
-        return done
+        return plan.grouped(map(Point.of, (one.settings for one in again)), self._spec_key)
 
-    def _added(self, point: Point, fresh: set[str]) -> bool:
+    def _add(self, point: Point, samples: tuple[EngineSamples, ...]) -> bool:
         """One more engine's samples of a point; a replicate that failed or is void leaves the point as it was."""
-        samples = self._measurer.once_more(point, fresh)
         if not samples:
             return False
         before = self._results.points[point]

@@ -36,6 +36,11 @@ class Point:
         """A value for each axis; a fresh dictionary at every call."""
         return {name: json.loads(value) for name, value in self.settings}
 
+    @property
+    def words(self) -> str:
+        """The point in one line, for a person."""
+        return " ".join(f"{name}={value}" for name, value in self.values.items())
+
 
 @dataclass(frozen=True)
 class Axis:

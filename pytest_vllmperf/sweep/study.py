@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pytest_vllmperf.engines.arguments import check_arguments
 from pytest_vllmperf.engines.backends import BACKENDS, Backends
 from pytest_vllmperf.errors import SpecError, VllmPerfError, WorkloadError, did_you_mean
+from pytest_vllmperf.gpu import GpuRequirement
 from pytest_vllmperf.lab import driving
 from pytest_vllmperf.metrics.table import METRICS, unknown
 from pytest_vllmperf.records.home import home, without_home
@@ -22,6 +23,7 @@ from pytest_vllmperf.records.masking import is_secret_name, masked
 from pytest_vllmperf.records.parsing import count
 from pytest_vllmperf.records.problems import RULES
 from pytest_vllmperf.records.run import MeasureSettings
+from pytest_vllmperf.records.served import Slo
 from pytest_vllmperf.records.settings import AUTO
 from pytest_vllmperf.records.spec import NOT_ENGINE_ARGS, EngineSpec
 from pytest_vllmperf.sweep import loads
@@ -78,6 +80,8 @@ class Study:
         replicates: fresh engines at most on which points are measured again while a knee is not decided.
         allow: validity rules that are turned off.
         results: the file of its results.
+        slo: a promise whose goodput is measured at each point; None for none.
+        gpu: what the GPU must be; None for any.
     """
 
     path: Path
@@ -89,6 +93,13 @@ class Study:
     replicates: int
     allow: tuple[str, ...]
     results: Path
+    slo: Slo | None = None
+    gpu: GpuRequirement | None = None
+
+    @property
+    def most_points(self) -> int:
+        """How many points its results may have."""
+        return self.space.count
 
     def spec_of(self, point: Point) -> EngineSpec:
         """The engine of a point."""
@@ -119,6 +130,7 @@ class Study:
             "iterations": self.measuring.iterations,
             "warmup": self.measuring.warmup,
             "allow": list(self.allow),
+            **({} if self.slo is None else {"promise": self.slo.key}),
         }
 
     @property
@@ -144,7 +156,7 @@ def read(path: Path, results: Path | None = None, *, many: bool = False, backend
     try:
         study = _study(path, _parsed(path), results)
         _check_count(study.space, many=many)
-        _check_values(study, backends)
+        check_values(study, backends)
     except VllmPerfError as error:
         raise type(error)(f"{path}: {error}") from None
     return study
@@ -204,8 +216,9 @@ def _space(told: _File) -> Space:
     if not told.axis:
         raise SpecError("the grid is empty: there is no [[axis]]")
     names = [axis.name for axis in told.axis]
-    for axis in told.axis:
-        _check_axis(axis, names)
+    axes = tuple(Axis(axis.name, tuple(axis.values)) for axis in told.axis)
+    for axis in axes:
+        check_axis(axis, names)
     for name in told.stages:
         if name not in names:
             raise SpecError(f"stages: {name!r} is no [[axis]]{did_you_mean(name, names)}")
@@ -213,11 +226,19 @@ def _space(told: _File) -> Space:
         raise SpecError("stages: an axis is there twice")
     if told.stages and told.mode == ONE_AT_A_TIME:
         raise SpecError(f"stages and mode={ONE_AT_A_TIME!r} exclude each other: stages fix the best value")
-    axes = tuple(Axis(axis.name, tuple(axis.values)) for axis in told.axis)
     return Space(axes, told.mode or GRID, tuple(told.stages))
 
 
-def _check_axis(axis: _Axis, names: Sequence[str]) -> None:
+def check_axis(axis: Axis, names: Sequence[str]) -> None:
+    """Refuse an axis that cannot be meant, whatever engine it is of.
+
+    Args:
+        axis: that is checked.
+        names: of all axes.
+
+    Raises:
+        SpecError: for one that is there twice, has no values or the same twice, or may not be varied.
+    """
     if names.count(axis.name) > 1:
         raise SpecError(f"axis {axis.name!r} is there twice; put all values into one")
     if axis.name in NOT_ENGINE_ARGS and axis.name not in ("model", "backend", "python"):
@@ -240,10 +261,14 @@ def _check_count(space: Space, *, many: bool) -> None:
         raise SpecError(f"it has {space.count:,} points, more than {MOST_POINTS:,}; add --yes if that is meant")
 
 
-def _check_values(study: Study, backends: Backends) -> None:
+def check_values(study: Study, backends: Backends = BACKENDS) -> None:
     """Try each value of each axis whose values are known here, and the name of each other; all others at their first.
 
     Values of engine arguments are vLLM's to refuse.
+
+    Raises:
+        SpecError: for an axis or an argument that nobody knows.
+        WorkloadError: for a workload that cannot be sent.
     """
     first = {axis.name: axis.values[0] for axis in study.space.axes}
     loads.check_axes(tuple(first), study.workload)

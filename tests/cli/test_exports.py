@@ -86,9 +86,7 @@ def test_what_is_left_out_is_told_beside_the_export(tmp_path: Path, capsys: pyte
         (["--to", "bmf", "--output", "{file}/x"], "{file}/x: Not a directory"),
     ],
 )
-def test_bad_input_is_one_line(
-    arguments: list[str], told: str, file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_input_is_one_line(arguments: list[str], told: str, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = file.read_bytes()
     assert main(["export", str(file), *(one.format(file=file) for one in arguments)]) == 2
     printed = capsys.readouterr()

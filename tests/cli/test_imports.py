@@ -88,7 +88,7 @@ def test_other_work_is_not_comparable(command: Command, tmp_path: Path) -> None:
     command.take(*files, output=new)
     code, out, _ = command("check", command.file, new)
     assert code == 3
-    assert "workload: " in out
+    assert "max concurrency 4 -> 8" in out
 
 
 @pytest.mark.parametrize(

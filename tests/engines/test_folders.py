@@ -6,13 +6,14 @@ import fcntl
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pytest_vllmperf.engines import folders
-from pytest_vllmperf.engines.folders import RunFolder, keep, sockets_parent, sweep
+from pytest_vllmperf.engines.folders import RunFolder, compiled_code, keep, sockets_parent, sweep
 from tests.engines.conftest import LONG
 
 KILLED = """
@@ -169,3 +170,46 @@ def test_sockets_get_a_short_place_that_nobody_else_can_change(monkeypatch: pyte
         assert sockets_parent([refused, "/mine"]) == Path("/mine"), refused
     assert sockets_parent(["/short", "/mine"]) == Path("/short")
     assert sockets_parent([None, "/none"]) is None
+
+
+def test_compiled_code_lies_where_torch_looks_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache_dir = pytest.importorskip("torch._inductor.runtime.cache_dir_utils")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for user in ("somebody", "do:main\\somebody"):
+        monkeypatch.setattr("getpass.getuser", lambda user=user: user)
+        assert str(compiled_code()) == cache_dir.default_cache_dir()
+
+
+def test_compiled_code_that_others_can_write_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = compiled_code()
+    assert folder is not None
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.chmod(0o755)  # as torch makes it
+    assert compiled_code() == folder
+    folder.chmod(0o775)
+    assert compiled_code() is None
+    folder.chmod(0o700)
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    assert compiled_code() is None
+    folder.unlink()
+    monkeypatch.setattr("os.geteuid", lambda: 12345)
+    assert compiled_code() is None
+
+
+@pytest.mark.parametrize(("mode", "used"), [(0o700, True), (0o777, False), (0o775, False), (0o1777, True)])
+def test_compiled_code_that_others_can_replace_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, used: bool
+) -> None:
+    tmp_path.chmod(mode)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert (compiled_code() is not None) is used
+
+
+def test_a_user_without_a_name_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    assert compiled_code() is None

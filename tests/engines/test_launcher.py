@@ -41,6 +41,7 @@ def serve(lines):
                 "prefix_caching": False, "kv_cache_tokens": None, "kv_cache_bytes": None, "versions": {},
                 "resolved": {"server": os.getppid(), "WORD": os.environ.get("WORD"), "TMPDIR": os.environ["TMPDIR"],
                              "sockets": os.environ["VLLM_RPC_BASE_PATH"], "bound": bound(),
+                             "compiled": os.environ.get("TORCHINDUCTOR_CACHE_DIR"),
                              "devices": os.environ.get("CUDA_VISIBLE_DEVICES")}, "load_seconds": 1.0,
                 "weights": {"declared": {}, "asked": None, "resolved": None, "dummy": False, "loaded_bytes": None,
                             "layers": []},}})
@@ -52,6 +53,11 @@ def serve(lines):
 
 def quiet(doing: str, waited: float) -> None:
     pass
+
+
+def left(folder: Path) -> list[str]:
+    """What is in a folder for temporary files, but for torch's compiled code, which is to stay."""
+    return [entry.name for entry in folder.iterdir() if not entry.name.startswith("torchinductor_")]
 
 
 @pytest.fixture
@@ -70,7 +76,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for script in ("vllmperf_offline", "vllmperf_reference"):
         (modules / f"{script}.py").write_text(CHILD)
     monkeypatch.setenv("PYTHONPATH", str(modules))
-    for variable in ("CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+    for variable in ("CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "TORCHINDUCTOR_CACHE_DIR"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     return folder
@@ -93,7 +99,7 @@ def start(launcher: Launcher, spec: EngineSpec, devices: str | None = None) -> d
 def test_a_simulated_engine_needs_no_process_and_no_folder(launcher: Launcher, here: Path) -> None:
     engine = launcher.start(EngineSpec.create("m", backend="simulated"), {}, quiet)
     assert isinstance(engine, SimulatedEngine)
-    assert list(here.iterdir()) == []
+    assert left(here) == []
 
 
 def test_engines_of_one_interpreter_share_its_server(launcher: Launcher) -> None:
@@ -136,7 +142,7 @@ def test_temporary_files_lie_in_the_launchers_folder_and_go_with_it(launcher: La
     assert Path(str(told["TMPDIR"])).resolve().is_relative_to(launcher.folder)
     assert launcher.folder.parent == here
     launcher.close()
-    assert list(here.iterdir()) == []
+    assert left(here) == []
     launcher.close()
 
 
@@ -151,7 +157,7 @@ def test_sockets_work_however_long_tmpdir_is(launcher: Launcher, here: Path, mon
     assert sockets.stat().st_mode & 0o777 == 0o700
     assert start(launcher, EngineSpec.create("org/a", env={"WORD": "x"}))["sockets"] == str(sockets)
     launcher.close()
-    assert list(long.iterdir()) == []
+    assert left(long) == []
     assert not sockets.exists()
 
 
@@ -166,6 +172,23 @@ def test_where_sockets_lie_is_the_users_to_choose(
     assert (told["sockets"], told["TMPDIR"]) == (str(mine), str(theirs))
     monkeypatch.setenv("VLLM_RPC_BASE_PATH", str(theirs))
     assert start(launcher, EngineSpec.create("org/a"))["sockets"] == str(theirs)
+
+
+def test_what_torch_compiled_is_there_for_the_next_engine(
+    launcher: Launcher, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (named,) = {start(launcher, EngineSpec.create("org/a", env=env))["compiled"] for env in ({}, {"WORD": "x"})}
+    cache = Path(str(named))
+    (cache / "code").write_text("")
+    launcher.close()
+    assert (cache / "code").exists()
+    assert cache.parent == here
+    # Else it is where the user says, or where torch puts it below the user's folder.
+    assert start(launcher, EngineSpec.create("org/a", env={"TMPDIR": str(tmp_path)}))["compiled"] is None
+    by_spec = EngineSpec.create("org/a", env={"TORCHINDUCTOR_CACHE_DIR": str(tmp_path)})
+    assert start(launcher, by_spec)["compiled"] == str(tmp_path)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    assert start(launcher, EngineSpec.create("org/a"))["compiled"] == str(tmp_path)
 
 
 def test_without_a_short_place_sockets_lie_in_the_runs_folder(
@@ -224,7 +247,7 @@ def test_every_server_is_ended_even_if_ending_one_is_interrupted(
         launcher.close()
     for pid in pids:
         wait_until_gone(pid)
-    assert list(here.iterdir()) == []
+    assert left(here) == []
 
 
 def test_the_log_of_an_engine_that_did_not_start_is_kept(launcher: Launcher, here: Path) -> None:
@@ -267,7 +290,7 @@ def test_close_ends_the_servers(launcher: Launcher) -> None:
 def test_a_built_in_model_that_does_not_exist_starts_nothing(launcher: Launcher, here: Path) -> None:
     with pytest.raises(ModelError, match="no built-in model 'huge'"):
         launcher.start(EngineSpec.create("vllmperf:huge", python=sys.executable), {}, quiet)
-    assert list(here.iterdir()) == []
+    assert left(here) == []
 
 
 @pytest.mark.parametrize("backend", ["offline", "transformers"])
@@ -277,14 +300,14 @@ def test_a_path_that_does_not_exist_starts_nothing(
 ) -> None:
     with pytest.raises(ModelError, match=r"the model path .* does not exist"):
         launcher.start(EngineSpec.create(model, backend=backend), {}, quiet)
-    assert list(here.iterdir()) == []
+    assert left(here) == []
 
 
 def test_variables_of_the_spec_decide_whether_the_hub_may_be_asked(launcher: Launcher, here: Path) -> None:
     offline = EngineSpec.create("org/a", env={"HF_HUB_OFFLINE": "1", "HF_HOME": str(here)})
     with pytest.raises(ModelError, match="HF_HUB_OFFLINE=1 forbids downloading it"):
         launcher.start(offline, {}, quiet)
-    assert list(here.iterdir()) == []
+    assert left(here) == []
     assert start(launcher, EngineSpec.create("org/a"))
 
 

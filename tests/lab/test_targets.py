@@ -53,6 +53,13 @@ def test_an_engine_that_is_spread_over_more_gpus_than_there_are(session: Lab) ->
         session.target(spec, None)
 
 
+def test_an_engine_that_ray_spreads_over_hosts_gets_all_gpus_of_this_one(session: Lab) -> None:
+    spec = EngineSpec.create("m", tensor_parallel_size=16, distributed_executor_backend="ray")
+    target = session.target(spec, None)
+    assert target.gpus == (H200, A6000)
+    assert target.spec.args == spec.args  # vLLM gets them unchanged
+
+
 def test_the_engine_is_that_of_the_gpu_that_was_chosen(session: Lab) -> None:
     spec = EngineSpec.create("m", seed=1, per_gpu={"A6000": {"quantization": "awq"}, "H200": {"seed": 2}})
     found = [session.target(spec, GpuRequirement.create(name)).spec for name in ("A6000", "H200")]

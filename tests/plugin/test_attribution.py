@@ -78,7 +78,7 @@ def test_another_number_of_kernels_is_told_of_a_check_that_passes(project: Proje
     recorded(project, ALL, gpu_kernels={**KERNELS, "memset": (12, 1e-6)})
     result = project.run("--vllmperf", ALL, *workers)
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["test_chat  OK *", "test_chat: kernels 50,356 -> 50,368"])
+    result.stdout.fnmatch_lines(["test_chat  OK*", "test_chat: kernels 50,356 -> 50,368"])
     project.perf_tests(gpu_kernels=KERNELS)
     assert "kernels 50," not in project.run("--vllmperf", ALL).stdout.str()
 

@@ -46,7 +46,7 @@ def test_it_fails_its_test_like_a_regression(project: Project, workers: list[str
             "    over 14 sessions, none of which was a regression by itself",
             "If the new level is intended, accept it with:",
             '    pytest --vllmperf-update --vllmperf-reason "..." *test_chat.py::test_chat',
-            "test_chat  DRIFTED *",
+            "test_chat  DRIFTED*",
             "appended 0, left out 1:",
             "  test_chat: it is DRIFTED",
             "FAILED test_chat.py::test_chat - DRIFTED *",

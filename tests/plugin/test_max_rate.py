@@ -61,7 +61,7 @@ def test_found_recorded_and_judged(slots: Service) -> None:
     slots.conduct(SCRIPT, slots=2)
     result = slots.project.run("--vllmperf", "-n", "1")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["REGRESSED highest rate -*, margin * -> * req/s*", "test_chat  REGRESSED *"])
+    result.stdout.fnmatch_lines(["REGRESSED highest rate -*, margin * -> * req/s*", "test_chat  REGRESSED*"])
 
 
 def test_found_and_asked_for_a_baseline(slots: Service, workers: list[str]) -> None:

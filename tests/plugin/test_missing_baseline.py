@@ -89,4 +89,4 @@ def test_a_test_of_another_name_has_none(project: Project) -> None:
     project.perf_tests("test_new")
     result = project.run("--vllmperf")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["NO_BASELINE  test_new *", "test_new  NO_BASELINE *"])
+    result.stdout.fnmatch_lines(["NO_BASELINE  test_new: *", "test_new  NO_BASELINE*"])

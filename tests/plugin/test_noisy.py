@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,7 +24,7 @@ def test_by_default_it_warns_and_says_what_to_do(unclear: Project, workers: list
     result = unclear.run("--vllmperf", *workers)
     result.assert_outcomes(passed=1)
     assert result.ret == pytest.ExitCode.OK
-    result.stdout.fnmatch_lines(["test_chat  NOISY *", "test_chat: cannot be told from noise after 6 engine starts"])
+    result.stdout.fnmatch_lines(["test_chat  NOISY*", "test_chat: cannot be told from noise after 6 engine starts"])
     result.stdout.fnmatch_lines(
         [
             "  NOISY  output throughput  375.9 -> * tok/s  -5.3 % [[]-*, +*[]]",
@@ -65,7 +66,8 @@ def test_pytest_counts_it_once_for_a_test(unclear: Project, workers: list[str]) 
     text = " ".join(line.strip() for line in result.outlines)
     assert "NoisyWarning: NOISY output throughput -5." in text
     assert "margin 5 %: cannot be told from noise (and 3 more metrics)" in text
-    assert "test_chat.py:11: NoisyWarning" in text
+    assert re.search(r"test_chat.py:\d+: NoisyWarning", text)
+    assert "vllmperf.check(run)" in text, "the line of the check"
     unclear.perf_tests()
     assert _warned(unclear.run("--vllmperf", *workers)) == 0
 

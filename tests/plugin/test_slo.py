@@ -46,7 +46,10 @@ def test_a_baseline_finds_that_fewer_keep_it(service: Service, workers: list[str
     result = service.project.run("--vllmperf", *workers)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["REGRESSED goodput *, margin * 100 -> 66.67 %*", "FAILED test_chat.py::test_chat - REGRESSED *"]
+        [
+            "REGRESSED goodput *, margin * 100 -> 66.67 %*",
+            "FAILED test_chat.py::test_chat - REGRESSED *",
+        ]
     )
 
 

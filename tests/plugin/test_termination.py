@@ -17,16 +17,22 @@ if TYPE_CHECKING:
 
 NOTE = "nothing was recorded: the run did not come to its end"
 BOTH = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+# What ignores signals hands that on, as `nohup` does with SIGHUP: the plugin would leave them alone, rightly.
+NOT_IGNORED = """\
+import signal
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+"""
 
 
-def _signalled(project: Project, number: int, pid: str = "os.getpid()", head: str = "") -> None:
+def _signalled(project: Project, number: int, pid: str = "os.getpid()", conftest: str = NOT_IGNORED) -> None:
     """The first test passes with something to record; while the second one runs, a process gets a signal."""
+    project.write("conftest.py", conftest)
     project.perf_tests("test_a", step_seconds=0.02)
     with (project.root / "test_chat.py").open("a") as file:
         file.write(
             f"""
 import os, time
-{head}
 
 @pytest.mark.vllm("sim", backend="simulated", step_seconds=0.02)
 def test_b(vllmperf):
@@ -88,8 +94,7 @@ HANDLERS = {
 
 @pytest.mark.parametrize("kind", HANDLERS)
 def test_a_handler_that_is_there_stays(project: Project, kind: str) -> None:
-    project.write("conftest.py", f"import signal\n{HANDLERS[kind]}\n")
-    _signalled(project, signal.SIGTERM)
+    _signalled(project, signal.SIGTERM, conftest=f"import signal\n{HANDLERS[kind]}\n")
     module = project.root / "test_chat.py"
     module.write_text(module.read_text().replace("time.sleep(60)", "vllmperf.check(vllmperf.measure(WORK))"))
     result = project.run_apart("--vllmperf-update", "-s")
@@ -171,6 +176,7 @@ def test_engines_and_temporary_files_are_gone(
     monkeypatch.setenv("TMPDIR", str(temporary))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(temporary))
     monkeypatch.setenv("PIDS", str(pids))
+    project.write("conftest.py", NOT_IGNORED)
     project.module(TWICE.format(pids=str(pids), number=int(number), times=times))
     result = project.run_apart("--vllmperf-update")
     assert result.ret == pytest.ExitCode.INTERRUPTED

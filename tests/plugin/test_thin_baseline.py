@@ -69,4 +69,4 @@ def test_a_large_slowdown_is_no_noise_however_few_engines_may_start(project: Pro
     project.perf_tests(step_seconds=0.03)
     result = project.run("--vllmperf", limit)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["test_chat  REGRESSED *"])
+    result.stdout.fnmatch_lines(["test_chat  REGRESSED*"])

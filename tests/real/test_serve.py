@@ -22,6 +22,7 @@ from pytest_vllmperf.records.run import MeasureSettings
 from pytest_vllmperf.records.settings import DEFAULTS, Settings, Update
 from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.workload import Workload
+from tests.measuring import SERVER_PROCESS, ColdCache
 
 from .conftest import MODEL, TINY
 from .serving import ONCE, engine_of, group, measured, served
@@ -41,8 +42,13 @@ COMPACT = {"structured_outputs_config": {"backend": "xgrammar", "disable_any_whi
 
 
 @pytest.fixture(scope="module")
-def server(perf: Lab) -> Target:
-    return served(perf, **COMPACT)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> ColdCache:
+    return ColdCache(tmp_path_factory.mktemp("cold") / "vllm")
+
+
+@pytest.fixture(scope="module")
+def server(perf: Lab, cache: ColdCache) -> Target:
+    return served(perf, env=cache.env, **COMPACT)
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +76,11 @@ def endpoint(lab: Lab, engine: ServedEngine, **arguments: Any) -> Target:
     url = f"http://{address.server.host}:{address.server.port}/v1"
     spec = EngineSpec.create(address.model, backend="endpoint", url=url, **{"vocab_size": 2048, **arguments})
     return lab.target(spec, None)
+
+
+def test_vllm_starts_no_interpreter_to_look_at_the_model(plain: Measurement, cache: ColdCache) -> None:
+    assert len(cache.classes()) == 1, "vLLM has looked, and keeps what it found where this test knows of it"
+    assert cache.importers() == [SERVER_PROCESS]
 
 
 def test_work_is_counted_exactly_and_figures_fit_together(plain: Measurement) -> None:

@@ -51,11 +51,12 @@ def progress(self, doing, waited):
 Console.progress = progress
 """
 
-# A shell starts what runs in its background with Ctrl-C ignored, and so would everything below it.
+# A shell starts what runs in its background with Ctrl-C ignored, `nohup` with SIGHUP, and so would all below it.
 START = """
 import signal, sys
 import pytest
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 sys.exit(pytest.main())
 """
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pytest_vllmperf.stats import WALL_CLOCK, FloatArray, Prior, Spread, fit_prior, posterior
+from pytest_vllmperf.stats import DEVICE_CLOCK, WALL_CLOCK, FloatArray, Prior, Spread, fit_prior, posterior
 from pytest_vllmperf.stats.grid import ENGINE_SDS, SESSION_SDS
 from tests.stats.conftest import drawn, spread_of
 
@@ -109,3 +109,13 @@ def test_many_metrics_are_fitted_on_a_sample_of_them() -> None:
     chosen = np.unique(np.linspace(0, 1499, 500).astype(int))
     sample = Spread(*(getattr(every, name)[chosen] for name in Spread.__slots__))
     assert fit_prior(every, WALL_CLOCK, sessions=True) == fit_prior(sample, WALL_CLOCK, sessions=True)
+
+
+@pytest.mark.parametrize("start", [WALL_CLOCK, DEVICE_CLOCK], ids=["wall clock", "device clock"])
+def test_a_large_class_without_any_noise_comes_to_its_floor(start: Prior) -> None:
+    """So narrow a prior is zero, to a computer, in the far corners of the grid."""
+    count = 500
+    none, dfs = np.zeros(count), np.full(count, 6.0)
+    found = fit_prior(Spread(none, dfs, none, dfs / 2, np.full(count, 1 / 3)), start, sessions=True)
+    assert found.engine_sd == pytest.approx(max(start.floor, ENGINE_SDS[0]), rel=0.1)
+    assert 0 < found.engine_spread < start.engine_spread

@@ -10,9 +10,9 @@ import pytest
 
 from pytest_vllmperf.metrics.declaration import MetricClass
 from pytest_vllmperf.records.samples import EngineSamples, Session
-from pytest_vllmperf.stats import WALL_CLOCK
+from pytest_vllmperf.stats import WALL_CLOCK, EngineTable, Spread, grid, observe
 from pytest_vllmperf.verdict import VerdictSettings, judge
-from pytest_vllmperf.verdict.priors import class_prior, fit_priors
+from pytest_vllmperf.verdict.priors import class_prior, fit_priors, fit_tables
 from tests.verdict.samples import THROUGHPUT, TPOT, engines, evidence, of, session
 
 THROUGHPUTS, LATENCIES = MetricClass.THROUGHPUT, MetricClass.LATENCY
@@ -155,3 +155,26 @@ def test_a_metric_is_judged_by_the_hyperparameters_of_its_profile() -> None:
     assert known.noise.prior == priors[LATENCIES]
     assert unknown.noise is not None
     assert unknown.noise.prior == class_prior(LATENCIES)
+
+
+def test_metrics_of_several_layouts_are_fitted_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if each were observed alone; of more metrics than a fit takes, it takes every so many."""
+    monkeypatch.setattr(grid, "_MOST_METRICS", 5)
+    rng = np.random.default_rng(1)
+    layouts: list[tuple[tuple[int, ...], tuple[int, int] | None]] = [
+        ((3, 3, 3), None), ((3, 4), None), ((3, 3, 3), (1, 2)), ((3, 3, 3), None), ((3, 4), None), ((3, 3, 3), (1, 2)),
+    ]  # fmt: skip
+    tables = []
+    for rank, (layout, gap) in enumerate(layouts):
+        rows = 1 + rank % 3
+        values = rng.normal(0, 0.002 * 3.0**rank, size=(rows, sum(layout)))
+        tables.append((EngineTable(values, layout, np.zeros(rows)), gap))
+    alone = WALL_CLOCK
+    for _ in range(2):
+        spreads = [observe(one.values, one.layout, alone, gap)[1] for one, gap in tables]
+        together = (np.concatenate([getattr(one, name) for one in spreads]) for name in Spread.__slots__)
+        alone = grid.fit_prior(Spread(*together), WALL_CLOCK, sessions=True)
+    found = fit_tables(tables, WALL_CLOCK, sessions=True)
+    assert found.metrics == 12
+    for name in ("engine_sd", "engine_spread", "session_sd", "session_spread", "correlation"):
+        assert getattr(found, name) == pytest.approx(getattr(alone, name), rel=1e-9), name

@@ -25,6 +25,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:] = [*(entry for entry in sys.path if entry != HERE), HERE]  # last: no name of ours hides another
 
 import vllmperf_cpu_build  # noqa: E402
+import vllmperf_inspection  # noqa: E402
 import vllmperf_process  # noqa: E402
 
 PACKET = 1 << 20
@@ -78,9 +79,11 @@ def import_vllm(cpu_version: str | None, folder: str) -> None:
     if cpu_version is not None:
         stub = vllmperf_cpu_build.metadata_stub(cpu_version, folder)
         sys.path += [stub] if stub else []
+    started = time.monotonic()
     vllm = importlib.import_module("vllm")
     vllm.LLM  # noqa: B018 - resolved on first use, which is the import that takes long
     preload(PRELOAD + (PRELOAD_CPU if cpu_version is not None else ()))
+    vllmperf_inspection.prepare(time.monotonic() - started)
 
 
 def preload(modules: tuple[str, ...], *, required: bool = False) -> None:

@@ -116,7 +116,9 @@ def test_github_action_benchmark_has_both_directions() -> None:
 def test_github_action_benchmark_without_a_metric_of_a_direction() -> None:
     chosen = choose(run_of(one_test("t.py::a", check(metric("ttft.p50", (1.0,))))))
     assert len(strict(github_action.smaller(chosen))) == 1
-    with pytest.raises(ReportError, match="customBiggerIsBetter: of none of the chosen metrics is a higher value better"):
+    with pytest.raises(
+        ReportError, match="customBiggerIsBetter: of none of the chosen metrics is a higher value better"
+    ):
         github_action.bigger(chosen)
 
 
@@ -170,7 +172,9 @@ def test_parquet_has_the_rows_of_the_frame_with_names_as_they_are() -> None:
 def test_parquet_without_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     report = hostile_run()
-    with pytest.raises(SpecError, match=r'Parquet needs pyarrow, which is not installed: pip install "pytest-vllmperf\['):
+    with pytest.raises(
+        SpecError, match=r'Parquet needs pyarrow, which is not installed: pip install "pytest-vllmperf\['
+    ):
         parquet.content(choose(report), report)
 
 

@@ -1,0 +1,167 @@
+"""What a search for the highest goodput came to: a table, the recommendation in words, a marker to paste, and JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+from tabulate import tabulate
+
+from pytest_vllmperf.metrics.units import share_percent
+from pytest_vllmperf.records.marker import marker, serve_command
+from pytest_vllmperf.records.tuning import Best, Contender, Gain, Tried, Tuned
+from pytest_vllmperf.report import units
+from pytest_vllmperf.report.escaping import terminal_line
+from pytest_vllmperf.report.names import WIDTH
+from pytest_vllmperf.report.verdicts import folded
+
+_NONE: Final = "-"
+_HEADS: Final = ("requests/s", "kept", "TTFT p50", "engines", "")
+
+
+def lines(found: Tuned, width: int = WIDTH) -> list[str]:
+    """The search for a terminal; the last lines are ready to paste.
+
+    Args:
+        found: by a search.
+        width: columns of a line of words.
+    """
+    best = found.best
+    said = [*_result(found), *(f"{units.many(number, 'point')} {text}" for text, number in found.failed)]
+    return [
+        *folded(terminal_line(_head(found)), width),
+        "",
+        *_table(found),
+        "",
+        *(part for text in said for part in folded(terminal_line(text), width)),
+        *([] if best is None else ["", marker(best.spec), serve_command(best.spec)]),
+    ]
+
+
+def as_json(found: Tuned) -> str:
+    """The same for a program: goodput in requests/s, times in seconds."""
+    best = found.best
+    document = asdict(found)
+    del document["best"]
+    document["found"] = None
+    if best is not None:
+        document["found"] = {
+            **{name: value for name, value in asdict(best).items() if name != "spec"},
+            "gains": [{**asdict(one), "real": one.real} for one in best.gains],
+            "marker": marker(best.spec),
+            "command": serve_command(best.spec),
+        }
+    return json.dumps(document, indent=1)
+
+
+def _head(found: Tuned) -> str:
+    return (
+        f"{found.name}: goodput with {found.slo.key} kept by {share_percent(found.share)} of requests; "
+        f"{units.many(len(found.tried), 'engine')} tried of {found.engines:,} and the default, "
+        f"{units.many(found.points, 'point')}, {units.many(found.starts, 'start')}"
+    )
+
+
+def _table(found: Tuned) -> list[str]:
+    """Points that were measured again, by their replicates; then the best point of each other engine, by one engine."""
+    again = [one.settings for one in found.contenders]
+    others = [one for one in found.tried if one.settings not in again]
+    settings = [*again, *(one.settings for one in others)]
+    axes = list(settings[0]) if settings else []
+    rows = [*(_again(one, found) for one in found.contenders), *map(_once, _sorted(others))]
+    shown = [*again, *(one.settings for one in _sorted(others))]
+    table = [[*axes, *_HEADS]]
+    table += [[*(_shown(own[axis]) for axis in axes), *row] for own, row in zip(shown, rows, strict=True)]
+    align = ["left"] * len(axes) + ["right"] * (len(_HEADS) - 1) + ["left"]
+    text = str(tabulate(table, tablefmt="plain", colalign=align, disable_numparse=True))
+    return [line.rstrip() for line in text.split("\n")]
+
+
+def _sorted(tried: Sequence[Tried]) -> list[Tried]:
+    return sorted(tried, key=lambda one: (not one.keeps, -(one.rate or 0.0)))
+
+
+def _again(one: Contender, found: Tuned) -> list[str]:
+    best = found.best
+    words = "" if one.keeps else "promise not kept"
+    if best is not None and one.settings == best.point.settings:
+        words = "recommended"
+    elif best is not None and one.settings in best.alike:
+        words = "cannot be told apart"
+    ttft = _NONE if one.ttft is None else units.seconds(one.ttft)
+    return [f"{one.rate:.4g}", share_percent(one.share), ttft, f"{one.engines}", words]
+
+
+def _once(one: Tried) -> list[str]:
+    words = one.words or ("" if one.keeps else "promise not kept")
+    if one.rate is None or one.share is None:
+        return [_NONE, _NONE, _NONE, _NONE, words]
+    return [f"{one.rate:.4g}", share_percent(one.share), _NONE, "search", words]
+
+
+def _result(found: Tuned) -> Iterator[str]:
+    best = found.best
+    if best is not None:
+        yield from _recommended(best)
+    elif found.nearest is None:
+        yield "nothing could be measured: every point failed or is void"
+    else:
+        yield (
+            f"no point keeps the promise; nearest is {_settings(found.nearest.settings)}: "
+            f"{share_percent(found.nearest.share or 0.0)} of requests kept it, wanted {share_percent(found.share)}"
+        )
+
+
+def _recommended(best: Best) -> Iterator[str]:
+    point = best.point
+    interval = "" if best.low is None else f" (95 %: {best.low:.4g} to {best.high:.4g})"
+    what = f"the default arguments at {_settings(_load(point.settings))}" if best.default else _settings(point.settings)
+    yield (
+        f"recommended: {what}: {point.rate:.4g} requests/s{interval}, kept by {share_percent(point.share)}, on "
+        f"{units.many(point.engines, 'engine')} that took no part in the search"
+    )
+    if best.at_end:
+        largest = _settings(_load(point.settings))
+        yield f"{largest} is the largest load that was tried: a larger one may have more goodput"
+    if best.alike:
+        rule = "it is the default" if best.default else "it has the lowest TTFT of those with as much goodput"
+        state = "no other is better by more than 3 %" if best.decided else "not decided"
+        others = "; ".join(map(_settings, best.alike))
+        yield f"cannot be told apart from it ({state}), and it is recommended as {rule}: {others}"
+    if best.default:
+        yield (
+            "no gain: the default arguments are as good as any that was tried"
+            if best.decided
+            else "no gain that can be told from noise; more --replicates may tell"
+        )
+    yield from map(_gain, best.gains)
+
+
+def _gain(one: Gain) -> str:
+    where = f"the default arguments at {_settings(_load(one.settings))}"
+    if one.rate is None or one.share is None:
+        return f"against {where}: no figure: {one.words}"
+    kept = "" if one.keeps else f", where only {share_percent(one.share)} of requests keep the promise"
+    if one.ratio is None or one.low is None or one.high is None:
+        return f"against {where}: {one.rate:.4g} requests/s{kept}; {one.words}"
+    verdict = "gain" if one.real else "loss" if one.high < 1 else "no gain that can be told from noise"
+    return (
+        f"against {where} ({one.rate:.4g} requests/s{kept}): {verdict}: {units.percent(one.ratio - 1)} "
+        f"{units.percent_range(one.low - 1, one.high - 1)}"
+    )
+
+
+def _load(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The last axis is the load."""
+    name = list(settings)[-1]
+    return {name: settings[name]}
+
+
+def _settings(values: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={_shown(value)}" for name, value in values.items())
+
+
+def _shown(value: Any) -> str:
+    return terminal_line(value if isinstance(value, str) else json.dumps(value))

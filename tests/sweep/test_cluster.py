@@ -1,0 +1,136 @@
+"""What is asked for of a Ray cluster, and what cannot be meant."""
+
+from __future__ import annotations
+
+import importlib.util
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_vllmperf import cli
+from pytest_vllmperf.errors import EngineError, SpecError
+from pytest_vllmperf.sweep import cluster
+from pytest_vllmperf.sweep.messages import STUDY
+from pytest_vllmperf.sweep.ray_errors import in_words
+from pytest_vllmperf.sweep.study import read
+from tests.sweep.conftest import ENGINE, Write
+
+OFFLINE = 'model = "m"\nbackend = "offline"\n'
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray")
+
+
+def test_a_study_travels_as_json(write: Write) -> None:
+    study = read(write('stages = ["max_num_seqs"]\n', max_num_seqs="[2, 4]", concurrency="[1, 2]"))
+    there = STUDY.validate_json(STUDY.dump_json(study))
+    assert there.key == study.key
+    points = list(study.space.points({}))
+    assert list(there.space.points({})) == points
+    assert [there.spec_of(point).key for point in points] == [study.spec_of(point).key for point in points]
+
+
+def test_without_ray_one_line_says_what_to_install(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SpecError, match=r'Ray is not installed; pip install "pytest-vllmperf\[ray\]"'):
+        cluster.check(read(write(concurrency="[1]")), "local")
+
+
+@needs_ray
+@pytest.mark.parametrize("address", ["somewhere", "ray://host:10001", "host:0", "host:99999", "host:"])
+def test_an_address_that_is_none(write: Write, address: str) -> None:
+    with pytest.raises(SpecError, match="the address of a Ray cluster is HOST:PORT, auto, or local"):
+        cluster.check(read(write(concurrency="[1]")), address)
+
+
+@needs_ray
+def test_an_address_where_nobody_answers(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(EngineError, match=f"--ray={address}: no Ray cluster answers there: Connection refused"):
+            cluster.check(read(write(concurrency="[1]")), address)
+
+
+@needs_ray
+@pytest.mark.parametrize(
+    ("engine", "axes", "message"),
+    [
+        (f'{OFFLINE}distributed_executor_backend = "ray"\n', {}, "which workers hold; leave --ray out"),
+        (OFFLINE, {"data_parallel_backend": '["mp", "ray"]'}, "which workers hold; leave --ray out"),
+        ('model = "m"\nbackend = "endpoint"\nurl = "http://127.0.0.1:1/v1"\n', {}, "one endpoint at the same time"),
+    ],
+)
+def test_what_workers_cannot_share_is_refused(write: Write, engine: str, axes: dict[str, str], message: str) -> None:
+    study = read(write(engine=engine, workload="requests = 4\ninput_tokens = 8\noutput_tokens = 4\n",
+                       concurrency="[1]", **axes))  # fmt: skip
+    with pytest.raises(SpecError, match=message):
+        cluster.check(study, "auto")
+
+
+@pytest.mark.parametrize(
+    ("engine", "axes", "gpus"),
+    [
+        ("", {}, 1),
+        ("tensor_parallel_size = 2\n", {}, 2),
+        ("tensor_parallel_size = 2\n", {"pipeline_parallel_size": "[1, 3]"}, 6),
+        ("", {"tensor_parallel_size": '["(default)", 4, 2]'}, 4),
+    ],
+)
+def test_a_worker_has_the_gpus_of_the_largest_engine(
+    write: Write, engine: str, axes: dict[str, str], gpus: int
+) -> None:
+    assert cluster.gpus_of(read(write(engine=f"{ENGINE}{engine}", concurrency="[1]", **axes))) == gpus
+
+
+def node(number: int, alive: bool = True, **resources: float) -> dict[str, Any]:
+    return {"NodeID": str(number), "Alive": alive, "Resources": resources}
+
+
+@needs_ray
+def test_one_worker_a_gpu_else_one_a_node() -> None:
+    from pytest_vllmperf.sweep.ray_process import places
+
+    head, big, small, dead = node(0, CPU=4), node(1, CPU=9, GPU=2), node(2, CPU=9, GPU=1), node(3, alive=False, GPU=8)
+    assert places([head, big, small, dead], 1, None) == (["1", "2", "1"], 1)
+    assert places([head, big, small, dead], 2, None) == (["1"], 2)
+    assert places([head, big, small, dead], 1, 2) == (["1", "2"], 1)
+    assert places([head, node(4, CPU=2), node(5)], 1, None) == (["0", "4"], 0)
+    assert places([head, node(4, CPU=2)], 1, 3) == (["0", "4", "0"], 0)
+    with pytest.raises(ValueError, match="there is room for 3 workers of 4, each with GPU, on 3 nodes"):
+        places([head, big, small, dead], 1, 4)
+    with pytest.raises(ValueError, match="room for 0 workers of 1, each with 3 GPUs on one node"):
+        places([head, big, small], 3, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("died\nTraceback\nModuleNotFoundError: No module named 'pytest_vllmperf.sweep'",
+         "a node of the Ray cluster has no package pytest-vllmperf; install the same packages on every node"),
+        (
+            "Version mismatch: The cluster was started with:\n    Ray: 2.60.0\n    Python: 3.12.1\n"
+            "This process on node 1 was started with:\n    Ray: 2.44.0\n    Python: 3.11.2\n",
+            "the Ray cluster runs Ray 2.60.0, Python 3.12.1, and this command Ray 2.44.0, Python 3.11.2; "
+            "both must be the same",
+        ),
+        ("\n The node died.\nmore", "The node died."),
+        ("", "RuntimeError"),
+    ],
+)  # fmt: skip
+def test_rays_errors_in_a_line(text: str, words: str) -> None:
+    assert in_words(RuntimeError(text)) == words
+
+
+def test_workers_are_for_ray(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["sweep", str(write(concurrency="[1]")), "--workers", "2"]) == 2
+    assert capsys.readouterr().err == "vllmperf: --workers is for a sweep on Ray; add --ray\n"
+
+
+def test_vllm_gets_rays_executor_unchanged(tmp_path: Path) -> None:
+    from pytest_vllmperf.engines.arguments import check_arguments
+    from pytest_vllmperf.records.spec import EngineSpec
+
+    spec = EngineSpec.create("m", distributed_executor_backend="ray", pipeline_parallel_size=2)
+    check_arguments(spec, "vllm")
+    assert spec.args == {"distributed_executor_backend": "ray", "pipeline_parallel_size": 2}
