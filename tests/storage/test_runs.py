@@ -129,7 +129,7 @@ def test_a_file_that_does_not_say_what_it_is_is_refused(file: Path, field: str) 
 
 
 def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ReportError, match="no.json: there is no such file"):
+    with pytest.raises(ReportError, match=r"no\.json: there is no such file"):
         runs.load(tmp_path / "no.json")
     with pytest.raises(ReportError, match="cannot be read"):
         runs.load(tmp_path)

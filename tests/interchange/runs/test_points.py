@@ -92,11 +92,11 @@ def test_one_subject_alone() -> None:
 
 
 def test_what_leaves_nothing_is_refused() -> None:
-    with pytest.raises(ReportError, match="nothing to export: no sound measurement of the run has any of: ttft.p50"):
+    with pytest.raises(ReportError, match=r"nothing to export: no sound measurement of the run has any of: ttft\.p50"):
         choose(run_of(one_test("t.py::a", check(LOAD))), ["ttft.p50"])
     with pytest.raises(ReportError, match="nothing to export"):
         choose(run_of())
-    with pytest.raises(SpecError, match="no metric or set is called 'ttft.p51'; did you mean 'ttft.p50'"):
+    with pytest.raises(SpecError, match=r"no metric or set is called 'ttft\.p51'; did you mean 'ttft\.p50'"):
         choose(run_of(), ["ttft.p51"])
 
 
