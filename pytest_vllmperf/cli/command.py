@@ -362,9 +362,13 @@ def _import(chosen: argparse.Namespace) -> int:
 
 
 def _export(chosen: argparse.Namespace) -> int:
-    from pytest_vllmperf.cli import imports
+    from pytest_vllmperf.cli import exports
 
-    _print(imports.results(chosen.file, chosen.name, chosen.format), as_json=True)
+    asked = exports.Asked(**{one.name: getattr(chosen, one.name) for one in fields(exports.Asked)})
+    made = exports.export(chosen.file, asked)
+    for note in made.notes:
+        _tell(note)
+    _print(made.text, as_json=made.is_json)
     return 0
 
 
