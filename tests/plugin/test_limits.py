@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_vllmperf import load
+
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
 
@@ -127,6 +129,17 @@ def test_status_of_limits_is_in_junit(project: Project) -> None:
     project.record()
     project.run("--vllmperf", "--junitxml=out.xml")
     assert '<property name="vllmperf.ttft.p50.limit" value="OK"' in (project.root / "out.xml").read_text()
+
+
+def test_limits_are_in_the_runs_file(project: Project, workers: list[str]) -> None:
+    marked(project, KEPT)
+    project.record()
+    project.run("--vllmperf", "--vllmperf-json=run.json", *workers).assert_outcomes(passed=1)
+    (test,) = load(project.root / "run.json").tests
+    assert [(one.metric, one.limit, one.status) for one in test.checks[0].limits] == [
+        ("output_throughput", 1.0, "OK"),
+        ("ttft.p50", 0.5, "OK"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,11 @@ def cgroup(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+
+
 def limited(cgroup: Path, limit: str, used: int) -> None:
     (cgroup / "memory.max").write_text(f"{limit}\n")
     (cgroup / "memory.current").write_text(f"{used}\n")
