@@ -65,11 +65,14 @@ class Diagnosis:
         """
         shown = [line for part in self.sections for line in ("", part.title, *_rows(part, width))][1:]
         test = ["", "A first test here", *(f"  {line}" for line in self.test.markers.splitlines())]
-        end = f"Not ready. First: {self.first}" if self.first else (
-            "Ready: a test can run here. `vllmperf init` writes this one; `pytest --vllmperf-update` records its "
-            "baseline."
-        )  # fmt: skip
-        return [*shown, *test, "", *textwrap.wrap(end, width, break_long_words=False, break_on_hyphens=False)]
+        return [*shown, *test, "", *self._end(width)]
+
+    def _end(self, width: int) -> list[str]:
+        """What follows from all of it; what is to be typed is never broken."""
+        if self.first:
+            return ["Not ready. First:", f"  {self.first}"]
+        told = "`vllmperf init` writes this one; `pytest --vllmperf-update` records its baseline."
+        return textwrap.wrap(f"Ready: a test can run here. {told}", width, break_on_hyphens=False)
 
 
 def diagnose(*, ask_hub: bool = True) -> Diagnosis:

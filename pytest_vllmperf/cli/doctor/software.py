@@ -34,6 +34,8 @@ _ABOUT = {
     "quantize": "vllmperf quantize; in an environment of its own",
     "tune": "vllmperf tune serve",
     "ray": "sweeps over several machines",
+    "frame": "pytest_vllmperf.load(FILE).frame()",
+    "parquet": "results as Parquet",
 }
 
 
