@@ -13,14 +13,16 @@ if TYPE_CHECKING:
     from pytest_vllmperf.errors import VllmPerfError
     from pytest_vllmperf.harness.fixture import VllmPerf
     from pytest_vllmperf.metrics.measurement import Measurement
+    from pytest_vllmperf.records.fit import Fit
     from pytest_vllmperf.records.spec import EngineSpec
     from pytest_vllmperf.workload import Workload
 
 __version__ = "0.1.0"
-__all__ = ["EngineSpec", "Measurement", "VllmPerf", "VllmPerfError", "Workload", "__version__"]
+__all__ = ["EngineSpec", "Fit", "Measurement", "VllmPerf", "VllmPerfError", "Workload", "__version__"]
 
 _HOME = {
     "EngineSpec": "pytest_vllmperf.records.spec",
+    "Fit": "pytest_vllmperf.records.fit",
     "Measurement": "pytest_vllmperf.metrics.measurement",
     "VllmPerf": "pytest_vllmperf.harness.fixture",
     "VllmPerfError": "pytest_vllmperf.errors",
