@@ -83,6 +83,7 @@ class Knee:
         high: upper end.
         steps: how many steps of the grid lie between both.
         at_end: whether it is the largest load that was measured: the knee may lie beyond.
+        without: loads of the curve that failed or are void; the knee may be another with them.
     """
 
     axis: str
@@ -92,6 +93,7 @@ class Knee:
     high: float
     steps: int
     at_end: bool
+    without: tuple[float, ...] = ()
 
     @property
     def decided(self) -> bool:
@@ -153,6 +155,7 @@ class Findings:
         knees: one for each curve.
         cliffs: between neighbours of a curve.
         best: the axes whose best value was chosen on the way, in the order of the stages.
+        near: of each such axis the values that came so close to the best that one engine each does not decide it.
         missing: points that are not measured yet.
     """
 
@@ -165,4 +168,5 @@ class Findings:
     knees: tuple[Knee, ...] = ()
     cliffs: tuple[Cliff, ...] = ()
     best: Values = field(default_factory=dict)
+    near: dict[str, list[Any]] = field(default_factory=dict)
     missing: int = 0

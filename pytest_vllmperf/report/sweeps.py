@@ -61,6 +61,7 @@ def as_json(found: Findings) -> str:
         "engine": found.engine,
         "missing": found.missing,
         "best": found.best,
+        "near_best": found.near,
         "knees": [{**asdict(one), "decided": one.decided} for one in found.knees],
         "cliffs": [asdict(one) for one in found.cliffs],
         "points": points,
@@ -135,6 +136,11 @@ def _said(found: Findings) -> list[str]:
     said = []
     if found.best:
         said.append(f"best by {METRICS[found.metric].label}: {_settings(found.best)}")
+    said += [
+        f"{name}={_shown(found.best[name])} was chosen by one engine of each value; within 3 % of it, and so not decided: "
+        + ", ".join(map(_shown, others))
+        for name, others in found.near.items()
+    ]
     said += [_knee(one) for one in found.knees]
     said += [_cliff(one) for one in found.cliffs]
     failed: dict[str, int] = {}
@@ -155,7 +161,9 @@ def _knee(one: Knee) -> str:
     beyond = ", the largest load measured: it may lie beyond" if one.at_end else ""
     undecided = "" if one.decided else ", not decided"
     interval = f"{one.low:g}" if one.low == one.high else f"{one.low:g} to {one.high:g}"
-    return f"knee{_where(one.others)}: {one.axis}={one.load:g} (95 %: {interval}{undecided}){beyond}"
+    without = f"; without {one.axis}={', '.join(f'{load:g}' for load in one.without)}, where the point failed"
+    missing = without if one.without else ""
+    return f"knee{_where(one.others)}: {one.axis}={one.load:g} (95 %: {interval}{undecided}){beyond}{missing}"
 
 
 def _cliff(one: Cliff) -> str:

@@ -270,11 +270,12 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """With the processes of a local Ray instance, which would live on for half a minute."""
+    family: list[psutil.Process] = []
     with suppress(psutil.Error):
         family = psutil.Process(process.pid).children(recursive=True)
-        for child in family:
-            with suppress(psutil.Error):
-                child.kill()
-        psutil.wait_procs(family, _KILLED_S)
     process.kill()
+    for child in family:
+        with suppress(psutil.Error):
+            child.kill()
     process.communicate()
+    psutil.wait_procs(family, _KILLED_S)

@@ -167,6 +167,11 @@ class ParallelRunner(Runner):
                 f"{new.host}: Ray runs its workers with niceness {new.nice}, so a busy host slows their engines down; "
                 "start its nodes with RAY_worker_niceness=0"
             )
+        if self._hardware and [one.host for one in self._crew.there.values()].count(new.host) == 1:
+            self._listeners.note(
+                f"{new.host}: its workers measure at the same time and share its processor cores; where these are the "
+                "limit, figures are lower than in a sweep without --ray"
+            )
         self._crew.there[new.worker] = new
 
     def _less(self, event: Lost | Withdrawn, dealing: Dealing[Point], again: int) -> None:

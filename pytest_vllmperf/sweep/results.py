@@ -79,8 +79,8 @@ class Results:
         return self._points
 
     def forget_failed(self) -> None:
-        """Take out the points that failed, so that they are measured again."""
-        self._points = {point: one for point, one in self._points.items() if not one.reason}
+        """Take out the points that failed or are void, so that they are measured again."""
+        self._points = {point: one for point, one in self._points.items() if one.sound}
 
     def put(self, point: Point, result: PointResult) -> None:
         """Add a point, or replace it, and write the file.

@@ -10,7 +10,7 @@ from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.samples import EngineSamples
 from pytest_vllmperf.records.sweep import PointResult
 from pytest_vllmperf.sweep import plan
-from pytest_vllmperf.sweep.findings import curves
+from pytest_vllmperf.sweep.findings import curves, load_axis
 from pytest_vllmperf.sweep.measuring import PointMeasurer
 from pytest_vllmperf.sweep.results import Results
 from pytest_vllmperf.sweep.space import Point
@@ -104,8 +104,9 @@ class Runner:
         starts = len({self._spec_key(point) for point in left})
         if doing or left:
             doing = doing or self._words(left[0])
-        seconds = plan.seconds_left(points.values(), rest, starts, self._workers(starts)) if left else None
-        failed = sum(1 for one in points.values() if one.reason)
+        known = plan.Rest([point.values for point in left], max(0, rest - len(left)), starts, self._workers(starts))
+        seconds = plan.seconds_left(points.values(), known, load_axis(self._study.space)) if left else None
+        failed = sum(1 for one in points.values() if not one.sound)
         self._progress(Progress(len(points), total, failed, seconds, doing))
 
     def _workers(self, starts: int) -> int:  # noqa: ARG002 - engines that are left, for several workers

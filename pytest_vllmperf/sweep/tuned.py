@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Final
 
 from pytest_vllmperf import stats
@@ -101,7 +102,7 @@ class Findings:
         tuner = self._tuner
         open_ = [now.best, *(one for one in now.alike if now.rivals[one].ratio >= 1 - MARGIN)]
         contenders = {point: self._contender(point, now) for point in open_}
-        chosen = min(open_, key=lambda one: (not self._is_default(one), contenders[one].ttft or 0.0))
+        chosen = min(open_, key=lambda one: (not self._is_default(one), _ttft(contenders[one])))
         own = interval(tuner.values(chosen), tuner.noise, ERROR / tuner.looks)
         known = tuner.noise.freedom > 0
         return Best(
@@ -151,6 +152,10 @@ class Findings:
             key = self._measurer.spec_key(point)
             again[key] = max(again.get(key, 0), len(one.engines) - 1)
         return sum(one.started for one in self._results.points.values()) + sum(again.values())
+
+
+def _ttft(one: Contender) -> float:
+    return inf if one.ttft is None else one.ttft
 
 
 def _failed(results: Sequence[PointResult]) -> tuple[tuple[str, int], ...]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import psutil
 import pytest
 
 from pytest_vllmperf import cli
@@ -14,7 +18,7 @@ from pytest_vllmperf.errors import EngineError, SpecError
 from pytest_vllmperf.sweep import cluster
 from pytest_vllmperf.sweep.messages import STUDY
 from pytest_vllmperf.sweep.ray_errors import in_words
-from pytest_vllmperf.sweep.study import read
+from pytest_vllmperf.sweep.study import Study, read
 from tests.sweep.conftest import ENGINE, Write
 
 OFFLINE = 'model = "m"\nbackend = "offline"\n'
@@ -114,6 +118,8 @@ def test_one_worker_a_gpu_else_one_a_node() -> None:
             "the Ray cluster runs Ray 2.60.0, Python 3.12.1, and this command Ray 2.44.0, Python 3.11.2; "
             "both must be the same",
         ),
+        ("Could not find any running Ray instance. Please specify the one to connect to",
+         "none runs on this machine; start one with ray start --head, or leave the address out for a local one"),
         ("\n The node died.\nmore", "The node died."),
         ("", "RuntimeError"),
     ],
@@ -125,6 +131,64 @@ def test_rays_errors_in_a_line(text: str, words: str) -> None:
 def test_workers_are_for_ray(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["sweep", str(write(concurrency="[1]")), "--workers", "2"]) == 2
     assert capsys.readouterr().err == "vllmperf: --workers is for a sweep on Ray; add --ray\n"
+
+
+@needs_ray
+def test_the_file_may_stand_behind_ray(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int | None]] = []
+
+    def opened(study: Study, address: str, workers: int | None) -> NoReturn:
+        asked.append((address, workers))
+        raise EngineError("enough")
+
+    monkeypatch.setattr(cluster, "opened", opened)
+    file = str(write(concurrency="[1]"))
+    for arguments in (["--ray", file], ["--ray", file, "--workers", "2"], ["--ray", "auto", file], [file, "--ray"]):
+        assert cli.main(["sweep", *arguments]) == 2
+    assert asked == [("local", None), ("local", 2), ("auto", None), ("local", None)]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--ray"], ["--ray", "auto"]])
+def test_a_sweep_without_a_file_is_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["sweep", *arguments]) == 2
+    assert capsys.readouterr().err == "vllmperf: FILE.toml is missing: vllmperf sweep FILE.toml\n"
+
+
+@needs_ray
+def test_a_ray_that_cannot_be_imported_is_one_line(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "__init__.py").write_text("raise ImportError('its library is broken')", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert cli.main(["sweep", str(write(concurrency="[1]")), "--ray"]) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told == ("vllmperf: the local Ray instance cannot be used: Ray cannot be imported: its library is broken")
+
+
+class Interrupted(subprocess.Popen[bytes]):
+    """A process during whose end somebody interrupts, once."""
+
+    interrupted = False
+
+    def communicate(self, input: bytes | None = None, timeout: float | None = None) -> tuple[bytes, bytes]:  # noqa: A002 - its name
+        if not self.interrupted:
+            self.interrupted = True
+            raise KeyboardInterrupt
+        return super().communicate(input, timeout)
+
+
+def test_a_second_interrupt_kills_what_does_not_end_by_itself() -> None:
+    child = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'])"
+    process = Interrupted([sys.executable, "-c", child], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    family: list[psutil.Process] = []
+    while not family:
+        family = psutil.Process(process.pid).children(recursive=True)
+    with pytest.raises(KeyboardInterrupt):
+        cluster._end(process)
+    assert process.returncode == -signal.SIGKILL
+    assert psutil.wait_procs(family, 10)[1] == []
 
 
 def test_vllm_gets_rays_executor_unchanged(tmp_path: Path) -> None:

@@ -243,10 +243,23 @@ def test_a_worker_of_low_priority_is_told(sweep: Sweep, write: Write) -> None:
     assert sweep.notes[0].startswith("host1: Ray runs its workers with niceness 15")
 
 
+@pytest.mark.parametrize(("host", "told"), [("host1", 1), ("host2", 0)])
+def test_workers_that_share_a_host_are_told_once(sweep: Sweep, write: Write, host: str, told: int) -> None:
+    path = write(engine='model = "m"\nbackend = "offline"\n', concurrency="[1]")
+    workers = FakeWorkers(read(path), sweep.lab)
+    ready = [workers.ready(number, host=host if number > 1 else "host1") for number in (1, 2)]
+    third = workers.ready(3, host="host1" if told else "host3")
+    workers.events = deque([Starting(coming=3), *ready, third, Withdrawn(worker=1, why="enough")])
+    workers.fails = lambda worker, job: Withdrawn(worker=worker, why="enough")
+    with pytest.raises(EngineError, match="enough"):
+        sweep.run(path, workers)
+    assert sum("host1: its workers measure at the same time" in note for note in sweep.notes) == told
+
+
 def test_time_left_accounts_for_the_workers(sweep: Sweep, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     monkeypatch.setattr(
-        "pytest_vllmperf.sweep.plan.seconds_left", lambda done, rest, starts, workers: seen.append(workers) or 1.0
+        "pytest_vllmperf.sweep.plan.seconds_left", lambda done, rest, load: seen.append(rest.workers) or 1.0
     )
     sweep.run(write(**GRID))
     assert max(seen) == 2

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_vllmperf.errors import BaselineError
+from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.samples import EngineSamples
 from pytest_vllmperf.records.sweep import PointResult
 from pytest_vllmperf.sweep import results as kept
@@ -103,11 +104,15 @@ def test_a_folder_that_is_not_there_is_one_line(write: Write, tmp_path: Path) ->
         opened(study).__enter__()
 
 
-def test_failed_points_can_be_forgotten(study: Study) -> None:
+def test_points_that_failed_or_are_void_can_be_forgotten(study: Study) -> None:
     put(study, max_num_seqs=8, concurrency=2)
     with opened(study) as results:
         settings = {"max_num_seqs": 4, "concurrency": 1}
         results.put(Point.of(settings), PointResult(settings=settings, reason="did not start"))
+        void = {"max_num_seqs": 4, "concurrency": 2}
+        samples = results.points[Point.of({"max_num_seqs": 8, "concurrency": 2})].engines
+        problems = (Problem("clocks", "the clock fell"),)
+        results.put(Point.of(void), PointResult(settings=void, engines=samples, problems=problems))
         results.forget_failed()
         assert [point.values for point in results.points] == [{"max_num_seqs": 8, "concurrency": 2}]
 

@@ -85,10 +85,11 @@ def test_a_workload_that_does_not_fit_fails_its_own_point(sweep: Sweep, write: W
     assert [one.reason for one in results] == ["workload does not fit", ""]
 
 
-def test_a_void_point_says_why(sweep: Sweep, write: Write) -> None:
+def test_a_void_point_says_why(sweep: Sweep, write: Write, told: list[Progress]) -> None:
     (one,) = sweep(write(engine=f'{ENGINE}fail = "short"', concurrency="[1]"))
     assert not one.sound
     assert one.words == "void: length"
+    assert told[-1].failed == 1
 
 
 def test_a_killed_sweep_goes_on_where_it_was(
