@@ -254,7 +254,7 @@ def _started(env: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Have it end its workers; it reads the end of its input. One that takes too long is killed, as by a second Ctrl-C."""
+    """Have it end its workers: it reads the end of its input. After a while, or at a second Ctrl-C, it is killed."""
     orders, process.stdin = process.stdin, None
     try:
         with suppress(OSError):

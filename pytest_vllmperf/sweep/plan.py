@@ -169,9 +169,9 @@ class Rest:
 def seconds_left(done: Iterable[PointResult], rest: Rest, load: str | None) -> float | None:
     """How long the rest takes, by what the measured points took; None while none is measured.
 
-    The start of an engine is counted apart. A point takes as long as those at its load did; between and beyond the loads
-    that are measured, a power of the load. More load never takes longer, and at most as much less as there is more load;
-    while one load alone is measured, the estimate is the geometric mean of these two bounds.
+    The start of an engine is counted apart. A point takes as long as those at its load did. Between and beyond the
+    loads that are measured, its time is a power of the load: twice the load takes as long at most, and half as long at
+    least. While one load alone is measured, the estimate is the geometric mean of these two bounds.
 
     Args:
         done: results of this study.
@@ -209,12 +209,12 @@ def _expected(load: float, means: Mapping[float, float]) -> float:
         return means[load]
     loads = list(means)
     if len(loads) == 1:
-        return means[loads[0]] * (loads[0] / load) ** _UNKNOWN_GAIN
+        return means[loads[0]] * float((loads[0] / load) ** _UNKNOWN_GAIN)
     place = min(max(bisect(loads, load), 1), len(loads) - 1)
     low, high = loads[place - 1], loads[place]
     power = log(means[low] / means[high]) / log(high / low) if means[low] > 0 and means[high] > 0 else 0.0
     nearest = low if load < high else high
-    return means[nearest] * (nearest / load) ** min(1.0, max(0.0, power))
+    return means[nearest] * float((nearest / load) ** min(1.0, max(0.0, power)))
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -9,7 +9,7 @@ from typing import Final
 from pytest_vllmperf import stats
 from pytest_vllmperf.records.sweep import PointResult
 from pytest_vllmperf.records.tuning import Best, Contender, Gain, Tried, Tuned
-from pytest_vllmperf.sweep.promise import RATE, SHARE, Promise, level
+from pytest_vllmperf.sweep.promise import RATE, SHARE, Promise, least_share, level
 from pytest_vllmperf.sweep.race import ERROR, MARGIN, Standing, interval, ratio
 from pytest_vllmperf.sweep.results import Results
 from pytest_vllmperf.sweep.serving import ServeStudy
@@ -92,6 +92,7 @@ class Findings:
             ratio=None if found is None else found.ratio,
             low=None if found is None else found.low,
             high=None if found is None else found.high,
+            requests=self._results.points[point].requests * sum(len(engine.values(SHARE)) for engine in engines),
         )
 
     def _best(self, now: Standing[Point]) -> Best:
@@ -114,6 +115,7 @@ class Findings:
             at_end=chosen.values[self._study.load.name] == self._study.load.values[-1],
             decided=now.decided,
             alike=tuple(one.values for one in (now.best, *now.alike) if one != chosen),
+            least_share=least_share(contenders[chosen].share, contenders[chosen].requests),
             gains=() if self._is_default(chosen) else tuple(self._gains(chosen)),
         )
 

@@ -19,7 +19,7 @@ SMALL = {"object_store_memory": 80 << 20, "include_dashboard": False}
 
 def main() -> None:
     # In a folder of its own: else `--ray auto` of another run would find this cluster.
-    with tempfile.TemporaryDirectory(prefix="vt-", dir="/tmp", ignore_cleanup_errors=True) as folder:  # noqa: S108
+    with tempfile.TemporaryDirectory(prefix="vt-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         serve(folder)
 
 
