@@ -181,7 +181,7 @@ def seconds_left(done: Iterable[PointResult], rest: Rest, load: str | None) -> f
     timed = [one for one in done if one.seconds > 0]
     if not timed:
         return None
-    starts = [one.seconds - _work(one) for one in timed if one.started]
+    starts = [_start(one) for one in timed if one.started]
     by_load: dict[float, list[float]] = {}
     for one in timed:
         by_load.setdefault(one.settings[load] if load else 1.0, []).append(_work(one))
@@ -193,9 +193,19 @@ def seconds_left(done: Iterable[PointResult], rest: Rest, load: str | None) -> f
 
 
 def _work(one: PointResult) -> float:
-    """Seconds of a point's first measurement, without the start of its engine where that is known."""
-    start = next(iter(one.engines[0].values("load_time")), 0.0) if one.started and one.engines else 0.0
-    return max(0.0, one.seconds - start)
+    """Seconds of a point's first measurement; where an engine was started for it, those of its iterations alone."""
+    if not one.started or not one.engines:
+        return one.seconds
+    engine = one.engines[0]
+    tokens, rates = engine.values("output_tokens"), engine.values("output_throughput")
+    taken = [count / rate for count, rate in zip(tokens, rates, strict=False) if rate > 0]
+    return min(one.seconds, _mean(taken) * (engine.discarded + engine.iterations)) if taken else one.seconds
+
+
+def _start(one: PointResult) -> float:
+    """Seconds in which another engine starts; the first start may have taken longer, as vLLM is imported once."""
+    rest = one.seconds - _work(one)
+    return min([rest, *(one.engines[0].values("load_time") if one.engines else ())])
 
 
 def _expected(load: float, means: Mapping[float, float]) -> float:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,7 +18,7 @@ import pytest
 from pytest_vllmperf import cli
 from pytest_vllmperf.errors import EngineError, SpecError
 from pytest_vllmperf.sweep import cluster
-from pytest_vllmperf.sweep.messages import STUDY
+from pytest_vllmperf.sweep.messages import STUDY, Alive
 from pytest_vllmperf.sweep.ray_errors import in_words
 from pytest_vllmperf.sweep.study import Study, read
 from tests.sweep.conftest import ENGINE, Write
@@ -165,6 +167,66 @@ def test_a_ray_that_cannot_be_imported_is_one_line(
     assert cli.main(["sweep", str(write(concurrency="[1]")), "--ray"]) == 2
     told = capsys.readouterr().err.splitlines()[-1]
     assert told == ("vllmperf: the local Ray instance cannot be used: Ray cannot be imported: its library is broken")
+
+
+@pytest.fixture
+def telling() -> Iterator[Callable[[str], cluster.RayWorkers]]:
+    """Workers whose process runs some code and then waits for the end of its input."""
+    processes = []
+
+    def made(code: str) -> cluster.RayWorkers:
+        command = [sys.executable, "-c", f"import sys; {code}"]
+        processes.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        return cluster.RayWorkers(processes[-1], "head:6379", "all is safe")
+
+    yield made
+    for process in processes:
+        process.communicate()
+
+
+WAIT = "sys.stdout.flush(); sys.stdin.read()"
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("", "the Ray cluster at head:6379 went away; all is safe"),
+        (f"print('{{}}'); {WAIT}", "the Ray cluster at head:6379 sent what no worker sends; all is safe"),
+        (f"""print('{{"kind": "failed", "why": "it is full"}}'); {WAIT}""", "head:6379 cannot be used: it is full"),
+    ],
+)
+def test_a_cluster_that_cannot_go_on_is_one_line(
+    telling: Callable[[str], cluster.RayWorkers], code: str, message: str
+) -> None:
+    with pytest.raises(EngineError, match=message):
+        telling(code).event(60)
+
+
+def test_a_cluster_that_is_silent_is_given_up(
+    telling: Callable[[str], cluster.RayWorkers], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "_START_S", 0.0)
+    silent = telling(WAIT)
+    with pytest.raises(EngineError, match="head:6379 has not answered for 0 s; all is safe"):
+        silent.event(0)
+
+
+def test_a_cluster_that_says_something_in_time_is_not_given_up(
+    telling: Callable[[str], cluster.RayWorkers],
+) -> None:
+    talking = telling(f"""print('{{"kind": "alive"}}'); {WAIT}""")
+    assert isinstance(talking.event(60), Alive)
+    assert talking.event(0) is None
+
+
+def test_nobody_else_can_use_a_local_instance_and_nothing_is_reported() -> None:
+    one, other, cluster_of_others = (cluster._environment(local=local) for local in (True, True, False))
+    assert one["RAY_AUTH_MODE"] == "token"
+    assert len(one["RAY_AUTH_TOKEN"]) == 64
+    assert one["RAY_AUTH_TOKEN"] != other["RAY_AUTH_TOKEN"]
+    assert one["RAY_worker_niceness"] == "0"
+    assert "RAY_AUTH_TOKEN" not in cluster_of_others.keys() - os.environ.keys()
+    assert {env["RAY_USAGE_STATS_ENABLED"] for env in (one, cluster_of_others)} == {"0"}
 
 
 class Interrupted(subprocess.Popen[bytes]):

@@ -93,9 +93,12 @@ def test_values_close_to_the_best_of_a_stage_are_told() -> None:
     assert near_best(space, results, best, METRIC) == {"t": [1]}
 
 
-def started(load: float, seconds: float, start: float) -> PointResult:
-    engine = EngineSamples(discarded=0, iterations=2, samples={}, once={"load_time": start})
-    return result({"c": load}, engines=(engine,), seconds=start + seconds, started=True)
+def started(load: float, seconds: float, start: float, imported: float = 0.0) -> PointResult:
+    """A point for which an engine was started, with its iterations of a second each."""
+    samples = {"output_tokens": [64.0] * 2, "output_throughput": [64.0] * 2}
+    once = {"load_time": start}
+    engine = EngineSamples(discarded=round(seconds) - 2, iterations=2, samples=samples, once=once)
+    return result({"c": load}, engines=(engine,), seconds=start + seconds + imported, started=True)
 
 
 def test_time_left_counts_starts_apart() -> None:
@@ -104,6 +107,17 @@ def test_time_left_counts_starts_apart() -> None:
     assert seconds_left(done, Rest([{"c": 1}] * 4, starts=1, workers=2), "c") == (4 * 9.0 + 30.0) / 2
     assert seconds_left([], Rest([{"c": 1}]), "c") is None
     assert seconds_left([result({"c": 1}, seconds=0.0)], Rest([{"c": 1}]), "c") is None
+
+
+def test_vllm_is_imported_once() -> None:
+    done = [started(1, 8.0, 5.0, imported=90.0)]
+    assert seconds_left(done, Rest([{"c": 1}] * 2, starts=2), "c") == 2 * 8.0 + 2 * 5.0
+
+
+def test_a_start_that_says_nothing_of_itself_is_what_the_iterations_leave() -> None:
+    one = started(1, 8.0, 30.0)
+    silent = one.model_copy(update={"engines": (one.engines[0].model_copy(update={"once": {}}),)})
+    assert seconds_left([silent], Rest([{"c": 1}] * 2, starts=1), "c") == 2 * 8.0 + 30.0
 
 
 def test_time_left_of_points_that_are_not_known_is_that_of_a_usual_one() -> None:

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -76,10 +77,17 @@ def test_a_worker_that_is_killed_is_replaced_and_the_results_are_those_of_a_seri
     study: Path, folder: Path, capsys: Capture
 ) -> None:
     results = study.with_name("study.results.json")
-    killer = when(lambda: points(results) >= 3, lambda: workers(os.getpid())[0].kill())
+    modes: list[int] = []
+
+    def kill() -> None:
+        modes.extend(stat.S_IMODE(one.stat().st_mode) for one in folder.glob("vr-*"))
+        workers(os.getpid())[0].kill()
+
+    killer = when(lambda: points(results) >= 3, kill)
     assert cli.main(["sweep", str(study), "--ray", "--workers", "2"]) == 0
     killer.join(10)
     told = capsys.readouterr().err.splitlines()
+    assert modes == [0o700]  # Ray opens its own folder to all users
     assert [line for line in told if ": lost: " in line]
     assert told[-1] == "24 of 24 points"
     assert list(folder.iterdir()) == []
