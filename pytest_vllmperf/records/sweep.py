@@ -23,6 +23,7 @@ class PointResult(BaseModel):
         reason: why it failed, in a few words, such as `out of memory`; empty for a point that was measured.
         detail: the same in the engine's words.
         profile: the kind of hardware; empty where no engine came so far.
+        versions: of what the engine is made of, such as vLLM; empty where no engine came so far.
         problems: why its figures are void.
         engines: the samples of each engine that it was measured on; the first has one, each replicate adds one.
         requests: of one iteration.
@@ -36,6 +37,7 @@ class PointResult(BaseModel):
     reason: str = ""
     detail: str = ""
     profile: str = ""
+    versions: dict[str, str] = Field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     engines: tuple[EngineSamples, ...] = ()
     requests: int = Field(default=0, ge=0)

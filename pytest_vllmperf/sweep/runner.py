@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.samples import EngineSamples
 from pytest_vllmperf.records.sweep import PointResult
@@ -93,7 +92,6 @@ class Runner:
         return done
 
     def _keep(self, point: Point, result: PointResult) -> None:
-        self._check_hardware(result)
         self._results.put(point, result)
 
     def _tell(self, left: Sequence[Point], doing: str = "") -> None:
@@ -115,15 +113,6 @@ class Runner:
 
     def _words(self, point: Point) -> str:
         return " ".join(f"{name}={value}" for name, value in point.values.items())
-
-    def _check_hardware(self, result: PointResult) -> None:
-        """Refuse to mix figures of two kinds of hardware."""
-        before = next((one.profile for one in self._results.points.values() if one.profile), result.profile)
-        if result.profile and before != result.profile:
-            raise BaselineError(
-                f"{self._results.path}: its points were measured on {before}, and this is {result.profile}; name "
-                "another file with --results"
-            )
 
     def _undecided(self) -> list[Point]:
         """The points that leave a knee open, as far as they may be measured again."""
