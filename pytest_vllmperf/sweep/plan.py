@@ -204,8 +204,8 @@ def _work(one: PointResult) -> float:
 
 def _start(one: PointResult) -> float:
     """Seconds in which another engine starts; the first start may have taken longer, as vLLM is imported once."""
-    rest = one.seconds - _work(one)
-    return min([rest, *(one.engines[0].values("load_time") if one.engines else ())])
+    told = one.engines[0].values("load_time") if one.engines else []
+    return min([one.seconds - _work(one), *told])
 
 
 def _expected(load: float, means: Mapping[float, float]) -> float:

@@ -45,6 +45,7 @@ def heard(worker: Worker, job: Job | None, last: type) -> list[Doing | Finished 
 def test_it_says_who_it_is(worker: Worker) -> None:
     ready = Ready.model_validate_json(worker.hello())
     assert ready.hardware == "NVIDIA GeForce RTX 4060 8 GiB, driver 565"
+    assert ready.gpus == 1
     assert ready.versions["pytest-vllmperf"]
 
 
