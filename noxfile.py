@@ -31,6 +31,7 @@ TEST_TOOLS = [
     "hypothesis>=6.100",
     "polars>=1",
     "jinja2>=3.1",
+    "pyyaml>=6",
     "starlette>=0.40",
     "uvicorn>=0.30",
     "trustme>=1.1",

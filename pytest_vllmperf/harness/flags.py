@@ -85,6 +85,9 @@ OPTIONS = (
            marker=True, fills=("margin", "margins")),
     Option("gate", "what decides: names of metrics, or the sets 'auto', 'exact', 'clock', 'cpu', 'vram', 'device', "
            "'energy'", "gate", "auto", kind="list", value="NAMES", marker=True),
+    Option("limits", "absolute limits of metrics, in the units of docs/metrics.md, such as 'ttft.p99=0.5 "
+           "output_throughput=1000'; judged beside the baseline, or alone with the gate 'limits'; 'ttft.p99=off' "
+           "takes one away", "limits", value="LIMITS", marker=True),
     Option("unsupported", "what becomes of a test whose engine the build or GPU cannot run: 'fail' or 'skip'",
            "unsupported", "fail", flag=False, ini=False, marker=True),
     Option("allow", "validity rules that are turned off, such as 'preemptions throttling'", "rules", kind="list",

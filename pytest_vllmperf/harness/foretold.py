@@ -12,6 +12,7 @@ from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.harness.collection import is_performance_test, read_markers
 from pytest_vllmperf.lab.environment import likely_profiles
 from pytest_vllmperf.lab.take import Take
+from pytest_vllmperf.metrics.gates import LIMITS
 from pytest_vllmperf.records.ids import CheckId, TestId
 from pytest_vllmperf.records.samples import Entry
 from pytest_vllmperf.records.settings import Settings, Update
@@ -100,11 +101,12 @@ class Ahead:
         return [head, *(f"  {name}" for name in shown.values()), *more, _RECORD]
 
     def _has_to_have_one(self, item: pytest.Item) -> bool:
-        """Whether it is a performance test, without a reference that it is measured in turns with."""
+        """Whether it is a performance test, neither measured in turns with a reference nor judged by limits alone."""
         if not is_performance_test(item):
             return False
         try:
-            return not read_markers(item).settings.over(self._settings.check).against
+            own = read_markers(item).settings.over(self._settings.check)
+            return not own.against and own.gate != (LIMITS,)
         except SpecError:  # told when it runs
             return False
 
