@@ -134,6 +134,19 @@ def test_workers_write_what_one_process_writes(project: Project) -> None:
     assert [len(test["checks"]) for test in alone["tests"]] == [1, 1, 1]
 
 
+def test_groups_of_xdist_keep_the_order_of_collection(project: Project) -> None:
+    # The plugin runs tests on one engine one after the other.
+    tests = [("test_a", "0.01"), ("test_b", "0.02"), ("test_c", "0.01")]
+    group = '@pytest.mark.xdist_group("g")'
+    body = "{group}\n{mark}\ndef {name}(vllmperf):\n    assert vllmperf.measure(WORK).ttft.p50 > 0\n"
+    project.module(
+        "\n".join(body.format(group=group, mark=MARK.replace("0.01", step), name=name) for name, step in tests)
+    )
+    project.run("--vllmperf", FLAG, "-n", "1", "--dist", "loadgroup")
+    found = {nodeid.removesuffix("@g"): outcome for nodeid, outcome in outcomes(written(project)).items()}
+    assert list(found.items()) == [(name, "passed") for name, _ in tests]
+
+
 def test_a_regression_has_all_that_a_report_needs(project: Project, workers: list[str]) -> None:
     project.perf_tests()
     project.record()
