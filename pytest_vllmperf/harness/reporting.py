@@ -72,7 +72,7 @@ class RunReporter:
         self._ending = end
         self._redactor = redactor
         self._seen = Seen()
-        self._collected: dict[str, int] = {}
+        self._collected: dict[pytest.Item, int] = {}
         self._problems: list[CollectionProblem] = []
         self._began = time.monotonic()
         self._started = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -92,7 +92,7 @@ class RunReporter:
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """In which order tests were collected, before anybody orders them anew."""
-        self._collected = {item.nodeid: at for at, item in enumerate(items)}
+        self._collected = {item: at for at, item in enumerate(items)}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Which tests are to run."""
@@ -100,8 +100,9 @@ class RunReporter:
 
     def _selected(self, session: pytest.Session) -> list[str]:
         """The performance tests that are to run, in the order in which they were collected."""
-        chosen = [item.nodeid for item in session.items if is_performance_test(item)]
-        return sorted(chosen, key=lambda nodeid: self._collected.get(nodeid, len(self._collected)))
+        chosen = filter(is_performance_test, session.items)
+        ordered = sorted(chosen, key=lambda item: self._collected.get(item, len(self._collected)))
+        return [item.nodeid for item in ordered]
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:

@@ -72,6 +72,8 @@ class Seen:
             results: what the test came to, where this is known with this report.
             performance_test: whether the test is one.
         """
+        if report.when == "setup":  # also of a test that is run once more: its last run counts
+            self._started[report.nodeid] = _Test(report.location)
         test = self._started.setdefault(report.nodeid, _Test(report.location))
         test.reports.append(report)
         if performance_test or report.when == _CRASHED:  # of which nobody knows the kind

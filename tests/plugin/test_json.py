@@ -10,6 +10,8 @@ import jsonschema
 import pytest
 
 from pytest_vllmperf import RunReport, load
+from tests.plugin.test_against import interpreter
+from tests.plugin.test_attribution import ALL, recorded
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
@@ -130,6 +132,19 @@ def test_workers_write_what_one_process_writes(project: Project) -> None:
     assert (alone["run"]["options"].pop("json"), xdist["run"]["options"].pop("json")) == ("alone.json", "xdist.json")
     assert alone == xdist
     assert [len(test["checks"]) for test in alone["tests"]] == [1, 1, 1]
+
+
+def test_groups_of_xdist_keep_the_order_of_collection(project: Project) -> None:
+    # The plugin runs tests on one engine one after the other.
+    tests = [("test_a", "0.01"), ("test_b", "0.02"), ("test_c", "0.01")]
+    group = '@pytest.mark.xdist_group("g")'
+    body = "{group}\n{mark}\ndef {name}(vllmperf):\n    assert vllmperf.measure(WORK).ttft.p50 > 0\n"
+    project.module(
+        "\n".join(body.format(group=group, mark=MARK.replace("0.01", step), name=name) for name, step in tests)
+    )
+    project.run("--vllmperf", FLAG, "-n", "1", "--dist", "loadgroup")
+    found = {nodeid.removesuffix("@g"): outcome for nodeid, outcome in outcomes(written(project)).items()}
+    assert list(found.items()) == [(name, "passed") for name, _ in tests]
 
 
 def test_a_regression_has_all_that_a_report_needs(project: Project, workers: list[str]) -> None:
@@ -310,3 +325,43 @@ def test_standard_output_is_refused(project: Project) -> None:
     result = project.run("--vllmperf", "--vllmperf-json=-")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: --vllmperf-json: '-' is not supported, * name a file"])
+
+
+def test_kernels_and_where_the_time_went(project: Project, workers: list[str]) -> None:
+    recorded(project, ALL)
+    project.run("--vllmperf", ALL, FLAG, *workers)
+    ((_, check),) = written(project).checks
+    assert check.metrics["gpu_time"].judged is not None
+    assert check.metrics["gpu_time"].judged.status.value == "REGRESSED"
+    assert [kernel.name for kernel in check.engines[0].kernels[0].kernels][:1] == ["nvjet_sm90_72x64"]
+    assert check.attribution is not None
+    assert check.attribution.interval is not None
+    assert check.attribution.interval.low > 0
+    assert check.attribution.kernels[0].name == "flash_fwd<128>"
+    assert check.attribution.kernels[0].seconds.difference == pytest.approx(0.00119, rel=0.05)
+
+
+def test_a_check_in_turns_has_both_sides(
+    project: Project, tmp_path_factory: pytest.TempPathFactory, workers: list[str]
+) -> None:
+    stable = interpreter(tmp_path_factory.mktemp("stable") / "env")
+    project.perf_tests(step_seconds=0.01)
+    project.record()
+    project.run("--vllmperf", f"--vllmperf-against={stable}", FLAG, *workers)
+    ((_, check),) = written(project).checks
+    assert check.reference is not None
+    assert check.reference.name == f"vLLM 0.29.0 of {stable}"
+    metric = check.metrics["tpot.p50"]
+    assert len(metric.reference) == len(check.reference.engines) == len(check.engines) == len(metric.samples)
+    assert metric.reference[0][0] == pytest.approx(0.01)
+    assert metric.judged is not None
+    assert metric.judged.against == check.reference.name
+    assert check.by_baseline is not None
+    assert "tpot.p50" in check.by_baseline.metrics
+
+
+def test_the_end_of_an_engines_log(project: Project, workers: list[str]) -> None:
+    project.perf_tests(fail="load")
+    project.run("--vllmperf", FLAG, *workers)
+    (test,) = written(project).tests
+    assert (test.outcome, test.checks, test.log_tail) == ("failed", (), "scripted log")
