@@ -19,7 +19,7 @@ class VllmPerfError(Exception):
 
 
 class SpecError(VllmPerfError):
-    """A marker, option or engine specification that cannot be meant."""
+    """A marker, option or engine specification that is not valid."""
 
 
 class WorkloadError(VllmPerfError):
@@ -43,11 +43,11 @@ class EngineError(VllmPerfError):
 
 
 class EngineStartError(EngineError):
-    """The engine did not come up: vLLM refused the arguments, is not installed, or died while loading."""
+    """The engine did not start: vLLM refused the arguments, is not installed, or exited while loading."""
 
 
 class EngineUnsupportedError(EngineStartError):
-    """The build or the device cannot run what was asked for, in the library's own words."""
+    """The vLLM build or the device cannot run the engine; the message is the library's own."""
 
 
 class ReferenceEngineError(EngineError):
@@ -59,35 +59,35 @@ class EngineDiedError(EngineError):
 
 
 class ProfileError(EngineError):
-    """What an engine's GPUs do cannot be recorded; the engine itself goes on."""
+    """An engine's GPUs cannot be profiled; the engine itself still works."""
 
 
 class EngineTimeoutError(EngineError):
-    """The engine did not answer within its time-out; its processes have been ended."""
+    """The engine did not answer within its timeout; its processes were ended."""
 
 
 class NotMeasuredError(VllmPerfError):
-    """A metric was asked for that this measurement did not observe."""
+    """A metric was read that this measurement does not have."""
 
 
 class NoGpuError(VllmPerfError):
-    """No GPU of this machine meets what the marker asks for."""
+    """No GPU of this machine meets the marker's requirements."""
 
 
 class NoDriverError(NoGpuError):
-    """There is no driver here, and so no GPU; a driver that is here and does not work is no such case."""
+    """This machine has no NVIDIA driver, and so no GPU. An installed driver that does not work is another error."""
 
 
 class GpuForbiddenError(NoGpuError):
-    """A GPU that this process may not touch, as under a cgroup of SLURM's."""
+    """A GPU that this process may not use, for example because of a SLURM cgroup."""
 
 
 class GpuLostError(NoGpuError):
-    """A GPU went away while it was in use."""
+    """A GPU was lost while it was in use."""
 
 
 class CheckFailed(VllmPerfError, AssertionError):  # noqa: N818 - as pytest's own outcomes are called
-    """A check or an assertion of this package that does not hold.
+    """A check or an assertion of this package that failed.
 
     Attributes:
         line: the user's file and line; None where the traceback leads there.
@@ -149,7 +149,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def in_one_line(error: BaseException) -> str:
-    """What to say of an exception: its text where it is ours, else that nobody foresaw it, and its type and text."""
+    """The message for an exception: its text if it is ours, otherwise "internal error" with its type and text."""
     if isinstance(error, VllmPerfError):
         return str(error)
     words = " ".join(str(error).split())
@@ -162,8 +162,8 @@ class VllmPerfWarning(UserWarning):
 
 
 class NoisyWarning(VllmPerfWarning):
-    """A check whose verdict is NOISY: what was measured cannot be told from noise."""
+    """A check whose verdict is NOISY: its change cannot be distinguished from noise."""
 
 
 class DriftedWarning(VllmPerfWarning):
-    """A check whose verdict is DRIFTED: the level crept away over several sessions."""
+    """A check whose verdict is DRIFTED: the level got slower over several sessions."""

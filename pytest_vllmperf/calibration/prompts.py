@@ -40,12 +40,12 @@ def read_prompts(path: Path, samples: int) -> tuple[CalibrationPrompt, ...]:
     try:
         lines = path.read_text(encoding="utf-8").split("\n")  # splitlines() cuts strings at U+2028 too
     except UnicodeDecodeError as error:
-        raise ModelError(f"{path}: not UTF-8 text, at byte {error.start}; it has to be JSON lines") from None
+        raise ModelError(f"{path}: not UTF-8 text (byte {error.start}); write JSON lines in UTF-8") from None
     except OSError as error:
         raise ModelError(f"{path}: calibration prompts cannot be read: {error.strerror or error}") from None
     prompts = [_prompt(path, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     if not prompts:
-        raise ModelError(f"{path}: no calibration prompts; write one JSON object a line, such as {_EXAMPLE}")
+        raise ModelError(f"{path}: no calibration prompts; write one JSON object per line, such as {_EXAMPLE}")
     if len(prompts) < samples:
         raise ModelError(
             f"{path}: {len(prompts)} prompts, but --samples asks for {samples}; add prompts, or take fewer samples"
@@ -62,12 +62,12 @@ def _prompt(path: Path, number: int, line: str) -> CalibrationPrompt:
     except json.JSONDecodeError as error:
         raise ModelError(f"{path}:{number}: not JSON: {error.msg} at column {error.colno}") from None
     except (ValueError, RecursionError) as error:  # numbers too long and levels too deep for Python
-        raise ModelError(f"{path}:{number}: JSON that cannot be read: {error}") from None
+        raise ModelError(f"{path}:{number}: not valid JSON: {error}") from None
     if isinstance(content, dict) and "messages" in content:
         return CalibrationPrompt(messages=_messages(path, number, content["messages"]))
     texts = [content[name] for name in _TEXT if name in content] if isinstance(content, dict) else []
     if len(texts) != 1 or not isinstance(texts[0], str) or not texts[0].strip():
-        raise ModelError(f"{path}:{number}: needs messages, a prompt or a text, such as {_EXAMPLE}")
+        raise ModelError(f"{path}:{number}: needs 'messages', 'prompt' or 'text', such as {_EXAMPLE}")
     return CalibrationPrompt(text=texts[0])
 
 

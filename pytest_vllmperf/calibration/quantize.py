@@ -43,7 +43,7 @@ class QuantizeSettings:
     max_length: int = 2048
 
     def check(self) -> None:
-        """Refuse what cannot be meant.
+        """Refuse settings that are not valid.
 
         Raises:
             ModelError: for a scheme that does not exist, or a number below 1.
@@ -71,7 +71,7 @@ def quantize(model: str, output: Path, calibration: Path, settings: QuantizeSett
         `output`.
 
     Raises:
-        ModelError: for settings, prompts or a model that cannot be meant, where llm-compressor is not installed, for
+        ModelError: for invalid settings, prompts or model, where llm-compressor is not installed, for
             a folder that holds something else, or when it cannot be written.
     """
     settings.check()
@@ -114,11 +114,14 @@ def _finished(output: Path, record: dict[str, Any]) -> Path:
     except (OSError, ValueError):
         found = None
     if not isinstance(found, dict):
-        raise ModelError(f"{output} exists and was not finished by this command; choose another folder with --output")
+        raise ModelError(
+            f"{output} exists and is not a finished result of this command; choose another folder with --output"
+        )
     differing = [name for name in record if found.get(name) != record[name]]
     if differing:
         raise ModelError(
-            f"{output} holds a model with another {', '.join(differing)}; remove it, or write elsewhere with --output"
+            f"{output} holds a model with another {', '.join(differing)}; remove it, or choose another folder "
+            f"with --output"
         )
     return output
 
@@ -127,8 +130,8 @@ def _need_llm_compressor() -> None:
     missing = [name for name in ("llmcompressor", "transformers", "datasets") if importlib.util.find_spec(name) is None]
     if missing:
         raise ModelError(
-            f"{missing[0]} is not installed here; its pins clash with vLLM's, so make an environment of its own for "
-            "this command: pip install 'pytest-vllmperf[quantize]'"
+            f"{missing[0]} is not installed in this environment. Its pinned versions conflict with vLLM's, so "
+            f"use a separate environment: pip install 'pytest-vllmperf[quantize]'"
         )
 
 

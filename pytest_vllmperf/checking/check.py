@@ -140,7 +140,7 @@ class Check:
         found = counted_engines(self.plan.settings.gate, self.measurement.engines)
         if found < MIN_ENGINES:
             times = "engine start counts" if found == 1 else "engine starts count"
-            repeatable = "check what measure() returned, as that can be measured again"
+            repeatable = "pass check() what measure() returned: only that can be measured on further engines"
             remedy = repeatable if self.take is None else "raise --vllmperf-max-time"
             if lacking := engines_without(self.plan.settings.gate, self.measurement.engines):
                 remedy = f"{'; '.join(lacking)}. To record the other metrics: --vllmperf-device-pass=off"

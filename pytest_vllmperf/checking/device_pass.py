@@ -50,7 +50,7 @@ def engines_without(gate: Sequence[str], engines: Sequence[EngineSamples]) -> tu
     for metric in (METRICS[name] for name in gate):
         lacking = [engine for engine in engines if not engine.values(metric.name)]
         if metric.of_pass is not None and lacking and (reason := first_reason(lacking)):
-            found.append(f"{metric.label} was not measured on {len(lacking)} of {len(engines)} engines: {reason}")
+            found.append(f"{metric.label} was not measured on {len(lacking)} of {len(engines)} engine starts: {reason}")
     return tuple(found)
 
 
@@ -98,13 +98,13 @@ def _one(metric: Metric, run: Measurement, stored: Entry | None, *, records: boo
     if now and not before:
         if metric.name in stored.judging.gate:  # a damaged file: INVALID, as for any other metric that one side lacks
             return Unjudged()
-        remedy = "add sessions (--vllmperf-append), or record it anew"
-        return Unjudged((metric.name,), (f"{metric.label} is not judged: its baseline holds none; {remedy}",))
+        remedy = "add sessions (--vllmperf-append), or record it again (--vllmperf-update)"
+        return Unjudged((metric.name,), (f"{metric.label} is not judged: its baseline has no value for it; {remedy}",))
     if now or not before:
         return Unjudged()
     if why == OFF:
         return Unjudged(notes=(f"{metric.label} is not judged: {why}",))
-    remedy = "Find out why, or judge it without: --vllmperf-device-pass=off"
+    remedy = "Fix the cause, or leave GPU time out: --vllmperf-device-pass=off"
     return Unjudged(lost=(f"the baseline holds {metric.label}, which this run did not measure: {why}. {remedy}",))
 
 
@@ -112,9 +112,11 @@ def _by_reference(metric: Metric, run: Measurement, reference: Sequence[EngineSa
     now, before = _any(run.engines, metric), _any(reference, metric)
     if now and not before:
         reason = first_reason(reference) or NOT_MADE
-        return Unjudged((metric.name,), (f"{metric.label} is not judged: the reference's is not known: {reason}",))
+        return Unjudged(
+            (metric.name,), (f"{metric.label} is not judged: it was not measured on the reference: {reason}",)
+        )
     if before and not now:
-        return Unjudged(lost=(f"{metric.label} was measured of the reference alone: {why}",))
+        return Unjudged(lost=(f"{metric.label} was measured on the reference only: {why}",))
     return Unjudged() if now or why == NOT_MADE else Unjudged(notes=(f"{metric.label} is not judged: {why}",))
 
 

@@ -92,8 +92,8 @@ def check_recording(settings: Settings) -> None:
     """
     if settings.update is not Update.NONE and settings.engines < MIN_ENGINES:
         raise SpecError(
-            f"--vllmperf-engines (vllmperf_engines) is {settings.engines}: a baseline needs at least {MIN_ENGINES} "
-            "engine starts"
+            f"--vllmperf-engines (vllmperf_engines) is {settings.engines}: a baseline needs at least "
+            f"{MIN_ENGINES} engine starts"
         )
 
 

@@ -104,7 +104,8 @@ def no_longer_measured(
     wanted, found = resolve_gate(tuple(words), device, stored), measured(engines)
     lost = [name for name in stored if name in wanted and _asked_for(METRICS[name]) and name not in found]
     return [
-        f"the baseline gates {METRICS[name].label}, which this run did not measure. Ask for it again, or record anew"
+        f"the baseline gates {METRICS[name].label}, which this run did not measure. Measure it in the test "
+        f"again, or record a new baseline: --vllmperf-update"
         for name in lost
     ]
 
@@ -123,7 +124,7 @@ def no_longer_gated(known: Sequence[str], stored: Entry | None) -> tuple[str, ..
     """
     before = () if stored is None else stored.judging.gate
     left = [METRICS[name].label for name in before if name not in known]
-    return (f"no longer gated, though its baseline gates it: {', '.join(left)}",) if left else ()
+    return (f"no longer gated by the test, but gated by its baseline: {', '.join(left)}",) if left else ()
 
 
 def _not_measured(word: str, engines: Sequence[EngineSamples], device: str, no_pass: str) -> Iterator[str]:
@@ -136,17 +137,17 @@ def _not_measured(word: str, engines: Sequence[EngineSamples], device: str, no_p
     of_pass = all(METRICS[name].of_pass is not None for name in names)
     why = f": {no_pass}" if of_pass and no_pass else ""
     sets = [one for one in GATES if found & set(resolve_gate((one,), device, METRICS))]
-    there = f"; sets that were measured: {', '.join(sets)}" if word in GATES else ""
+    there = f"; measured sets: {', '.join(sets)}" if word in GATES else ""
     yield f"{labels} was not measured on {device}{why}. Leave {word} out of the gate{there}"
 
 
 def _cannot_decide(metric: Metric, engines: Sequence[EngineSamples]) -> Iterator[str]:
     if not metric.decides:
-        yield f"{metric.label} cannot be gated, as caches decide it. Gate {metric.name.partition('.')[0]}"
+        yield f"{metric.label} cannot be gated, because it depends on caches. Gate {metric.name.partition('.')[0]}"
     elif reason := metric.too_few(engines):
         yield reason
     elif metric.noisy and min(value for engine in engines for value in engine.values(metric.name)) <= 0:
         yield (
-            f"{metric.label} is zero in an iteration, which cannot be judged by ratio. Find out why, or leave it out "
-            "of the gate"
+            f"{metric.label} is zero in an iteration and cannot be judged by a ratio. Find out why, or leave it "
+            f"out of the gate"
         )

@@ -34,7 +34,7 @@ def listing(folder: Path, *, as_json: bool) -> str:
         BaselineError: for a folder that does not exist, or a file that cannot be read.
     """
     if not folder.is_dir():
-        raise BaselineError(f"{folder}: there is no such folder; name it with --baselines")
+        raise BaselineError(f"{folder}: no such folder; name the folder of the baselines with --baselines")
     store = BaselineStore(folder)
     rows = [
         {"profile": profile, "module": module, "check": name, **_summary(entry)}
@@ -72,7 +72,7 @@ def show(file: Path, check: str | None, asked: judging.Asked, *, as_json: bool) 
     """
     tests = judging.read(file).tests
     if check is not None and check not in tests:
-        raise BaselineError(f"{file}: has no check {check!r}; it has {', '.join(sorted(tests)) or 'none'}")
+        raise BaselineError(f"{file} has no check {check!r}; it has {', '.join(sorted(tests)) or 'none'}")
     chosen = {name: entry for name, entry in tests.items() if check in (None, name)}
     settings = judging.settings(list(chosen.values()), asked, judging.fitted(file, tests.values()))
     shown = {name: _shown(entry, one) for (name, entry), one in zip(chosen.items(), settings, strict=True)}
@@ -115,12 +115,12 @@ _YOUNG, _GROUPS = "*", "+"
 
 def _shown_lines(name: str, shown: dict[str, Any]) -> list[str]:
     head = [name, *folded(f"  engine: {shown['engine']}")]
-    dropped = f" ({shown['dropped']} between the first {ANCHOR_SESSIONS} and the others were dropped)"
+    dropped = f" ({shown['dropped']} sessions after the first {ANCHOR_SESSIONS} were dropped)"
     counts = f"{shown['sessions']} sessions, {shown['engines']} engines, the newest of {shown['recorded']}"
     head += folded(f"  {counts}{dropped if shown['dropped'] else ''}")
     head += [line for why in shown["not_comparable"] for line in folded(f"  not comparable: {why}")]
     if shown["reason"]:
-        head.append(f"  recorded anew: {shown['reason']}")
+        head.append(f"  recorded again: {shown['reason']}")
     rows = []
     for metric, found in shown["metrics"].items():
         row = [METRICS[metric].label, units.value(metric, found["level"]), units.margin(found["margin"])]
@@ -144,9 +144,9 @@ def _notes(noisy: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """What the table's signs mean, and which hyperparameters its figures rest on; by the labels of metrics."""
     if young := {label: found["sessions_to_test"] for label, found in noisy.items() if not found["testable"]}:
         after = ", ".join(f"{label} {'never' if needed is None else needed}" for label, needed in young.items())
-        yield f"{_YOUNG} the margin cannot be told from noise yet; after so many sessions: {after}"
+        yield f"{_YOUNG} noise is still larger than the margin; sessions needed to test it: {after}"
     if any(found["multimodal"] for found in noisy.values()):
-        yield f"{_GROUPS} the stored engines fall into groups"
+        yield f"{_GROUPS} the stored engine starts form separate groups"
     priors: dict[str, list[str]] = {}
     for label, found in noisy.items():
         priors.setdefault(prior_words(Prior(**found["prior"])), []).append(label)
@@ -197,7 +197,7 @@ def _diff_lines(name: str, found: dict[str, Any]) -> list[str]:
     if "only_in" in found:
         return [f"{name}: only in the {'first' if found['only_in'] == 'a' else 'second'} file"]
     lines = [f"{name}: {found['sessions'][0]} -> {found['sessions'][1]} sessions"]
-    lines += [f"  must match, and does not: {difference}" for difference in found["hard"]]
+    lines += [f"  must match but differs: {difference}" for difference in found["hard"]]
     lines += [f"  changed: {difference}" for difference in (*found["soft"], *found["judging"])]
     lines += [f"  {note}" for note in found["not_compared"]]
     rows = [

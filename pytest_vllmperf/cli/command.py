@@ -100,14 +100,18 @@ def _discard_output() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="vllmperf", description="Performance tests for vLLM, outside a test run.")
+    parser = argparse.ArgumentParser(
+        prog="vllmperf", description="Commands for vLLM performance tests, used outside a pytest run."
+    )
     parser.add_argument("--version", action="version", version=f"pytest-vllmperf {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    make = commands.add_parser("make-model", help="make a model with random weights, without network")
-    make.add_argument("folder", nargs="?", type=Path, help="where to; by default the user's cache folder")
-    make.add_argument("--shape", default="tiny", help="its dimensions: tiny, qwen3-0.6b or llama-8b (tiny)")
+    make = commands.add_parser("make-model", help="make a model with random weights, without a network")
+    make.add_argument("folder", nargs="?", type=Path, help="output folder; by default in the user's cache folder")
+    make.add_argument("--shape", default="tiny", help="dimensions: tiny, qwen3-0.6b or llama-8b (default: tiny)")
     make.add_argument(
-        "--quantization", default="none", help="none, awq, gptq, w4a16, int8, fp8 or nf4, in its real layout (none)"
+        "--quantization",
+        default="none",
+        help="quantization, in its real file layout: none, awq, gptq, w4a16, int8, fp8 or nf4 (default: none)",
     )
     make.set_defaults(run=_make_model)
     _add_quantize(commands)
@@ -127,17 +131,23 @@ def _parser() -> argparse.ArgumentParser:
 def _add_quantize(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     quantize = commands.add_parser(
         "quantize",
-        help="quantize a model to four bits, calibrated on prompts of one's own",
-        description="Runs llm-compressor, in an environment of its own: pip install 'pytest-vllmperf[quantize]'. "
-        "vLLM loads the result in another.",
+        help="quantize a model to four bits, calibrated on your own prompts",
+        description="Runs llm-compressor. Install it in a separate environment: pip install "
+        "'pytest-vllmperf[quantize]'. Load the result with vLLM in your usual environment.",
     )
     quantize.add_argument("model", help="path or hub name, or a built-in model such as vllmperf:tiny")
     quantize.add_argument("--scheme", required=True, help="awq or gptq")
     quantize.add_argument("--calibration", required=True, type=Path, metavar="FILE.jsonl",
-                          help='one {"messages": [...]} or {"prompt": "..."} a line')  # fmt: skip
-    quantize.add_argument("--samples", type=int, default=128, metavar="N", help="prompts to take from it (128)")
-    quantize.add_argument("--group-size", type=int, default=128, metavar="N", help="weights that share a scale (128)")
-    quantize.add_argument("--max-length", type=int, default=2048, metavar="N", help="longest prompt in tokens (2048)")
+                          help='JSON lines, each {"messages": [...]} or {"prompt": "..."}')  # fmt: skip
+    quantize.add_argument(
+        "--samples", type=int, default=128, metavar="N", help="number of calibration prompts to use (default: 128)"
+    )
+    quantize.add_argument(
+        "--group-size", type=int, default=128, metavar="N", help="number of weights that share a scale (default: 128)"
+    )
+    quantize.add_argument(
+        "--max-length", type=int, default=2048, metavar="N", help="maximum prompt length in tokens (default: 2048)"
+    )
     quantize.add_argument("--output", type=Path, metavar="FOLDER", help="where to (./NAME-SCHEME)")
     quantize.set_defaults(run=_quantize)
 
@@ -145,9 +155,9 @@ def _add_quantize(commands: argparse._SubParsersAction[argparse.ArgumentParser])
 def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     check = commands.add_parser(
         "check",
-        help="judge one result file by another, without an engine",
-        description="Judge the newest sessions of B by all sessions of A. Exit code: 0 nothing regressed, "
-        "1 a regression or a drift, 2 bad input, 3 something could not be compared.",
+        help="compare one baseline file with another, without starting an engine",
+        description="Judge the newest session of each check in B against all sessions in A. Exit code: 0 no "
+        "regression, 1 a regression or a drift, 2 bad input, 3 a check could not be compared.",
     )
     check.add_argument("a", type=Path, metavar="A.json", help="the baseline")
     check.add_argument("b", type=Path, metavar="B.json", help="what is judged")
@@ -155,40 +165,46 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     check.add_argument(
         "--explain",
         action="store_true",
-        help="how each verdict came about, with its numbers: the noise model, hyperparameters, error budget, each "
-        "look, and the inequality that decided; with --json as data, for a report of a wrong verdict",
+        help="explain each verdict with its numbers: noise model, hyperparameters, error budget, each look, and "
+        "the inequality that decided; add --json to get it as data for a bug report",
     )
     check.set_defaults(run=_check)
 
 
 def _add_kernels(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    table = commands.add_parser("kernels", help="what the GPU spent an iteration on, by kernel, of one file or of two")
-    table.add_argument("a", type=Path, metavar="A.json", help="a baseline file; its newest session of each check")
-    table.add_argument("b", type=Path, metavar="B.json", nargs="?", help="compared with A by the names of kernels")
+    table = commands.add_parser("kernels", help="GPU time of an iteration by kernel, for one file or for two")
+    table.add_argument(
+        "a", type=Path, metavar="A.json", help="a baseline file; the newest session of each check is shown"
+    )
+    table.add_argument(
+        "b", type=Path, metavar="B.json", nargs="?", help="a second file, compared with A by kernel name"
+    )
     table.add_argument("--test", metavar="NAME", help="only this check")
-    table.add_argument("--top", type=int, default=20, metavar="N", help="kernels with a row of their own (20)")
-    table.add_argument("--json", action="store_true", help="for a program: all kernels that are stored")
+    table.add_argument("--top", type=int, default=20, metavar="N", help="number of kernels to list (default: 20)")
+    table.add_argument("--json", action="store_true", help="print JSON with all stored kernels")
     table.set_defaults(run=_kernels)
 
 
 def _add_baseline(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    baseline = commands.add_parser("baseline", help="look at baseline files, and tidy them")
+    baseline = commands.add_parser("baseline", help="show and clean up baseline files")
     actions = baseline.add_subparsers(required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="every stored check")
     _add_folder(listing)
     listing.set_defaults(run=_list)
-    show = actions.add_parser("show", help="levels, noise, and the smallest slowdown that will be found")
+    show = actions.add_parser(
+        "show", help="levels, noise, and the smallest slowdown the baseline detects (80 %% of the time)"
+    )
     show.add_argument("file", type=Path, metavar="FILE.json")
     show.add_argument("--check", help="only this check")
     _add_judging(show)
     show.set_defaults(run=_show)
-    diff = actions.add_parser("diff", help="how two files differ, without a verdict")
+    diff = actions.add_parser("diff", help="show how two files differ, without a verdict")
     diff.add_argument("a", type=Path, metavar="A.json")
     diff.add_argument("b", type=Path, metavar="B.json")
     diff.add_argument("--json", action="store_true", help="for a program")
     diff.set_defaults(run=_diff)
     _add_prune(actions)
-    restore = actions.add_parser("restore", help="put back what a run could not write, from its vllmperf-rescue file")
+    restore = actions.add_parser("restore", help="restore what a run could not write, from its vllmperf-rescue file")
     restore.add_argument("file", type=Path, metavar="FILE.json")
     restore.add_argument("--baselines", type=Path, default=Path("baselines"), help="their folder (baselines)")
     restore.set_defaults(run=_restore)
@@ -197,8 +213,8 @@ def _add_baseline(commands: argparse._SubParsersAction[argparse.ArgumentParser])
 def _add_prune(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     prune = actions.add_parser(
         "prune",
-        help="take out sessions between the first and the newest, and files whose test module is gone",
-        description="Lists what it would do, and asks before it does it. Only baseline files are touched.",
+        help="remove sessions between the first and the newest, and files whose test module no longer exists",
+        description="Lists the changes and asks before it makes them. Changes baseline files only.",
     )
     _add_folder(prune)
     prune.add_argument(
@@ -206,11 +222,13 @@ def _add_prune(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         type=int,
         default=20,
         metavar="N",
-        help="sessions of each check to keep: its first 5, which its level is anchored to, and the "
-        "newest N - 5; at least 6 (20)",
+        help="number of sessions to keep for each check: the first 5, which anchor its level, and the newest N "
+        "- 5; at least 6 (default: 20)",
     )
-    prune.add_argument("--rootdir", type=Path, default=Path(), help="where the test modules are (this folder)")
-    prune.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    prune.add_argument(
+        "--rootdir", type=Path, default=Path(), help="folder of the test modules (default: the current folder)"
+    )
+    prune.add_argument("--dry-run", action="store_true", help="show the changes without making them")
     prune.add_argument("--yes", action="store_true", help="do not ask")
     prune.set_defaults(run=_prune)
 
@@ -218,13 +236,19 @@ def _add_prune(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 def _add_scorecard(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     card = commands.add_parser(
         "scorecard",
-        help="one scorecard out of the files of several runs",
-        description="Puts the rows of several files of --vllmperf-scorecards side by side; where a configuration "
-        "stands in two of them, the later file's counts.",
+        help="merge the scorecards of several runs",
+        description="Merges the rows of several files written by --vllmperf-scorecards. If two files have the "
+        "same configuration, the later file wins.",
     )
     card.add_argument("files", nargs="+", type=Path, metavar="FILE.json")
-    card.add_argument("--baseline", metavar="CONFIGURATION", help="what to compare with (as the files say)")
-    card.add_argument("--output", type=Path, metavar="FOLDER", help="write NAME-PROFILE.md and .json here")
+    card.add_argument(
+        "--baseline",
+        metavar="CONFIGURATION",
+        help="configuration to compare with (default: the one named in the files)",
+    )
+    card.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="folder to write NAME-PROFILE.md and NAME-PROFILE.json to"
+    )
     card.set_defaults(run=_scorecard)
 
 
@@ -241,8 +265,12 @@ def _add_folder(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_judging(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--gate", help="metrics that decide: names, or auto, exact, clock, cpu (as recorded)")
-    parser.add_argument("--margin", help="tolerated change, in all or by name: '5%% ttft.p50=10%%' (as recorded)")
+    parser.add_argument(
+        "--gate", help="metrics to gate: names, or the sets auto, exact, clock, cpu (default: as recorded)"
+    )
+    parser.add_argument(
+        "--margin", help="tolerated change, for all metrics or by name: '5%% ttft.p50=10%%' (default: as recorded)"
+    )
     parser.add_argument("--json", action="store_true", help="for a program")
 
 
@@ -254,7 +282,7 @@ def _make_model(chosen: argparse.Namespace) -> int:
         print(models.resolve(models.PREFIX + chosen.shape + suffix))
         return 0
     if chosen.shape not in models.SHAPES:
-        raise ModelError(f"there is no shape {chosen.shape!r}; there is {', '.join(models.SHAPES)}")
+        raise ModelError(f"no shape has the name {chosen.shape!r}; choose one of {', '.join(models.SHAPES)}")
     print(models.make_model(chosen.folder, models.SHAPES[chosen.shape], chosen.quantization))
     return 0
 
@@ -315,7 +343,11 @@ def _prune(chosen: argparse.Namespace) -> int:
     found = prune.plan(chosen.baselines, chosen.keep, chosen.rootdir)
     if not chosen.json:
         _print(found.as_text())
-    done = bool(found.steps) and not chosen.dry_run and (chosen.yes or _agreed(f"do this to {chosen.baselines}?"))
+    done = (
+        bool(found.steps)
+        and not chosen.dry_run
+        and (chosen.yes or _agreed(f"make these changes to {chosen.baselines}?"))
+    )
     if done:
         found.do()
     if chosen.json:
@@ -332,7 +364,10 @@ def _agreed(question: str) -> bool:
         SpecError: where there is no terminal.
     """
     if sys.stdin is None or not sys.stdin.isatty():
-        raise SpecError("nothing was changed: there is no terminal to ask on; add --yes, or --dry-run")
+        raise SpecError(
+            "nothing was changed: there is no terminal to confirm on; add --yes to make the "
+            "changes, or --dry-run to only show them"
+        )
     sys.stdout.flush()
     print(terminal_text(question), "[y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")

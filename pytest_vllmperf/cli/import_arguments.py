@@ -15,28 +15,40 @@ def add_import(commands: Commands, run: Run) -> None:
     """Add `import`."""
     taking = commands.add_parser(
         "import",
-        help="reports of other benchmarks as a baseline file",
-        description="Takes reports of vllm bench serve, GuideLLM, AIPerf or inference-perf. Each is a run on a freshly "
-        "started server; together they are one session of one check, which vllmperf check judges. Nothing is written "
-        "where one of them cannot be taken.",
+        help="import reports of other benchmarks into a baseline file",
+        description="Reads reports of vllm bench serve, GuideLLM, AIPerf or inference-perf. Each report must be "
+        "one run on a freshly started server. Together they become one session of one check, which `vllmperf "
+        "check` can judge. If a report cannot be read, nothing is written.",
     )
     taking.add_argument("files", nargs="+", type=Path, metavar="FILE",
-                        help="a report, or the folder that AIPerf or inference-perf wrote")  # fmt: skip
+                        help="a report file, or the output folder of AIPerf or inference-perf")  # fmt: skip
     taking.add_argument("--output", required=True, type=Path, metavar="BASELINE.json", help="the file to write")
     taking.add_argument("--name", required=True, help="of the check")
-    taking.add_argument("--format", default="auto", help="auto, vllm, guidellm, aiperf or inference-perf (auto)")
-    taking.add_argument("--append", action="store_true", help="add to a file, or to a check, that is there")
-    taking.add_argument("--gate", help="metrics that decide (throughput and median latencies, as far as reported)")
-    taking.add_argument("--margin", help="tolerated change, in all or by name: '5%% ttft.p50=10%%' (5%%)")
+    taking.add_argument(
+        "--format", default="auto", help="report format: auto, vllm, guidellm, aiperf or inference-perf (default: auto)"
+    )
+    taking.add_argument("--append", action="store_true", help="add to an existing file or check")
+    taking.add_argument(
+        "--gate", help="metrics to gate (default: the throughput and median latencies that the reports contain)"
+    )
+    taking.add_argument(
+        "--margin", help="tolerated change, for all metrics or by name: '5%% ttft.p50=10%%' (default: 5%%)"
+    )
     taking.add_argument(
         "--allow",
         action="append",
         default=[],
         metavar="WORD",
-        help="failed: reports in which requests failed; few: fewer than three runs, for a file that is only judged",
+        help="failed: accept reports with failed requests; few: accept fewer than three runs, for a file that "
+        "is judged but is not a baseline",
     )
-    taking.add_argument("--profile", default="", metavar="NAME", help="the hardware, which no report names (unknown)")
-    taking.add_argument("--model", default="", metavar="NAME", help="the model (as the reports say)")
+    taking.add_argument(
+        "--profile",
+        default="",
+        metavar="NAME",
+        help="name of the hardware, which reports do not contain (default: unknown)",
+    )
+    taking.add_argument("--model", default="", metavar="NAME", help="name of the model (default: as in the reports)")
     taking.set_defaults(run=run)
 
 

@@ -74,7 +74,7 @@ def take(files: Sequence[Path], output: Path, asked: Asked) -> str:
     form = choice(formats.AUTO, *formats.FORMATS)("--format", asked.format)
     name = ids.writable(asked.name.strip())
     if not name:
-        raise SpecError("--name: the check needs a name")
+        raise SpecError("--name: give the check a name")
     _check_output(output, append=asked.append)
     runs = [run for file in files for run in _read(file, form)]
     new = entries.entry(runs, wanted)
@@ -127,16 +127,18 @@ def _wanted(asked: Asked) -> entries.Wanted:
 
 def _check_output(output: Path, *, append: bool) -> None:
     if output.suffix != ".json":
-        raise SpecError(f"--output: {output} is no baseline file: its name has to end in .json")
+        raise SpecError(f"--output: {output} is not a baseline file; its name must end in .json")
     if not append and os.path.lexists(output):
-        raise SpecError(f"--output: {output} exists; add to it with --append, or name another file")
+        raise SpecError(f"--output: {output} exists; add to it with --append, or choose another file")
 
 
 def _read(file: Path, form: str) -> list[entries.Named]:
     found = formats.parts(sorted(one.name for one in file.iterdir())) if file.is_dir() else []
     if file.is_dir() and not found:
         known = ", ".join(name for one in formats.FORMATS.values() for name in one.files)
-        raise ReportError(f"{file}: the folder has no report that is known by its name ({known}); name the files")
+        raise ReportError(
+            f"{file}: the folder holds no report with a known file name ({known}); pass the files instead"
+        )
     try:
         contents = [regular.read(one, LIMIT) for one in ([file / name for name in found] or [file])]
         reports = formats.read(contents, form)
@@ -158,7 +160,7 @@ def _write(output: Path, name: str, new: Entry, *, append: bool) -> None:
         if told:
             raise ReportError(f"{output}: {name} cannot be appended to: {'; '.join(told)}; use another --name")
         if entries.repeated(stored, new):
-            raise ReportError(f"{output}: {name} already holds one of these runs; a run is appended once")
+            raise ReportError(f"{output}: {name} already holds one of these runs; each run can be appended only once")
     changes = Changes(entries={name: new}) if stored is None else Changes(appended={name: new})
     written = BaselineStore(place.parent.parent).write(place.parent.name, place.name, changes)
     if written.refused:

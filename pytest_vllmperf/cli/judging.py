@@ -28,7 +28,7 @@ def read(path: Path) -> BaselineFile:
     """
     found = load(path)
     if not os.path.exists(path):  # noqa: PTH110 - a name that is too long is an error of `Path.exists`
-        raise BaselineError(f"{path}: there is no such file")
+        raise BaselineError(f"{path}: no such file")
     return found
 
 
@@ -128,4 +128,4 @@ def changes(before: Judging, after: Judging) -> list[str]:
 
 
 def _own(margin: float | None) -> str:
-    return "none of its own" if margin is None else units.margin(margin)
+    return "not set" if margin is None else units.margin(margin)

@@ -37,7 +37,7 @@ def kernels(a: Path, b: Path | None, test: str | None, top: int, *, as_json: boo
         b: another one, of any hardware, that is compared with it by the names of kernels; None for `a` alone.
         test: only this check; None for all.
         top: so many kernels have a row of their own.
-        as_json: for a program: all kernels that are stored.
+        as_json: print JSON with all stored kernels.
         width: columns of a line.
 
     Raises:
@@ -94,7 +94,7 @@ def _no_kernels(files: Sequence[Path], name: str, entries: Sequence[Entry]) -> s
         engines = _newest(entry).engines
         if not any(engine.kernels for engine in engines):
             why = no_device_pass(engines)
-            return f"{path}: {name} has no device pass{f': {why}' if why else ''}"
+            return f"{path}: {name} has no device pass (GPU profile){f': {why}' if why else ''}"
     return ""
 
 

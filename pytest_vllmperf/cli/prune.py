@@ -53,7 +53,7 @@ class Pruning:
 
     def as_text(self) -> str:
         """For a person."""
-        return "\n".join([*self.lines(), *(f"left as it is: {line}" for line in self.left)]) or "nothing to prune"
+        return "\n".join([*self.lines(), *(f"unchanged: {line}" for line in self.left)]) or "nothing to prune"
 
     def as_json(self, *, changed: bool) -> str:
         """For a program.
@@ -82,17 +82,17 @@ def plan(folder: Path, keep: int, rootdir: Path) -> Pruning:
     """
     if keep < FEWEST_KEPT:
         raise SpecError(
-            f"--keep: {keep} is too few: the level is anchored to the first {ANCHOR_SESSIONS} sessions, and the newest "
-            f"is needed too; keep at least {FEWEST_KEPT}, or start anew with: pytest --vllmperf-update"
+            f"--keep: {keep} is too few: the first {ANCHOR_SESSIONS} sessions anchor the level, and the newest "
+            f"is needed too. Keep at least {FEWEST_KEPT}, or start a new baseline: pytest --vllmperf-update"
         )
     if not folder.is_dir():
-        raise BaselineError(f"{folder}: there is no such folder; name it with --baselines")
+        raise BaselineError(f"{folder}: no such folder; name the folder of the baselines with --baselines")
     store = BaselineStore(folder)
     modules = store.modules()
     if modules and not any(module_exists(rootdir, module) for _, module in modules):
         raise BaselineError(
-            f"{folder}: none of its test modules exists below {rootdir.resolve()}, so that all of its files would be "
-            "deleted; name the folder of the test modules with --rootdir, or delete the files yourself"
+            f"{folder}: no test module of these baselines exists below {rootdir.resolve()}, so all files would "
+            f"be deleted. Name the folder of the test modules with --rootdir, or delete the files yourself"
         )
     steps: list[Step] = []
     left: list[str] = []

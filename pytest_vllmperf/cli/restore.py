@@ -24,7 +24,7 @@ def restore(file: Path, folder: Path) -> tuple[str, bool]:
     written, problems = rescue.restore(file, BaselineStore(folder))
     lines = [f"written: {one.path}" for one in written]
     refused = [
-        f"{one.path}: {name}: not appended: its baseline has been {reason}"
+        f"{one.path}: {name}: not appended: its baseline was {reason}"
         for one in written
         for name, reason in one.refused.items()
     ]

@@ -69,7 +69,7 @@ def compare_answers(rounds: Rounds, prompts: Sequence[str | Sequence[Message]] |
     own, scores = rounds.ask(0, of_own)
     for number, (seen, wanted) in enumerate(zip(own.prompts, reference.prompts, strict=True)):
         if difference := first_token_difference(seen, wanted):
-            raise WorkloadError(f"the two engines cannot be compared: of prompt {number}, {difference}")
+            raise WorkloadError(f"the two engines cannot be compared: prompt {number}: {difference}")
     return compare_quality(own.outputs, reference.outputs, scores, reference_scores)
 
 
@@ -99,10 +99,10 @@ def _requests(prompts: Sequence[str | Sequence[Message]] | None, tokens: int) ->
     if prompts is None:
         return ()
     if isinstance(prompts, str) or not prompts:
-        raise WorkloadError("prompts must be a list of one text or chat or more")
+        raise WorkloadError("prompts must be a list of at least one text or chat")
     texts = [prompt for prompt in prompts if isinstance(prompt, str)]
     if texts and len(texts) < len(prompts):
-        raise WorkloadError("prompts must be all texts or all chats")
+        raise WorkloadError("prompts must be either all texts or all chats")
     if texts:
         return Workload.prompts(texts, output_tokens=tokens).requests(0)
     chats = [prompt for prompt in prompts if not isinstance(prompt, str)]

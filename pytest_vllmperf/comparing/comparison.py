@@ -1,4 +1,4 @@
-"""What `compare` returns: two engines measured in rounds, and assertions about them that ask for more when needed."""
+"""What `compare` returns: two engines measured in rounds, with assertions that measure more rounds when needed."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class EngineComparison:
         The interval holds over all rounds together, whenever an assertion stops.
 
         Args:
-            metric: which metric; where lower is better, the ratio is turned round.
+            metric: which metric; if lower is better, the ratio is inverted.
 
         Raises:
             NotMeasuredError: when fewer than two rounds observed the metric on both engines, or a sample is zero.
@@ -107,7 +107,7 @@ class EngineComparison:
             raise NotMeasuredError(unknown(metric))
         sides = self._rounds_of(metric)
         if any(value <= 0 for side in sides for engine in side for value in engine):
-            raise NotMeasuredError(f"{METRICS[metric].label} has a sample of zero, which makes no ratio")
+            raise NotMeasuredError(f"{METRICS[metric].label} has a sample of zero, so no ratio can be computed")
         prior = known_noise(self._priors.get(METRICS[metric].kind))
         return compare(metric, METRICS[metric].better, *sides, prior=prior, max_rounds=self._max_rounds)
 
@@ -121,7 +121,7 @@ class EngineComparison:
             raise NotMeasuredError(f"{label} was not measured on both engines{self._why(metric)}")
         if len(both) < MIN_ROUNDS:
             raise NotMeasuredError(
-                f"{label} was measured on both engines in {len(both)} of {len(rounds)} rounds, and "
+                f"{label} was measured on both engines in {len(both)} of {len(rounds)} rounds; at least "
                 f"{MIN_ROUNDS} are needed{self._why(metric)}"
             )
         return [a for a, _ in both], [b for _, b in both]
@@ -152,12 +152,12 @@ class EngineComparison:
     def assert_speedup(self, ratio: float, metric: str = "output_throughput") -> Comparison:
         """Fail the test unless `a` is shown to be at least `ratio` times better.
 
-        It fails as REFUTED where the interval lies below, and as INCONCLUSIVE, with the rounds that would decide it,
-        where the interval still holds `ratio` after all rounds.
+        It fails as REFUTED if the interval lies below `ratio`. It fails as INCONCLUSIVE if the interval still contains
+        `ratio` after all rounds; the message then says how many rounds would decide it.
 
         Args:
-            ratio: what the lower bound of the 99 % interval has to reach.
-            metric: which metric; where lower is better, the ratio is turned round.
+            ratio: the lower bound of the 99 % interval must reach it.
+            metric: which metric; if lower is better, the ratio is inverted.
 
         Raises:
             NotMeasuredError: when either engine did not observe the metric.
@@ -171,7 +171,7 @@ class EngineComparison:
 
         Args:
             margin: a fraction, or a text such as "5%"; the lower bound of the 99 % interval has to reach 1 - margin.
-            metric: which metric; where lower is better, the ratio is turned round.
+            metric: which metric; if lower is better, the ratio is inverted.
 
         Raises:
             NotMeasuredError: when either engine did not observe the metric.
@@ -182,7 +182,7 @@ class EngineComparison:
         return self._assert("assert_not_slower", metric, lambda found: found.not_slower(fraction))
 
     def measure_quality(self, prompts: Sequence[str | Sequence[Message]] | None = None, *, tokens: int = 32) -> Quality:
-        """How far `a` says the same as the reference `b`.
+        """How well the answers of `a` agree with those of the reference `b`.
 
         Args:
             prompts: texts or chats; by default the first 16 requests of the workload.
@@ -203,23 +203,23 @@ class EngineComparison:
         logprob_difference: float = 0.1,
         top1_agreement: float = 0.9,
     ) -> Quality:
-        """Fail the test unless `a` says the same as the reference `b`: an engine may be fast and wrong.
+        """Fail the test unless the answers of `a` agree with those of the reference `b`: a fast engine can be wrong.
 
         Args:
             prompts: texts or chats; by default the first 16 requests of the workload.
             tokens: how many to generate greedily for each.
-            agreement: least mean share of the reference's tokens before the first difference.
-            logprob_difference: greatest mean difference of the log-probabilities of the reference's continuation.
-            top1_agreement: least share of its places where both hold the same token most probable.
+            agreement: minimum mean share of the reference's tokens before the first difference.
+            logprob_difference: maximum mean difference of the log-probabilities of the reference's continuation.
+            top1_agreement: minimum share of positions where both have the same most probable token.
 
         Raises:
-            SpecError: for a share that does not lie between 0 and 1.
+            SpecError: for a share that is not between 0 and 1.
             WorkloadError: when a prompt with its continuation does not fit an engine.
         """
         __tracebackhide__ = True
         for name, share in (("agreement", agreement), ("top1_agreement", top1_agreement)):
             if not 0 <= share <= 1:
-                raise SpecError(f"assert_same_quality: {name}={share!r} must lie between 0 and 1")
+                raise SpecError(f"assert_same_quality: {name}={share!r} must be between 0 and 1")
         found = self.measure_quality(prompts, tokens=tokens)
         shortfalls = found.shortfalls(agreement, logprob_difference, top1_agreement)
         if shortfalls:
@@ -231,7 +231,7 @@ class EngineComparison:
 
         Raises:
             SpecError: when an engine cannot render chats.
-            WorkloadError: for a chat that is none, or a tokenizer without chat template.
+            WorkloadError: for an invalid chat, or a tokenizer without a chat template.
         """
         __tracebackhide__ = True
         rendered_chats = checked_chats(chats)

@@ -34,11 +34,11 @@ def _card(name: str, profile: str, rows: Sequence[Row]) -> Scorecard:
     lines = tuple(_line(row, baseline) for row in rows)
     notes = [f"{row.configuration} is void: {in_words(row.problems)}" for row in rows if row.problems]
     names = [row.configuration for row in rows]
-    notes += [f"several rows are called {name}" for name in dict.fromkeys(names) if names.count(name) > 1]
+    notes += [f"several rows have the name {name}" for name in dict.fromkeys(names) if names.count(name) > 1]
     if baseline is None:
-        notes.append(f"{wanted}, the baseline of this card, was not measured: nothing is compared")
+        notes.append(f"{wanted}, the baseline of this scorecard, was not measured, so nothing is compared")
     if len({str(row.workload.get("key")) for row in rows}) > 1:
-        notes.append("the rows were measured on different workloads: their ratios mean little")
+        notes.append("the rows were measured with different workloads, so their ratios are not comparable")
     if paradox := _paradox(rows):
         notes.append(paradox)
     return Scorecard(name, profile, wanted, lines, tuple(notes))
@@ -103,7 +103,7 @@ def _paradox(rows: Sequence[Row]) -> str | None:
     if (many := small[0].value("kv_cache_tokens")) and (few := large[0].value("kv_cache_tokens")):
         grown = f" Here it grew from {few:,.0f} to {many:,.0f} tokens, {many / few:.3g}x."
     return (
-        f"{small[0].configuration} has {small[1] / large[1]:.0%} of the weights of {large[0].configuration} and uses "
-        "the same device memory: vLLM gives what the weights leave of gpu_memory_utilization to the KV cache. What a "
-        f"smaller model buys is capacity in tokens.{grown}"
+        f"{small[0].configuration} has {small[1] / large[1]:.0%} of the weights of {large[0].configuration} and "
+        f"uses the same device memory, because vLLM gives the rest of gpu_memory_utilization to the KV cache. A "
+        f"smaller model therefore leaves room for more KV cache tokens.{grown}"
     )

@@ -109,8 +109,8 @@ class ChildEngine(ABC):
             answer = self._call(self._load_request(model), self._timeouts.start, shown)
         except EngineTimeoutError as error:
             raise EngineStartError(
-                f"{self.spec.name} was not up within {self._timeouts.start:g} s; raise vllmperf_start_timeout if it "
-                "needs longer",
+                f"{self.spec.name} did not start within {self._timeouts.start:g} s; raise "
+                f"vllmperf_start_timeout if it needs longer",
                 error.log_tail,
             ) from None
         except EngineDiedError as error:
@@ -198,7 +198,7 @@ class ChildEngine(ABC):
     def _call(self, message: dict[str, Any], timeout: float, on_tick: OnTick | None = None) -> dict[str, Any]:
         """One operation and its answer, with what can go wrong on the way told as an engine's error."""
         if self._closed:
-            raise EngineDiedError(f"{self.spec.name} has been stopped already")
+            raise EngineDiedError(f"{self.spec.name} is already stopped")
         before = oom_kills()
         try:
             return self._child.channel.ask(message, timeout, on_tick)
@@ -211,8 +211,8 @@ class ChildEngine(ABC):
             tail = self._log_tail()
             self.kill()
             raise EngineTimeoutError(
-                f"{self.spec.name}: {message['op']} took longer than {timeout:g} s; the engine was ended "
-                "(vllmperf_operation_timeout)",
+                f"{self.spec.name}: {message['op']} took longer than {timeout:g} s and the engine was stopped; "
+                f"raise vllmperf_operation_timeout if it needs longer",
                 tail,
             ) from None
         except BaseException:
@@ -245,7 +245,7 @@ class ChildEngine(ABC):
             written: how long the log was by then.
         """
         why, doing = memory_shortage(before), _DOING.get(operation, operation)
-        reason = f"was killed for memory ({why})" if why else "died"
+        reason = f"was killed because memory ran out ({why})" if why else "died"
         said = None if why else log.root_cause(log.read_end(self._child.log, since=written))
         told = f"{self.spec.name}: {self._program.library.label}'s process {name} {reason} during {doing}"
         return EngineDiedError(f"{told}: {said}" if said else told, self._log_tail())

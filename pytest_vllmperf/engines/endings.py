@@ -53,8 +53,8 @@ def ending(exit_code: int | None, during: str, before: OomKills) -> str:
     if exit_code != -signal.SIGKILL:
         return f"was ended by {_signal_name(-exit_code)}{during}"
     if shortage := memory_shortage(before):
-        return f"was killed for memory{during} ({shortage})"
-    return f"was ended by SIGKILL{during}; the kernel does that when memory runs out"
+        return f"was killed{during} because memory ran out ({shortage})"
+    return f"was ended by SIGKILL{during}; the kernel sends it when memory runs out"
 
 
 def memory_shortage(before: OomKills) -> str:
@@ -63,7 +63,7 @@ def memory_shortage(before: OomKills) -> str:
     if now.count <= before.count:
         return ""
     if now.limit_bytes is None:
-        return "the machine's memory ran out"
+        return "the machine has no memory left"
     return f"the cgroup's limit of {now.limit_bytes / _GIB:.3g} GiB"
 
 

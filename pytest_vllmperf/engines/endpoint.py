@@ -89,7 +89,7 @@ def check_arguments(spec: EngineSpec) -> None:
     server_of(spec.args["url"])
     variable = spec.args.get("api_key_env")
     if variable is not None and (not isinstance(variable, str) or not variable.isidentifier()):
-        raise SpecError("api_key_env= is the name of an environment variable that holds the key, never the key itself")
+        raise SpecError("api_key_env= must name an environment variable that holds the key; do not pass the key itself")
 
 
 def start(start: Start) -> EndpointEngine:
@@ -115,5 +115,7 @@ def _key(spec: EngineSpec, start: Start) -> str | None:
     if not key:
         # A word of other letters may well be the key itself.
         named = variable if _VARIABLE.fullmatch(variable) else "that api_key_env= names"
-        raise EngineStartError(f"{spec.name}: the environment variable {named} is not set; it holds the endpoint's key")
+        raise EngineStartError(
+            f"{spec.name}: the environment variable {named} is not set; set it to the endpoint's key"
+        )
     return key

@@ -25,7 +25,7 @@ _SCRIPT = Path(__file__).parent / "child" / "vllmperf_forkserver.py"
 _PACKET = 1 << 20
 _FORK_TIMEOUT_S = 30.0
 _END_TIMEOUT_S = 5.0
-_NO_ENGINE = "no engine process could be started"
+_NO_ENGINE = "the engine process could not be started"
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,8 @@ class ForkServer:
             return f"{name} is not installed for {python}; install it there with {self._library.install}"
         if event["kind"] == "wrapper":
             return (
-                f"{python} is a wrapper that starts Python without `exec`: an engine could outlive its test; use exec"
+                f"{python} is a wrapper that starts Python without `exec`, so an engine could outlive its test; "
+                f"use `exec` in the wrapper"
             )
         return f"{name} cannot be imported by {python}: {log.cut(event['message'], log.MESSAGE_CHARACTERS)}"
 
@@ -193,8 +194,8 @@ class ForkServer:
         if child.exit_code is not None or self.alive:
             return ending(child.exit_code, f" during {during}", before)
         if self._given_up:
-            return f"went away during {during} with its server process, which did not answer and was ended"
-        return f"went away during {during} with its server process, which {ending(self._exit_code(), '', before)}"
+            return f"ended during {during} with its server process, which did not answer and was stopped"
+        return f"ended during {during} with its server process, which {ending(self._exit_code(), '', before)}"
 
     def wait_exit(self, child: Child, timeout: float) -> bool:
         """Whether the child ended within `timeout` seconds; its exit code then stands in it."""
@@ -277,4 +278,4 @@ class ForkServer:
 def unwritable(error: OSError) -> str:
     """What to do about a temporary file or folder that cannot be written."""
     what = error.filename or "the temporary folder"
-    return f"{what} cannot be written: {error.strerror}; set TMPDIR to a folder that has room"
+    return f"{what} cannot be written: {error.strerror}; set TMPDIR to a folder with free space"

@@ -74,16 +74,16 @@ def _looked_at(python: str, variables: _Variables) -> tuple[str, str]:
     # Any program may be named: it is asked for its version first, which no program takes amiss.
     asked = _output(python, ["--version"], variables)
     if not asked.startswith("Python "):
-        raise SpecError(f"{python} is no Python interpreter: asked for its version it says {_shown(asked)}")
+        raise SpecError(f"{python} is not a Python interpreter: its version query returned {_shown(asked)}")
     try:
         told = json.loads(_output(python, [str(_WHERE), VLLM.module], variables))
         folders, version = told["folders"], told["version"]
     except (ValueError, LookupError, TypeError) as error:
-        raise SpecError(f"{python} cannot be asked which vLLM it has: {error}") from None
+        raise SpecError(f"{python} could not report its vLLM version: {error}") from None
     if not folders:
         raise SpecError(
             f"{VLLM.label} is not installed for {python}; install it there with {VLLM.install}, or name an "
-            "interpreter that has it"
+            f"interpreter that has vLLM"
         )
     return os.path.realpath(folders[0]), version
 
@@ -108,10 +108,12 @@ def _output(python: str, arguments: list[str], variables: _Variables) -> str:
     except OSError as error:
         raise SpecError(f"{python} cannot be started: {error.strerror or error}") from None
     except subprocess.TimeoutExpired:
-        raise SpecError(f"{python} is no Python interpreter: it did not answer within {_TIMEOUT_S:g} s") from None
+        raise SpecError(f"{python} is not a Python interpreter: it did not answer within {_TIMEOUT_S:g} s") from None
     if done.returncode:
         said = _shown(done.stderr or done.stdout)
-        raise SpecError(f"{python} is no Python interpreter: it ended with {done.returncode} and said {said}")
+        raise SpecError(
+            f"{python} is not a Python interpreter: it exited with status {done.returncode} and printed {said}"
+        )
     return done.stdout or done.stderr
 
 

@@ -22,7 +22,7 @@ class VllmOperations(ProfiledEngine):
             EngineError: when vLLM declines, as it does while a block is in use.
         """
         if self.ask({"op": "reset_prefix_cache"}) is not True:
-            raise EngineError(f"{self.spec.name}: the prefix cache could not be reset; a block is still in use")
+            raise EngineError(f"{self.spec.name}: the prefix cache could not be reset because a block is still in use")
 
     def sleep(self) -> None:
         """Give the device's memory back until `wake_up`: vLLM's sleep mode, level 1."""
@@ -44,7 +44,9 @@ def check_arguments(spec: EngineSpec) -> None:
         SpecError: for an argument that would take the timestamps away.
     """
     if spec.args.get("disable_log_stats"):
-        raise SpecError("disable_log_stats=True takes away the timestamps that a measurement is made of; leave it out")
+        raise SpecError(
+            "disable_log_stats=True removes the timestamps that a measurement needs; leave the argument out"
+        )
 
 
 PROGRAM = Program(VLLM, "vllmperf_offline", OfflineEngine)

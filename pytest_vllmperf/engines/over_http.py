@@ -66,7 +66,8 @@ def check_installed() -> None:
     """
     if missing := [name for name in _EXTRA if find_spec(name) is None]:
         raise EngineStartError(
-            f"the load generator needs {', '.join(missing)}, not found here; install pytest-vllmperf[serve]"
+            f"the load generator needs {', '.join(missing)}, which is not installed; run: pip install "
+            f"'pytest-vllmperf[serve]'"
         )
 
 

@@ -88,17 +88,17 @@ def check_arguments(spec: EngineSpec) -> None:
     for name in _OURS:
         if name in spec.args:
             raise SpecError(
-                f"{name}= cannot be set for backend='serve': its servers listen on a free port of the loopback, with a "
-                "random key; measure a server of your own through vllmperf.endpoint(url)"
+                f"{name}= cannot be set for backend='serve': it uses a free port on the loopback interface and "
+                f"a random key; to measure your own server, use vllmperf.endpoint(url)"
             )
     for name in _ONE:
         if spec.args.get(name) not in _ONE[name]:
             raise SpecError(
-                f"{name}={spec.args[name]!r} is not supported by backend='serve', which runs one server process; start "
-                "the server yourself and measure it through vllmperf.endpoint(url)"
+                f"{name}={spec.args[name]!r} is not supported by backend='serve', which runs one server "
+                f"process; start the server yourself and measure it with vllmperf.endpoint(url)"
             )
     if spec.args.get("disable_log_stats"):
-        raise SpecError("disable_log_stats=True takes the server's own figures away; leave it out")
+        raise SpecError("disable_log_stats=True removes the server's own figures; leave the argument out")
 
 
 PROGRAM = Program(VLLM, "vllmperf_serve", ServedEngine, own_arguments=True)

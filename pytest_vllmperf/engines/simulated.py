@@ -297,7 +297,7 @@ def _script(spec: EngineSpec) -> Script:
 
 
 def _not_valid(script: Script) -> str:
-    """The name of an argument that cannot be meant; empty where all can."""
+    """The name of an argument that is not valid; empty if all are."""
     valid = {
         "max_num_seqs": script.max_num_seqs >= 1,
         "starts": bool(script.starts),

@@ -27,10 +27,11 @@ _NOT_THERE = tuple(code for code in _NOT_TOLD if code != pynvml.NVML_ERROR_NO_PE
 # Any other error on the way in is of a driver that is here and does not work: a gate must not take that for no GPU.
 _NO_DRIVER = (pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED)
 _ADVICE = {
-    pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: "the driver was updated while its old kernel module is loaded: reboot",
+    pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: "the driver was updated, but the old kernel module is still "
+    "loaded: reboot",
     pynvml.NVML_ERROR_NO_PERMISSION: "give this user access to /dev/nvidia*",
 }
-_OTHER_ADVICE = "make nvidia-smi work here first; a container that lost its GPUs must be started again"
+_OTHER_ADVICE = "make nvidia-smi work on this machine first; if a container lost its GPUs, restart it"
 _LOST = (pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_RESET_REQUIRED)
 # Of utilization by process: nobody used the GPU since then (some drivers answer so with success and no samples), or
 # there were more samples than a moment ago.
@@ -110,7 +111,7 @@ class Nvml:
         """
         found = self.ask("nvmlDeviceGetHandleByUUID", uuid)
         if found is None:
-            raise NoGpuError(f"NVML knows no GPU {uuid}")
+            raise NoGpuError(f"NVML does not find GPU {uuid}")
         return found
 
     def memory(self, handle: Any) -> Any:

@@ -30,7 +30,7 @@ def parse_size(text: object) -> int:
     if isinstance(text, int) and not isinstance(text, bool):
         size = text
     if size >= _LARGEST:  # named without its digits: there may be too many of them to be written
-        raise SpecError("a size of 2**63 bytes or more cannot be meant; write one such as '16GiB'")
+        raise SpecError("a size of 2**63 bytes or more is not valid; write a size such as '16GiB'")
     if size < 1:
         raise SpecError(f"{text!r} is not a size; write a number and one of {', '.join(_UNITS)}, such as '16GiB'")
     return int(size)
@@ -103,7 +103,11 @@ class GpuRequirement:
         if len(fitting) < self.count:
             found = ", ".join(self._described(device) for device in devices) or "no GPU"
             parts = self.count > 1 and any(device.mig for device in devices)
-            note = f"; MIG devices do not fit count={self.count}: a CUDA process sees only one" if parts else ""
+            note = (
+                (f"; MIG devices cannot be used with count={self.count}, because a CUDA process sees only one of them")
+                if parts
+                else ""
+            )
             raise NoGpuError(f"needs {self.describe()}, found {found}{note}")
         return tuple(fitting[: self.count])
 

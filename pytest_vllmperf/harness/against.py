@@ -25,8 +25,8 @@ def check(python: str | None, settings: Settings) -> None:
         return
     if (flag := _recording(settings)) is not None:
         raise SpecError(
-            f"{_OPTION} measures in turns, and figures that were taken in turns are not stored: leave {flag} out, or "
-            f"the reference ({_OPTION}=off, and tests whose marker names one)"
+            f"{_OPTION} measures in turns with a reference, and such measurements are not stored. Leave {flag} "
+            f"out, or turn the reference off ({_OPTION}=off, and against='off' in markers that name one)"
         )
     look(f"{_OPTION}: ", python, {})
 
@@ -40,7 +40,7 @@ def header(python: str | None) -> list[str]:
     if not python:
         return []
     found = look(f"{_OPTION}: ", python, {})
-    same = ", which is this interpreter's own: an A/A run" if found.same_as(sys.executable, {}) else ""
+    same = ", the same vLLM as this interpreter's: an A/A run" if found.same_as(sys.executable, {}) else ""
     return [f"vllmperf: checks are measured in turns with {found.name}{same}"]
 
 

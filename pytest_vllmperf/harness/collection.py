@@ -108,12 +108,17 @@ class Places:
         if not item.path.is_relative_to(self._config.rootpath):
             raise SpecError(self._outside(item.path))
         if others := self._modules.get(_stem(test.module), set()) - {test.module}:
-            raise SpecError(f"{test.module} and {min(others)} would share a baseline file; rename one of them")
+            raise SpecError(f"{test.module} and {min(others)} would use the same baseline file; rename one of them")
         if len(self._tests.get(test, ())) > 1:
-            raise SpecError(f"{test}: another test's id differs only in characters that are no Unicode; rename one")
+            raise SpecError(
+                f"{test}: another test's id differs only in characters that are not valid Unicode; rename one of them"
+            )
         excess = len(os.fsencode(f"{Path(test.module).stem}.json")) - _LONGEST_NAME
         if excess > 0:
-            raise SpecError(f"{test.module}: the name is too long for its baseline file, by {excess} bytes; shorten it")
+            raise SpecError(
+                f"{test.module}: the module name makes the name of its baseline file {excess} bytes "
+                f"too long; shorten it"
+            )
 
     def _outside(self, path: Path) -> str:
         """Two folders outside may have a module of one name; what pytest calls it depends on the arguments."""
@@ -123,8 +128,8 @@ class Places:
             for one in (path, self._config.rootpath, os.path.commonpath([here, self._config.rootpath, path]))
         )
         return (
-            f"{shown} is outside pytest's root directory {rootdir}, below which a module's path names its baseline; "
-            f"add --rootdir={common}"
+            f"{shown} is outside pytest's root directory {rootdir}; baselines are stored by a module's path "
+            f"below it. Add --rootdir={common}"
         )
 
 

@@ -162,7 +162,7 @@ class TestContext:
             if record.verdict.status is status
         )
         if self.warn(category, text, line) and not self.failures:
-            reason = f"A warning filter makes {category.__name__} an error."
+            reason = f"A warning filter turns {category.__name__} into an error."
             self.failures.append(Failure(f"{text}\n{reason}", line))
 
     def results(self) -> TestResults:
@@ -210,11 +210,14 @@ class TestContext:
         if self.raised:
             return ()
         if not (self.measured or self.compared or self.claims):
-            return (f"{self.nodeid}: the vllmperf fixture measured nothing",)
+            return (f"{self.nodeid}: the test uses the vllmperf fixture but measures nothing; call vllmperf.measure()",)
         used = [*self._checked, *self._looked_at()]
         forgotten = [run for run in self.measured if not any(run is one for one in used)]
         if any(run.promised != then for run, then in zip(self._checked, self._promised, strict=True)):
-            return (f"{self.nodeid}: assert_slo came after check, which gates its goodput only if it comes before",)
+            return (
+                f"{self.nodeid}: assert_slo() was called after check(); call it before, so that check() can "
+                f"gate goodput",
+            )
         if not forgotten or self.card is not None:
             return ()
         number = "a measurement was" if len(forgotten) == 1 else f"{len(forgotten)} measurements were"
@@ -227,12 +230,15 @@ class TestContext:
     def _check_name(self, name: str | None) -> str:
         """The name of the next check in the baseline file: the test's, and the check's own behind it."""
         if name is not None and (not name or "]" in name or CHECK_SEPARATOR in name):
-            raise SpecError(f"{self.nodeid}: a check cannot be called {name!r}; leave ']' and '{CHECK_SEPARATOR}' out")
+            raise SpecError(
+                f"{self.nodeid}: check name {name!r} is not valid: it must not be empty or contain "
+                f"']' or '{CHECK_SEPARATOR}'"
+            )
         if name is None and self._names:
             name = str(len(self._names) + 1)
         full = CheckId(TestId.parse(self.nodeid), name or "").name
         if full in self._names:
-            raise SpecError(f"{self.nodeid}: two checks are called {name!r}; give each a name of its own")
+            raise SpecError(f"{self.nodeid}: two checks have the name {name!r}; give each a different name")
         self._names.append(full)
         return full
 

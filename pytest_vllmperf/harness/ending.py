@@ -76,7 +76,7 @@ class Ending:
                 self._try(lambda: self._record(results, store, settings, run))
                 self._try(lambda: self._look_ahead(results, store, settings))
             else:
-                self.notes.append("nothing was recorded: the run did not come to its end")
+                self.notes.append("nothing was recorded because the run did not finish")
         self._try(lambda: self._look_for_stale(results, store, run.rootdir))
         self._try(lambda: self._make_cards(results))
         self._try(lambda: self._write_cards(settings.scorecards, run))
@@ -90,7 +90,7 @@ class Ending:
                 file = rescue.keep(results.unwritten, rescue.folders(run.started_in))
                 command = ["vllmperf", "baseline", "restore", str(file), "--baselines"]
                 command.append(os.path.relpath(store.root, run.started_in))
-                self.notes.append(f"what could not be written is kept in {file}; put it back with:")
+                self.notes.append(f"what could not be written was saved to {file}; restore it with:")
                 self.notes.append(f"    {shlex.join(command)}")
 
     def _look_ahead(self, results: Results, store: BaselineStore, settings: Settings) -> None:
@@ -125,7 +125,7 @@ class Ending:
                 if number == len(places):
                     raise
             else:
-                self.notes.append(f"the scorecards are kept in {folder}")
+                self.notes.append(f"the scorecards were saved to {folder}")
                 return
 
     def _try(self, write: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""`TestEngines`: what all methods of the fixture share: the engine of a test, and measuring on it."""
+"""`TestEngines`: the base of the fixture's methods: finds the engine of a test and measures on it."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class TestEngines:
         self._in_run = in_run
 
     def engine(self, model: str | os.PathLike[str], **kwargs: Any) -> EngineSpec:
-        """An engine for `measure` or `compare`; takes what `@pytest.mark.vllm` takes and starts nothing yet.
+        """An engine for `measure` or `compare`, with the arguments of `@pytest.mark.vllm`. It is not started yet.
 
         Raises:
-            SpecError: for arguments that cannot be meant.
+            SpecError: for arguments that is not valid.
         """
         spec = EngineSpec.create(model, **kwargs)
         self._session.redactor.learn(spec)
@@ -78,7 +78,8 @@ class TestEngines:
         spec = engine or self._test.spec
         if spec is None:
             raise SpecError(
-                f"{self._test.nodeid}: no engine; mark the test with @pytest.mark.vllm(model, ...) or pass engine="
+                f"{self._test.nodeid}: no engine to measure; mark the test with @pytest.mark.vllm(model, ...) "
+                f"or pass engine="
             )
         return self._session.target(spec, self._test.gpu)
 

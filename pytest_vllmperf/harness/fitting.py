@@ -1,4 +1,4 @@
-"""What a test asks of memory: the largest share of it, and the longest requests, that an engine works with."""
+"""The fixture's search for the memory limit: the largest share of it, and the longest requests, that work."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ class Fitting(Serving):
     ) -> Fit:
         """Find the largest memory and the longest max_model_len with which an engine starts and serves.
 
-        Each try is a fresh engine under a load that fills it; docs/memory-limit.md says how the limit is found. What
-        the engine's own arguments name is not searched. On a GPU the memory is `gpu_memory_utilization`, in steps of
+        Each try is a fresh engine under a load that fills it; docs/memory-limit.md says how the limit is found. Values
+        that the engine sets itself are not searched. On a GPU the memory is `gpu_memory_utilization`, in steps of
         .01; elsewhere it is `kv_cache_memory_bytes`.
 
         Args:
-            engine: which engine instead of the marker's.
+            engine: the engine to use instead of the marker's.
             gpu_memory_utilization: the smallest and the largest share to try.
             kv_cache_memory_bytes: the smallest and the largest size to try.
             max_model_len: the smallest and the largest length to try, in tokens.
             leave_mib: MiB of the device's memory that stay free for other processes.
 
         Raises:
-            SpecError: when no engine is named, its backend has no such arguments, or bounds cannot be meant.
-            ModelError: for a model that is nowhere.
+            SpecError: when no engine is named, its backend has no such arguments, or bounds are not valid.
+            ModelError: for a model that does not exist.
             EngineError: when nothing works, with the last reason.
             NoGpuError: when no GPU meets the `gpu` marker.
         """
@@ -49,7 +49,8 @@ class Fitting(Serving):
         spec = engine or self._test.spec
         if spec is None:
             raise SpecError(
-                f"{self._test.nodeid}: no engine; mark the test with @pytest.mark.vllm(model, ...) or pass engine="
+                f"{self._test.nodeid}: no engine to measure; mark the test with @pytest.mark.vllm(model, ...) "
+                f"or pass engine="
             )
         self._test.claims += 1
         with self._where_supported():

@@ -1,4 +1,4 @@
-"""What a test calls: the `vllmperf` fixture's methods. Brings session, verdict and baseline together."""
+"""The methods of the `vllmperf` fixture, which tests call."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _SCORECARD_TOKENS = 32
 
 
 class VllmPerf(Fitting):
-    """The `vllmperf` fixture: what a test may call."""
+    """The `vllmperf` fixture."""
 
     def measure(
         self,
@@ -58,15 +58,15 @@ class VllmPerf(Fitting):
     ) -> Measurement:
         """Measure a workload on the marker's engine, or on `engine`.
 
-        With `--vllmperf-against` it is measured in turns with the same engine on another interpreter's vLLM.
+        With `--vllmperf-against`, the engine is measured in turns with the same engine on another interpreter's vLLM.
 
         Args:
             workload: what to send.
-            engine: which engine instead of the marker's.
-            endpoint: the same, for a server that runs already.
-            iterations: counted iterations; default from marker, option or ini.
-            warmup: discarded iterations before them.
-            device_pass: iterations after them in which the GPU is profiled; "off", 0 and False for none.
+            engine: the engine to use instead of the marker's.
+            endpoint: a running server to use instead.
+            iterations: measured iterations; default from marker, option or ini.
+            warmup: warm-up iterations, which are discarded.
+            device_pass: extra iterations in which the GPU is profiled; "off", 0 or False: none.
 
         Raises:
             SpecError: when no engine is named.
@@ -129,15 +129,15 @@ class VllmPerf(Fitting):
     def assert_same_chat_template(
         self, reference: str | os.PathLike[str], chats: Sequence[Sequence[Message]], *, engine: EngineSpec | None = None
     ) -> None:
-        """Fail the test unless the engine renders chats into the token ids that a reference model's tokenizer gives.
+        """Fail the test unless the engine renders chats into the same token ids as a reference model's tokenizer.
 
         Args:
-            reference: path or name of the model whose tokenizer is right.
+            reference: path or name of the model to compare with.
             chats: each a list of `{"role": …, "content": …}`.
-            engine: which engine instead of the marker's.
+            engine: the engine to use instead of the marker's.
 
         Raises:
-            WorkloadError: for a chat that is none, or a tokenizer without chat template.
+            WorkloadError: for an invalid chat, or a tokenizer without a chat template.
             EngineError: when the engine does not start.
             ModelError: for a built-in reference that does not exist.
         """
@@ -162,27 +162,27 @@ class VllmPerf(Fitting):
         gate: str | Sequence[str] | None = None,
         limits: Mapping[str, float] | None = None,
     ) -> Verdict:
-        """Judge a measurement by this hardware's stored baseline, or record it as one.
+        """Compare a measurement with this hardware's stored baseline, or record it as one.
 
-        A regression, a missing or incomparable baseline and a void measurement fail the test with a line each. Where
-        one engine does not decide it, the same is measured again on fresh engines once the test function has
-        returned, together with all other open checks on the same engine; the test fails then.
+        A regression, a missing or incomparable baseline, or a void measurement fails the test. If one engine start does
+        not decide the check, it is measured again on fresh engines after the test function returns, together with all
+        other undecided checks on the same engine. The test can still fail then.
 
         Args:
             run: what `measure` returned.
-            name: needed in a test with several checks, so that each keeps its baseline.
-            margin: tolerated relative change, one for all or by metric.
-            gate: metrics that decide, or the sets `auto`, `exact`, `clock`, `cpu`, `device`; `limits` for limits alone.
+            name: the name of the check in the baseline; needed if a test has several checks.
+            margin: tolerated relative change, for all metrics or by metric.
+            gate: metrics to gate, or the sets `auto`, `exact`, `clock`, `cpu`, `device`; `limits` for limits alone.
             limits: absolute limits by metric, in the units of docs/metrics.md, over those of the marker and the run.
 
         Returns:
-            The verdict as it stands: UNDECIDED while more engines are wanted, RECORDED for one that is recorded.
+            The current verdict: UNDECIDED while more engine starts are needed, RECORDED if it was recorded.
 
         Raises:
-            SpecError: for something that is no measurement, a metric, margin or name that is not valid, or a gate that
-                can never be judged.
+            SpecError: for an argument that is not a measurement, an invalid metric, margin or name, or a gate
+                that can never be judged.
             BaselineError: for a baseline file that cannot be read.
-            CheckFailed: where it is decided that the check does not hold.
+            CheckFailed: if the check has failed.
         """
         __tracebackhide__ = True
         check_measurement(run)
@@ -207,22 +207,22 @@ class VllmPerf(Fitting):
         device_pass: int | Literal["off"] | None = None,
         way: Literal["resident", "sleep", "restart"] | None = None,
     ) -> EngineComparison:
-        """Measure two engines in turns (ABBA), so that drift falls on both alike.
+        """Measure two engines in turns (ABBA), so that changes of the machine affect both alike.
 
-        They may be of any backend and any interpreter. Both run at once where the GPU holds them, on a fixed split of
-        its memory unless they name their own; else one sleeps while the other works, where both are vLLM; else each
-        is started for its turn. That is one round; two are measured at once. An assertion that they do not decide
-        starts a fresh engine of each and measures another round, up to `--vllmperf-max-engines` rounds. `b` may be the
-        same engine as `a`: such an A/A comparison shows what noise alone does.
+        They may be of any backend and any interpreter. If the GPU has room for both, they run side by side, with a
+        fixed split of its memory unless they set their own shares. Otherwise one sleeps while the other works, if both
+        are vLLM, or each is started for its turn. That is one round; two rounds are measured first. If an assertion is
+        not decided by them, further rounds with fresh engines follow, up to `--vllmperf-max-engines` rounds. `b` may
+        be the same engine as `a`: such an A/A comparison shows the noise.
 
         Args:
-            a: the engine that is claimed to be better.
+            a: the engine that should be better.
             b: the reference.
             workload: what to send to both.
-            iterations: counted iterations of each engine in a round; an odd number is raised by one.
-            warmup: discarded iterations before them.
-            device_pass: iterations after them in which the GPU is profiled; "off", 0 and False for none.
-            way: how they share the GPU; chosen by what fits unless given.
+            iterations: measured iterations of each engine in a round; an odd number is increased by one.
+            warmup: warm-up iterations, which are discarded.
+            device_pass: extra iterations in which the GPU is profiled; "off", 0 or False: none.
+            way: how they share the GPU; by default chosen by what fits.
 
         Raises:
             SpecError: when they cannot share the GPU in that way.

@@ -65,54 +65,57 @@ class Option:
 
 
 OPTIONS = (
-    Option("", "run performance tests and judge them by the stored baselines; fails where all of them are skipped",
+    Option("", "run performance tests and compare them with the stored baselines; the run fails if all of them "
+    "are skipped",
            kind="switch", ini=False, arms=True, fills=()),
-    Option("update", "run performance tests and record what passes as the new baseline",
+    Option("update", "run performance tests and record those that pass as the new baseline",
            kind="switch", ini=False, arms=True, fills=()),
-    Option("update_new", "run performance tests, record those that have no baseline and judge the others",
+    Option("update_new", "run performance tests, record those without a baseline and compare the others",
            kind="switch", ini=False, arms=True, fills=()),
-    Option("append", "run performance tests, judge them, and add what agrees with its baseline to it; the first 5 "
-           "and the newest 15 sessions stay", kind="switch", ini=False, arms=True),
-    Option("reason", "why a baseline is recorded anew; kept in the file", "reason", ini=False, value="TEXT"),
-    Option("baselines", "folder of the baselines, from the root directory", "folder", "baselines", value="FOLDER"),
-    Option("iterations", "counted iterations of an engine", "count", "10", value="N", marker=True),
-    Option("warmup", "discarded iterations before them; 'auto': 2 to 8, until three agree within 2 %", "warmup", "auto",
-           value="N", marker=True),
-    Option("device_pass", "iterations after the counted ones in which the GPU is profiled, for its own time; 'off': "
-           "none", "device_pass", "3", value="N", marker=True),
-    Option("margin", "tolerated relative change for the worse, such as '0.05' or '5%', for all metrics or by name: "
-           "'5% ttft.p50=10%'; GPU time has 1 % unless named: 'gpu_time=2%'", "margins", "5%", value="MARGINS",
+    Option("append", "run performance tests, compare them, and add each session that agrees with its baseline; "
+    "a baseline keeps its first 5 and its newest 15 sessions", kind="switch", ini=False, arms=True),
+    Option("reason", "reason for recording again; stored in the baseline file", "reason", ini=False, value="TEXT"),
+    Option("baselines", "folder of the baselines, relative to the root directory", "folder", "baselines",
+           value="FOLDER"),
+    Option("iterations", "measured iterations per engine start", "count", "10", value="N", marker=True),
+    Option("warmup", "warm-up iterations, which are discarded; 'auto': 2 to 8, until three agree within 2 %", "warmup",
+           "auto", value="N", marker=True),
+    Option("device_pass", "extra iterations in which the GPU is profiled, to measure GPU time; 'off': none",
+           "device_pass", "3", value="N", marker=True),
+    Option("margin", "tolerated relative slowdown, such as '0.05' or '5%', for all metrics or by name: '5% "
+    "ttft.p50=10%'; for GPU time 1 % unless named: 'gpu_time=2%'", "margins", "5%", value="MARGINS",
            marker=True, fills=("margin", "margins")),
-    Option("gate", "what decides: names of metrics, or the sets 'auto', 'exact', 'clock', 'cpu', 'vram', 'device', "
+    Option("gate", "metrics to gate: names, or the sets 'auto', 'exact', 'clock', 'cpu', 'vram', 'device', "
            "'energy'", "gate", "auto", kind="list", value="NAMES", marker=True),
     Option("limits", "absolute limits of metrics, in the units of docs/metrics.md, such as 'ttft.p99=0.5 "
            "output_throughput=1000'; judged beside the baseline, or alone with the gate 'limits'; 'ttft.p99=off' "
            "takes one away", "limits", value="LIMITS", marker=True),
-    Option("unsupported", "what becomes of a test whose engine the build or GPU cannot run: 'fail' or 'skip'",
+    Option("unsupported", "what to do with a test whose engine the vLLM build or GPU cannot run: 'fail' or 'skip'",
            "unsupported", "fail", flag=False, ini=False, marker=True),
-    Option("allow", "validity rules that are turned off, such as 'preemptions throttling'", "rules", kind="list",
+    Option("allow", "validity rules to turn off, such as 'preemptions throttling'", "rules", kind="list",
            value="RULES", marker=True),
-    Option("against", "measure every check in turns with the same engine on the vLLM of another interpreter, and judge "
-           "the ratio; needs no baseline; 'off': judge by the stored one", "interpreter", "off", value="PYTHON",
+    Option("against", "compare every check with the same engine on the vLLM of another interpreter, measured in "
+    "turns; needs no baseline; 'off': compare with the stored baseline", "interpreter", "off", value="PYTHON",
            marker=True),
-    Option("require_gpu", "fail tests that find no GPU, or not the one that their marker asks for, instead of skipping "
-           "them or running them on the CPU", kind="switch"),
-    Option("gpu_hour_price", "what an hour of one GPU costs, in your currency", "above_zero", value="PRICE"),
-    Option("engines", "fresh engines that a recorded session is measured on", "count", "3", value="N"),
-    Option("max_engines", "fresh engines at most until a verdict is given up as NOISY", "count", "6", value="N"),
-    Option("max_time", "seconds at most for the fresh engines of one kind", "from_zero", "1800", value="SECONDS"),
+    Option("require_gpu", "fail tests that find no GPU or not the GPU that their marker needs, instead of "
+    "skipping them or running them on the CPU", kind="switch"),
+    Option("gpu_hour_price", "price of one GPU hour, in your currency", "above_zero", value="PRICE"),
+    Option("engines", "engine starts per recorded session", "count", "3", value="N"),
+    Option("max_engines", "maximum number of engine starts before a verdict becomes NOISY", "count", "6", value="N"),
+    Option("max_time", "maximum time in seconds for all starts of one engine", "from_zero", "1800", value="SECONDS"),
     Option("noisy", "what a NOISY verdict does to its test: 'warn' or 'fail'", "noisy", "warn", fills=("noisy_fails",)),
-    Option("scorecards", "folder that scorecards are written to, as Markdown and JSON", "folder_or_none",
+    Option("scorecards", "folder to write scorecards to, as Markdown and JSON", "folder_or_none",
            value="FOLDER"),
     Option("json", "file that the whole run is written to as JSON: every test, check, metric and sample; its folder is "
            "made if need be", "file_or_none", value="FILE", fills=("json_file",)),
-    Option("trace", "folder for Chrome traces of engines of failed tests: what the GPU of each did in one iteration, "
-           "in at most 50 MB", "folder_or_none", value="FOLDER"),
-    Option("client_processes", "processes of the load generator that drives servers; without it as many as it needs",
+    Option("trace", "folder to write Chrome traces of failed tests to: the GPU's work in one iteration of each "
+    "engine, at most 50 MB per trace", "folder_or_none", value="FOLDER"),
+    Option("client_processes", "number of load generator processes that send requests to servers; default: as "
+    "many as needed",
            "count", value="N"),
-    Option("start_timeout", "seconds for an engine to come up", "above_zero", "900", value="SECONDS"),
-    Option("operation_timeout", "seconds for one iteration", "above_zero", "600", value="SECONDS"),
-    Option("lease_timeout", "seconds to wait for a GPU that another run is measuring on; then the test fails",
+    Option("start_timeout", "timeout in seconds for an engine start", "above_zero", "900", value="SECONDS"),
+    Option("operation_timeout", "timeout in seconds for one iteration", "above_zero", "600", value="SECONDS"),
+    Option("lease_timeout", "seconds to wait for a GPU that another run uses; then the test fails",
            "from_zero", "3600", value="SECONDS"),
 )  # fmt: skip
 """All options, in the order of help texts and of the README."""
@@ -120,18 +123,19 @@ OPTIONS = (
 IN_MARKER = tuple(option for option in OPTIONS if option.marker)
 
 MARKERS = (
-    "vllm(model, *, backend='offline', python=None, env=None, per_gpu=None, **engine_args): the engine of a vllmperf "
-    "test; engine arguments are vLLM's own and passed through untouched; per_gpu={'RTX 4060': {...}} has more of them "
-    "for GPUs of that name; backend 'transformers' is the reference",
+    "vllm(model, *, backend='offline', python=None, env=None, per_gpu=None, **engine_args): the engine of a "
+    "vllmperf test; engine arguments are vLLM's own and are passed unchanged; per_gpu={'RTX 4060': {...}} adds "
+    "arguments on GPUs of that name; backend='transformers' is the reference",
     "gpu(name='', *, min_vram=None, min_compute=None, count=1, mig=None): the GPU that the test needs; without "
-    "arguments any; mig=True asks for a MIG device, mig='1g.10gb' for one of that name, mig=False for a whole GPU",
-    f"vllmperf(*, {', '.join(f'{option.name}=None' for option in IN_MARKER)}): how the test measures and what decides "
-    "it; unsupported='skip' skips it where build or GPU cannot run the engine; allow='preemptions' measures in spite "
-    "of them; against='stable/bin/python' judges it by another interpreter's vLLM",
-    "scorecard(name, *, baseline, configuration=None): what the test measures is a row of that table; the row is "
-    "called after the test's parameters unless it has a name of its own",
-    "sweep(*, mode='grid', **engine_args): one test for each combination of lists of engine arguments, over those of "
-    "the vllm marker; mode='one-at-a-time' varies each alone",
+    "arguments, any GPU; mig=True: a MIG device, mig='1g.10gb': a MIG device of that name, mig=False: a whole GPU",
+    f"vllmperf(*, {', '.join(f'{option.name}=None' for option in IN_MARKER)}): how the test measures and which "
+    f"metrics it gates; unsupported='skip' skips the test if the vLLM build or GPU cannot run the engine; "
+    f"allow='preemptions' turns that validity rule off; against='stable/bin/python' compares with another "
+    f"interpreter's vLLM",
+    "scorecard(name, *, baseline, configuration=None): adds the test's measurement as a row of that scorecard; "
+    "the row is named by configuration=, or by the test's parameters",
+    "sweep(*, mode='grid', **engine_args): one test for each combination of the listed engine arguments, which "
+    "override those of the vllm marker; mode='one-at-a-time' varies one argument at a time",
 )
 
 

@@ -55,13 +55,15 @@ def of_measurement(test: TestId, take: Take, store: BaselineStore) -> Foretold:
     if not stored:
         elsewhere = [one for one in _profiles(test, store) if one not in profiles]
         only = f", only for {', '.join(elsewhere)}" if elsewhere else ""
-        text = f"{test.name}: no baseline for {profiles[0]}{only}; a check of this measurement will be NO_BASELINE"
+        text = f"{test.name}: no baseline for {profiles[0]}{only}; its check will be NO_BASELINE"
         return Foretold(text, missing=True)
     if any(_same_work(entry, take) for entry in stored):
         return Foretold()
     changes = list(workload_changes(stored[0].workload, take.workload.describe())) if len(stored) == 1 else []
     how = f" ({', '.join(changes)})" if changes else ""
-    return Foretold(f"{test.name}: its baseline holds another workload{how}; a check of it will be NOT_COMPARABLE")
+    return Foretold(
+        f"{test.name}: its baseline was recorded with another workload{how}; its check will be NOT_COMPARABLE"
+    )
 
 
 class Ahead:

@@ -1,4 +1,4 @@
-"""What a test passes to the fixture's methods: refused in one line where it cannot be meant."""
+"""What a test passes to the fixture's methods: refused in one line if it is not valid."""
 
 from __future__ import annotations
 
@@ -52,8 +52,7 @@ def check_measurement(run: object) -> None:
     """
     if not isinstance(run, Measurement):
         raise SpecError(
-            "check() takes what measure() returned, as in vllmperf.check(vllmperf.measure(workload)), "
-            f"not {_shown(run)}"
+            "check() takes the result of measure(), as in vllmperf.check(vllmperf.measure(workload)), not {_shown(run)}"
         )
 
 
@@ -76,7 +75,7 @@ def way_of(word: str) -> Way:
     """
     known = {way.name.lower(): way for way in Way}
     if word not in known:
-        raise SpecError(f"way={word!r} is none of {', '.join(known)}")
+        raise SpecError(f"way={word!r} is not valid; choose one of {', '.join(known)}")
     return known[word]
 
 

@@ -95,7 +95,7 @@ def card_entry(item: pytest.Item) -> CardEntry | None:
             raise SpecError(f"takes one name, got {len(marker.args)} positional arguments")
         _check_keywords(marker.kwargs, CardEntry, "name")
         if "baseline" not in marker.kwargs:
-            raise SpecError("needs baseline=, the configuration that the others are compared with")
+            raise SpecError("needs baseline=, the configuration to compare the others with")
         return _card_entry(item, marker.args[0], **marker.kwargs)
 
     return _read(item, "scorecard", build)
@@ -118,7 +118,7 @@ def _card_entry(item: pytest.Item, name: object, *, baseline: object, configurat
     words = {"name": name, "baseline": baseline, "configuration": row}
     for what, word in words.items():
         if not isinstance(word, str) or not word.strip() or "\n" in word:
-            raise SpecError(f"{what}={word!r} must be a word or a few")
+            raise SpecError(f"{what}={word!r} must be a short text")
     return CardEntry(**words)  # type: ignore[arg-type]
 
 

@@ -59,7 +59,7 @@ def settings(config: pytest.Config) -> Settings:
     _check_configuration(config)
     update = _update(config)
     if update is Update.NONE and config.getoption(_BY_NAME["reason"].ini_name) is not None:
-        raise SpecError("--vllmperf-reason says why baselines are recorded: add --vllmperf-update")
+        raise SpecError("--vllmperf-reason has no effect without --vllmperf-update; add it")
     of_tests = [option for option in OPTIONS if option.marker]
     of_run = [option for option in OPTIONS if not option.marker]
     check = CheckSettings(**_given(config, of_tests)).over(CheckSettings(**_defaults(of_tests)))
@@ -86,8 +86,8 @@ def _check_configuration(config: pytest.Config) -> None:
             if (here / value).exists():
                 read, right = config.inipath or "none", wanted or "none"
                 raise SpecError(
-                    f"write {option.flag_name}={value}, with '=': behind a blank pytest takes the path for a test's "
-                    f"when it looks for its configuration, and reads {read} instead of {right}"
+                    f"write {option.flag_name}={value}, with '=' instead of a space: otherwise pytest takes the "
+                    f"path for a test path when it looks for its configuration, and reads {read} instead of {right}"
                 )
 
 
@@ -95,7 +95,7 @@ def _update(config: pytest.Config) -> Update:
     flags = [name for name in ("update", "update_new", "append") if config.getoption(PREFIX + name)]
     if flags[:1] == ["update"] and len(flags) > 1:
         other = _BY_NAME[flags[1]].flag_name
-        raise SpecError(f"--vllmperf-update records everything that runs; leave {other} out")
+        raise SpecError(f"--vllmperf-update already records every test that runs; leave {other} out")
     return {"update": Update.ALL, "update_new": Update.NEW}.get(flags[0], Update.NONE) if flags else Update.NONE
 
 

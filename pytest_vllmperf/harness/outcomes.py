@@ -8,7 +8,7 @@ import pytest
 
 from pytest_vllmperf.records.results import TestResults
 
-_MUST_NOT_PASS = "a gate that saw nothing must not pass"  # noqa: S105 - a sentence
+_MUST_NOT_PASS = "a gate that judged nothing must not pass"  # noqa: S105 - a sentence
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Outcomes:
         if not self.ran:
             number = len(self.seen)
             skipped = "the only performance test was" if number == 1 else f"all {number} performance tests were"
-            return f"ERROR: nothing was measured: {skipped} skipped (-rs tells why); {_MUST_NOT_PASS}"
+            return f"ERROR: nothing was measured: {skipped} skipped (-rs shows why); {_MUST_NOT_PASS}"
         if self.asserted or self.seen & self.failed:
             return None
         return f"ERROR: nothing was judged: no measurement was checked or compared; {_MUST_NOT_PASS}"

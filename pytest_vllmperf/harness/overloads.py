@@ -32,14 +32,14 @@ def overload_plan(
     Raises:
         SpecError: for a figure that is not valid.
     """
-    factor = _above("factor", factor, 1.0, "a number above 1: capacity itself is no overload")
+    factor = _above("factor", factor, 1.0, "a number above 1 (1 is the capacity itself)")
     seconds = _above("seconds", seconds, 0.0, "seconds above zero")
     recovery = _above("recovery", recovery, 0.0, "seconds above zero")
     if not _is_number(margin) or not 0 <= margin < 1:  # type: ignore[operator]
-        raise SpecError(f"margin={margin!r} must be a share of at least 0 and below 1")
+        raise SpecError(f"margin={margin!r} must be at least 0 and below 1")
     if seconds + recovery >= operation_timeout:
         raise SpecError(
-            f"seconds={seconds:g} and recovery={recovery:g} take longer than one operation may, "
+            f"seconds={seconds:g} plus recovery={recovery:g} exceed the timeout of one operation, "
             f"{operation_timeout:g} s; raise --vllmperf-operation-timeout"
         )
     return OverloadPlan(slo, factor, seconds, float(margin), recovery)  # type: ignore[arg-type]
@@ -74,7 +74,7 @@ def why_failed(nodeid: str, seen: Overload, plan: OverloadPlan, allowed: Collect
         allowed: validity rules that are turned off.
     """
     if seen.client and "client" not in allowed:
-        return f"INVALID  {nodeid}: the load generator was the limit of {'; of '.join(seen.client)}"
+        return f"INVALID  {nodeid}: the load generator was the bottleneck in {'; in '.join(seen.client)}"
     problems = problems_of(seen, plan)
     if not problems:
         return ""

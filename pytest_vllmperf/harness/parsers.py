@@ -49,9 +49,9 @@ def _reason(where: str, value: Any) -> str:
 def _folder(where: str, value: Any) -> Path:
     text = str(value)
     if not text.strip():
-        raise SpecError(f"{where}: names no folder")
+        raise SpecError(f"{where} is empty; name a folder")
     if "\0" in text:
-        raise SpecError(f"{where}: {text!r} is no folder's name")
+        raise SpecError(f"{where}: {text!r} is not a valid folder name")
     return Path(text)
 
 

@@ -130,7 +130,7 @@ class Results:
         self.written.append(written.path)
         self.pruned += [str(TestId(module, name)) for name in changes.removed]
         self.problems += [
-            f"{TestId(module, name)}: not appended: the baseline that it was judged by has been {reason} meanwhile"
+            f"{TestId(module, name)}: not appended: another run has {reason} the baseline that it was compared with"
             for name, reason in written.refused.items()
         ]
         self._forget(place, written.refused)

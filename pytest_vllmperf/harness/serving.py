@@ -1,4 +1,4 @@
-"""What a test asks of servers: endpoints, the highest rate that keeps a promise, and an overload."""
+"""The fixture's methods for servers: endpoints, the highest rate that meets an SLO, and overload."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class Serving(TestEngines):
         vocab_size: int | None = None,
         vllm: bool = True,
     ) -> EngineSpec:
-        """A server that runs already, for `measure` or `compare`; nothing is sent yet.
+        """A running server, for `measure` or `compare`; nothing is sent yet.
 
         Args:
             url: up to the path in front of `/completions`, such as `http://127.0.0.1:8000/v1`.
             model: the served name.
             api_key_env: name of the environment variable that holds the key.
-            name: what its baselines' folder is called; host and port unless given.
+            name: the name of its baselines' folder; default: host and port.
             vocab_size: synthetic prompts have token ids below it; 1000 unless given.
-            vllm: whether it takes vLLM's own fields, such as `ignore_eos`; False for other servers.
+            vllm: whether it accepts vLLM's own fields, such as `ignore_eos`; False for other servers.
 
         Raises:
             SpecError: for a URL that is not valid.
@@ -62,29 +62,29 @@ class Serving(TestEngines):
         arrivals: Literal["poisson", "constant"] = "poisson",
         warmup: int | Literal["auto"] | None = None,
     ) -> Measurement:
-        """Find the highest rate of arrivals at which requests keep a promise; `check` gates it as any metric.
+        """Find the highest arrival rate that meets an SLO; `check` gates it like any metric.
 
-        The rate is doubled until the promise breaks or requests pile up. Rates between the last two are then tried,
-        each `replicates` times. An isotonic fit through the shares says where the promise breaks; `run.rates` has what
-        was tried and the interval, `run.max_rate` the value.
+        The rate is doubled until the SLO is missed or requests pile up. Rates between the last two are then tried, each
+        `replicates` times. An isotonic fit through the shares gives the highest rate. `run.max_rate` is its value;
+        `run.rates` has all rates that were tried, and the interval.
 
         Args:
-            workload: what is sent at each rate; several hundred requests tell 99 % from 98 %.
-            ttft: most seconds until the first token.
-            tpot: most seconds for each token after the first.
-            e2e: most seconds until the last token.
-            goodput: share of all requests that have to keep all parts of it.
-            engine: which engine instead of the marker's.
-            endpoint: the same, for a server that runs already.
+            workload: what is sent at each rate; several hundred requests are needed to distinguish 99 % from 98 %.
+            ttft: maximum seconds until the first token.
+            tpot: maximum seconds for each token after the first.
+            e2e: maximum seconds until the last token.
+            goodput: share of all requests that must meet all parts of the SLO.
+            engine: the engine to use instead of the marker's.
+            endpoint: a running server to use instead.
             replicates: how often each rate is tried.
             arrivals: the arrival process.
             warmup: discarded iterations before the first rate.
 
         Raises:
             SpecError: when no engine is named, it is not driven over HTTP, or a figure is not valid.
-            WorkloadError: when the workload does not fit the engine, or has too few requests to tell the share.
+            WorkloadError: when the workload does not fit the engine, or has too few requests to measure the share.
             EngineError: when the engine does not start, or fails on the way.
-            CheckFailed: when no rate that was tried keeps the promise, or all do.
+            CheckFailed: when no rate that was tried meets the SLO, or all do.
         """
         __tracebackhide__ = True
         check_workload("find_max_rate", workload)
@@ -119,28 +119,28 @@ class Serving(TestEngines):
         margin: float = 0.1,
         recovery: float = 10.0,
     ) -> Overload:
-        """Offer more load than a server can serve, and fail the test unless it comes through.
+        """Send more load than a server can serve, and fail the test unless the server handles it.
 
-        Goodput stays within a margin of that at capacity, requests are answered whole or refused at once, and the
-        server is as before soon afterwards; docs/overload.md says how each is found.
+        Goodput must stay within a margin of that at capacity. Requests must be answered completely or refused at once.
+        The server must recover soon afterwards. docs/overload.md says how each is measured.
 
         Args:
-            workload: what is sent; its concurrency, where it has one, is that at which the capacity is measured.
-            engine: which engine instead of the marker's.
-            endpoint: the same, for a server that runs already.
+            workload: what is sent; if it has a concurrency, the capacity is measured with it.
+            engine: the engine to use instead of the marker's.
+            endpoint: a running server to use instead.
             factor: offered rate over capacity, above 1.
             seconds: for which it is offered.
-            ttft: most seconds until the first token of a request that is accepted.
-            tpot: most seconds for each token after the first.
-            e2e: most seconds until the last token.
+            ttft: maximum seconds until the first token of an accepted request.
+            tpot: maximum seconds for each token after the first.
+            e2e: maximum seconds until the last token.
             margin: tolerated relative loss of goodput, and rise of the TTFT after the recovery.
-            recovery: seconds within which the server has to be as before.
+            recovery: seconds within which the server must recover.
 
         Raises:
             SpecError: when no engine is named, it is not driven over HTTP, or a figure is not valid.
             WorkloadError: when the workload does not fit the engine, or the load is too small to be judged.
             EngineError: when the engine does not start, or fails on the way.
-            CheckFailed: for all that does not hold, and where the load generator was the limit.
+            CheckFailed: for every violation, and if the load generator was the bottleneck.
         """
         __tracebackhide__ = True
         check_workload("overload", workload)

@@ -63,11 +63,11 @@ def _read(documents: Sequence[Any]) -> list[Report]:
     summaries = [Fields(one) for one in documents if _is_summary(one)]
     records = [Fields(one, f"record {at}") for at, one in enumerate(documents, start=1) if not _is_summary(one)]
     if len(summaries) > 1:
-        raise ReportError(f"it holds {len(summaries)} summaries, and a run has one")
+        raise ReportError(f"it holds {len(summaries)} summaries, but a run has exactly one")
     summary = summaries[0] if summaries else Fields({})
     _check_version(summary)
     if summary.get("was_cancelled") or summary.get("is_complete") is False:
-        raise ReportError("the run was cancelled: it is cut short")
+        raise ReportError("the run was cancelled before it finished")
     records = [one for one in records if one.inside("metadata").get("benchmark_phase") in (None, "profiling")]
     records.sort(key=_order)
     config = summary.inside("input_config")
@@ -96,7 +96,7 @@ def _read(documents: Sequence[Any]) -> list[Report]:
 def _check_version(summary: Fields) -> None:
     version = summary.get("schema_version")  # the first releases had none
     if version is not None and str(version).partition(".")[0] != _MAJOR:
-        raise ReportError(f"an AIPerf report of schema {shown(version)}; schemas {_MAJOR}.x are read")
+        raise ReportError(f"an AIPerf report of schema {shown(version)}; only schemas {_MAJOR}.x are supported")
 
 
 def _order(record: Fields) -> tuple[float, float]:
@@ -116,7 +116,7 @@ def _seconds(found: Fields, value: float | None) -> float | None:
     if value is None:
         return None
     if not isinstance(unit, str) or unit not in _UNITS:
-        raise found.wrong("unit", f"is no unit of time that is known: {', '.join(_UNITS)}")
+        raise found.wrong("unit", f"is not a supported unit of time: {', '.join(_UNITS)}")
     return value * _UNITS[unit]
 
 

@@ -27,7 +27,7 @@ def documents(content: bytes) -> list[Any]:
         try:
             value, at = decoder.raw_decode(text, at)
         except json.JSONDecodeError as error:
-            raise ReportError(f"not JSON, or cut short: {error.msg} in line {error.lineno}") from None
+            raise ReportError(f"not JSON, or truncated: {error.msg} in line {error.lineno}") from None
         except (ValueError, RecursionError) as error:
             raise ReportError(f"cannot be read: {error}") from None
         found.append(value)

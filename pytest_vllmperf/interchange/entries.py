@@ -22,7 +22,7 @@ from pytest_vllmperf.verdict.rule import MIN_ENGINES
 FAILED, FEW = "failed", "few"
 ALLOWED: Final = {
     FAILED: "reports in which requests failed",
-    FEW: f"fewer than {MIN_ENGINES} runs, for a file that is judged and is no baseline",
+    FEW: f"fewer than {MIN_ENGINES} runs, for a file that is judged but is not a baseline",
 }
 FAILED_REQUESTS: Final = "failed requests"
 """The soft key of how many requests failed in each run; there where any did."""
@@ -78,8 +78,8 @@ def entry(runs: Sequence[Named], wanted: Wanted) -> Entry:
     _check_together(runs)
     if len(runs) < MIN_ENGINES and FEW not in wanted.allow:
         raise ReportError(
-            f"{_runs(len(runs))}, and a baseline needs at least {MIN_ENGINES}, each on a freshly started server; "
-            f"a file that is only judged may hold fewer: --allow {FEW}"
+            f"{_runs(len(runs))}; a baseline needs at least {MIN_ENGINES}, each on a freshly started server. "
+            f"For a file that is judged but is not a baseline, add --allow {FEW}"
         )
     engines = [_engine(one) for one in runs]
     first = runs[0].report
@@ -109,14 +109,14 @@ def _runs(count: int) -> str:
 def _check_run(one: Named, allow: frozenset[str]) -> None:
     report = one.report
     if not report.completed:
-        raise ReportError(f"{one.name}: no request was answered; there is nothing to judge")
+        raise ReportError(f"{one.name}: no request succeeded, so there is nothing to judge")
     if report.failed and FAILED not in allow:
         raise ReportError(
-            f"{one.name}: {report.failed} of {report.requests} requests failed; find out why, or take it with "
-            f"--allow {FAILED}"
+            f"{one.name}: {report.failed} of {report.requests} requests failed; find out why, or accept the "
+            f"report with --allow {FAILED}"
         )
     if not report.model:
-        raise ReportError(f"{one.name}: the report does not name its model; name it with --model")
+        raise ReportError(f"{one.name}: the report does not name its model; pass --model")
     if zero := next((name for name, value in report.figures.items() if not value and not _may_be_zero(name)), None):
         raise ReportError(f"{one.name}: {zero}: 0 is not a positive finite number")
 
@@ -130,13 +130,14 @@ def _check_together(runs: Sequence[Named]) -> None:
     for one in runs[1:]:
         if one.report.tool != first.report.tool:
             raise ReportError(
-                f"{first.name} is of {first.report.tool}, {one.name} of {one.report.tool}: one session is of one tool"
+                f"{first.name} is a report of {first.report.tool}, {one.name} of {one.report.tool}; all reports "
+                f"of a session must come from one tool"
             )
         if told := _other_work(_identity(first.report, runs), _identity(one.report, runs)):
-            raise ReportError(f"{one.name} is of other work than {first.name}: {told}")
+            raise ReportError(f"{one.name} was measured with another workload than {first.name}: {told}")
     for one, other in combinations(runs, 2):
         if same_figures(one.report.figures, other.report.figures):
-            raise ReportError(f"{one.name} and {other.name} are the same run; a run given twice is no second sample")
+            raise ReportError(f"{one.name} and {other.name} are the same run; pass each run once")
 
 
 def _identity(report: Report, runs: Sequence[Named]) -> dict[str, Any]:
@@ -208,14 +209,18 @@ def _judging(engines: Sequence[EngineSamples], wanted: Wanted) -> Judging:
     if wanted.gate is None:
         gate = [name for name in CLOCK_METRICS if name in measured]
         if not gate:
-            raise ReportError(f"the reports have none of {', '.join(CLOCK_METRICS)}; name what decides with --gate")
+            raise ReportError(
+                f"the reports contain none of {', '.join(CLOCK_METRICS)}; choose the metrics to gate with --gate"
+            )
     else:
         gate = list(wanted.gate)
     for name in gate:
         if name not in measured:
-            raise ReportError(f"--gate: {name} is not in all of the reports; they have {', '.join(sorted(measured))}")
+            raise ReportError(
+                f"--gate: {name} is not in all of the reports; all of them contain {', '.join(sorted(measured))}"
+            )
         if too_few := METRICS[name].too_few(engines):
             alone = METRICS[name].decides_from and not any(engine.ttft_by_request for engine in engines)
-            unknown = f"{name} decides only where the reports tell of each request; gate {name.partition('.')[0]}.p50"
+            unknown = f"{name} can be gated only if the reports contain each request; gate {name.partition('.')[0]}.p50"
             raise ReportError(f"--gate: {unknown if alone else too_few}")
     return Judging(gate=gate, margin=wanted.margin, margins=dict(wanted.margins))

@@ -49,7 +49,7 @@ def _failures(session: Session) -> list[int]:
 def _result(name: str, entry: Entry, session: Session, engine: EngineSamples, failed: int) -> dict[str, Any]:
     figures = {metric: float(np.median(engine.values(metric))) for metric in engine.samples}
     if "request_throughput" not in figures:
-        raise ReportError(f"{name}: no request throughput was measured; {TOOL} has no result without it")
+        raise ReportError(f"{name}: no request throughput was measured, which a result of {TOOL} must contain")
     asked = entry.workload.get("count")
     requests = asked if isinstance(asked, int) else len(engine.ttft_by_request) + failed
     completed = requests - failed

@@ -106,7 +106,7 @@ class Fields:
 
     def missing(self, name: str) -> ReportError:
         """The error for a field that has to be there."""
-        return ReportError(f"{self.path(name)} is missing; the report is cut, or of another version")
+        return ReportError(f"{self.path(name)} is missing; the report is truncated, or of an unsupported version")
 
     def wrong(self, name: str, problem: str) -> ReportError:
         """The error for a field that is not what it has to be."""
@@ -118,7 +118,7 @@ class Fields:
         except OverflowError:
             found = math.inf
         if not 0 <= found < math.inf:
-            raise ReportError(f"{self.path(name)}: {shown(value)} is not a finite number that is not negative")
+            raise ReportError(f"{self.path(name)}: {shown(value)} is not a finite number of at least 0")
         return found
 
 

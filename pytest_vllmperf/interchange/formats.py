@@ -44,5 +44,5 @@ def _format(found: Sequence[Any], wanted: str) -> Format:
             return form
     known = "; ".join(f"{form.name} ({form.about})" for form in FORMATS.values())
     if wanted == AUTO:
-        raise ReportError(f"no report of a kind that is known: {known}")
-    raise ReportError(f"no report of {FORMATS[wanted].about}; formats: {AUTO}; {known}")
+        raise ReportError(f"not a report in a supported format: {known}")
+    raise ReportError(f"not a report of {FORMATS[wanted].about}; formats: {AUTO}; {known}")

@@ -45,10 +45,12 @@ def _runs(found: Fields) -> list[Report]:
     metadata = found.inside("metadata")
     version = metadata.get("version")
     if version != _VERSION:
-        raise ReportError(f"a GuideLLM report of version {shown(version)}; version {_VERSION} is read")
+        raise ReportError(f"a GuideLLM report of version {shown(version)}; only version {_VERSION} is supported")
     benchmarks = found.objects("benchmarks") or []
     if len(benchmarks) != 1:
-        raise ReportError(f"it holds {len(benchmarks)} benchmarks, and a run is one; give GuideLLM one rate a report")
+        raise ReportError(
+            f"it holds {len(benchmarks)} benchmarks, but a run is exactly one; run GuideLLM with one rate per report"
+        )
     return [_run(found.inside("config").inside("spec"), metadata, benchmarks[0])]
 
 
@@ -65,7 +67,7 @@ def _run(spec: Fields, metadata: Fields, found: Fields) -> Report:
     config = found.inside("config")
     asked = _asked(config.inside("constraints"))
     if asked is not None and completed + failed < asked:
-        raise ReportError(f"{completed + failed} of {asked} requests ended: the run was cut short")
+        raise ReportError(f"{completed + failed} of {asked} requests ended; the run did not finish")
     return Report(
         tool=TOOL,
         model=portable(backend.text("model")),

@@ -52,7 +52,7 @@ def _read(documents: Sequence[Any]) -> list[Report]:
     summaries = [Fields(one) for one in documents if _is_summary(one)]
     lists = [one for one in documents if not _is_summary(one)]
     if len(summaries) > 1 or len(lists) > 1:
-        raise ReportError("it holds several reports, and a run has one summary and one list of requests")
+        raise ReportError("it holds several reports, but a run has one summary and one list of requests")
     if not lists:
         return [_of_summary(summaries[0])]
     return [_of_requests([Fields(one, f"request {at}") for at, one in enumerate(lists[0], start=1)])]

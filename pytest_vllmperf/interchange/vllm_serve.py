@@ -95,7 +95,7 @@ def _answered(found: Fields, completed: int) -> list[Answered]:
     }
     for name, column in columns.items():
         if len(column) != len(ttfts):
-            raise ReportError(f"{found.path(name)} tells of {len(column)} requests, ttfts of {len(ttfts)}")
+            raise ReportError(f"{found.path(name)} lists {len(column)} requests, but ttfts lists {len(ttfts)}")
     chosen = [at for at in range(len(ttfts)) if not errors[at]]
     if len(chosen) != completed:
         return []

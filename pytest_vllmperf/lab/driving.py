@@ -1,4 +1,4 @@
-"""Drive workloads through engines: warm-up, then counted iterations. Never sees a baseline."""
+"""Drive workloads through engines: warm-up, then measured iterations. Never sees a baseline."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def measure_in_turns(
 ) -> tuple[EngineRun, EngineRun]:
     """Measure two engines in turns, in the order A B B A A B B A …, so that drift falls on both alike.
 
-    An odd number of counted iterations is raised by one: each turn has its mirror.
+    An odd number of measured iterations is raised by one: each turn has its mirror.
 
     Args:
         engines: the two.
@@ -138,7 +138,8 @@ def check_can_be_sent(workload: Workload, name: str, *, serves: bool) -> None:
     """
     if workload.needs_server and not serves:
         raise WorkloadError(
-            f"{name}: this workload needs a server, as {workload.why_server}; mark the test with backend='serve', or "
+            f"{name}: this workload needs a server, because {workload.why_server}; mark the test with "
+            f"backend='serve', or "
             "pass endpoint=vllmperf.endpoint(...)"
         )
 

@@ -53,7 +53,7 @@ def fingerprint(
         model_digest: of `model_digest`. A hub name gets the commit of its snapshot here, as the engine has fetched it
             by now.
         key: of the hashes of variables; None for names alone.
-        hosts: what the machine did in each counted iteration.
+        hosts: what the machine did in each measured iteration.
     """
     hard = _hard_keys(target, workload, facts, gpus, model_digest)
     soft = _soft_keys(target.spec, facts, gpus)

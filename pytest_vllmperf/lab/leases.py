@@ -126,8 +126,8 @@ class Leases:
             progress(f"waiting for {_busy(fitting, count)}", waited)
             if waited >= self._timeout:
                 raise EngineError(
-                    f"no lease on {_busy(fitting, count)}, within {self._timeout:g} s; end that run, or raise "
-                    "--vllmperf-lease-timeout"
+                    f"waited {self._timeout:g} s for {_busy(fitting, count)}; end that run, or raise "
+                    f"--vllmperf-lease-timeout"
                 )
             if again:  # the second look is at once
                 time.sleep(min(self._pause, self._timeout - waited))
@@ -174,8 +174,8 @@ class Leases:
             path = self._held[lost[0]].path
             self.release(lost)
             raise EngineError(
-                f"the lock file {path} was removed or replaced while this run held {lost[0]}; another run may have "
-                "used it meanwhile, so what was measured on it does not count; run the test again"
+                f"the lock file {path} was removed or replaced while this run held {lost[0]}; another run may "
+                f"have used it at the same time, so the measurement does not count. Run the test again"
             )
 
     def _acquired(self, device: str) -> bool:

@@ -147,8 +147,8 @@ class _Phases:
         count = round(rate * plan.seconds)
         if count < _FEWEST_OFFERED:
             raise WorkloadError(
-                f"{self._engine.spec.name}: {rate:.3g} requests/s for seconds={plan.seconds:g} are {count} requests, "
-                f"too few to judge; offer them for at least {ceil(_FEWEST_OFFERED / rate)} seconds"
+                f"{self._engine.spec.name}: {rate:.3g} requests/s for seconds={plan.seconds:g} give only "
+                f"{count} requests, too few to judge; set seconds= to at least {ceil(_FEWEST_OFFERED / rate)} seconds"
             )
         load = Arrivals("poisson", rate).schedule(count, self._workload.seed) or ()
         apart = min(max(plan.recovery / _PROBES, single * _APART), plan.recovery / _FEWEST_PROBES)

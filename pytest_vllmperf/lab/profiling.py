@@ -59,7 +59,7 @@ class Profiling:
         """A measurement, with a device pass of its last engine, which still runs.
 
         Where the pass cannot be made the measurement says why, and is otherwise what it was: an engine that dies in
-        the pass has done its counted iterations.
+        the pass has done its measured iterations.
 
         Args:
             target: the engine.
@@ -70,12 +70,12 @@ class Profiling:
             before: called once it is known that the engine can be profiled, such as to wake it.
         """
         if run.rates:
-            return self._untraced(run, "a search for the highest rate has no device pass")
+            return self._untraced(run, "a search for the highest rate makes no device pass")
         if not settings.device_pass:
             return self._without(run, OFF)
         engine = self._slots.running_engine(target)
         if engine is None:
-            return self._without(run, "the engine had ended before the device pass")
+            return self._without(run, "the engine had exited before the device pass")
         if reason := _cannot_be_profiled(engine, target):
             return self._without(run, reason)
         try:
@@ -181,7 +181,7 @@ def _cannot_be_profiled(engine: Engine, target: Target) -> str:
     """Why an engine has no device pass, in words; empty where it can have one."""
     if isinstance(engine, Profiles):
         return engine.unprofiled
-    return f"{target.backend.label} cannot be profiled from here"
+    return f"{target.backend.label} cannot be profiled by this plugin"
 
 
 def _with(run: Measurement, found: DevicePass, uses: Sequence[GpuUse | None] = ()) -> Measurement:

@@ -113,7 +113,7 @@ class ReleaseProof:
             waited = self._clock() - began
             if waited >= self._timeout:
                 raise EngineError(found)
-            progress("waiting for GPU memory of the engine before", waited)
+            progress("waiting for the previous engine's GPU memory", waited)
             self._sleep(_POLL_S)
 
     def _first_held(self, uuids: Sequence[str]) -> str | None:
@@ -153,6 +153,7 @@ def _told(uuid: str, left: int, holders: Mapping[int, int | None]) -> str:
         for pid, held in holders.items()
     )
     return (
-        f"{left / 2**20:,.0f} MiB of GPU {uuid} did not come back after its engine had stopped: "
-        f"{named or 'no process that NVML shows holds them'}; nothing is started into that"
+        f"{left / 2**20:,.0f} MiB of GPU {uuid} are still allocated after the engine exited "
+        f"({named or 'no process listed by NVML holds them'}); refusing to start another engine. End the "
+        f"process that holds the memory"
     )

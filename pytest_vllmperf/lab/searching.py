@@ -65,7 +65,7 @@ class _Search:
             self.warmup.append(driver.iterate())
         begin, end = self.warmup[-1].span
         if end <= begin:
-            raise WorkloadError(f"{self.engine.spec.name}: no request finished, so that no rate can be searched for")
+            raise WorkloadError(f"{self.engine.spec.name}: no request finished, so the highest rate cannot be searched")
         return len(self.warmup[-1].finished) / (end - begin)
 
     def probe(self, rate: float) -> float:
@@ -173,11 +173,11 @@ def rate_search(slo: Slo, goodput: float, replicates: object, arrivals: str, req
     if not isinstance(replicates, int) or isinstance(replicates, bool) or replicates < 1:
         raise SpecError(f"replicates={replicates!r} must be a whole number of at least 1")
     if arrivals not in _ARRIVALS:
-        raise SpecError(f"arrivals={arrivals!r} is none of {', '.join(_ARRIVALS)}")
+        raise SpecError(f"arrivals={arrivals!r} is not valid; choose one of {', '.join(_ARRIVALS)}")
     if goodput < 1 and requests * replicates * (1 - goodput) < 1:
         raise WorkloadError(
-            f"{requests} requests x {replicates} replicates cannot tell a goodput of {goodput:g}: a single request "
-            f"would decide; send at least {ceil(1 / (1 - goodput) / replicates)}"
+            f"{requests} requests x {replicates} replicates are too few for goodput={goodput:g}, because a "
+            f"single request would decide. Send at least {ceil(1 / (1 - goodput) / replicates)}"
         )
     return RateSearch(slo, goodput, replicates, arrivals)
 
@@ -186,12 +186,15 @@ def unusable(found: FoundRate, search: RateSearch) -> str:
     """Why what was found is no highest rate; empty where it is one."""
     if not found.reached:
         low = min(one.rate for one in found.tried)
-        return f"no rate keeps the promise ({search.key}): even {low:.3g} requests/s does not"
+        return (
+            f"no rate meets the SLO ({search.key}): even {low:.3g} requests/s does not. Relax the SLO, or "
+            f"make the engine faster"
+        )
     if not found.bounded:
         high = max(one.rate for one in found.tried)
         return (
-            f"every rate that was tried keeps the promise ({search.key}), up to {high:.3g} requests/s; send more "
-            "requests at each rate, or make the promise stricter"
+            f"all rates tried, up to {high:.3g} requests/s, meet the SLO ({search.key}). Send more requests at "
+            f"each rate, or use a stricter SLO"
         )
     return ""
 

@@ -61,7 +61,7 @@ def share(targets: tuple[Target, Target], weight_bytes: Mapping[str, int | None]
         SpecError: when sleep mode is wanted of an engine that cannot sleep, or is all that sets them apart.
     """
     if wanted is Way.SLEEP and (reason := _awake(targets)):
-        raise SpecError(f"way='sleep' is not possible: {reason}; leave way= out, or take 'restart'")
+        raise SpecError(f"way='sleep' is not possible: {reason}; leave way= out, or use way='restart'")
     if wanted is Way.RESTART:
         return Sharing(Way.RESTART, targets)
     resident = _resident(targets, weight_bytes)
@@ -72,7 +72,7 @@ def share(targets: tuple[Target, Target], weight_bytes: Mapping[str, int | None]
     if not _awake(targets):
         asleep = _each(targets, enable_sleep_mode=True)
         if asleep[0] == asleep[1]:
-            raise SpecError("these engines differ by sleep mode alone, which comparing them in turns needs of both")
+            raise SpecError("the engines differ only in enable_sleep_mode, but way='sleep' needs it on both")
         return Sharing(Way.SLEEP, asleep)
     return Sharing(Way.RESTART, targets)
 
@@ -83,7 +83,7 @@ def _awake(targets: tuple[Target, Target]) -> str:
         if not target.backend.sleeps:
             return f"{target.backend.label} cannot sleep"
         if not target.gpus:
-            return f"{target.spec.name} runs on no GPU"
+            return f"{target.spec.name} does not run on a GPU"
     return ""
 
 

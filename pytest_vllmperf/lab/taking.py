@@ -20,8 +20,8 @@ from pytest_vllmperf.records.reference import Reference
 
 Answer = TypeVar("Answer")
 _ANOTHER_WAY = (
-    "What else can be compared: the stored baseline (--vllmperf-against=off), or an engine that both run, such as one "
-    "without the argument that is refused"
+    "Compare with the stored baseline instead (--vllmperf-against=off), or use an engine that both can run, for "
+    "example one without the refused argument"
 )
 
 
@@ -39,15 +39,16 @@ def in_turns(lab: Lab, take: Take, python: str) -> Take:
     target = take.target
     if not target.backend.against:
         raise SpecError(
-            f"--vllmperf-against: {target.backend.label} runs on no vLLM that another could be set against; mark the "
-            "test with vllmperf(against='off') to judge it by its stored baseline"
+            f"--vllmperf-against: {target.backend.label} does not run vLLM in a local interpreter, so there is "
+            f"no reference to measure. Mark the test with vllmperf(against='off') to compare it with its stored "
+            f"baseline"
         )
     env = dict(target.spec.env)
     found = look("--vllmperf-against: ", python, env)
     reference = replace(target, spec=replace(target.spec, python=python), reference=True)
     targets = (target, reference)
     sharing = share(targets, lab.weight_bytes(targets), None)
-    same = " (the engine's own: an A/A run)" if found.same_as(target.spec.python, env) else ""
+    same = " (the same vLLM: an A/A run)" if found.same_as(target.spec.python, env) else ""
     return replace(take, target=sharing.targets[0], sharing=sharing, against=found.name + same)
 
 

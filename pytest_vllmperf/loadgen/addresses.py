@@ -47,7 +47,7 @@ def server_of(url: str) -> Server:
             Of the URL only scheme and host are shown.
     """
     if not _VISIBLE.fullmatch(url):
-        raise SpecError("the endpoint's URL is empty, or has a blank, a line end or a sign that is not ASCII")
+        raise SpecError("the endpoint's URL is empty, or contains a space, a line break or a non-ASCII character")
     try:
         parts = urlsplit(url)
         port, host = parts.port, unquote(parts.hostname or "")
@@ -57,7 +57,7 @@ def server_of(url: str) -> Server:
         ) from None
     _check(parts, host)
     if port == 0:
-        raise SpecError(f"{_shown(parts, host)} has port 0, on which nothing listens")
+        raise SpecError(f"{_shown(parts, host)} has port 0, which no server can listen on")
     tls = parts.scheme == "https"
     base = parts.path.rstrip("/") or _BASE
     return Server(host, port if port is not None else _PORTS[parts.scheme], tls, base)
@@ -68,11 +68,13 @@ def _check(parts: SplitResult, host: str) -> None:
     if parts.scheme not in _PORTS:
         raise SpecError(f"{shown}: an endpoint's URL begins with http:// or https://")
     if "@" in parts.netloc:
-        raise SpecError(f"{shown}: a URL with a user or password ends up in logs; name a variable with api_key_env")
+        raise SpecError(
+            f"{shown}: a URL must not contain a user or password, as it appears in logs; pass the key with api_key_env="
+        )
     if not _HOST.fullmatch(host):
-        raise SpecError(f"{shown}: the URL has no host that can be looked up")
+        raise SpecError(f"{shown}: the URL has no valid host name")
     if parts.query or parts.fragment:
-        raise SpecError(f"{shown}: leave the URL's query and fragment out; it ends in a path such as /v1")
+        raise SpecError(f"{shown}: remove the query and fragment from the URL; it must end with a path such as /v1")
 
 
 def _shown(parts: SplitResult, host: str) -> str:

@@ -84,7 +84,9 @@ def checked_key(key: str) -> str:
         SpecError: for a key that is empty or has a blank, a line end or a sign that is not ASCII; it is not shown.
     """
     if not _VISIBLE.fullmatch(key):
-        raise SpecError("the API key is empty, or has a blank, a line end or a sign that is not ASCII: set it anew")
+        raise SpecError(
+            "the API key is empty, or contains a space, a line break or a non-ASCII character; set it again"
+        )
     return key
 
 
@@ -92,7 +94,7 @@ def _head(address: Address, api: Api, *, stream: bool) -> bytes:
     server = address.server
     path, host = f"{server.base.rstrip('/')}/{api.value}", host_header(server)
     if not _VISIBLE.fullmatch(path) or not _VISIBLE.fullmatch(host):
-        raise SpecError(f"host {host!r} and path {path!r} must be of visible ASCII signs")
+        raise SpecError(f"host {host!r} and path {path!r} must contain only visible ASCII characters")
     lines = [
         f"POST {path} HTTP/1.1",
         f"Host: {host}",

@@ -61,4 +61,4 @@ def result(job: Job, start_ns: int, collected: Sequence[processes.Collected], no
 def proxies(variables: Mapping[str, str]) -> tuple[str, ...]:
     """A note where variables name a proxy, which the load generator never uses; their values may hold passwords."""
     named = sorted(name for name, value in variables.items() if name.lower() in _PROXIES and value)
-    return (f"{', '.join(named)}: ignored, requests go to the server directly",) if named else ()
+    return (f"{', '.join(named)}: ignored; requests are sent to the server directly",) if named else ()

@@ -46,7 +46,7 @@ def unpack(body: Sequence[Piece], coding: str) -> Unpacked:
     if name in _PLAIN:
         return Unpacked(body)
     if name not in _GZIP and name != "deflate":
-        return Unpacked((), error=f"content encoding {coding!r}, which was not asked for")
+        return Unpacked((), error=f"content encoding {coding!r}, which the request did not accept")
     unpacked: list[Piece] = []
     unpacker = _Unpacker(name in _GZIP)
     try:
@@ -91,7 +91,7 @@ class _Unpacker:
         plain: bytes = self._stream.decompress(part, self._room + 1)
         self._room -= len(plain)
         if self._room < 0:
-            raise zlib.error(f"it unpacks to more than {MOST_UNPACKED} bytes")
+            raise zlib.error(f"it decompresses to more than {MOST_UNPACKED} bytes")
         self.whole = self._stream.eof
         return plain
 

@@ -170,7 +170,7 @@ class Connection(asyncio.Protocol):
 def _how_it_broke(exchange: Exchange, failure: str) -> str:
     """What is said of an exchange whose connection broke."""
     if failure == "sent":
-        return "the connection broke before the request was sent whole"
+        return "the connection broke before the whole request was sent"
     if not exchange.pieces:
         return "the connection ended without an answer"
     return f"the connection ended after {sum(len(data) for _, data in exchange.pieces)} bytes of the response"

@@ -39,13 +39,13 @@ def served_model(address: Address) -> ServedModel:
     status, found = _get(address, f"{address.server.base}/models")
     if status in (http.client.UNAUTHORIZED, http.client.FORBIDDEN):
         raise EngineStartError(
-            f"the endpoint {where} refuses the key (HTTP {status}); api_key_env= names the variable that holds it"
+            f"the endpoint {where} rejects the API key (HTTP {status}); check the variable named by api_key_env="
         )
     listed = found.get("data") if isinstance(found, dict) else None
     if status != http.client.OK or not isinstance(listed, list):
         raise EngineStartError(
-            f"the endpoint {where} lists no models at {address.server.base}/models (HTTP {status}); is that the path "
-            "of an OpenAI-compatible server?"
+            f"the endpoint {where} lists no models at {address.server.base}/models (HTTP {status}); check that "
+            f"the URL is that of an OpenAI-compatible server"
         )
     models = {str(one.get("id")): one for one in listed if isinstance(one, dict)}
     if address.model not in models:

@@ -80,7 +80,7 @@ def parse(data: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         raise UnreadableError(f"not JSON: {error}", at_end=_ends_early(data, error)) from None
     if type(parsed) is not dict:
-        raise UnreadableError("JSON, but no object")
+        raise UnreadableError("valid JSON, but not an object")
     return parsed
 
 
@@ -133,12 +133,12 @@ def content_of(parsed: Mapping[str, Any], api: Api, part: str) -> Content | None
     if not choices:
         return None
     if type(choices) is not list:
-        raise UnreadableError("its choices are no list")
+        raise UnreadableError("its choices are not a list")
     content = Content()
     add, key = (_add_chat, part) if api is Api.CHAT else (_add_text, "text")
     for choice in choices:
         if type(choice) is not dict:
-            raise UnreadableError("a choice is no object")
+            raise UnreadableError("a choice is not an object")
         get = choice.get
         reason, ids = get("finish_reason"), get("token_ids")
         if reason is not None:
@@ -159,7 +159,7 @@ def _add_text(content: Content, text: Any, path: Path) -> None:
     if type(text) is list:  # parts of a content, as some servers have them
         text = "".join(str(part.get("text") or "") for part in text if type(part) is dict)
     elif text is not None and type(text) is not str:
-        raise UnreadableError(f"its {path[-1]} is no text")
+        raise UnreadableError(f"its {path[-1]} is not a string")
     if text:
         content.text += text
         content.answer = True
@@ -169,7 +169,7 @@ def _add_chat(content: Content, message: Any, path: Path) -> None:
     if message is None:
         return
     if type(message) is not dict:
-        raise UnreadableError(f"a {path[-1]} is no object")
+        raise UnreadableError(f"a {path[-1]} is not an object")
     get = message.get
     _add_text(content, get("content"), (*path, "content"))
     if get("refusal"):
@@ -187,7 +187,7 @@ def _add_chat(content: Content, message: Any, path: Path) -> None:
 
 def _add_tools(content: Content, calls: Any) -> None:
     if type(calls) is not list:
-        raise UnreadableError("its tool calls are no list")
+        raise UnreadableError("its tool calls are not a list")
     content.path = None
     content.tools = content.tools or []
     for place, call in enumerate(calls):
@@ -197,7 +197,7 @@ def _add_tools(content: Content, calls: Any) -> None:
         index = call.get("index")
         arguments = function.get("arguments")
         if arguments is not None and type(arguments) is not str:
-            raise UnreadableError("the arguments of a tool call are no text")
+            raise UnreadableError("the arguments of a tool call are not a string")
         content.tools.append((index if type(index) is int else place, arguments or ""))
         content.answer = content.answer or bool(arguments)
 

@@ -88,7 +88,7 @@ class Opener:
             asked = loop.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
             found = await asyncio.wait_for(asked, self._timeout)
         except asyncio.TimeoutError:
-            self._unknown = f"{server.host}: its address was not found within {self._timeout:g} s"
+            self._unknown = f"{server.host}: its address could not be resolved within {self._timeout:g} s"
         except OSError as error:
             self._unknown = f"{server.host}: {error.strerror or error}"
         else:
@@ -120,7 +120,10 @@ class Opener:
 
     def limit(self) -> str:
         """What is said where no descriptor is left for a connection."""
-        return f"a client process may have {self._most} connections open, by its limit of open files (ulimit -Hn)"
+        return (
+            f"a client process can have at most {self._most} open connections; its limit of open files sets "
+            f"this (ulimit -Hn)"
+        )
 
     def closed(self) -> None:
         """A connection that was opened here is closed."""
@@ -138,7 +141,7 @@ class Opener:
             if self._addresses[0] is not address:
                 self._addresses = [address, *(other for other in self._addresses if other is not address)]
             if self._tls is not None:
-                stage.failure, stage.late = "tls", "the TLS handshake was not over"
+                stage.failure, stage.late = "tls", "the TLS handshake did not finish"
             return await self._protocol(owner, sock)
         raise problem
 
@@ -147,7 +150,7 @@ class Opener:
             return self.limit()
         where = f"{self._server.host}:{self._server.port}"
         if error.errno == errno.EADDRNOTAVAIL:
-            return f"{where}: no local port is left; use connections again (keep-alive)"
+            return f"{where}: no local port is left; reuse connections (connections='keep-alive')"
         return f"{where}: {os.strerror(error.errno) if error.errno else error}"
 
     async def _socket(self, address: _Address) -> socket.socket:

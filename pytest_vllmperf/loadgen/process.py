@@ -139,12 +139,14 @@ class Share:
     def _tell(self, sender: Sender) -> None:
         """Put down what a person should know."""
         if sender.retried:
-            self.notes.append(f"requests sent again, as their idle connection had been closed: {len(sender.retried)}")
+            self.notes.append(
+                f"requests sent again because the server had closed their idle connection: {len(sender.retried)}"
+            )
         if self._opener.refused:
             self.notes.append(f"requests without a connection: {self._opener.refused}; {self._opener.limit()}")
         left = len(self._job.calls) - self._ended
         if left:
-            self.notes.append(f"requests not sent, as they were not due before the time was over: {left}")
+            self.notes.append(f"requests not sent because the run ended before they were due: {left}")
 
 
 def main(reader: str, control: int, parent: int, budget: int) -> None:
@@ -163,7 +165,7 @@ def main(reader: str, control: int, parent: int, budget: int) -> None:
         except (BrokenPipeError, ConnectionResetError):
             sys.exit(1)
         except ImportError as error:
-            channel.sendall(wire.packed({"failed": f"{error}; install pytest-vllmperf[serve]"}))
+            channel.sendall(wire.packed({"failed": f"{error}; run: pip install 'pytest-vllmperf[serve]'"}))
         except Exception as error:
             channel.sendall(wire.packed({"failed": f"{type(error).__name__}: {error}"}))
             raise

@@ -190,7 +190,7 @@ def _collect(clients: Sequence[_Client], start_ns: int, total: float, on_tick: C
             next_tick = time.monotonic() + _TICK_S
             on_tick((time.monotonic_ns() - start_ns) / 1e9)
         if time.monotonic() > last_word + _SILENCE_S:
-            raise EngineError(f"the load generator has said nothing for {_SILENCE_S:g} s after the end of its run")
+            raise EngineError(f"the load generator reported nothing for {_SILENCE_S:g} s after its run had ended")
 
 
 class _Client:
@@ -231,7 +231,7 @@ class _Client:
         try:
             self._channel.sendall(frame)
         except OSError as error:
-            self._failed(f"does not take its work ({error})")
+            self._failed(f"does not accept its work ({error})")
 
     def wait_ready(self) -> None:
         """Until the process can start."""
@@ -245,7 +245,7 @@ class _Client:
         except OSError as error:
             self._failed(f"does not answer ({error})")
         if not data:
-            self._failed("has ended before its work was done")
+            self._failed("exited before its work was done")
         for frame in self._unpacker.feed(data):
             self._take(frame)
         return self.collected.process is not None

@@ -28,7 +28,7 @@ class _Fault:
 
 
 _SOUND: Final = _Fault()
-_CUT: Final = "the connection ended before the response did"
+_CUT: Final = "the connection ended before the response was complete"
 
 
 def read(call: Call, exchange: Exchange) -> Answer:
@@ -51,7 +51,7 @@ def read(call: Call, exchange: Exchange) -> Answer:
     elif not found.failure and not ended:
         fault = _Fault("cut", _CUT)
     elif not found.failure and not tally.times:
-        fault = _Fault("empty", "a response without any content")
+        fault = _Fault("empty", "a response without content")
     words = quoted(fault.detail, key) or fault.failure
     return _answer(exchange, response, tally, _Fault(fault.failure, words))
 
@@ -88,7 +88,7 @@ def _read_response(call: Call, response: Response, tally: Tally, closed: bool, k
 def _transfer_problem(response: Response) -> str:
     codings = {name.strip() for name in response.headers.get("transfer-encoding", "").lower().split(",")}
     others = codings - {"", "identity", "chunked"}
-    return f"transfer encoding {', '.join(sorted(others))}, which was not asked for" if others else ""
+    return f"transfer encoding {', '.join(sorted(others))}, which the request did not accept" if others else ""
 
 
 def _is_stream(response: Response, unpacked: Unpacked) -> bool:
@@ -103,7 +103,7 @@ def _is_stream(response: Response, unpacked: Unpacked) -> bool:
 def _read_stream(call: Call, response: Response, unpacked: Unpacked, tally: Tally, closed: bool) -> tuple[bool, _Fault]:
     stream = EventStream()
     if not call.stream:
-        return response.complete, _Fault("malformed", "an event stream, though a whole answer was asked for")
+        return response.complete, _Fault("malformed", "an event stream, but a non-streamed answer was requested")
     tally.read_stream(unpacked.body, stream)
     framed = response.complete or (response.until_close and (tally.done or closed))
     ended = framed and (tally.done or tally.finish_reason is not None)
@@ -127,7 +127,7 @@ def _read_object(call: Call, response: Response, unpacked: Unpacked, tally: Tall
     if tally.error:
         return True, _Fault("error", tally.error)
     if call.stream:
-        return True, _Fault("malformed", "a whole answer, though an event stream was asked for")
+        return True, _Fault("malformed", "a non-streamed answer, but an event stream was requested")
     return True, _SOUND
 
 

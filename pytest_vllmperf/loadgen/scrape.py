@@ -71,22 +71,22 @@ class MetricsWatch:
         self._over.set()
         self._thread.join(2 * self._longest)
         if self._thread.is_alive():
-            return Watched(None, ("no figures of the server: a request for /metrics did not end in time",))
+            return Watched(None, ("no server metrics: a request for /metrics timed out",))
         if self._problem:
-            return Watched(None, (f"no figures of the server: {self._problem}",))
+            return Watched(None, (f"no server metrics: {self._problem}",))
         try:
             before, after, *meanwhile = [figures(text) for text in (self._before, self._after, *self._meanwhile)]
         except ValueError as error:
-            return Watched(None, (f"no figures of the server: {quoted(str(error), self._source.key)}",))
+            return Watched(None, (f"no server metrics: {quoted(str(error), self._source.key)}",))
         return self._watched(before, after, meanwhile)
 
     def _watched(self, before: Figures, after: Figures, meanwhile: list[Figures]) -> Watched:
         if not after:
-            return Watched(None, ("no figures of the server: its /metrics has none of vLLM's",))
+            return Watched(None, ("no server metrics: its /metrics has none of vLLM's metrics",))
         metrics = server_metrics(before, after, meanwhile)
         if metrics is None:
-            return Watched(None, ("no figures of the server: its counters went backwards, so it was started anew",))
-        missed = f"{self._missed} of the server's /metrics did not come during the run"
+            return Watched(None, ("no server metrics: its counters decreased, so it was restarted during the run",))
+        missed = f"{self._missed} requests for the server's /metrics failed during the run"
         return Watched(metrics, (missed,) if self._missed else ())
 
     def _watch(self) -> None:
@@ -167,7 +167,7 @@ class _Source:
             if time.monotonic() > until or len(body) > _MOST_BYTES:
                 raise TimeoutError("it does not end")
         if response.length:  # what is missing of its Content-Length; read1 leaves that to its caller
-            raise ConnectionError("the connection ended before the answer did")
+            raise ConnectionError("the connection ended before the answer was complete")
         return bytes(body)
 
     def close(self) -> None:

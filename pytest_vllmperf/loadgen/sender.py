@@ -222,7 +222,7 @@ class Sender:
         assert self._over is not None
         if not self._over.done():
             self._over.set_result(None)
-        total = f"not over when the run's time was, {self._limits.total:g} s"
+        total = f"not finished when the run's time limit of {self._limits.total:g} s was reached"
         now = monotonic_ns()
         waiting = self._pacing.waiting(now)
         for task, (call, exchange) in tuple(self._opening.items()):
@@ -230,7 +230,7 @@ class Sender:
             self._not_sent(call, exchange, "deadline", total)
         for connection in tuple(self._busy):
             connection.give_up("deadline", total)
-        before = "the call before it was not over when the run's time was"
+        before = "its previous call was not finished when the run's time limit was reached"
         for at, call in waiting:
             exchange = Exchange(call.index, at, end_ns=now, failure="cancelled", detail=before)
             self._finished(call, exchange)

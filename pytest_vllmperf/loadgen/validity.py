@@ -65,12 +65,12 @@ class _Schema:
 
     def __init__(self, schema: Any, where: str) -> None:
         if not isinstance(schema, dict | bool):
-            raise WorkloadError(f"{where} is no JSON schema: it must be an object, true or false")
+            raise WorkloadError(f"{where} is not a JSON schema: it must be an object, true or false")
         kind = validator_for(schema, default=jsonschema.Draft202012Validator)
         try:
             kind.check_schema(schema)
         except jsonschema.SchemaError as error:
-            raise WorkloadError(f"{where} is no valid JSON schema: {quoted(error.message)}") from None
+            raise WorkloadError(f"{where} is not a valid JSON schema: {quoted(error.message)}") from None
         self._where = where
         self._validator = kind(schema, registry=Registry())  # a registry of its own: nothing is fetched
         self._check_references(schema, Resource.from_contents(schema, DRAFT202012))
@@ -86,7 +86,8 @@ class _Schema:
                 resolver.lookup(reference)
             except Unresolvable:
                 raise WorkloadError(
-                    f"{self._where} refers to {quoted(reference)}, which it does not hold; nothing is fetched"
+                    f"{self._where} refers to {quoted(reference)}, which it does not contain; external schemas "
+                    f"are not fetched"
                 ) from None
 
     def problem(self, text: str) -> str:
@@ -99,7 +100,9 @@ class _Schema:
             return "JSON that is nested too deeply"
         except Unresolvable as error:
             raise WorkloadError(f"{self._where}: {quoted(str(error))}") from None
-        return "" if error is None else f"not by its schema at {quoted(error.json_path)}: {quoted(error.message)}"
+        if error is None:
+            return ""
+        return f"does not match its schema at {quoted(error.json_path)}: {quoted(error.message)}"
 
 
 class Judge:

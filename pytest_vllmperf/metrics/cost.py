@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def cost_per_million_tokens(throughput: float, gpus: int, gpu_hour_price: float) -> float:
-    """What a million tokens cost, in the currency of the price.
+    """The cost of a million tokens, in the currency of the price.
 
     Args:
         throughput: tokens a second, of all GPUs together.

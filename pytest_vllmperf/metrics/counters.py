@@ -28,7 +28,7 @@ class CounterMetrics:
     )  # fmt: skip
     preemptions = Metric(
         "preemptions", "preemptions", COUNT, _LOWER, _EXACT, _NONE,
-        formula="requests thrown out of the KV cache and started again",
+        formula="requests evicted from the KV cache and restarted",
         source="`IterationStats.num_preempted_reqs`",
         gates=(Gate.EXACT,),
         of=lambda one: one.result.preemptions,
@@ -42,8 +42,8 @@ class CounterMetrics:
     )  # fmt: skip
     weight_bytes = Metric(
         "weight_bytes", "weights", BYTES, _LOWER, _EXACT, _NONE,
-        formula="device memory that loading the model took, by vLLM's own count (CUDA); what the checkpoint's tensors "
-        "take in the dtype they are loaded as (CPU build); parameters and buffers (transformers reference)",
+        formula="device memory used by loading the model, as counted by vLLM (CUDA); size of the checkpoint's "
+        "tensors in the dtype they are loaded as (CPU build); parameters and buffers (transformers reference)",
         source=_WORKER,
         gates=(Gate.EXACT, Gate.VRAM),
         of_start=lambda one: None if one.facts.weights is None else one.facts.weights.weight_bytes,
@@ -58,7 +58,7 @@ class CounterMetrics:
     # The size of the KV cache is not in the set `exact`: vLLM may fit it to the memory that it finds free.
     kv_cache_tokens = Metric(
         "kv_cache_tokens", "KV cache capacity", TOKENS, _HIGHER, _EXACT, _NONE,
-        formula="KV blocks x block size; with several groups of layers what vLLM makes of them",
+        formula="KV blocks x block size; with several groups of layers, as computed by vLLM",
         source="`cache_config`",
         gates=(Gate.VRAM,),
         of_start=lambda one: one.facts.kv_cache_tokens,
@@ -84,15 +84,16 @@ class CounterMetrics:
     )  # fmt: skip
     kernels_compiled = Metric(
         "kernels_compiled", "kernels compiled", COUNT, _LOWER, _EXACT, _NONE,
-        formula="Triton kernels and torch.compile graphs that were compiled during an iteration, all ranks",
+        formula="Triton kernels and torch.compile graphs compiled during an iteration, all ranks",
         source="Triton's hook, dynamo's counters",
         of=lambda one: one.result.kernels_compiled,
     )  # fmt: skip
     # A start that compiles graphs has another peak than one that finds them in a cache.
     torch_peak_bytes = Metric(
         "torch_peak_bytes", "torch peak", BYTES, _LOWER, _EXACT, _NONE,
-        formula="most device memory allocated by torch since the engine started, without the KV cache, all ranks; only "
-        "where the KV cache takes at least what vLLM's profiling run took before there was one",
+        formula="peak of the device memory allocated by torch since the engine started, without the KV cache, "
+        "all ranks; only if the KV cache is at least as large as what vLLM's profiling run used before the "
+        "cache existed",
         source=_WORKER,
         gates=(Gate.VRAM,),
         start=Start.WARM,
@@ -107,8 +108,8 @@ class CounterMetrics:
     )  # fmt: skip
     cpu_instructions = Metric(
         "cpu_instructions", "CPU instructions", COUNT, _LOWER, MetricClass.CPU_TIME, Clock.ENGINE,
-        formula="instructions that the engine's processes execute in user mode during an iteration; on a CPU that has "
-        "hardware counters",
+        formula="instructions executed in user mode by the engine's processes during an iteration; only on a "
+        "CPU with hardware counters",
         source="`perf_event_open`",
         gates=(Gate.CPU,),
         if_measured=True,

@@ -30,7 +30,7 @@ class Clock(Enum):
 
     ENGINE = "engine"  # the timestamps of the engine and of its processes
     CLIENT = "client"  # bytes at the socket
-    BOUNDARY = "engine, or client over HTTP"  # whichever drives the engine
+    BOUNDARY = "engine; client over HTTP"  # whichever drives the engine
     DEVICE = "device"  # the GPU's own counters
     NONE = "none"  # no time is in it
 

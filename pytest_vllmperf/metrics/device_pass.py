@@ -14,7 +14,7 @@ _HIGHER: Final = Direction.HIGHER
 _LOWER: Final = Direction.LOWER
 _TIME: Final = MetricClass.GPU_TIME
 _DEVICE: Final = Clock.DEVICE
-_CUPTI: Final = "CUPTI, in iterations after the counted ones"
+_CUPTI: Final = "CUPTI, in the iterations of the device pass"
 
 
 def _idle_share(one: PassIteration) -> float | None:
@@ -26,7 +26,8 @@ class DevicePassMetrics:
 
     gpu_time = Metric(
         "gpu_time", "GPU time", SECONDS, _LOWER, _TIME, _DEVICE,
-        formula="durations of all kernels, copies and sets of an iteration, added up; of the rank with the most",
+        formula="sum of the durations of all kernels, memory copies and memory sets of an iteration, on the "
+        "rank with the largest sum",
         source=_CUPTI,
         gates=(Gate.DEVICE,),
         if_measured=True,
@@ -34,33 +35,33 @@ class DevicePassMetrics:
     )  # fmt: skip
     gpu_time_decode_step = Metric(
         "gpu_time.decode_step", "GPU time per decode step", SECONDS, _LOWER, _TIME, _DEVICE,
-        formula="durations of what decode steps launched / decode steps: those that compute one token of each of their "
-        "requests",
+        formula="GPU time of decode steps / number of decode steps; a decode step computes one token for each "
+        "of its requests",
         source=_CUPTI,
         of_pass=lambda one: one.slowest.decode / one.slowest.decode_steps if one.slowest.decode_steps else None,
     )  # fmt: skip
     gpu_time_prefill = Metric(
         "gpu_time.prefill", "GPU time of prefill steps", SECONDS, _LOWER, _TIME, _DEVICE,
-        formula="durations of what all other steps of an iteration launched, added up",
+        formula="GPU time of all other steps of an iteration",
         source=_CUPTI,
         of_pass=lambda one: one.slowest.prefill,
     )  # fmt: skip
     gpu_busy = Metric(
         "gpu_busy", "GPU busy time", SECONDS, _LOWER, _TIME, _DEVICE,
-        formula="time of an iteration in which at least one kernel, copy or set was running",
+        formula="time of an iteration in which at least one kernel, memory copy or memory set was running",
         source=_CUPTI,
         of_pass=lambda one: one.slowest.busy,
     )  # fmt: skip
     gpu_idle_share = Metric(
         "gpu_idle_share", "GPU idle", SHARE, _LOWER, MetricClass.DEVICE, _DEVICE,
-        formula="1 - gpu_busy / median duration of the counted iterations, which no profiler slows",
+        formula="1 - gpu_busy / median duration of the measured iterations, which run without a profiler",
         source=_CUPTI,
         zero=True,
         of_pass=_idle_share,
     )  # fmt: skip
     gpu_kernels = Metric(
         "gpu_kernels", "GPU kernels", COUNT, _LOWER, MetricClass.DEVICE, _DEVICE,
-        formula="kernels, copies and sets of an iteration, all ranks",
+        formula="number of kernels, memory copies and memory sets of an iteration, all ranks",
         source=_CUPTI,
         of_pass=lambda one: float(sum(rank.count for rank in one.profiled.ranks)),
     )  # fmt: skip
@@ -78,7 +79,7 @@ class DevicePassMetrics:
     )  # fmt: skip
     device_pass_power_capped = Metric(
         "device_pass.power_capped", "power limit reached", SHARE, _LOWER, MetricClass.DEVICE, _DEVICE,
-        formula="share of readings in an iteration of the device pass in which the power limit held the clocks down",
+        formula="share of readings during an iteration of the device pass in which the power limit reduced the clocks",
         source="NVML, 20 Hz",
         zero=True,
         of_pass=lambda one: None if one.use is None else one.use.power_capped,

@@ -36,14 +36,14 @@ class DeviceMetrics:
     )  # fmt: skip
     gpu_power = Metric(
         "gpu_power", "GPU power", WATTS, _LOWER, _KIND, _DEVICE,
-        formula="mean power of the engine's devices during an iteration, together",
+        formula="mean total power of the engine's devices during an iteration",
         source=_NVML,
         of=lambda one: None if one.use is None else one.use.power,
     )  # fmt: skip
     gpu_energy = Metric(
         "gpu_energy", "GPU energy", JOULES, _LOWER, _KIND, _DEVICE,
-        formula="energy of the engine's devices: the counter at the iteration's ends, between its ticks; else power "
-        "over time",
+        formula="energy of the engine's devices during an iteration: difference of the energy counter, "
+        "interpolated between its updates; without a counter, integral of power",
         source=_NVML,
         of=lambda one: one.energy,
     )  # fmt: skip
@@ -72,8 +72,8 @@ class DeviceMetrics:
     )  # fmt: skip
     model_bandwidth_utilization = Metric(
         "model_bandwidth_utilization", "memory bandwidth used", SHARE, _HIGHER, _KIND, Clock.ENGINE,
-        formula="(engine steps x weights that a step reads + KV cache read) / (duration x memory bandwidth); not for "
-        "models with experts or layers that differ",
+        formula="(engine steps x weights read per step + KV cache read) / (duration x memory bandwidth); not "
+        "for models with experts or with layers that differ",
         source="see [gpu.md](gpu.md)",
         of=lambda one: None if one.roofline is None else one.roofline.utilization(one.result),
     )  # fmt: skip

@@ -166,7 +166,7 @@ class DistributionMetrics:
         }
 
     def shown_by_pass(self, iteration: PassIteration) -> dict[str, float]:  # noqa: ARG002 - as a metric has it
-        """Nothing: requests are looked at in counted iterations."""
+        """Nothing: requests are looked at in measured iterations."""
         return {}
 
     def shown_by_start(self, start: EngineStart) -> dict[str, float]:  # noqa: ARG002 - as a metric has it

@@ -21,11 +21,11 @@ class Gate(Enum):
         about: what is in it, in words.
     """
 
-    EXACT = ("exact", "counters and sizes that are the same on any machine")
+    EXACT = ("exact", "counters and sizes that do not depend on the machine's speed")
     CLOCK = ("clock", "output throughput and median latencies")
     CPU = ("cpu", "CPU time of the engine's processes")
     VRAM = ("vram", "weights, KV cache and torch's peak")
-    DEVICE = ("device", "the GPU's own time, where it was measured")
+    DEVICE = ("device", "GPU time, where it was measured")
     ENERGY = ("energy", "energy per output token")
 
     def __init__(self, word: str, about: str) -> None:
@@ -49,4 +49,4 @@ def gate_words() -> tuple[str, ...]:
 
 def gate_help() -> str:
     """The help text of a gate, with all sets and without a default."""
-    return f"metrics that decide: names, or the sets {', '.join(gate_words())}"
+    return f"metrics to gate: names, or the sets {', '.join(gate_words())}"

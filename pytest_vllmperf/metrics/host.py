@@ -16,14 +16,14 @@ class HostMetrics:
 
     host_load = Metric(
         "host.load", "host load", SHARE, Direction.LOWER, MetricClass.HOST, Clock.NONE,
-        formula="share of the time of all CPUs that anyone used during an iteration, the engine included",
+        formula="share of all CPUs' time that any process used during an iteration, including the engine",
         source=_PROC,
         zero=True,
         of=lambda one: None if one.result.host is None else one.result.host.load,
     )  # fmt: skip
     host_steal = Metric(
         "host.steal", "host steal", SHARE, Direction.LOWER, MetricClass.HOST, Clock.NONE,
-        formula="share of the time of all CPUs that a hypervisor gave to other machines during an iteration",
+        formula="share of all CPUs' time that the hypervisor gave to other virtual machines during an iteration",
         source=_PROC,
         zero=True,
         of=lambda one: None if one.result.host is None else one.result.host.steal,

@@ -1,4 +1,4 @@
-"""`Measurement`: what a test holds in its hands, every metric an attribute."""
+"""`Measurement`: the result of `measure()`, with every metric as an attribute."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ class Measurement(AllMetrics):
     """One workload on one engine spec, from one engine start or several.
 
     Every metric is an attribute (`run.output_throughput`, in the unit of its declaration), a distribution has its
-    points (`run.ttft.p50`, in seconds). What was not observed raises `NotMeasuredError`: missing is never zero.
+    points (`run.ttft.p50`, in seconds). A metric that was not measured raises `NotMeasuredError`; it is never zero.
 
     Attributes:
         spec_label: the engine, for a person.
         device: `cuda` or `cpu`; with `, served` behind it where the engine was driven over HTTP.
         profile: the kind of hardware, as the folder of its baselines.
-        workload: the workload as stored beside a baseline.
+        workload: the workload as stored with a baseline.
         environment: where it was measured.
         engines: what was measured on each engine start; at least one.
         problems: why the measurement is void; empty when it is sound.
-        excluded: why engines were left out; one at most.
+        excluded: why an engine was left out; at most one is.
         gpus: how many GPUs an engine ran on.
         vram: where their memory went, on the last engine.
         traces: what NVML reported of them while the last engine was measured; empty on a CPU.
         made_with: how it was made, so that it can be made again; None where it cannot.
         reference: what each of its engines was measured in turns with; None for a measurement on its own.
-        iterations: of each engine its counted iterations, request by request; not stored.
+        iterations: of each engine its measured iterations, request by request; not stored.
         reference_iterations: the same of each engine of the reference.
         rates: of each engine what a search for the highest rate came to; empty for any other measurement.
         unmeasured: metric -> why the machine does not let it be measured.
@@ -77,11 +77,11 @@ class Measurement(AllMetrics):
 
     @property
     def transient(self) -> bool:
-        """Whether it is void, and another engine, a minute later, may well be free of all of its problems."""
+        """Whether it is void only because of problems that another engine start may not have."""
         return bool(self.problems) and all(problem.transient for problem in self.problems)
 
     def cost_per_million_tokens(self, gpu_hour_price: float, metric: str = "output_throughput") -> float:
-        """What a million tokens cost, in the currency of the price.
+        """The cost of a million tokens, in the currency of the price.
 
         Args:
             gpu_hour_price: of one GPU for one hour.
@@ -91,7 +91,7 @@ class Measurement(AllMetrics):
             NotMeasuredError: on a CPU, or when the throughput was not measured.
         """
         if not self.gpus:
-            raise NotMeasuredError(f"{self.spec_label} ran on no GPU: it has no price of a GPU hour")
+            raise NotMeasuredError(f"{self.spec_label} did not run on a GPU, so it has no cost per GPU hour")
         return cost_per_million_tokens(self.value(metric), self.gpus, gpu_hour_price)
 
     def without(self, other: Measurement) -> Measurement:
@@ -121,24 +121,24 @@ class Measurement(AllMetrics):
         e2e: float | None = None,
         goodput: float = 0.99,
     ) -> None:
-        """Fail the test unless enough requests keep a promise. `check` gates the goodput of that promise from then on.
+        """Fail the test unless enough requests meet an SLO. A later `check` gates the goodput for that SLO.
 
         Args:
-            ttft: most seconds until the first token.
-            tpot: most seconds for each token after the first.
-            e2e: most seconds until the last token.
-            goodput: share of all requests that have to keep all parts of it; a failed request keeps none.
+            ttft: maximum seconds until the first token.
+            tpot: maximum seconds for each token after the first.
+            e2e: maximum seconds until the last token.
+            goodput: share of all requests that must meet all parts of the SLO; a failed request never does.
 
         Raises:
-            SpecError: for no promise, or a figure that is not valid.
+            SpecError: for an SLO without limits, or an invalid value.
             NotMeasuredError: for a measurement without requests.
-            CheckFailed: where too few keep it, or the measurement is void.
+            CheckFailed: if too few requests meet it, or the measurement is void.
         """
         __tracebackhide__ = True
         slo = promises.promise(ttft, tpot, e2e, goodput, streamed=self.workload.get("stream") is not False)
         results = [result for engine in self.iterations for result in engine]
         if not results:
-            raise NotMeasuredError(f"{self.spec_label}: this measurement holds no requests that could keep a promise")
+            raise NotMeasuredError(f"{self.spec_label}: this measurement holds no requests to compare with an SLO")
         self._read.add("goodput")
         self._promises[:] = [slo]
         if self.problems:
@@ -170,7 +170,7 @@ class Measurement(AllMetrics):
         """The metric's value: the median over engines of the median over iterations, in its unit.
 
         Raises:
-            NotMeasuredError: when no engine observed it, or no metric has this name.
+            NotMeasuredError: when it was not measured on any engine, or no metric has this name.
         """
         engines = self.samples(metric)
         if not engines:
@@ -223,4 +223,4 @@ class Measurement(AllMetrics):
         def __getattr__(self, name: str) -> NoReturn:
             """What is no attribute (AttributeError)."""
             hint = "" if name.startswith("_") else did_you_mean(name, dir(self)) or "; dir(run) lists its metrics"
-            raise AttributeError(f"a measurement has no {name!r}{hint}")
+            raise AttributeError(f"a measurement has no metric {name!r}{hint}")

@@ -25,25 +25,25 @@ class MemoryMetrics:
     )  # fmt: skip
     memory_peak_activation = Metric(
         "memory.peak_activation", "peak activation", BYTES, _LOWER, _MEMORY, _NONE,
-        formula="what vLLM's profiling run took beside the weights, all ranks",
+        formula="memory that vLLM's profiling run used in addition to the weights, all ranks",
         source=_WORKER,
         of_start=lambda one: one.memory.peak_activation,
     )  # fmt: skip
     memory_non_torch = Metric(
         "memory.non_torch", "non-torch memory", BYTES, _LOWER, _MEMORY, _NONE,
-        formula="device memory of the workers outside of torch, as vLLM profiled it",
+        formula="device memory that the workers use outside torch, as profiled by vLLM",
         source=_WORKER,
         of_start=lambda one: one.memory.non_torch,
     )  # fmt: skip
     memory_cuda_graphs = Metric(
         "memory.cuda_graphs", "CUDA graphs", BYTES, _LOWER, _MEMORY, _NONE,
-        formula="what torch reserved in the private pools of CUDA graphs",
+        formula="memory that torch reserved in the private pools of CUDA graphs",
         source=_WORKER,
         of_start=lambda one: one.memory.cuda_graphs,
     )  # fmt: skip
     gpu_memory_peak = Metric(
         "gpu_memory_peak", "GPU memory peak", BYTES, _LOWER, _MEMORY, _NONE,
-        formula="most memory in use at once on the engine's devices during an iteration, by any process",
+        formula="peak memory in use on the engine's devices during an iteration, by all processes",
         source="NVML, 20 Hz",
         of=lambda one: None if one.use is None else one.use.peak_bytes,
     )  # fmt: skip

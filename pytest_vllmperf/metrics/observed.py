@@ -79,7 +79,7 @@ class PassIteration:
 
     Attributes:
         profiled: what was recorded of the GPUs, and what the engine reported.
-        duration: seconds of a counted iteration, the median: without a profiler.
+        duration: seconds of a measured iteration, the median: without a profiler.
         use: what NVML told of the devices meanwhile; None where nobody looked.
     """
 

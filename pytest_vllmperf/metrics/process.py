@@ -30,7 +30,7 @@ class ProcessMetrics:
     )  # fmt: skip
     load_time_cold = Metric(
         "load_time.cold", "load: cold start", SECONDS, _LOWER, _LOAD, _ENGINE,
-        formula="load_time of the first start of an engine in a run, when caches may have been empty",
+        formula="load_time of an engine's first start in a run, when caches may be empty",
         start=Start.COLD,
         of_start=lambda one: one.load_time("total") if one.cold else None,
     )  # fmt: skip

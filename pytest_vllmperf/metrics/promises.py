@@ -49,18 +49,18 @@ def promise(ttft: float | None, tpot: float | None, e2e: float | None, share: fl
         streamed: whether answers come token by token: one that comes whole has no TPOT.
 
     Raises:
-        SpecError: for no promise, or a figure that is not valid.
+        SpecError: for an SLO without limits, or an invalid value.
     """
     parts = {"ttft": ttft, "tpot": tpot, "e2e": e2e}
     for name, most in parts.items():
         if most is not None and not (_is_number(most) and 0 < most < float("inf")):
             raise SpecError(f"{name}={most!r} must be seconds above zero")
     if all(most is None for most in parts.values()):
-        raise SpecError("a promise needs at least one of ttft=, tpot= and e2e=, in seconds")
+        raise SpecError("an SLO needs at least one of ttft=, tpot= and e2e=, in seconds")
     if tpot is not None and not streamed:
-        raise SpecError("tpot= needs answers that are streamed: one that comes whole has no time between its tokens")
+        raise SpecError("tpot= needs streamed answers: without streaming, the time between tokens is unknown")
     if not (_is_number(share) and 0 < share <= 1):
-        raise SpecError(f"goodput={share!r} must be a share above 0 and at most 1")
+        raise SpecError(f"goodput={share!r} must be above 0 and at most 1")
     return Slo(ttft, tpot, e2e)
 
 
@@ -84,7 +84,7 @@ def missed(results: Sequence[RunResult], slo: Slo, share: float) -> str:
     ]
     reached = share_percent(good / len(requests)) if requests else "none"
     return (
-        f"goodput {reached} ({good:,} of {len(requests):,} requests kept the promise), wanted {share_percent(share)}; "
+        f"goodput {reached} ({good:,} of {len(requests):,} requests met the SLO), required {share_percent(share)}; "
         f"{', '.join([*parts, f'failed: {failed:,}'])}"
     )
 

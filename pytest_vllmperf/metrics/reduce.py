@@ -23,7 +23,7 @@ class DeviceObservation:
     """What was seen of an engine's devices, from outside of it.
 
     Attributes:
-        uses: what they did in each counted iteration; empty where nobody looked.
+        uses: what they did in each measured iteration; empty where nobody looked.
         engine_bytes: their memory that the engine held afterwards; None where that is not known.
         bandwidth: bytes/s of their memory, together; None where unknown.
     """
@@ -64,7 +64,7 @@ def engine_samples(
     Args:
         facts: what the engine reported of itself.
         warmup: the discarded iterations, in order.
-        iterations: the counted iterations, in order; at least one.
+        iterations: the measured iterations, in order; at least one.
         cold_start: whether it was the first start of this engine in the run.
         device: what was seen of its devices; None on a CPU.
     """
@@ -92,7 +92,7 @@ def with_device_pass(
 
     Args:
         engine: without one.
-        counted: its counted iterations.
+        counted: its measured iterations.
         found: the device pass.
         uses: what NVML told of the devices in each of its iterations; empty where nobody looked.
     """
@@ -112,7 +112,7 @@ def promised_samples(iterations: Sequence[RunResult], slo: Slo) -> dict[str, lis
     """Samples of the metrics that a promise makes, by name; a metric that an iteration does not show is absent.
 
     Args:
-        iterations: the counted iterations of one engine, in order.
+        iterations: the measured iterations of one engine, in order.
         slo: the promise.
     """
     shown = [iteration_metrics(result, slo=slo) for result in iterations]

@@ -108,31 +108,31 @@ class ServedMetrics:
         gates=(Gate.CLOCK,),
         if_measured=True,
         zero=True,
-        formula="requests that kept the promise of `assert_slo` / all requests, failed ones among them",
+        formula="requests that met the SLO of `assert_slo` / all requests, including failed ones",
         of=lambda one: one.goodput,
     )  # fmt: skip
     goodput_rate = Metric(
         "goodput_rate", "goodput rate", REQUESTS_PER_SECOND, _HIGHER, MetricClass.THROUGHPUT, _CLIENT,
         zero=True,
-        formula="requests that kept the promise of `assert_slo` / (last last_token_ts - first queued_ts)",
+        formula="requests that met the SLO of `assert_slo` / (last last_token_ts - first queued_ts)",
         of=lambda one: None if one.kept is None else one.per_second(one.kept),
     )  # fmt: skip
     max_rate = Metric(
         "max_rate", "highest rate", REQUESTS_PER_SECOND, _HIGHER, MetricClass.THROUGHPUT, _CLIENT,
         gates=(Gate.CLOCK,),
         if_measured=True,
-        formula="highest rate of arrivals at which the promise of `find_max_rate` is kept, by an isotonic fit",
+        formula="highest arrival rate that meets the SLO of `find_max_rate`, by an isotonic fit",
         of=lambda one: one.result.max_rate,
     )  # fmt: skip
     steady_output_throughput = Metric(
         "steady_output_throughput", "steady output throughput", TOKENS_PER_SECOND, _HIGHER, MetricClass.THROUGHPUT,
         _CLIENT,
-        formula="tokens that arrived while at least 95 % of a closed loop's concurrency was in flight, a second",
+        formula="tokens per second that arrived while at least 95 % of a closed loop's concurrency was in flight",
         of=_of_served(_steady_throughput),
     )  # fmt: skip
     failed_requests = Metric(
         "failed_requests", "failed requests", COUNT, _LOWER, MetricClass.EXACT, Clock.NONE,
-        formula="requests without a whole answer, whatever the reason",
+        formula="requests without a complete answer, for any reason",
         gates=(Gate.EXACT, Gate.CLOCK),
         if_measured=True,
         of=_of_served(lambda served: sum(served.failures.values())),
@@ -142,7 +142,7 @@ class ServedMetrics:
         gates=(Gate.CLOCK, Gate.EXACT),
         if_measured=True,
         zero=True,
-        formula="answers that are valid by their JSON schema, or whose tool calls are / answers that were to be",
+        formula="answers that match their JSON schema or whose tool calls do / answers that must match one",
         source="`jsonschema`",
         of=lambda one: one.result.valid_share,
     )  # fmt: skip
@@ -150,7 +150,7 @@ class ServedMetrics:
         "icl",
         "inter-chunk latency",
         _CLIENT,
-        formula="gap between two pieces with content of one answer, whatever number of tokens each has",
+        formula="gap between two chunks with content of one answer, however many tokens each holds",
         of=_chunk_gaps,
         zero=True,
         over="gaps",
@@ -160,7 +160,7 @@ class ServedMetrics:
         "ttfat",
         "time to first answer token",
         _CLIENT,
-        formula="first piece that is no reasoning - when the request was due",
+        formula="first chunk that is not reasoning - when the request was due",
         of_request=_of_answer(_first_answer),
     )
     client_queue = DistributionMetrics(
@@ -221,21 +221,21 @@ class ServedMetrics:
     )  # fmt: skip
     running_max = Metric(
         "running_max", "most requests running", COUNT, _HIGHER, MetricClass.DEVICE, _SERVER,
-        formula="most requests that the engine ran at once",
+        formula="maximum number of requests running in the engine at the same time",
         source=_SAMPLED,
         zero=True,
         of=_most(lambda most: most.running, lambda server: server.running_max),
     )  # fmt: skip
     waiting_max = Metric(
         "waiting_max", "most requests waiting", COUNT, _LOWER, MetricClass.DEVICE, _SERVER,
-        formula="most requests that waited in the engine at once",
+        formula="maximum number of requests waiting in the engine at the same time",
         source=_SAMPLED,
         zero=True,
         of=_most(lambda most: most.waiting, lambda server: server.waiting_max),
     )  # fmt: skip
     kv_usage_max = Metric(
-        "kv_usage_max", "most KV cache in use", SHARE, _LOWER, MetricClass.DEVICE, _SERVER,
-        formula="most of the KV cache in use at once",
+        "kv_usage_max", "peak KV cache use", SHARE, _LOWER, MetricClass.DEVICE, _SERVER,
+        formula="peak share of the KV cache in use",
         source=_SAMPLED,
         zero=True,
         of=_most(lambda most: most.kv_usage, lambda server: server.kv_usage_max),

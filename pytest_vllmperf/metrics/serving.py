@@ -63,7 +63,8 @@ class ServingMetrics:
         "TTFT",
         _BOUNDARY,
         formula="first_token_ts - queued_ts of a request",
-        source=f"{_TIMESTAMPS}: without tokenizing and transport; over HTTP with both, from when the request was due",
+        source=f"{_TIMESTAMPS}: without tokenization and transport; over HTTP with both, counted from when the "
+        f"request was due",
         of_request=lambda one: one.first_token_ts - one.queued_ts,
         gates=(Gate.CLOCK,),
         stored_by_request=lambda engine: engine.ttft_by_request,
@@ -82,7 +83,7 @@ class ServingMetrics:
         "ITL",
         _BOUNDARY,
         formula="gap between two tokens of one request as the engine emitted them",
-        source="`IterationStats.inter_token_latencies_iter`; over HTTP where tokens can be told from pieces",
+        source="`IterationStats.inter_token_latencies_iter`; over HTTP if each chunk holds one token",
         of=lambda one: np.asarray(one.result.itl_ns, dtype=float) * 1e-9,
         zero=True,
         over="gaps",

@@ -28,7 +28,7 @@ class SpeculationMetrics:
     )  # fmt: skip
     spec_length = Metric(
         "spec.length", "mean acceptance length", TOKENS, _HIGHER, MetricClass.THROUGHPUT, Clock.NONE,
-        formula="1 + draft tokens accepted / drafts: tokens that a request gets from a step with a draft",
+        formula="1 + draft tokens accepted / drafts: tokens per request and step with a draft",
         source=_SOURCE,
         gates=_GATES,
         if_measured=True,

@@ -54,7 +54,7 @@ CLOCK_METRICS: Final = GATES[Gate.CLOCK.word]
 
 def unknown(name: str) -> str:
     """What is wrong with a name that no metric has, with the nearest one that some metric has."""
-    return f"no metric is called {name!r}{did_you_mean(name, METRICS)}"
+    return f"no metric has the name {name!r}{did_you_mean(name, METRICS)}"
 
 
 def resolve_gate(words: tuple[str, ...], device: str, measured: Collection[str] = ()) -> tuple[str, ...]:
@@ -88,6 +88,6 @@ def resolve_gate(words: tuple[str, ...], device: str, measured: Collection[str] 
             wanted.add(word)
         else:
             near = did_you_mean(word, [*gate_words(), *METRICS])
-            raise SpecError(f"no metric or set is called {word!r}{near}; sets: {', '.join(gate_words())}; "
+            raise SpecError(f"no metric or set has the name {word!r}{near}; sets: {', '.join(gate_words())}; "
                             f"metrics: {', '.join(METRICS)}")  # fmt: skip
     return tuple(name for name in METRICS if name in wanted)

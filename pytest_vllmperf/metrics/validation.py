@@ -31,7 +31,7 @@ def check_engine(engine: EngineSamples, requests: int | None = None) -> None:
         if name not in METRICS and name != _TTFT_BY_REQUEST:
             raise SampleError(name, "no metric has this name")
         if count is not None and len(values) != count:
-            raise SampleError(name, f"{len(values)} samples where the file tells of {count} {of_what}")
+            raise SampleError(name, f"{len(values)} samples, but the file lists {count} {of_what}")
         zero = name in METRICS and METRICS[name].may_be_zero
         if _all_sound(values):
             continue
@@ -40,7 +40,7 @@ def check_engine(engine: EngineSamples, requests: int | None = None) -> None:
             raise SampleError(name, _problem(values[position], zero=zero), (position,))
     for kernel in (kernel for table in engine.kernels for kernel in table.all):
         if not (_sound(kernel.seconds, zero=True) and _sound(kernel.times, zero=False)):
-            raise SampleError(f"kernel {kernel.name!r}", "its count or time is no positive finite number")
+            raise SampleError(f"kernel {kernel.name!r}", "its count or time is not a positive finite number")
 
 
 def _lists(engine: EngineSamples, requests: int | None) -> Iterator[tuple[str, Sequence[float], int | None, str]]:
@@ -66,5 +66,5 @@ def _sound(value: float, *, zero: bool) -> bool:
 
 def _problem(value: float, *, zero: bool) -> str:
     if math.isfinite(value) and value > 0:
-        return f"{value!r} is out of range: samples lie between {SMALLEST:g} and {LARGEST:g}"
-    return f"{value!r} is not a {'finite number that is not negative' if zero else 'positive finite number'}"
+        return f"{value!r} is out of range; samples must be between {SMALLEST:g} and {LARGEST:g}"
+    return f"{value!r} is not a {'finite number of at least 0' if zero else 'positive finite number'}"

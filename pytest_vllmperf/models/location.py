@@ -43,12 +43,14 @@ def check_location(model: str, arguments: Mapping[str, Any], env: Mapping[str, s
         raise ModelError(f"the model path {model} does not exist{_start(model)}")
     if any(arguments.get(name) for name in _HUB_ARGUMENTS) or _is_cached(model, arguments, env):
         return
-    nowhere = f"there is no {model} in {Path.cwd()}, and the hub's cache holds no model of this name"
+    nowhere = f"there is no {model} in {Path.cwd()}, and the Hugging Face cache holds no model of this name"
     offline = offline_variable(env)
     if offline is not None:
-        raise ModelError(f"{nowhere}; {offline}={env[offline]} forbids downloading it")
+        raise ModelError(f"{nowhere}; {offline}={env[offline]} forbids downloads")
     if _looks_like_a_path(model):
-        raise ModelError(f"{nowhere}; if it is a model of the hub, add its revision, such as revision='main'")
+        raise ModelError(
+            f"{nowhere}; if it is a model on the Hugging Face hub, add its revision, such as revision='main'"
+        )
 
 
 def offline_variable(env: Mapping[str, str]) -> str | None:

@@ -60,7 +60,7 @@ def resolve(model: str, progress: Progress = _quiet) -> str:
         return os.path.expanduser(model)  # noqa: PTH111 - a hub name stays as it is, as does `./name`
     name = model.removeprefix(PREFIX)
     if model not in names():
-        raise ModelError(f"there is no built-in model {name!r}; there is {', '.join(names())}")
+        raise ModelError(f"no built-in model has the name {name!r}; choose one of {', '.join(names())}")
     base, _, last = name.rpartition("-")
     shape, quantization = (base, last) if last in QUANTIZATIONS else (name, "none")
     return str(make_model(cache_folder() / f"{name}-{_REVISION}", SHAPES[shape], quantization, progress))
@@ -79,7 +79,7 @@ def cache_folder() -> Path:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pytest-vllmperf"
     except RuntimeError:  # HOME is not set, and there is no entry in passwd, as in a container with a foreign uid
         raise ModelError(
-            "this user has no home folder to keep models in; set VLLMPERF_CACHE to a folder, or HOME"
+            "this user has no home folder to store models in; set VLLMPERF_CACHE to a folder, or set HOME"
         ) from None
 
 
@@ -132,8 +132,8 @@ def _lock(folder: Path, progress: Progress) -> Iterator[None]:
         except Timeout:
             waited = time.monotonic() - started
         if waited >= WAIT_S:
-            raise ModelError(f"{folder}: another run has held {folder}.lock for {WAIT_S:g} s; end that run")
-        progress(f"waiting for another run that makes the model {folder.name}", waited)
+            raise ModelError(f"{folder}: another run has locked it ({folder}.lock) for {WAIT_S:g} s; end that run")
+        progress(f"waiting for another run that is making the model {folder.name}", waited)
     try:
         yield
     finally:
@@ -147,7 +147,7 @@ def _finished(folder: Path) -> Path:
     missing = [name for name in ("config.json", weights, "tokenizer.json") if not (folder / name).exists()]
     if missing:
         raise ModelError(
-            f"{folder} exists and is not a finished model ({', '.join(missing)} missing); choose another folder"
+            f"{folder} exists but is not a complete model ({', '.join(missing)} missing); choose another folder"
         )
     return folder
 
@@ -178,7 +178,9 @@ def _config(shape: Shape, quantization: str) -> dict[str, Any]:
 def _parts(shape: Shape, quantization: str) -> list[Part]:
     """The checkpoint's tensors in order, each part with what makes it."""
     if quantization not in ("none", *QUANTIZATIONS):
-        raise ModelError(f"there is no quantization {quantization!r}; there is none, {', '.join(QUANTIZATIONS)}")
+        raise ModelError(
+            f"no quantization has the name {quantization!r}; choose one of none, {', '.join(QUANTIZATIONS)}"
+        )
     chosen = QUANTIZATIONS.get(quantization)
     dtype = _STORED[_QUANTIZED_DTYPE if chosen else shape.dtype]
     parts = []
@@ -199,8 +201,8 @@ def _quantized(name: str, size: tuple[int, ...], draw: partial[Array], chosen: Q
     outputs, inputs = size
     if outputs % chosen.multiples[0] or inputs % chosen.multiples[1]:
         raise ModelError(
-            f"{word} needs outputs and inputs in multiples of {chosen.multiples[0]} and {chosen.multiples[1]}; "
-            f"{name} has {outputs} and {inputs}"
+            f"{word} needs layers whose numbers of outputs and inputs are multiples of {chosen.multiples[0]} "
+            f"and {chosen.multiples[1]}; {name} has {outputs} and {inputs}"
         )
     layer = name.removesuffix("weight")
     layouts = {layer + own: layout for own, layout in chosen.layouts(outputs, inputs).items()}

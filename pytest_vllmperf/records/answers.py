@@ -62,16 +62,16 @@ class Answer:
 FAILURES = (
     "connect",  # no connection: refused, unreachable, no such host
     "tls",  # the handshake failed
-    "sent",  # the connection broke before the request was sent whole
+    "sent",  # the connection broke before the whole request was sent
     "status",  # any status that is not 2xx and has no name of its own
     "shed",  # 429 or 503: the server refuses load
     "redirect",  # 3xx: never followed
     "error",  # a 200 with an error in its body, or an error event in mid-stream
     "malformed",  # not HTTP, not an event stream, not JSON
-    "cut",  # the connection ended before the response did
+    "cut",  # the connection ended before the response was complete
     "stalled",  # no byte for as long as a stream may pause
     "deadline",  # not over when the operation's time-out was
-    "empty",  # a response without any content
+    "empty",  # a response without content
     "cancelled",  # given up by the client: the run ended, or its time budget
 )
 """How a request can fail; each is counted by its name."""

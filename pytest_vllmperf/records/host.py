@@ -35,7 +35,7 @@ def host_words(uses: Sequence[HostUse | None]) -> dict[str, str]:
     0.1 GHz. It is that of the fastest CPU, as idle ones clock down by chance.
 
     Args:
-        uses: of the counted iterations; None where nothing was read.
+        uses: of the measured iterations; None where nothing was read.
 
     Returns:
         Name -> words; without what nobody knows.

@@ -46,7 +46,7 @@ def choice(*known: str) -> Callable[[str, Any], str]:
 
     def parse(where: str, value: Any) -> str:
         if value not in known:
-            raise SpecError(f"{where}: {value!r} is none of {', '.join(known)}")
+            raise SpecError(f"{where}: {value!r} is not valid; choose one of {', '.join(known)}")
         return str(value)
 
     return parse

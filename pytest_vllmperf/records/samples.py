@@ -22,7 +22,7 @@ class EngineSamples(BaseModel):
         discarded: how many iterations were warm-up.
         iterations: how many iterations counted.
         warmup: values of the discarded iterations, for the metrics that a gate looks at by default.
-        samples: values of the counted iterations, by metric, in the order they ran.
+        samples: values of the measured iterations, by metric, in the order they ran.
         once: values that an engine has once, such as its load time.
         ttft_by_request: seconds; for each request of the workload the median TTFT over the iterations.
         passes: values of the iterations of the device pass, by metric; empty where there was none.

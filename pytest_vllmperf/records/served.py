@@ -17,7 +17,7 @@ class ServerMetrics:
     Attributes:
         prefix_queries: prompt tokens looked up in the prefix cache.
         prefix_hits: of these, tokens found.
-        preemptions: requests thrown out of the KV cache and started again.
+        preemptions: requests evicted from the KV cache and restarted.
         prompt_tokens: tokens of prompts.
         generation_tokens: tokens made.
         finished: requests that ended.

@@ -25,7 +25,7 @@ class CheckSettings:
     """How one test measures and what decides it; None falls back to the run's setting.
 
     Attributes:
-        iterations: counted iterations.
+        iterations: measured iterations.
         warmup: discarded iterations; AUTO for as many as the rule finds.
         margin: tolerated relative change for all metrics that have none of their own.
         margins: tolerated relative change by metric.
@@ -78,14 +78,14 @@ class Settings:
         update: what happens to baselines.
         baselines: their folder.
         check: how tests measure and what decides unless their marker says otherwise; nothing in it is None.
-        start_timeout: seconds for an engine to come up.
-        operation_timeout: seconds for one iteration.
+        start_timeout: timeout in seconds for an engine start.
+        operation_timeout: timeout in seconds for one iteration.
         lease_timeout: seconds to wait for GPUs that other runs hold.
         append: whether what agrees with its baseline is added to it.
         reason: why baselines are recorded anew; empty when nobody said.
-        engines: fresh engines that a recorded session is measured on.
+        engines: engine starts per recorded session.
         max_engines: fresh engines at most until a verdict is given up.
-        max_time: seconds at most for the fresh engines of one kind.
+        max_time: maximum time in seconds for all starts of one engine.
         noisy_fails: whether NOISY fails a test.
         scorecards: folder that scorecards are written to; None for none.
         require_gpu: whether a test that finds no GPU fails, instead of being skipped.

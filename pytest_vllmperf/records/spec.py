@@ -190,7 +190,7 @@ def _arguments(pattern: str, own: object) -> str:
         if not isinstance(name, str):
             raise SpecError(f"{where}: {name!r} is not the name of an engine argument")
         if name in NOT_ENGINE_ARGS:
-            raise SpecError(f"{where}: {name!r} cannot differ by GPU; only engine arguments can")
+            raise SpecError(f"{where}: {name!r} is not an engine argument and cannot differ by GPU")
     try:
         return _canonical(own)
     except SpecError as error:
@@ -202,7 +202,7 @@ def _json(name: str, value: object) -> str:
         return json.dumps(value, sort_keys=True, default=_as_json)
     except (TypeError, ValueError) as error:
         shown = MASK if is_secret_name(name) else masked_text(repr(value))
-        raise SpecError(f"engine argument {name}={shown} cannot be handed to another process: {error}") from None
+        raise SpecError(f"engine argument {name}={shown} cannot be passed to another process: {error}") from None
 
 
 def _as_json(value: object) -> object:
@@ -213,13 +213,13 @@ def _as_json(value: object) -> object:
 
 def _environment(env: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     if not isinstance(env, Mapping):
-        raise SpecError(f"env must map names to values; it is a {type(env).__name__}")
+        raise SpecError(f"env must be a mapping of names to strings, not a {type(env).__name__}")
     for name, value in env.items():
         if not isinstance(value, str):
-            raise SpecError(f"env[{name!r}] must be a string; it is a {type(value).__name__}")
+            raise SpecError(f"env[{name!r}] must be a string, not a {type(value).__name__}")
         if name == _VISIBLE:  # an engine on a GPU that this run has not leased, and does not look at
             raise SpecError(
-                f"env[{name!r}] cannot be set for one engine; set it for the run, or mark the test with gpu()"
+                f"env[{name!r}] cannot be set for a single engine; set it for the whole run, or use @pytest.mark.gpu()"
             )
     return tuple(sorted(env.items()))
 
@@ -242,5 +242,5 @@ def interpreter(where: str, python: object) -> str:
     except ValueError:  # a null byte
         found = None
     if found is None:
-        raise SpecError(f"{where}{wanted!r} is not an interpreter that can be started; give the path of one")
+        raise SpecError(f"{where}{wanted!r} is not an executable interpreter; pass the path of one")
     return str(Path(found).absolute())

@@ -1,4 +1,4 @@
-"""What a verdict says: of one metric, of one check, and of what a baseline can tell."""
+"""Verdicts on a metric and on a check, and what a baseline can detect."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pytest_vllmperf.stats.prior import Prior
 
 
 class Status(str, Enum):
-    """One word about a metric or a check; the order is from good to bad, and the worst metric speaks for a check.
+    """The verdict on a metric or a check, ordered from good to bad. A check has the verdict of its worst metric.
 
     Each is a string, so that `verdict.status == "OK"` holds.
     """
@@ -57,10 +57,10 @@ class MetricVerdict:
         engines: new engines it rests on.
         iterations: of each of them; requests, where they are paired.
         paired: whether requests were compared one by one.
-        noise: what the baseline can tell; None for an exact metric.
+        noise: what the baseline can detect; None for an exact metric.
         reason: in words, why it does not decide or cannot be judged.
         clearly_better: whether its interval lies beyond the margin on the good side; OK may come before IMPROVED can.
-        drift: the creeping change, where the status is DRIFTED.
+        drift: the slow change, if the status is DRIFTED.
         against: the reference interpreter that it was measured in turns with; empty for a stored baseline. `baseline`
             is then the value of the reference.
     """
@@ -146,7 +146,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """A change that crept in over sessions, none of which was a regression.
+    """A change that built up over sessions, none of which was a regression.
 
     change: of the level, as a fraction of the first sessions' level; negative is "less".
     since: when the first of the sessions was recorded, as stored: that is the last update of the baseline.
@@ -160,12 +160,12 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """What a baseline can tell. All fractions: 0.01 is 1 %.
+    """What a baseline can detect. All values are fractions: 0.01 is 1 %.
 
     session_sd: between sessions. engine_sd: between engines of a session, their iterations included.
     detectable: smallest slowdown found with the settings' power on `max_engines` new engines.
     testable: whether, with as many, a change as large as the margin stands out of the noise at all.
-    multimodal: the stored engines fall into groups.
+    multimodal: the stored engine starts form separate groups.
     prior: the hyperparameters that both were shrunk towards.
     sessions_to_test: stored sessions after which the baseline is expected to be testable, the present ones included;
         `sessions` where it is already; None where more sessions would not do, and in a verdict: it does not look ahead.
@@ -189,7 +189,7 @@ class Outlook:
     Attributes:
         metric: its name in the table.
         margin: the tolerated relative change.
-        noise: what the baseline can tell; its `detectable` is the smallest slowdown that will be found.
+        noise: what the baseline can tell; its `detectable` is the smallest slowdown detected.
     """
 
     metric: str

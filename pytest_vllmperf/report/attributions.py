@@ -109,7 +109,7 @@ def device_parts(found: Attribution, against: str = "baseline") -> list[str]:
     capped = found.levels.get(AllMetrics.device_pass_power_capped.name)
     if capped is not None and max(capped.before, capped.after) > _CAPPED:
         now, then = (f"{share:.0%}".replace("%", " %") for share in (capped.after, capped.before))
-        parts.append(f"the power limit held the clocks down {now} of the time ({then} in the {against})")
+        parts.append(f"the power limit reduced the clocks {now} of the time ({then} in the {against})")
     return parts
 
 
@@ -122,7 +122,10 @@ def _gpu(found: Attribution, regressed: Collection[str], against: str, *, wall: 
     grew = change > _UNCHANGED or AllMetrics.gpu_time.name in regressed
     if wall and not grew and idle is not None and idle.difference > _IDLED_MORE:
         moved = "fell" if change < -_UNCHANGED else "unchanged"
-        yield f"host: GPU time {moved} ({units.percent(change)}), {_idled(idle, against)}: the time was lost on the CPU"
+        yield (
+            f"host: GPU time {moved} ({units.percent(change)}), {_idled(idle, against)}; the additional time "
+            f"is on the CPU"
+        )
         yield from device_parts(found, against)
         yield from _launches(found)
         return
@@ -177,7 +180,7 @@ def _named(found: Attribution) -> Iterator[str]:
     texts = [_several(groups[Seen.BOTH])]
     texts += [f"{seen.value}: {_several(groups[seen])}" for seen in (Seen.NEW, Seen.GONE) if groups[seen]]
     if groups[Seen.NEW] and groups[Seen.GONE]:
-        texts.append(f"new and gone together {signed(_sum([*groups[Seen.NEW], *groups[Seen.GONE]]))}")
+        texts.append(f"new and removed kernels together {signed(_sum([*groups[Seen.NEW], *groups[Seen.GONE]]))}")
     colon = ":" if known and groups[Seen.BOTH] else ""
     yield f"{head}{colon} {'; '.join(filter(None, texts))}"
 

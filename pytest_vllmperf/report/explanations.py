@@ -52,13 +52,13 @@ def basis_lines(basis: Basis, width: int = WIDTH) -> list[str]:
     source = (
         f"all baselines of the same hardware below {basis.fitted_on}"
         if basis.whole_profile
-        else f"the checks of {basis.fitted_on} alone, which does not lie in the folder of its profile"
+        else f"the checks of {basis.fitted_on} only, because it is not in the folder of its profile"
     )
     texts = [
-        f"pytest-vllmperf {basis.version}. Differences are in log units, larger is worse: 0.05 is some 5 %. "
-        "q(p): what d exceeds with probability 1 - p where nothing changed. The last look decides: a stored session "
-        "is judged by all of its engines at once.",
-        f"error budget: {units.many(basis.gated_metrics, 'gated metric')} that noise can move, in "
+        f"pytest-vllmperf {basis.version}. Differences are in log units; larger is worse, and 0.05 is about 5 "
+        f"%. q(p) is the value that d exceeds with probability 1 - p if nothing changed. The last look decides: "
+        f"a stored session is judged by all of its engine starts at once.",
+        f"error budget: {units.many(basis.gated_metrics, 'gated metric')} that are subject to noise, in "
         f"{units.many(basis.checks, 'check')}: a_fail = {basis.a_fail:.4g} for each",
         f"hyperparameters are fitted on {source}",
     ]
@@ -87,13 +87,13 @@ def _parts(one: Explanation) -> Iterator[tuple[str, Sequence[str]]]:
         return
     budget = one.budget
     yield "margin", [f"{units.margin(one.margin)}: M = {_log(one.log_margin)}"]
-    errors = f"a_fail = {budget.a_fail:.4g} a look, a_drift = {budget.a_drift:.4g} for each question about creeping"
+    errors = f"a_fail = {budget.a_fail:.4g} per look, a_drift = {budget.a_drift:.4g} per drift test"
     yield "errors", [f"{errors}, a_pass = {budget.a_pass:.4g}"]
     yield "prior", [prior_words(one.prior)]
     believed = f"session sd {fine_percent(one.model.session_sd)}, engine sd {fine_percent(one.model.engine_sd)}"
-    yield "believed", [believed, *(["the stored engines fall into groups"] if one.model.multimodal else [])]
+    yield "believed", [believed, *(["the stored engine starts form separate groups"] if one.model.multimodal else [])]
     if one.paired:
-        yield "paired", ["by request: the median over requests of each one's log ratio to its stored mean"]
+        yield "paired", ["by request: the median over requests of the log ratio of each request to its stored mean"]
     yield from _levels(one, one.model)
     yield "looks", _looks(one.looks, budget)
     yield "creep", [_creep(one.looks[-1], budget)]
@@ -118,8 +118,8 @@ def _far_beyond(regressed: Clause) -> str:
     shown = [one for one in regressed.inequalities if one.holds]
     (few,) = _failing(regressed)
     return (
-        f"REGRESSED: {_joined(shown)}. It needs {few.limit:g} {few.left}, and there is {few.value:g}; but no further "
-        "engine comes, and a change as large is not passed as noise"
+        f"REGRESSED: {_joined(shown)}. It needs {few.limit:g} {few.left} and has {few.value:g}. No further "
+        f"engine can be measured, and a change this large is not accepted as noise"
     )
 
 
@@ -161,13 +161,15 @@ def _levels(one: Explanation, model: ModelUsed) -> Iterator[tuple[str, list[str]
     each = f"{model.layout[0]}" if len(set(model.layout)) == 1 else " + ".join(map(str, model.layout))
     texts = [f"{units.many(count, 'session')} of {each} engines, at {_values(one, model.sessions)}"]
     if model.gap is not None:
-        texts.append(f"before session {model.gap[0] + 1} there were {units.many(model.gap[1], 'session')} more")
+        texts.append(f"{units.many(model.gap[1], 'more session')} before session {model.gap[0] + 1}")
     for number, moved in enumerate(model.sessions_pulled_log, 1):
         if moved:
-            texts.append(f"session {number}: a wild engine was pulled in, which moved the level by {moved:+.4f}")
+            texts.append(
+                f"session {number}: the weight of an outlying engine was reduced, which moved the level by {moved:+.4f}"
+            )
     yield "sessions", texts
     anchor = "of the only session" if count == 1 else f"the mean of the first {model.anchor} sessions"
-    pulled = f"; a session apart was pulled in, which moved it by {model.level_pulled_log:+.4f}"
+    pulled = f"; the weight of an outlying session was reduced, which moved it by {model.level_pulled_log:+.4f}"
     yield "level", [f"{_values(one, [model.level])}, {anchor}{pulled if model.level_pulled_log else ''}"]
 
 
@@ -196,7 +198,7 @@ def _looks(looks: Sequence[Look], budget: Budget) -> list[str]:
 def _creep(last: Look, budget: Budget) -> str:
     """What was asked about creeping at the last look."""
     if not last.creep:
-        return "not asked: it takes two stored sessions"
+        return "not tested: it needs two stored sessions"
     chance = quantile(budget.a_drift)
     asked = [f"{one.question} loss {one.loss:+.4f} against {chance} = {_log(one.reach)}" for one in last.creep]
     return ", ".join([*asked, f"jump {last.jump:+.4f}", f"before {last.before:+.4f}"])
@@ -218,5 +220,5 @@ def _sides(used: ExactUsed) -> str:
     """Where the new engines lie."""
     places = ((used.within, "within"), (used.above, "above"), (used.below, "below"))
     found = [f"{count} {place}" for count, place in places if count]
-    alone = ", and a second engine would have to confirm it" if len(used.new) == 1 and not used.within else ""
-    return f"{' and '.join(found)} the stored range, of {units.many(len(used.new), 'new engine')}{alone}"
+    alone = ", which a second engine would have to confirm" if len(used.new) == 1 and not used.within else ""
+    return f"{' and '.join(found)} the stored range, out of {units.many(len(used.new), 'new engine')}{alone}"

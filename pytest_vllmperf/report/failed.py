@@ -126,7 +126,7 @@ def _folded_others(metrics: Sequence[MetricVerdict], verdict: Verdict, width: in
     told = [one for one in metrics if has_something_to_tell(one)]
     rows = metric_rows(told, verdict.information, width=width)
     lines = unchanged_lines([one for one in metrics if not has_something_to_tell(one)], width)
-    return [*(["the other metrics (-v tells more):"] if rows else []), *rows, *lines]
+    return [*(["the other metrics (-v shows more):"] if rows else []), *rows, *lines]
 
 
 def _requests(record: CheckRecord) -> int:

@@ -61,7 +61,7 @@ def comparison_lines(found: Attribution, sides: tuple[str, str], *, top: int = T
 
 def _together(ranks: int, width: int) -> list[str]:
     """What the figures of kernels are, where they cannot add up to the GPU time."""
-    text = f"kernels of {units.many(ranks, 'GPU')} together; GPU time is that of the one with the most"
+    text = f"kernels of {units.many(ranks, 'GPU')} together; GPU time is that of the GPU with the largest"
     return folded(text, width) if ranks > 1 else []
 
 
@@ -133,7 +133,7 @@ def _unsure(found: Attribution, width: int) -> list[str]:
     names = [brief(one.name) for one in found.unsure[:_MOST_UNSURE]]
     more = len(found.unsure) - len(names)
     listed = ", ".join([*names, *([f"{more} more"] if more else [])])
-    return folded(f"among the others, as not every engine has them among its largest: {listed}", width)
+    return folded(f"not listed, because they are not among the largest of every engine: {listed}", width)
 
 
 def _table(names: Sequence[str], cells: Sequence[Sequence[str]], heads: Sequence[str], width: int) -> list[str]:

@@ -60,10 +60,10 @@ def _head(check: CheckRecord, told: Sequence[MetricVerdict]) -> str:
     if any(one.clearly_better for one in told):
         ahead = "baseline" if check.reference is None else "reference"
         meant = "; record it again if this is intended" if check.reference is None else ""
-        return f"better than its {ahead}{meant}"
+        return f"faster than its {ahead}{meant}"
     spent = max((one for one in told), key=lambda one: one.engines)
     rounds = units.many(spent.engines, "round" if spent.against else "engine start")
-    return f"cannot be told from noise after {rounds}"
+    return f"cannot be distinguished from noise after {rounds}"
 
 
 def _advice(check: CheckRecord, told: Sequence[MetricVerdict]) -> str:
@@ -94,7 +94,7 @@ def warning(status: Status, checks: Sequence[CheckRecord]) -> str:
     check, first = found[0]
     own = f"check {check.id.own!r}: " if check.id.own else ""
     more = f" (and {units.many(len(found) - 1, 'more metric')})" if len(found) > 1 else ""
-    said = "cannot be told from noise" if status is Status.NOISY else "crept away over several sessions"
+    said = "cannot be distinguished from noise" if status is Status.NOISY else "got slower over several sessions"
     label = METRICS[first.metric].label
     return f"{own}{status.value} {label} {change_words(first)}, {limit_words(first)}: {said}{more}"
 

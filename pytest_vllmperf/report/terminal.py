@@ -131,7 +131,7 @@ def traces(found: Sequence[tuple[str, KernelTrace]], rootdir: Path) -> list[str]
     kept = Counter(one.file.parent for _, one in found if one.file is not None)
     lines = [
         f"traces of {number} engine{'' if number == 1 else 's'} of failed tests: {_relative(folder, rootdir)} "
-        "(open them in ui.perfetto.dev)"
+        f"(open them at ui.perfetto.dev)"
         for folder, number in kept.items()
     ]
     missing = dict.fromkeys(f"no trace of {nodeid}: {one.reason}" for nodeid, one in found if one.file is None)
@@ -170,7 +170,9 @@ def books(
             for name in names
         ]
     if stale:
-        lines.append("  an update of all of the module's tests on that hardware, without a failure, removes them")
+        lines.append(
+            "  to remove them, run --vllmperf-update on that hardware with all tests of the module; all must pass"
+        )
     lines += [f"stale: {path.name}: its test module no longer exists; delete {_relative(path, rootdir)}"
               for path in orphans]  # fmt: skip
     return lines
@@ -192,7 +194,7 @@ def appended(checks: Sequence[CheckRecord], recorded: Sequence[CheckRecord], nam
     for check in out:
         lines += [f"  {line}" for line in folded(f"{names[check.id]}: {check.left_out}", names.width - 2)]
     if out:
-        lines += folded("  to accept a new level: --vllmperf-update, with --vllmperf-reason saying why")
+        lines += folded('  to accept a new level: --vllmperf-update --vllmperf-reason "..."')
     return lines
 
 

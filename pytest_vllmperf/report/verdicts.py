@@ -65,7 +65,7 @@ def _parts(judged: MetricVerdict, *, gated: bool, requests: int) -> list[str]:
     elif judged.noise is not None:
         parts.append(_noise(judged, judged.noise))
     if judged.noise is not None and judged.noise.multimodal:
-        parts.append("the stored engine starts fall into groups")
+        parts.append("the stored engine starts form separate groups")
     return [*parts, judged.reason] if judged.reason else parts
 
 
@@ -225,7 +225,7 @@ def quality_lines(own: str, reference: str, prompts: int, shortfalls: Sequence[s
 
 def template_line(own: str, reference: str, number: int, difference: str) -> str:
     """A chat that two tokenizers render differently."""
-    head = folded(f"CHAT_TEMPLATE {own} is not that of {reference}")
+    head = folded(f"CHAT_TEMPLATE {own} differs from that of {reference}")
     return "\n".join([*head, *(f"{_INDENT}{line}" for line in folded(f"chat {number}: {difference}"))])
 
 
@@ -242,9 +242,9 @@ def claim_line(found: Comparison, claim: Claim, a: float, b: float, way: str) ->
     rounds = units.many(found.rounds, "round")
     head = f"{claim.outcome.value} {METRICS[found.metric].label} {units.value(found.metric, a)} against "
     head += f"{units.value(found.metric, b)}: {found.ratio:.3g}x [{found.low:.3g}, {found.high:.3g}]"
-    parts = [f"{head} ({found.confidence * 100:.4g} % CI, {rounds})", f"wanted at least {claim.ratio:.4g}x", way]
+    parts = [f"{head} ({found.confidence * 100:.4g} % CI, {rounds})", f"required: at least {claim.ratio:.4g}x", way]
     if claim.outcome is ClaimOutcome.INCONCLUSIVE:
         needed = claim.rounds_to_decide
-        parts.append(f"some {needed} rounds would decide (--vllmperf-max-engines)" if needed else
-                     "no number of rounds would decide: the claim is what was measured")  # fmt: skip
+        parts.append(f"about {needed} rounds would decide it (--vllmperf-max-engines)" if needed else
+                     "no number of rounds would decide it: the measured ratio equals the required one")  # fmt: skip
     return "\n".join(wrapped(parts))

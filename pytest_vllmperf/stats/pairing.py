@@ -69,7 +69,7 @@ def _check_counts(shape: tuple[tuple[int, ...], ...], requests: int, metric: str
     for session, engines in enumerate(shape):
         for engine, count in enumerate(engines):
             if count != requests:
-                raise SampleError(metric, f"{count} requests, the first engine has {requests}", (session, engine))
+                raise SampleError(metric, f"{count} requests, but the first engine has {requests}", (session, engine))
 
 
 def _sampling_variance(logs: FloatArray, engines: int) -> float:

@@ -85,7 +85,7 @@ def flatten(sessions: Sessions, metric: str) -> FlatSamples:
     try:
         shape = tuple(tuple(map(len, session)) for session in sessions)
     except TypeError:
-        raise SampleError(metric, "samples are not nested as sessions, engines, iterations") from None
+        raise SampleError(metric, "samples must be nested as sessions, engines, iterations") from None
     if not shape or not all(shape) or not all(map(all, shape)):
         raise _emptiness(shape, metric)
     total = sum(map(sum, shape))

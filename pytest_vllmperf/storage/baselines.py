@@ -52,7 +52,7 @@ FORMAT = Format(
     content=BaselineFile,
     foreign="move it elsewhere",
     readable=READ_AS_CURRENT,
-    older="record it anew with: pytest --vllmperf-update",
+    older="record it again with: pytest --vllmperf-update",
     damaged="restore it from version control",
     too_large="shorten it with: vllmperf baseline prune --keep N",
 )
@@ -166,7 +166,7 @@ class BaselineStore:
         """
         place = Path(module)
         if not place.name or place.is_absolute() or ".." in place.parts:
-            raise BaselineError(f"{module!r} is outside pytest's root directory, and has no place for a baseline")
+            raise BaselineError(f"{module!r} is outside pytest's root directory, so it cannot have a baseline")
         return self.root / profile / place.with_suffix(".json")
 
     def read(self, profile: str, module: str) -> BaselineFile:
@@ -277,7 +277,7 @@ class BaselineStore:
                 text = FORMAT.encoded(path, BaselineFile(tests=changes.apply(tests)))
                 if atomic.write_text(path, text, unless=lambda before=before: _state(path) != before):  # type: ignore[misc]
                     return Written(path, changes.refused(tests))
-        raise BaselineError(f"{path}: not written: another program keeps replacing it")
+        raise BaselineError(f"{path}: not written, because another program keeps replacing it")
 
     def delete(self, path: Path) -> None:
         """Delete a file that is a baseline of this version.
@@ -304,7 +304,7 @@ def _locked(path: Path) -> Iterator[None]:
             yield
     except TimeoutError as error:
         advice = f"; {error}" if str(error) else ""
-        raise BaselineError(f"{path}: another run has held its lock for {LOCK_TIMEOUT_S} s{advice}") from None
+        raise BaselineError(f"{path}: another run has locked it for {LOCK_TIMEOUT_S} s{advice}") from None
     except OSError as error:
         raise BaselineError(f"{path}: not written: {error.strerror or error}") from None
 
@@ -361,7 +361,7 @@ def load(path: Path, limit: int = LIMIT) -> BaselineFile:
 def _check_metrics(path: Path, name: str, entry: Entry) -> None:
     for metric in (*entry.judging.gate, *entry.judging.margins):
         if metric not in METRICS:
-            raise FORMAT.unfit(path, f"{name}: judging: no metric is called {metric!r}")
+            raise FORMAT.unfit(path, f"{name}: judging: no metric has the name {metric!r}")
 
 
 def _check_samples(path: Path, name: str, entry: Entry) -> None:

@@ -67,5 +67,5 @@ def _check(path: Path, found: os.stat_result, limit: int | None) -> None:
 
 
 def _too_large(path: Path, size: int, limit: int) -> TooLargeError:
-    words = f"it has {-(-size // MIB)} MiB, and at most {limit // MIB} MiB are read"
+    words = f"it is {-(-size // MIB)} MiB; the limit is {limit // MIB} MiB"
     return TooLargeError(errno.EFBIG, words, str(path))

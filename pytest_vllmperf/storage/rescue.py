@@ -93,7 +93,7 @@ def keep(unwritten: Mapping[Place, Changes], places: Sequence[Path]) -> Path:
             reasons.append(f"{path}: {error.strerror or error}")
         else:
             return path
-    raise BaselineError(f"what was measured could not be kept: {'; '.join(reasons)}")
+    raise BaselineError(f"the measurements could not be saved: {'; '.join(reasons)}")
 
 
 def _rescued(place: Place, changes: Changes) -> RescuedModule:
@@ -112,7 +112,7 @@ def restore(path: Path, store: BaselineStore) -> tuple[list[Written], list[str]]
     """
     found = FORMAT.read(path, PRUNED_LIMIT)
     if found is None:
-        raise BaselineError(f"{path}: there is no such file")
+        raise BaselineError(f"{path}: no such file")
     written, left, problems = [], [], []
     for one in found.modules:
         try:
@@ -126,5 +126,5 @@ def restore(path: Path, store: BaselineStore) -> tuple[list[Written], list[str]]
         else:
             path.unlink()
     except OSError as error:
-        raise BaselineError(f"{path}: delete it, it has been restored: {error.strerror}") from None
+        raise BaselineError(f"{path} was restored but cannot be deleted ({error.strerror}); delete it") from None
     return written, problems

@@ -51,8 +51,8 @@ FORMAT = Format(
     content=CardFile,
     foreign="name a JSON file that --vllmperf-scorecards has written",
     older="measure it again with --vllmperf-scorecards",
-    damaged="restore it, or measure it again with --vllmperf-scorecards",
-    too_large="measure fewer rows into it",
+    damaged="restore it from version control, or measure it again with --vllmperf-scorecards",
+    too_large="write fewer rows to it",
 )
 
 
@@ -103,7 +103,7 @@ def read_rows(path: Path) -> tuple[Row, ...]:
     """
     content = FORMAT.read(path)
     if content is None:
-        raise BaselineError(f"{path}: there is no such file")
+        raise BaselineError(f"{path}: no such file")
     for row in content.rows:
         for number, engine in enumerate(row.engines, start=1):
             FORMAT.check_samples(path, row.configuration, f"engine {number}", engine)
@@ -141,4 +141,4 @@ def check_folder(folder: Path | None, what: str = "scorecards") -> None:
     except OSError as error:
         raise BaselineError(f"{folder}: {what} cannot be written: {error.strerror}") from None
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise BaselineError(f"{folder}: {what} cannot be written: {there} is no folder that can be written")
+        raise BaselineError(f"{folder}: {what} cannot be written: {there} is not a writable folder")

@@ -59,7 +59,7 @@ def find_key(env: Mapping[str, str]) -> VariablesKey | None:
 
 def _check_length(secret: str) -> None:
     if len(secret) < LEAST_CHARACTERS:
-        raise SpecError(f"{VARIABLE} has {len(secret)} characters; it needs at least {LEAST_CHARACTERS}")
+        raise SpecError(f"{VARIABLE} has {len(secret)} characters; set one of at least {LEAST_CHARACTERS}")
 
 
 def _path(env: Mapping[str, str]) -> Path | None:
@@ -85,7 +85,7 @@ def _read(path: Path) -> bytes | None:
         return None
     except OSError as error:
         linked = error.errno == errno.ELOOP
-        raise _unsafe(path, "it is a link" if linked else error.strerror or str(error)) from None
+        raise _unsafe(path, "it is a symbolic link" if linked else error.strerror or str(error)) from None
     try:
         _check_private(path, os.fstat(descriptor))
         content = os.read(descriptor, _BYTES + 1)
@@ -98,15 +98,15 @@ def _read(path: Path) -> bytes | None:
 
 def _check_private(path: Path, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise _unsafe(path, "it is no file")
+        raise _unsafe(path, "it is not a file")
     if found.st_uid != os.geteuid():
         raise _unsafe(path, "it belongs to another user")
     if found.st_mode & 0o077:
-        raise _unsafe(path, "others may read or write it")
+        raise _unsafe(path, "other users can read or write it")
 
 
 def _unsafe(path: Path, why: str) -> SpecError:
-    return SpecError(f"{path} is not used as the key of environment variables: {why}; remove it, or set {VARIABLE}")
+    return SpecError(f"{path} cannot be used as the key for environment variables: {why}; remove it, or set {VARIABLE}")
 
 
 def _make(path: Path) -> None:

@@ -150,7 +150,7 @@ class Format(Generic[Content]):
             raise BaselineError(f"{path}: not written: {_one_line(str(error))}") from None
         if (size := len(text)) > LIMIT:
             mib = regular.MIB
-            words = f"it would have {size // mib} MiB, and at most {LIMIT // mib} MiB are read"
+            words = f"it would be {size // mib} MiB; the limit is {LIMIT // mib} MiB"
             raise BaselineError(f"{path}: not written: {words}; {self.too_large}")
         return text
 
@@ -163,7 +163,7 @@ class Format(Generic[Content]):
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         if _is_syntax(error):
             reason = first["msg"].removeprefix("Invalid JSON: ")
-            return BaselineError(f"{path}: not JSON, or cut short ({reason}); {self.damaged}")
+            return BaselineError(f"{path}: not JSON, or truncated ({reason}); {self.damaged}")
         try:
             self._check_schema(path, content)
         except BaselineError as foreign:

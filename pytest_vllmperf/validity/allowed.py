@@ -18,5 +18,5 @@ def rule_names(where: str, value: Any) -> tuple[str, ...]:
     names = dict.fromkeys(words(where, value, "rules"))
     for name in names:
         if name not in RULES:
-            raise SpecError(f"{where}: no rule is called {name!r}; rules: {', '.join(RULES)}")
+            raise SpecError(f"{where}: no validity rule has the name {name!r}; rules: {', '.join(RULES)}")
     return tuple(names)

@@ -42,16 +42,16 @@ def mismatch(facts: WeightFacts) -> str | None:
     if wanted is None or _about_other_tensors(facts):
         return None
     if facts.layers and not any(layer.quantized for layer in facts.layers):
-        return f"{wanted} was asked for, but {_described(facts.layers)}"
+        return f"{wanted} was requested, but {_described(facts.layers)}"
     if not facts.layers:
-        return None if facts.resolved else f"{wanted} was asked for, but the engine resolved no quantization"
+        return None if facts.resolved else f"{wanted} was requested, but the engine uses no quantization"
     share = quantized_share(facts.layers)
     if share is not None and share < 0.5 and not _leaves_layers_out(facts.declared):
-        return f"{wanted} was asked for, but only {share:.0%} of the weights are quantized: {_described(facts.layers)}"
+        return f"{wanted} was requested, but only {share:.0%} of the weights are quantized: {_described(facts.layers)}"
     bits, precision = effective_bits(facts.layers), declared_precision(facts)
     if bits is not None and precision is not None and not precision.low <= bits <= precision.high:
         shown = f"{precision.low:g} to {precision.high:.3g}"
-        return f"{wanted} means {shown} bits a weight, but the quantized layers hold {bits:.3g}"
+        return f"{wanted} means {shown} bits per weight, but the quantized layers hold {bits:.3g}"
     return None
 
 
@@ -148,5 +148,5 @@ def _described(layers: Sequence[WeightLayers]) -> str:
         sum(layer.held_bytes or 0 for layer in plain),
         sum(layer.weights or 0 for layer in plain if layer.held_bytes),
     )
-    bits = f", {8 * held / weights:.3g} bits a weight" if weights else ""
+    bits = f", {8 * held / weights:.3g} bits per weight" if weights else ""
     return f"{count} of {sum(layer.layers for layer in layers)} layers run unquantized ({methods}{bits})"

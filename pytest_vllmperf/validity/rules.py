@@ -46,7 +46,7 @@ class Observed:
 
     Attributes:
         traces: one for each device; empty where nobody looked.
-        uses: what they did in each counted iteration.
+        uses: what they did in each measured iteration.
         occupants: who may be on a device, by its UUID; none by that name where nobody knows.
     """
 
@@ -58,7 +58,7 @@ class Observed:
 def problems(
     run: EngineRun, expected: Expected, observed: Observed | None = None, allowed: Collection[str] = ()
 ) -> tuple[Problem, ...]:
-    """Why the counted iterations cannot be judged: each reason once, with the first evidence for it.
+    """Why the measured iterations cannot be judged: each reason once, with the first evidence for it.
 
     Args:
         run: what the engine did.
@@ -87,7 +87,7 @@ def _of_engine(run: EngineRun) -> Iterator[Problem]:
     held, wanted = run.facts.kv_bytes_per_token, run.facts.expected_kv_bytes_per_token
     if held is not None and wanted is not None and round(held) != wanted:
         yield Problem(
-            "kv-cache", f"a token takes {held:,.0f} bytes of the KV cache where the configuration means {wanted:,}"
+            "kv-cache", f"a token takes {held:,.0f} bytes of the KV cache, but its configuration asks for {wanted:,}"
         )
 
 
@@ -108,7 +108,7 @@ def _ending(request: RequestRecord, wanted: int | None) -> tuple[str, str]:
     if request.finish_reason not in _WHOLE:
         return "failed", f"a request ended with {request.finish_reason!r}"
     if wanted is not None and request.output_tokens != wanted:
-        return "length", f"a request gave {request.output_tokens} output tokens where {wanted} were asked for"
+        return "length", f"a request returned {request.output_tokens} output tokens instead of {wanted}"
     return "", ""
 
 
@@ -128,7 +128,8 @@ def _of_served(number: int, result: RunResult) -> Iterator[Problem]:
     if any(answer.output_tokens is None for answer in served.answers if not answer.failure):
         yield Problem(
             "usage",
-            f"the server did not say in iteration {number} how many tokens it made; pieces were counted instead",
+            f"in iteration {number} the server did not report how many tokens it generated, so chunks were "
+            f"counted instead",
         )
     sent = sum(answer.sent_ns is not None for answer in served.answers)
     if served.server is not None and (finished := served.server.finished or 0) > sent:
@@ -138,7 +139,7 @@ def _of_served(number: int, result: RunResult) -> Iterator[Problem]:
             f"has another client; {_NEIGHBOUR}",
         )
     if limit := client.limit(served):
-        yield Problem("client", f"the load generator was the limit in iteration {number}: {limit}")
+        yield Problem("client", f"the load generator was the bottleneck in iteration {number}: {limit}")
 
 
 def _of_iterations(run: EngineRun, expected: Expected) -> Iterator[Problem]:
@@ -151,13 +152,14 @@ def _of_iteration(number: int, result: RunResult, expected: Expected) -> Iterato
     if result.preemptions:
         yield Problem(
             "preemptions",
-            f"{_many(result.preemptions, 'preemption')} {where}: the KV cache is too small for this workload",
+            f"{_many(result.preemptions, 'preemption')} {where}: the KV cache is too small for this workload; "
+            f'enlarge it, lower the load, or accept it with allow="preemptions"',
         )
     if expected.fresh_prompts and result.prefix_cache_hit_tokens:
         yield Problem(
             "prefix-hits",
-            f"the prefix cache gave {_many(result.prefix_cache_hit_tokens, 'prompt token')} {where}, where no two "
-            "prompts begin alike",
+            f"the prefix cache gave {_many(result.prefix_cache_hit_tokens, 'prompt token')} {where}, although "
+            f"no two prompts have a common beginning",
         )
     if result.kernels_compiled:
         yield Problem("compilation", f"the engine compiled {_many(result.kernels_compiled, 'kernel')} {where}")
@@ -198,7 +200,7 @@ def _of_processes(run: EngineRun, observed: Observed) -> Iterator[Problem]:
         belonging = None if occupants.before is None else {*occupants.before, *occupants.own}
         for pid, held in newcomers(trace, whole, belonging).items():
             size = "" if held is None else f" with {held / 2**20:,.0f} MiB"
-            yield Problem("processes", f"process {pid} has appeared on the GPU{size} since this run began")
+            yield Problem("processes", f"process {pid} started using the GPU{size} during this run")
         yield from _of_neighbours(trace, whole, occupants)
 
 
@@ -210,13 +212,12 @@ def _of_neighbours(trace: GpuTrace, span: Span, occupants: Occupants) -> Iterato
         if before is not None and before >= NEIGHBOUR_SHARE:
             yield Problem(
                 "processes",
-                f"the GPU was {before:.0%} busy before the engine was started, by a process that is not of this run; "
-                f"{_NEIGHBOUR}",
+                f"another run's process kept the GPU {before:.0%} busy before the engine was started; {_NEIGHBOUR}",
             )
         return
     for pid, share in found.items():
         if share >= NEIGHBOUR_SHARE:
             yield Problem(
                 "processes",
-                f"process {pid}, which is not of this run, used {share:.0%} of the GPU's time; {_NEIGHBOUR}",
+                f"process {pid} of another run used {share:.0%} of the GPU's time; {_NEIGHBOUR}",
             )

@@ -184,7 +184,7 @@ def stored_interval(
         metric: which.
 
     Returns:
-        None where a side has not measured it, or has a sample of zero, which makes no ratio.
+        None where a side has not measured it, or has a sample of zero, so no ratio can be computed.
     """
     samples = metric_samples(metric, sessions, engines)
     if not _positive(samples.stored_engines) or not _positive(samples.new):

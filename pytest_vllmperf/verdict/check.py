@@ -24,7 +24,7 @@ from pytest_vllmperf.verdict.samples import (
 )
 from pytest_vllmperf.verdict.settings import VerdictSettings
 
-_ZERO = "a sample is zero, and this metric is judged by ratios"
+_ZERO = "a sample is zero, but this metric is judged by a ratio"
 _WORSE = (Status.REGRESSED, Status.DRIFTED)
 
 
@@ -150,7 +150,7 @@ class _Plan:
         cold = [metric for metric in METRICS.values() if not metric.decides and metric.kind in kinds]
         for metric in [*(METRICS[name] for name in CLOCK_METRICS), *cold]:
             if metric not in deciding:
-                self._informational[metric.name] = "" if metric.decides else "a cold start decides nothing"
+                self._informational[metric.name] = "" if metric.decides else "cold starts are not judged"
                 self._plan(metric)
 
     def verdict(self, decisions: Sequence[Decision]) -> Verdict:
@@ -206,7 +206,7 @@ class _Plan:
             if any(measured):
                 waiting = all(measured)
                 status = Status.UNDECIDED if waiting else Status.INVALID
-                reason = "not started warm yet" if waiting else "only one side has measured it"
+                reason = "no warm start yet" if waiting else "it was measured on one side only"
                 self._done[metric.name] = MetricVerdict(
                     metric.name, status, None, None, margin, reason=reason, against=check.against
                 )
@@ -247,11 +247,11 @@ class _Plan:
         new = any(engine.values(metric.name) for engine in self.check.engines)
         if not stored and not new:
             return None
-        status, reason = Status.INVALID, "only one side has measured it"
+        status, reason = Status.INVALID, "it was measured on one side only"
         if stored and not samples.stored:
             reason = "the baseline holds no warm start: record it on more engines (--vllmperf-engines)"
         elif samples.stored and new:
-            status, reason = Status.UNDECIDED, "not started warm yet"
+            status, reason = Status.UNDECIDED, "no warm start yet"
         before = stats.center(samples.stored_engines) if samples.stored else None
         now = stats.center(samples.new) if samples.new else None
         return MetricVerdict(metric.name, status, before, now, margin, reason=reason)

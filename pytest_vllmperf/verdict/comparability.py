@@ -51,7 +51,7 @@ def not_compared(then: Environment, now: Environment) -> list[str]:
         return []
     why = "recorded with another key" if before.key else "recorded without a key"
     if not after.key:
-        why = "there is no key here"
+        why = "no key is set here"
     names = sorted(set(before.hashes) & set(after.hashes))
     return [f"env {name} cannot be compared: {why} ({REMEDY})" for name in names]
 

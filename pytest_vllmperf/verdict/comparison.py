@@ -196,7 +196,7 @@ def compare(
         ValueError: for an alpha outside 0 .. 0.5.
     """
     if not 0 < alpha < 0.5:
-        raise ValueError(f"alpha must lie between 0 and 0.5, not {alpha}")
+        raise ValueError(f"alpha must be between 0 and 0.5, not {alpha}")
     if len(a) != len(b):
         raise SampleError(metric, f"{len(a)} rounds of a, {len(b)} of b")
     if len(a) < MIN_ROUNDS and prior is VAGUE:

@@ -16,7 +16,7 @@ _WORDS = {
     "stalled": "stalled",
     "deadline": "without an end",
     "empty": "empty",
-    "short": "ended with too few tokens",
+    "short": "answers with too few tokens",
     "status": "another HTTP error",
     "redirect": "redirected",
     "sent": "broken while they were sent",
@@ -35,7 +35,7 @@ def problems_of(overload: Overload, plan: OverloadPlan) -> list[str]:
     before = list(_before(overload, plan))
     load = overload.load
     if load is None:
-        return before or ["nothing was offered: the capacity could not be measured"]
+        return before or ["no load was sent, because the capacity could not be measured"]
     return [
         *before,
         *_excess(overload, load),
@@ -51,27 +51,27 @@ def _before(overload: Overload, plan: OverloadPlan) -> Iterator[str]:
     single, closed = overload.single, overload.closed
     if single.failed:
         yield (
-            f"fails below capacity: {single.failed:,} of {single.due:,} requests that were sent one at a time were not "
+            f"fails below capacity: {single.failed:,} of {single.due:,} requests sent one at a time were not "
             f"answered ({_kinds(single)})"
         )
     elif closed.failed:
         yield (
             f"fails at capacity: {closed.failed:,} of {closed.due:,} requests of a closed loop with "
-            f"{overload.concurrency:,} in flight were not answered ({_kinds(closed)}); send the workload with fewer in "
-            "flight, or leave the concurrency out"
+            f"{overload.concurrency:,} in flight were not answered ({_kinds(closed)}); lower the workload's "
+            f"concurrency, or leave it out"
         )
     elif closed.kept < (1 - plan.margin) * closed.due:
         yield (
-            f"does not keep the promise at capacity: {closed.kept:,} of {closed.due:,} requests did, with "
-            f"{overload.concurrency:,} in flight ({overload.capacity:.3g} requests/s); promise less, or send the "
-            "workload with fewer in flight"
+            f"does not meet the SLO at capacity: {closed.kept:,} of {closed.due:,} requests met it, with "
+            f"{overload.concurrency:,} in flight ({overload.capacity:.3g} requests/s); relax the SLO, or lower "
+            f"the workload's concurrency"
         )
 
 
 def _excess(overload: Overload, load: Counts) -> Iterator[str]:
     if load.due and load.kept == load.due:
         yield (
-            f"was not overloaded: all {load.due:,} requests kept the promise, at {overload.offered:.3g} requests/s; "
+            f"was not overloaded: all {load.due:,} requests met the SLO, at {overload.offered:.3g} requests/s; "
             f"the capacity of {overload.capacity:.3g} requests/s, measured with {overload.concurrency:,} in flight, is "
             "too low: leave the workload's concurrency out, or raise factor= or seconds="
         )
@@ -93,17 +93,17 @@ def _goodput(overload: Overload, load: Counts, plan: OverloadPlan) -> Iterator[s
     due_refusals = load.due * (1 - overload.capacity / overload.offered)
     turned_away = load.shed + load.refused
     if load.late and load.late >= turned_away - due_refusals:
-        cause = f"queues for too long: {load.late:,} of {load.answered:,} answers broke the promise{_ttfts(overload)}"
+        cause = f"queues for too long: {load.late:,} of {load.answered:,} answers missed the SLO{_ttfts(overload)}"
     elif turned_away > due_refusals:
         share = plain_percent(turned_away / load.due)
         cause = (
-            f"sheds too much: {turned_away:,} of {load.due:,} requests ({share}) were refused, "
-            f"{plain_percent(due_refusals / load.due)} were more than it can serve"
+            f"sheds too much: {turned_away:,} of {load.due:,} requests ({share}) were refused, but only "
+            f"{plain_percent(due_refusals / load.due)} exceed its capacity"
         )
     else:
         cause = "loses goodput"
     yield (
-        f"{cause}; goodput {overload.goodput_rate:.3g} requests/s, wanted {wanted:.3g} "
+        f"{cause}; goodput {overload.goodput_rate:.3g} requests/s, required {wanted:.3g} "
         f"({overload.goodput_at_capacity:.3g} at capacity)"
     )
 
@@ -122,8 +122,8 @@ def _refusals(overload: Overload, plan: OverloadPlan) -> Iterator[str]:
     most = plan.slo.ttft if plan.slo.ttft is not None else plan.slo.e2e
     if most is not None and overload.shed_p99 is not None and overload.shed_p99 > most:
         yield (
-            f"refuses late: refusals took {seconds(overload.shed_p99)} (p99), longer than the answer that was promised "
-            f"within {seconds(most)}"
+            f"refuses late: refusals took {seconds(overload.shed_p99)} (p99), longer than the SLO of "
+            f"{seconds(most)} for an answer"
         )
 
 
@@ -138,11 +138,11 @@ def _recovery(found: Recovery | None, unloaded: float | None, plan: OverloadPlan
             f"({_kinds(counts)})"
         )
     elif 2 * counts.kept <= counts.due:
-        yield f"{start}: {counts.late:,} of {counts.due:,} single requests afterwards broke the promise"
+        yield f"{start}: {counts.late:,} of {counts.due:,} single requests afterwards missed the SLO"
     else:
         now = "unknown" if found.ttft is None else seconds(found.ttft)
         was = "unknown" if unloaded is None else seconds(unloaded)
-        yield f"{start}: TTFT {now} then, {was} before (at most {seconds(found.most)} wanted)"
+        yield f"{start}: TTFT {now} afterwards, {was} before (required: at most {seconds(found.most)})"
 
 
 def _memory(overload: Overload) -> Iterator[str]:

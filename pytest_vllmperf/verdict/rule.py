@@ -68,7 +68,7 @@ class RuleSettings:
             raise ValueError(f"margin must be a number of at least 0, not {self.margin}")
         for name in ("a_fail", "a_pass"):
             if not 0 < getattr(self, name) < 0.5:
-                raise ValueError(f"{name} must lie between 0 and 0.5, not {getattr(self, name)}")
+                raise ValueError(f"{name} must be between 0 and 0.5, not {getattr(self, name)}")
         if not 0.5 <= self.power < 1:
             raise ValueError(f"power must be at least 0.5 and below 1, not {self.power}")
         for name in ("min_engines", "max_engines"):

@@ -36,7 +36,7 @@ def gate_words(where: str, value: Any) -> tuple[str, ...]:
     """
     found = tuple(words(where, value, "metric names"))
     if not found:
-        raise SpecError(f"{where}: names no metric, so that nothing would be gated")
+        raise SpecError(f"{where}: names no metric, so nothing would be gated")
     try:
         resolve_gate(found, "cpu")
     except SpecError as error:
@@ -58,9 +58,9 @@ def margins(where: str, value: Any) -> Margins:
     general = [word for word in found if "=" not in word]
     pairs = [word.rpartition("=") for word in found if "=" in word]
     if not found:
-        raise SpecError(f"{where}: names no margin")
+        raise SpecError(f"{where}: gives no margin")
     if len(general) > 1:
-        raise SpecError(f"{where}: {value!r} names {len(general)} margins for all metrics; give one")
+        raise SpecError(f"{where}: {value!r} gives {len(general)} margins for all metrics; give one")
     by_metric = {name: _of_metric(where, name, one) for name, _, one in pairs}
     return Margins(margin(where, general[0]) if general else None, by_metric)
 
@@ -101,7 +101,7 @@ def _limit(where: str, name: object, value: Any) -> float | None:
 
 def _of_metric(where: str, name: object, value: Any) -> float:
     if not isinstance(name, str) or name not in METRICS:
-        raise SpecError(f"{where}: no metric is called {name!r}; metrics: {', '.join(METRICS)}")
+        raise SpecError(f"{where}: no metric has the name {name!r}; metrics: {', '.join(METRICS)}")
     return margin(f"{where} of {name}", value)
 
 
@@ -118,7 +118,7 @@ def margin(where: str, value: Any) -> float:
     if found > 1:
         raise SpecError(
             f'{where}: {found:g} is {found * 100:g} %; write {found / 100:g} or "{found:g}%", '
-            f'or "{found * 100:g}%" if that is meant'
+            f'or "{found * 100:g}%" if you mean that'
         )
     return found
 
@@ -127,4 +127,4 @@ def _per_cent(where: str, value: str) -> float:
     try:
         return _FRACTION(where, value.rstrip().removesuffix("%")) / 100
     except SpecError:
-        raise SpecError(f"{where}: {value!r} is not a number of at least 0 and a per cent sign") from None
+        raise SpecError(f"{where}: {value!r} is not a number of at least 0 followed by a percent sign") from None

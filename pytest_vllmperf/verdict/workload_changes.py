@@ -26,7 +26,7 @@ def with_workload_in_words(
     """
     if not any(one.startswith(_WORKLOAD) for one in differences):
         return tuple(differences)
-    told = tuple(workload_changes(then, now)) or ("the workload's prompts differ, or their lengths or times",)
+    told = tuple(workload_changes(then, now)) or ("the workload differs in its prompts, their lengths or their times",)
     return tuple(word for one in differences for word in (told if one.startswith(_WORKLOAD) else (one,)))
 
 

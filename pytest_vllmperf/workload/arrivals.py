@@ -28,7 +28,7 @@ class Arrivals:
         due: seconds of each request from the start, for `trace`.
 
     Raises:
-        WorkloadError: for an unknown process, a rate that is missing or out of range, or a clock that runs backwards.
+        WorkloadError: for an unknown process, a rate that is missing or out of range, or times that decrease.
     """
 
     process: str = "closed"
@@ -46,9 +46,11 @@ class Arrivals:
         _check("ramp_to", self.end_rate, wanted=self.process == "ramp")
         _check("burstiness", self.burstiness, wanted=True)
         if self.burstiness != 1 and self.process != "gamma":
-            raise WorkloadError(f"burstiness={self.burstiness!r} belongs to gamma arrivals, not to {self.process!r}")
+            raise WorkloadError(
+                f"burstiness={self.burstiness!r} is valid only for gamma arrivals, not for {self.process!r}"
+            )
         if bool(self.due) != (self.process == "trace"):
-            raise WorkloadError("a time for each request (due=) belongs to a trace, and a trace needs it")
+            raise WorkloadError("due= (a time for each request) is required for a trace and valid only for a trace")
         _check_clock(self.due)
 
     @property
@@ -81,7 +83,7 @@ class Arrivals:
             return None
         if self.process == "trace":
             if requests != len(self.due):
-                raise WorkloadError(f"a trace of {len(self.due)} requests cannot time {requests}")
+                raise WorkloadError(f"the trace has times for {len(self.due)} requests, not for {requests}")
             return _nanoseconds(self.due)
         assert self.rate is not None
         if self.process == "constant":
@@ -101,7 +103,7 @@ def _check(name: str, value: object, *, wanted: bool) -> None:
     if value is None and not wanted:
         return
     if not wanted:
-        raise WorkloadError(f"{name}={value!r} does not belong to these arrivals")
+        raise WorkloadError(f"{name}={value!r} is not valid for these arrivals")
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not _LOWEST <= value <= _HIGHEST:  # type: ignore[operator]
         raise WorkloadError(f"{name}={value!r} must be a number between {_LOWEST:g} and {_HIGHEST:g}")
@@ -111,7 +113,10 @@ def _check_clock(due: Sequence[float]) -> None:
     before = 0.0
     for index, seconds in enumerate(due):
         if not math.isfinite(seconds) or seconds < before:
-            raise WorkloadError(f"request {index} is due at {seconds} s, after one due at {before} s: in order, from 0")
+            raise WorkloadError(
+                f"request {index} is due at {seconds} s, but the request before it at {before} "
+                f"s; times must start at 0 or later and never decrease"
+            )
         before = seconds
 
 

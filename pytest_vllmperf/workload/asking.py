@@ -37,7 +37,7 @@ def asked(before: Asked, json_schema: object, tools: object, logprobs: object, m
             raise WorkloadError(f"model={model!r} must be the served name of a model")
         changed["model"] = model
     if not changed:
-        raise WorkloadError("asking() asks for nothing: name json_schema=, tools=, logprobs= or model=")
+        raise WorkloadError("asking() needs at least one of json_schema=, tools=, logprobs= and model=")
     return replace(before, **changed)
 
 
@@ -54,7 +54,7 @@ def canonical(name: str, value: object) -> str:
     try:
         return json.dumps(_plain(name, value), sort_keys=True, separators=(",", ":"))
     except RecursionError:
-        raise WorkloadError(f"{name} is no JSON: it is nested too deeply, or holds itself") from None
+        raise WorkloadError(f"{name} is not JSON: it is nested too deeply, or contains itself") from None
 
 
 def _plain(where: str, value: object) -> Any:
@@ -65,11 +65,11 @@ def _plain(where: str, value: object) -> Any:
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
-                raise WorkloadError(f"{where} is no JSON: the key {key!r} is no text")
+                raise WorkloadError(f"{where} is not JSON: the key {key!r} is not a string")
         return {key: _plain(f"{where}[{key!r}]", item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(f"{where}[{number}]", item) for number, item in enumerate(value)]
-    raise WorkloadError(f"{where} is no JSON: {_short(value)}")
+    raise WorkloadError(f"{where} is not JSON: {_short(value)}")
 
 
 def _short(value: object) -> str:

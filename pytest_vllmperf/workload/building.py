@@ -35,7 +35,7 @@ class Vocabulary:
         left = frozenset(special)
         ordinary = [token for token in range(size) if token not in left]
         if not ordinary:
-            raise WorkloadError(f"no ordinary token among a vocabulary of {size}")
+            raise WorkloadError(f"the vocabulary of {size} tokens has no ordinary token")
         return cls(size, ordinary)
 
 

@@ -71,7 +71,7 @@ def take(
     if broken:
         raise WorkloadError(_broken(file, broken, seen, unit))
     if not made:
-        raise WorkloadError(f"{file} holds no request that can be sent" + (f" in {seen} {unit}s" if seen else ""))
+        raise WorkloadError(f"{file} holds no usable request" + (f" in {seen} {unit}s" if seen else ""))
     if requests is not None and len(made) < requests:
         raise WorkloadError(f"{file} holds {len(made)} requests, fewer than requests={requests}")
     return made[:requests]
@@ -92,7 +92,7 @@ def text_entry(text: object, output_tokens: int, what: str = "a prompt") -> Entr
         UnusableError: for what is no text, empty, or cannot be encoded.
     """
     if not isinstance(text, str) or not text:
-        raise UnusableError(f"{what} must be text that is not empty, not {shown(text)}")
+        raise UnusableError(f"{what} must be a non-empty string, not {shown(text)}")
     _check_unicode(text)
     return Entry("prompts", text, output_tokens)
 
@@ -141,7 +141,9 @@ def _check_unicode(text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         code = ord(text[error.start])
-        raise UnusableError(f"holds half of a surrogate pair, \\u{code:04x}, which no server can be sent") from None
+        raise UnusableError(
+            f"contains half of a surrogate pair, \\u{code:04x}, which cannot be sent to a server"
+        ) from None
 
 
 def shown(value: Any) -> str:

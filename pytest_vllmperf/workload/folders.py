@@ -62,8 +62,8 @@ def _folder(folder: object) -> tuple[str, Path]:
     name, place = printable(os.fspath(folder)), Path(folder)
     try:
         if not place.is_dir():
-            what = "is no folder" if place.exists() else "there is no such folder"
-            raise WorkloadError(f"{name}: {what}; a dataset is one on disk, as datasets.save_to_disk writes it")
+            what = "is not a folder" if place.exists() else "no such folder"
+            raise WorkloadError(f"{name}: {what}; pass a dataset folder on disk, as written by datasets.save_to_disk")
     except (OSError, ValueError) as error:
         raise WorkloadError(f"{name} cannot be opened: {words(error)}") from None
     return name.rstrip("/") or "/", place
@@ -81,7 +81,7 @@ def _files(name: str, place: Path, split: str | None) -> list[Path]:
         listed = _names(state, place / "state.json", "_data_files", of="filename")
         missing = [one for one in listed if not (place / one).is_file() or Path(one).suffix != ".arrow"]
         if missing:
-            raise WorkloadError(f"{state} names {missing[0]!r}, which is not there")
+            raise WorkloadError(f"{state} names {missing[0]!r}, which does not exist")
         return [place / one for one in listed]
     found = sorted(
         file
@@ -96,7 +96,7 @@ def _files(name: str, place: Path, split: str | None) -> list[Path]:
         raise WorkloadError(f"{name} holds no arrow, parquet, jsonl, json or csv file")
     kinds = sorted({file.suffix for file in found})
     if len(kinds) > 1:
-        raise WorkloadError(f"{name} holds files of several kinds ({', '.join(kinds)}): name a folder with one")
+        raise WorkloadError(f"{name} holds files of several kinds ({', '.join(kinds)}); choose a folder with one kind")
     return found
 
 
@@ -116,9 +116,9 @@ def _split_of(name: str, known: Sequence[str], split: str | None) -> str:
         return known[0]
     listed = ", ".join(map(repr, known)) or "none"
     if split is None:
-        raise WorkloadError(f"{name} has several splits: name one with split= ({listed})")
+        raise WorkloadError(f"{name} has several splits; choose one with split= ({listed})")
     if split not in known:
-        raise WorkloadError(f"{name} has no split {split!r}, but {listed}{did_you_mean(split, known)}")
+        raise WorkloadError(f"{name} has no split {split!r}; it has {listed}{did_you_mean(split, known)}")
     return split
 
 
@@ -131,7 +131,7 @@ def _names(name: str, file: Path, key: str, of: str | None = None) -> list[str]:
         found = [one.get(of) for one in found if isinstance(one, Mapping)]
     # `datasets` writes names of files. One with a path could lead out of the folder.
     if not found or not all(isinstance(one, str) and one and Path(one).name == one for one in found):
-        raise WorkloadError(f"{name} is no file of datasets.save_to_disk: {key!r} is no list of names")
+        raise WorkloadError(f"{name} is not a file of datasets.save_to_disk: {key!r} is not a list of names")
     return found
 
 
@@ -186,7 +186,7 @@ def _parquet_cells(name: str, file: Path, column: str) -> Iterator[Any]:
             for batch in table.iter_batches(columns=[column]):
                 yield from batch.column(0).to_pylist()
     except (OSError, ValueError) as error:  # pyarrow's own errors are of these two
-        raise WorkloadError(f"{name} is no parquet file that can be read: {_brief(error)}") from None
+        raise WorkloadError(f"{name} is not a readable Parquet file: {_brief(error)}") from None
 
 
 def _arrow_cells(name: str, file: Path, column: str) -> Iterator[Any]:
@@ -198,7 +198,7 @@ def _arrow_cells(name: str, file: Path, column: str) -> Iterator[Any]:
             for batch in batches:
                 yield from batch.column(batch.schema.get_field_index(column)).to_pylist()
     except (OSError, ValueError) as error:
-        raise WorkloadError(f"{name} is no arrow file of datasets.save_to_disk: {_brief(error)}") from None
+        raise WorkloadError(f"{name} is not an Arrow file of datasets.save_to_disk: {_brief(error)}") from None
 
 
 def _check_column(name: str, column: str, columns: Sequence[str]) -> None:
@@ -210,7 +210,7 @@ def _arrow_library(name: str, module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError:
-        raise WorkloadError(f"{name} needs pyarrow to be read: pip install pyarrow") from None
+        raise WorkloadError(f"reading {name} needs pyarrow: pip install pyarrow") from None
 
 
 def _brief(error: Exception) -> str:

@@ -24,7 +24,7 @@ def kept(name: str, length: object) -> Lengths:
         length: what was given.
 
     Raises:
-        WorkloadError: for a length below 1, a range that is upside down, or weights that are not valid.
+        WorkloadError: for a length below 1, a reversed range, or weights that are not valid.
     """
     if isinstance(length, Mapping):
         return _histogram(name, length)
@@ -34,7 +34,7 @@ def kept(name: str, length: object) -> Lengths:
     check_count(name, low)
     check_count(name, high)
     if low > high:
-        raise WorkloadError(f"{name}={length!r} is upside down: the smaller length comes first")
+        raise WorkloadError(f"{name}={length!r} is reversed; write the smaller length first")
     return low if low == high else (low, high)
 
 
@@ -46,7 +46,7 @@ def _histogram(name: str, weights: Mapping[Any, Any]) -> Lengths:
             raise WorkloadError(f"the weight {weight!r} of {name}={length} must be a number of at least 0")
     total = sum(weight for _, weight in sorted(weights.items()))  # the same sum in whatever order they were given
     if not total or not math.isfinite(total):
-        raise WorkloadError(f"the weights of {name} add up to {total}: one must be above 0")
+        raise WorkloadError(f"the weights of {name} add up to {total}; at least one must be above 0")
     shares = tuple(sorted((length, weight / total) for length, weight in weights.items() if weight))
     return shares[0][0] if len(shares) == 1 else shares
 

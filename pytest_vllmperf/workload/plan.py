@@ -111,7 +111,7 @@ class Plan:
         """
         timed = arrivals_at(self.arrivals, concurrency, rate, arrivals, burstiness, ramp_to, speed)
         if all(one is None for one in (concurrency, rate, seconds, speed)):
-            raise WorkloadError("at() says no load: name concurrency=, rate=, seconds= or speed=")
+            raise WorkloadError("at() needs at least one of concurrency=, rate=, seconds= and speed=")
         if seconds is not None:
             check_positive("seconds", seconds)
         return replace(
@@ -128,7 +128,7 @@ class Plan:
             WorkloadError: for what is neither True nor False.
         """
         if not isinstance(stream, bool):
-            raise WorkloadError(f"streamed({shown(stream)}) takes True or False")
+            raise WorkloadError(f"streamed() takes True or False, not {shown(stream)}")
         return replace(self, stream=stream)
 
     def over(self: P, connections: str) -> P:
@@ -171,10 +171,10 @@ class Plan:
         """The first reason why no engine in process can send this, as the end of a sentence; empty where one can."""
         named = self.asked.settings()
         reasons = (
-            (self.arrivals.open_loop, f"its requests are due at times of their own ({self.arrivals.process} arrivals)"),
-            (self.send_for is not None, f"it has a budget by time (seconds={self.send_for})"),
+            (self.arrivals.open_loop, f"its requests are sent on a schedule ({self.arrivals.process} arrivals)"),
+            (self.send_for is not None, f"it has a time limit (seconds={self.send_for})"),
             (not self.stream, "its answers are not streamed"),
-            (not self.keep_alive, "each request opens a connection of its own"),
+            (not self.keep_alive, "each request opens its own connection"),
             (bool(named), f"it asks for {', '.join(named)}"),
             (any(before is not None for before in self.after), "its requests are turns of conversations"),
         )

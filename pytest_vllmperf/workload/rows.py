@@ -58,9 +58,7 @@ def output_length(row: Mapping[str, Any], output_tokens: int | None) -> int:
         return output_tokens
     name = next((one for one in OUTPUTS if row.get(one) is not None), None)
     if name is None:
-        raise UnusableError(
-            "does not say how many tokens to generate: write output_tokens there, or give output_tokens="
-        )
+        raise UnusableError("does not say how many tokens to generate; add output_tokens to it, or pass output_tokens=")
     tokens = row[name]
     if type(tokens) is not int or tokens < 1:
         raise UnusableError(f"{name}={shown(tokens)} must be a whole number of at least 1")

@@ -44,7 +44,9 @@ def arrivals_at(
         _check_no_process(arrivals=(arrivals, "poisson"), burstiness=(burstiness, 1.0), ramp_to=(ramp_to, None))
     if speed is not None:
         if concurrency is not None or rate is not None or before.process != "trace":
-            raise WorkloadError(f"speed={shown(speed)} belongs to the clock of a trace, and goes with no other timing")
+            raise WorkloadError(
+                f"speed={shown(speed)} scales the times of a trace and cannot be combined with other timing"
+            )
         return faster(before, speed)
     if rate is not None:
         return _at_rate(rate, arrivals, burstiness, ramp_to)
@@ -62,7 +64,7 @@ def _at_rate(rate: float, arrivals: str, burstiness: float, ramp_to: float | Non
         near = did_you_mean(arrivals, OPEN) if isinstance(arrivals, str) else ""
         raise WorkloadError(f"arrivals={shown(arrivals)} must be one of {', '.join(map(repr, OPEN))}{near}")
     if (ramp_to is not None) != (arrivals == "ramp"):
-        raise WorkloadError("arrivals='ramp' and ramp_to= go together: a ramp needs the rate that it ends at")
+        raise WorkloadError("arrivals='ramp' and ramp_to= go together: a ramp needs its final rate")
     made = Arrivals(arrivals, rate, burstiness, ramp_to)
     # 8 and 8.0 are one rate, and one key.
     return replace(made, rate=float(rate), burstiness=float(burstiness), end_rate=ramp_to and float(ramp_to))

@@ -32,7 +32,7 @@ def checked(path: object, what: str = "path") -> tuple[str, Path]:
                 f"{name}: no such file in {Path.cwd()}" if not file.is_absolute() else f"no file {name}"
             )
         if not file.is_file():
-            raise WorkloadError(f"{name} is no regular file")
+            raise WorkloadError(f"{name} is not a regular file")
     except (OSError, ValueError) as error:
         raise WorkloadError(f"{name} cannot be opened: {words(error)}") from None
     return name, file
@@ -92,7 +92,7 @@ def parsed(content: bytes) -> Any:
         line = f"line {error.lineno}, " if error.doc.count("\n") else ""
         raise UnusableError(f"not JSON: {error.msg} ({line}column {error.colno})") from None
     except RecursionError:
-        raise UnusableError("not JSON that can be read: it is nested too deeply") from None
+        raise UnusableError("not readable JSON: it is nested too deeply") from None
     except ValueError as error:
         raise UnusableError(f"not JSON: {error}") from None
 
@@ -112,7 +112,7 @@ def decoded(content: bytes) -> str:
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def words(error: Exception) -> str:

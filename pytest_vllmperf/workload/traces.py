@@ -93,7 +93,9 @@ def read_trace(
         seconds = UNITS[unit or FAMILIES.get(block_tokens, "s")]
     else:
         if unit is not None or block_tokens is not None:
-            raise WorkloadError(f"{name}: unit= and block_tokens= belong to traces in JSON lines, not to a table")
+            raise WorkloadError(
+                f"{name}: unit= and block_tokens= are valid only for traces in JSON lines, not for a table"
+            )
         columns = _columns(name, first)
         arrived = take(name, _rows(name, file), lambda number, line: [_azure(number, line, columns)], requests)
         block_tokens, seconds = 0, 1e-9
@@ -137,7 +139,7 @@ def _block_tokens(name: str, arrived: Sequence[Arrived], given: int | None) -> i
     why = f"blocks of {sizes} tokens both fit" if fitting else f"blocks of neither {sizes} tokens fit"
     raise WorkloadError(
         f"{name}: {why} its hash_ids (line {one.line}: {one.input_tokens} tokens, {len(one.blocks)} ids); "
-        "say how many tokens a block has with block_tokens="
+        "pass the number of tokens per block with block_tokens="
     )
 
 
@@ -146,7 +148,7 @@ def _due(name: str, arrived: Sequence[Arrived], seconds: float) -> tuple[float, 
     for one in arrived:
         if one.clock < before.clock:
             raise WorkloadError(
-                f"{name}, line {one.line}: the clock runs backwards: this request is earlier than the one before it"
+                f"{name}, line {one.line}: this request is earlier than the one before it; sort the trace by time"
             )
         before = one
     return tuple((one.clock - arrived[0].clock) * seconds for one in arrived)
@@ -160,7 +162,8 @@ def _columns(name: str, first: bytes) -> Sequence[int]:
         heads = []
     if not set(_AZURE) <= set(heads):
         raise WorkloadError(
-            f"{name} is no trace: neither JSON lines with timestamp, input_length and output_length, nor a table with "
+            f"{name} is not a trace: neither JSON lines with timestamp, input_length and output_length, nor a "
+            f"table with "
             f"the columns {', '.join(_AZURE)}"
         )
     return [heads.index(one) for one in _AZURE]
@@ -175,7 +178,7 @@ def _rows(name: str, file: Path) -> Iterator[tuple[int, bytes]]:
 def _azure(number: int, line: bytes, columns: Sequence[int]) -> Arrived:
     cells = _fields(line)
     if len(cells) <= max(columns):
-        raise UnusableError(f"has {len(cells)} columns, fewer than its head")
+        raise UnusableError(f"has {len(cells)} columns, fewer than its header")
     time, *lengths = (cells[column].strip() for column in columns)
     tokens = dict(zip(_AZURE[1:], lengths, strict=True))
     numbers = {key: int(text) if text.isascii() and text.isdigit() else text for key, text in tokens.items()}
@@ -187,7 +190,7 @@ def _fields(line: bytes) -> list[str]:
     try:
         return next(csv.reader([decoded(line)]), [])
     except csv.Error as error:
-        raise UnusableError(f"no row of a table: {error}") from None
+        raise UnusableError(f"not a valid table row: {error}") from None
 
 
 def _nanoseconds(text: str) -> int:
@@ -199,6 +202,6 @@ def _nanoseconds(text: str) -> int:
     try:
         moment = datetime.fromisoformat(f"{day}T{clock}{'+00:00' if zone in (None, 'Z') else zone}")
     except ValueError as error:
-        raise UnusableError(f"TIMESTAMP={shown(text)} is no time: {error}") from None
+        raise UnusableError(f"TIMESTAMP={shown(text)} is not a time: {error}") from None
     passed = moment - datetime(1970, 1, 1, tzinfo=timezone.utc)
     return (passed.days * 86_400 + passed.seconds) * 1_000_000_000 + int((fraction or "").ljust(9, "0"))

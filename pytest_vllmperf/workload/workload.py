@@ -1,4 +1,4 @@
-"""`Workload`: the ways to make one: random tokens, texts and chats of one's own, files, recorded traffic."""
+"""`Workload` and its constructors: random tokens, texts, chats, files, recorded traffic."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Workload(Plan):
         request i begins with the shared prefix of group i modulo that number.
 
         Raises:
-            WorkloadError: for a length or count below 1, a range that is upside down, a shared prefix that leaves no
+            WorkloadError: for a length or count below 1, a reversed range, a shared prefix that leaves no
                 room for a token of the request's own, or more groups than requests.
         """
         check_count("requests", requests)
@@ -74,7 +74,7 @@ class Workload(Plan):
         temperature: float = 0.0,
         seed: int = 0,
     ) -> Workload:
-        """Texts of one's own.
+        """Given texts.
 
         Raises:
             WorkloadError: for an empty list, an entry that is not text, or a length below 1.
@@ -124,11 +124,11 @@ class Workload(Plan):
 
         Args:
             path: a JSON list of `{"conversations": [{"from": "human", "value": ...}, {"from": "gpt", ...}]}`.
-            requests: how many; None for all. Conversations that no person begins are left out.
+            requests: how many; None for all. Conversations that do not begin with a user's message are left out.
             output_tokens: to generate; None for the recorded answer's length, counted as one token for four
-                characters, at least 1, as no tokenizer is at hand.
+                characters, at least 1, because no tokenizer is available.
             concurrency: requests in flight at once; None for all.
-            ignore_eos: whether exactly that many tokens are generated.
+            ignore_eos: whether exactly `output_tokens` tokens are generated.
             temperature: of sampling.
             seed: of sampling, and of random arrivals.
 
@@ -153,14 +153,14 @@ class Workload(Plan):
     ) -> Workload:
         """Conversations of several turns: each turn is sent after the one before has ended.
 
-        The history of a turn has the *recorded* answers, so that it is the same whatever a model answers.
+        The history of a turn has the *recorded* answers, so it is the same whatever the model answers.
 
         Args:
             source: a ShareGPT file, JSON lines with `messages`, or a list of conversations.
             requests: turns in all; None for all of them. The last conversation may be cut.
             output_tokens: as of `sharegpt`.
             concurrency: requests in flight at once, and so conversations; None for all.
-            ignore_eos: whether exactly that many tokens are generated.
+            ignore_eos: whether exactly `output_tokens` tokens are generated.
             temperature: of sampling.
             seed: of sampling, and of random arrivals.
 
@@ -186,7 +186,7 @@ class Workload(Plan):
         temperature: float = 0.0,
         seed: int = 0,
     ) -> Workload:
-        """One request a line: a JSON text that is the prompt, or an object.
+        """One request per line: a JSON string that is the prompt, or an object.
 
         Args:
             path: of the file. An object has one of `prompt` (text), `prompt_token_ids` and `messages`, and may have
@@ -194,7 +194,7 @@ class Workload(Plan):
             requests: how many, from the start; None for all.
             output_tokens: of all requests; None for what each line says.
             concurrency: requests in flight at once; None for all.
-            ignore_eos: whether exactly that many tokens are generated.
+            ignore_eos: whether exactly `output_tokens` tokens are generated.
             temperature: of sampling.
             seed: of sampling, and of random arrivals.
 
@@ -228,7 +228,7 @@ class Workload(Plan):
             split: which part; None where there is one.
             requests: how many, from the start; None for all.
             concurrency: requests in flight at once; None for all.
-            ignore_eos: whether exactly that many tokens are generated.
+            ignore_eos: whether exactly `output_tokens` tokens are generated.
             temperature: of sampling.
             seed: of sampling, and of random arrivals.
 
@@ -269,7 +269,7 @@ class Workload(Plan):
             seed: of tokens.
 
         Raises:
-            WorkloadError: for a file that cannot be used, with its broken lines, or whose clock runs backwards.
+            WorkloadError: for a file that cannot be used, with its broken lines, or whose times decrease.
         """
         _check_counts(requests=requests, block_tokens=block_tokens)
         read = traces.read_trace(*checked(path), requests, unit, block_tokens)
@@ -326,7 +326,9 @@ def _check_prefixes(tokens: int, groups: int, shortest: int, requests: int) -> N
         raise WorkloadError(f"shared_prefix_tokens={tokens!r} must be at least 0 and below input_tokens={shortest}")
     check_count("prefix_groups", groups)
     if groups > 1 and not tokens:
-        raise WorkloadError(f"prefix_groups={groups} needs shared_prefix_tokens: the tokens that a group shares")
+        raise WorkloadError(
+            f"prefix_groups={groups} needs shared_prefix_tokens=, the number of tokens that a group shares"
+        )
     if groups > requests:
         raise WorkloadError(f"prefix_groups={groups} is more than requests={requests}")
 

@@ -62,7 +62,7 @@ def test_a_missing_library_is_told_with_its_remedy(
 ) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
     message = refused(output, prompts)
-    assert message.startswith(f"{missing} is not installed here")
+    assert message.startswith(f"{missing} is not installed in this environment")
     assert message.endswith("pip install 'pytest-vllmperf[quantize]'")
     assert left(output) == set()
     assert library.loaded == []

@@ -119,7 +119,7 @@ def test_a_line_that_is_not_json_is_named(line: str, tmp_path: Path) -> None:
 )
 def test_json_that_python_does_not_read_is_refused_too(line: str, tmp_path: Path) -> None:
     path = write(tmp_path / "prompts.jsonl", GOOD, line)
-    assert refused(path).startswith(f"{path}:2: JSON that cannot be read: ")
+    assert refused(path).startswith(f"{path}:2: not valid JSON: ")
 
 
 def test_messages_of_any_depth_are_read_or_refused(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_messages_of_any_depth_are_read_or_refused(tmp_path: Path) -> None:
 )
 def test_a_line_without_a_prompt_is_named(line: str, tmp_path: Path) -> None:
     path = write(tmp_path / "prompts.jsonl", GOOD, "", line)
-    assert refused(path).startswith(f"{path}:3: needs messages, a prompt or a text, such as ")
+    assert refused(path).startswith(f"{path}:3: needs 'messages', 'prompt' or 'text', such as ")
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_too_few_prompts_say_how_many_and_how_many_were_wanted(tmp_path: Path) -
 def test_a_file_that_is_not_text_is_refused_with_the_place(tmp_path: Path) -> None:
     path = tmp_path / "prompts.jsonl"
     path.write_bytes(GOOD.encode() + b"\n\xff\xfe")
-    assert refused(path) == f"{path}: not UTF-8 text, at byte {len(GOOD) + 1}; it has to be JSON lines"
+    assert refused(path) == f"{path}: not UTF-8 text (byte {len(GOOD) + 1}); write JSON lines in UTF-8"
 
 
 @pytest.mark.parametrize("samples", [0, -1])

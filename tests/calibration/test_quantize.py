@@ -160,7 +160,7 @@ def test_a_model_made_otherwise_is_refused(
 ) -> None:
     quantize("org/model", output, prompts, GPTQ)
     before = states(output)
-    words = f"{output} holds a model with another {differing}; remove it, or write elsewhere with --output"
+    words = f"{output} holds a model with another {differing}; remove it, or choose another folder with --output"
     assert refused(output, prompts, replace(GPTQ, **change)) == words
     assert states(output) == before
     assert len(library.calls) == 1
@@ -188,7 +188,7 @@ def test_a_folder_that_was_not_finished_here_is_refused(
     if record is not None:
         (output / RECORD).write_bytes(record)
     before = states(output)
-    words = f"{output} exists and was not finished by this command; choose another folder with --output"
+    words = f"{output} exists and is not a finished result of this command; choose another folder with --output"
     assert refused(output, prompts) == words
     assert states(output) == before
     assert library.loaded == []
@@ -197,7 +197,7 @@ def test_a_folder_that_was_not_finished_here_is_refused(
 def test_a_file_in_the_place_of_the_folder_is_refused(library: Library, output: Path, prompts: Path) -> None:
     output.parent.mkdir()
     output.write_text("mine")
-    assert "was not finished by this command" in refused(output, prompts)
+    assert "is not a finished result of this command" in refused(output, prompts)
     assert output.read_text() == "mine"
 
 

@@ -84,7 +84,7 @@ def test_a_baseline_that_gates_it_and_holds_none_is_not_let_off() -> None:
 def test_a_baseline_without_it_is_told_and_judges_the_others() -> None:
     found = judged(run(WITH), entry(NOBODY, gate=CLOCK_METRICS))
     assert (found.dropped, found.lost) == (("gpu_time",), ())
-    assert found.notes[0].startswith("GPU time is not judged: its baseline holds none")
+    assert found.notes[0].startswith("GPU time is not judged: its baseline has no value for it")
     assert judged(run(WITHOUT), entry(WITHOUT, gate=CLOCK_METRICS)) == Unjudged(), "told when it was recorded"
 
 
@@ -102,7 +102,7 @@ def test_on_a_cpu_auto_does_not_stand_for_it() -> None:
 def test_a_reference_without_it_is_told() -> None:
     found = judged(run(WITH, reference=WITHOUT), None)
     assert found.dropped == ("gpu_time",)
-    assert found.notes == ("GPU time is not judged: the reference's is not known: CUPTI is lost",)
+    assert found.notes == ("GPU time is not judged: it was not measured on the reference: CUPTI is lost",)
     assert judged(run(WITHOUT, reference=WITHOUT), None).notes == ("GPU time is not judged: CUPTI is lost",)
     off = judged(run(TURNED_OFF, reference=TURNED_OFF), None)
     assert off == Unjudged(notes=(f"GPU time is not judged: {OFF}",), noted=("gpu_time",))
@@ -110,17 +110,17 @@ def test_a_reference_without_it_is_told() -> None:
 
 def test_a_new_engine_that_lost_what_its_reference_has_fails() -> None:
     assert judged(run(WITHOUT, reference=WITH), None).lost == (
-        "GPU time was measured of the reference alone: CUPTI is lost",
+        "GPU time was measured on the reference only: CUPTI is lost",
     )
 
 
 def test_engines_that_lack_a_gated_metric_are_told() -> None:
-    told = ("GPU time was not measured on 1 of 3 engines: CUPTI is lost",)
+    told = ("GPU time was not measured on 1 of 3 engine starts: CUPTI is lost",)
     assert engines_without(("output_throughput", "gpu_time"), (WITH, WITHOUT, WITH)) == told
     assert engines_without(("gpu_time",), (WITH, WITH)) == engines_without(("ttft.p50",), (WITH, WITHOUT)) == ()
 
 
-@pytest.mark.parametrize(("word", "sets"), [("device", "; sets that were measured: clock"), ("gpu_time", "")])
+@pytest.mark.parametrize(("word", "sets"), [("device", "; measured sets: clock"), ("gpu_time", "")])
 def test_a_gate_on_it_is_refused_with_the_reason_and_what_there_is(word: str, sets: str) -> None:
     reasons = policy.unjudgeable((word,), (WITHOUT,), "cpu", "the engine runs on a CPU")
     refused = f"GPU time was not measured on cpu: the engine runs on a CPU. Leave {word} out of the gate{sets}"
@@ -131,5 +131,5 @@ def test_a_gate_on_it_is_refused_with_the_reason_and_what_there_is(word: str, se
 
 def test_a_set_without_metrics_that_are_always_measured_names_those_it_has() -> None:
     (reason,) = policy.unjudgeable(("energy",), (WITH,), "cuda", "no pass")
-    wanted = "energy per output token was not measured on cuda. Leave energy out of the gate; sets that were measured: "
+    wanted = "energy per output token was not measured on cuda. Leave energy out of the gate; measured sets: "
     assert reason == f"{wanted}clock, device"

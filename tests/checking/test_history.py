@@ -77,5 +77,5 @@ def test_a_damaged_file_of_the_profile_is_one_line(tmp_path: Path) -> None:
     store = BaselineStore(tmp_path)
     path = store.write("h200", "test_a.py", Changes({"test_a": entry(H200)})).path
     path.write_text(path.read_text()[:-20])
-    with pytest.raises(BaselineError, match=r"test_a\.json: not JSON, or cut short"):
+    with pytest.raises(BaselineError, match=r"test_a\.json: not JSON, or truncated"):
         History(store).priors("h200", H200)

@@ -50,7 +50,7 @@ def test_a_regression_says_where_its_time_went_a_passed_check_keeps_it_too() -> 
         record, failure = conclude(ended, SETTINGS)
         assert record.attribution is not None
         assert [one.name for one in record.attribution.kernels] == ["flash_fwd", "nvjet_sm90 72x64"]
-        assert record.attribution.interval is not None, "as it would have been judged"
+        assert record.attribution.interval is not None, "as it would be been judged"
         assert (failure is not None and "flash_fwd +11.9 ms (+9.4 %)" in failure.text) is told
 
 

@@ -58,6 +58,6 @@ def test_a_gate_that_holds_less_than_its_baseline_is_told() -> None:
     )
     run = replace(measurement(100.0), environment=H200)
     asked = InRun(lambda *_: 1, lambda *_: {})
-    told = ("no longer gated, though its baseline gates it: TTFT p50, GPU time",)
+    told = ("no longer gated by the test, but gated by its baseline: TTFT p50, GPU time",)
     assert plan(SITE, run, wider, OWN, SETTINGS, asked).notes == told
     assert plan(SITE, run, stored, OWN, SETTINGS, asked).notes == ()

@@ -47,7 +47,10 @@ def test_list_names_every_check(write: Write, tmp_path: Path, capsys: pytest.Cap
 def test_list_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "list", "--baselines", tmp_path)[:2] == (0, f"no baselines below {tmp_path}\n")
     code, _, err = run(capsys, "list", "--baselines", tmp_path / "nowhere")
-    assert (code, err) == (2, f"vllmperf: {tmp_path / 'nowhere'}: there is no such folder; name it with --baselines\n")
+    assert (code, err) == (
+        2,
+        f"vllmperf: {tmp_path / 'nowhere'}: no such folder; name the folder of the baselines with --baselines\n",
+    )
 
 
 def test_show_tells_levels_noise_and_what_will_be_found(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,7 +61,7 @@ def test_show_tells_levels_noise_and_what_will_be_found(write: Write, capsys: py
         "test_x",
         "  engine: model quantization='awq'",
         "  5 sessions, 15 engines, the newest of 2026-01-05",
-        "  recorded anew: a newer driver",
+        "  recorded again: a newer driver",
     ]
     assert lines[4].split() == ["metric", "level", "margin", "session", "engine", "finds"]
     throughput = lines[5].split()
@@ -75,7 +78,7 @@ def test_show_marks_a_margin_that_cannot_be_tested(write: Write, capsys: pytest.
     (marked,) = (line for line in out.splitlines() if line.endswith(" *"))
     assert marked.split()[:2] == ["TPOT", "p50"]
     told = " ".join(out.split())
-    assert "* the margin cannot be told from noise yet; after so many sessions: TPOT p50 " in told
+    assert "* noise is still larger than the margin; sessions needed to test it: TPOT p50 " in told
     assert max(map(len, out.splitlines())) <= 80
 
 
@@ -92,7 +95,7 @@ def test_show_one_check_exact_metrics_and_json(write: Write, capsys: pytest.Capt
     assert "sessions_to_test" in throughput
     assert set(throughput["prior"]) == {field.name for field in fields(Prior)}
     code, _, err = run(capsys, "show", file, "--check", "test_z")
-    assert (code, err) == (2, f"vllmperf: {file}: has no check 'test_z'; it has test_x, test_y\n")
+    assert (code, err) == (2, f"vllmperf: {file} has no check 'test_z'; it has test_x, test_y\n")
 
 
 def test_show_tells_the_hyperparameters_and_what_they_rest_on(
@@ -122,9 +125,7 @@ def test_show_tells_of_gaps_and_of_sessions_of_several_machines(
     long = one.model_copy(update={"sessions": [*one.sessions[:5], gap, one.sessions[6]]})
     mixed = one.model_copy(update={"sessions": [*one.sessions, other.sessions[-1]]})
     told = " ".join(run(capsys, "show", write("a.json", test_x=long))[1].split())
-    assert (
-        "7 sessions, 21 engines, the newest of 2026-01-07 (12 between the first 5 and the others were dropped)" in told
-    )
+    assert "7 sessions, 21 engines, the newest of 2026-01-07 (12 sessions after the first 5 were dropped)" in told
     assert "not comparable" not in told
     told = " ".join(run(capsys, "show", write("b.json", test_x=mixed))[1].split())
     assert "not comparable: its stored sessions differ in gpu (NVIDIA H200 / NVIDIA A100)" in told
@@ -139,7 +140,7 @@ def test_diff_tells_levels_environments_and_what_only_one_has(write: Write, caps
     assert lines[0] == "gone: only in the first file"
     assert lines[1] == "new: only in the second file"
     assert lines[2] == "test_x: 5 -> 2 sessions"
-    assert lines[3] == "  must match, and does not: gpu: NVIDIA H200 -> NVIDIA A100"
+    assert lines[3] == "  must match but differs: gpu: NVIDIA H200 -> NVIDIA A100"
     assert lines[4] == "  changed: version of vllm: for 1000 tok/s -> for 900 tok/s"
     assert lines[5].split()[:2] == ["output", "throughput"]
     assert not any("engine steps" in line for line in lines)

@@ -119,7 +119,7 @@ def test_the_noise_of_the_whole_profile_is_asked_where_the_file_lies_in_its_fold
     damaged.write_text('{"schema": "pytest-vllmperf/base')
     code, _, err = run(capsys, inside, new)
     assert (code, err.count("\n")) == (2, 1)
-    assert f"{damaged}: not JSON, or cut short" in err
+    assert f"{damaged}: not JSON, or truncated" in err
 
 
 def test_a_regression_beside_something_incomparable_is_a_regression(
@@ -217,8 +217,8 @@ def test_where_the_files_differ_the_second_decides_and_the_change_is_reported(
             "test_x: OK",
             "  changed: gate: removed output_throughput, ttft.p50, tpot.p50, e2e.p50",
             "  changed: margin: 40 % -> 5 %",
-            "  changed: margin of tpot.p50: 5 % -> none of its own",
-            "  changed: margin of engine_steps: 10 % -> none of its own",
+            "  changed: margin of tpot.p50: 5 % -> not set",
+            "  changed: margin of engine_steps: 10 % -> not set",
             "  OK engine steps +0.0 %, exact \u00b7 17 -> 17 \u00b7 3 engine starts",
         ],
     )
@@ -245,15 +245,15 @@ def test_json(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["nope.json", "a.json"], "nope.json: there is no such file"),
-        (["a.json", "nope.json"], "nope.json: there is no such file"),
+        (["nope.json", "a.json"], "nope.json: no such file"),
+        (["a.json", "nope.json"], "nope.json: no such file"),
         (["a.json", "b.json"], "have no check in common"),
-        (["a.json", "a.json", "--gate", "speed"], "--gate: no metric or set is called 'speed'"),
+        (["a.json", "a.json", "--gate", "speed"], "--gate: no metric or set has the name 'speed'"),
         (["a.json", "a.json", "--margin", "-1"], "--margin"),
         (["a.json", "a.json", "--margin", "5"], '--margin: 5 is 500 %; write 0.05 or "5%"'),
         (["a.json", "a.json", "--margin", "tpot.p50=5"], "--margin of tpot.p50: 5 is 500 %"),
-        (["a.json", "a.json", "--margin", "speed=1"], "--margin: no metric is called 'speed'"),
-        (["a.json", "cut.json"], "cut.json: not JSON, or cut short"),
+        (["a.json", "a.json", "--margin", "speed=1"], "--margin: no metric has the name 'speed'"),
+        (["a.json", "cut.json"], "cut.json: not JSON, or truncated"),
     ],
 )
 def test_bad_input_is_one_line(
@@ -290,4 +290,4 @@ def test_samples_that_are_missing_are_refused(write: Write, capsys: pytest.Captu
     a.write_text(json.dumps(content))
     code, _, err = run(capsys, a, a)
     assert code == 2
-    assert "tpot.p50: session 1, engine 1: 9 samples where the file tells of 10 iterations" in err
+    assert "tpot.p50: session 1, engine 1: 9 samples, but the file lists 10 iterations" in err

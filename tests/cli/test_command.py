@@ -39,7 +39,7 @@ def test_what_goes_wrong_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert cli.main(["make-model", str(tmp_path / "model")]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith(f"vllmperf: {tmp_path / 'model'} exists and is not a finished model")
+    assert err.startswith(f"vllmperf: {tmp_path / 'model'} exists but is not a complete model")
     assert err.count("\n") == 1
 
 

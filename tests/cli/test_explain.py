@@ -46,16 +46,15 @@ def test_the_text_tells_model_looks_and_the_inequality_that_decided(
     assert max(map(len, out.splitlines())) <= 80
     text = told(out)
     assert text.startswith(f"pytest-vllmperf {__version__}. ")
-    assert "error budget: 2 gated metrics that noise can move, in 1 check: a_fail = 0.005 for each" in text
+    assert "error budget: 2 gated metrics that are subject to noise, in 1 check: a_fail = 0.005 for each" in text
     assert (
-        "fitted on the checks of a.json alone, which does not lie in the folder of its profile test_x: REGRESSED"
-        in text
+        "fitted on only only the checks of a.json, which is not in the folder of its profile test_x: REGRESSED" in text
     )
     assert "decided REGRESSED: d = 0.1664 > M = 0.0513 and d = 0.1664 > q(0.995) = 0.0" in text
     assert "5 sessions of 3 engines, at 994.7, 1,004, 1,005, 992.3, 995.4 tok/s" in text
     assert "level 998.4 tok/s, the mean of the first 5 sessions" in text
     assert "paired by request" in text
-    assert "decided OK: 3 within the stored range, of 3 new engines stored 17, 15 engines new 17, 17, 17" in text
+    assert "decided OK: 3 within the stored range, out of 3 new engines stored 17, 15 engines new 17, 17, 17" in text
     assert out.count("    looks  ") == 2
 
 
@@ -116,7 +115,7 @@ def test_what_the_command_makes_of_an_open_look_is_explained(write: Write, capsy
         test_y=with_one_engine(entry(955.0, sessions=1)),
     )
     text = told(run(capsys, a, b, "--explain")[1])
-    assert "It needs 3 engines, and there is 1; but no further engine comes" in text
+    assert "It needs 3 engines and has 1. No further engine can be measured" in text
     assert "decided NOISY: after 1 engine none of the inequalities holds:" in text
     assert "not OK: d + q(0.9) = " in text
 

@@ -141,7 +141,7 @@ def test_a_file_that_is_there_is_not_replaced(command: Command, tmp_path: Path) 
     command.take(*VLLM)
     files = written(tmp_path / "runs")
     assert command.refused(*files) == (
-        f"--output: {command.file} exists; add to it with --append, or name another file"
+        f"--output: {command.file} exists; add to it with --append, or choose another file"
     )
     assert command.take(*files, "--append", name="other")[0] == 0
     assert command.take(*files, "--append")[0] == 0
@@ -157,7 +157,7 @@ def test_append_makes_a_file_that_is_not_there(command: Command) -> None:
 def test_what_cannot_be_appended_leaves_the_file(command: Command, write: Write) -> None:
     command.take(*VLLM)
     words = command.refused(*VLLM, "--append")
-    assert words == f"{command.file}: chat already holds one of these runs; a run is appended once"
+    assert words == f"{command.file}: chat already holds one of these runs; each run can be appended only once"
     words = command.refused(*(REPORTS / f"guidellm-{number}.json" for number in (1, 2, 3)), "--append")
     assert words.startswith(f"{command.file}: chat cannot be appended to: backend: vllm bench serve -> GuideLLM; ")
     command.file.unlink()
@@ -168,7 +168,7 @@ def test_what_cannot_be_appended_leaves_the_file(command: Command, write: Write)
 def test_few_runs_can_be_judged(command: Command, tmp_path: Path) -> None:
     command.take(*VLLM)
     new = tmp_path / "new.json"
-    assert "there is 1 run, and a baseline needs at least 3" in command.refused(VLLM[0], output=new)
+    assert "there is 1 run; a baseline needs at least 3" in command.refused(VLLM[0], output=new)
     (slow,) = written(tmp_path / "runs", level=10, seeds=(1,))
     assert command.take(slow, "--allow", "few", output=new)[0] == 0
     assert command("check", command.file, new)[0] == 1
@@ -177,7 +177,7 @@ def test_few_runs_can_be_judged(command: Command, tmp_path: Path) -> None:
 def test_failed_requests_are_said(command: Command) -> None:
     failed = REPORTS / "vllm-failed.json"
     words = command.refused(failed)
-    assert words == f"{failed}: 3 of 12 requests failed; find out why, or take it with --allow failed"
+    assert words == f"{failed}: 3 of 12 requests failed; find out why, or accept the report with --allow failed"
     assert command.take(failed, "--allow", "failed,few")[0] == 0
 
 
@@ -194,32 +194,35 @@ def test_bad_files_are_told_in_one_line(command: Command, tmp_path: Path, monkey
     bad = tmp_path / "bad.json"
     assert command.refused(bad) == f"{bad}: No such file or directory"
     bad.write_text("ttft: 7")
-    assert command.refused(bad).startswith(f"{bad}: not JSON, or cut short: ")
+    assert command.refused(bad).startswith(f"{bad}: not JSON, or truncated: ")
     bad.write_bytes(content("vllm-detailed-1.json")[:-20])
-    assert command.refused(*VLLM, bad).startswith(f"{bad}: not JSON, or cut short: ")
+    assert command.refused(*VLLM, bad).startswith(f"{bad}: not JSON, or truncated: ")
     bad.write_text("{}")
-    assert command.refused(bad).startswith(f"{bad}: no report of a kind that is known: vllm (")
+    assert command.refused(bad).startswith(f"{bad}: not a report in a supported format: vllm (")
     bad.write_bytes(encoded({**stored("vllm-detailed-1.json"), "output_throughput": float("nan")}))
     assert command.refused(bad).startswith(f"{bad}: output_throughput: nan is not a finite number")
     bad.unlink()
     bad.mkdir()
-    assert command.refused(bad).startswith(f"{bad}: the folder has no report that is known by its name")
+    assert command.refused(bad).startswith(f"{bad}: the folder holds no report with a known file name")
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     assert command.refused(pipe) == f"{pipe}: it is not a regular file"
     monkeypatch.setattr(imports, "LIMIT", 100)
-    assert command.refused(*VLLM).startswith(f"{VLLM[0]}: it has 1 MiB, and at most 0 MiB are read; ")
+    assert command.refused(*VLLM).startswith(f"{VLLM[0]}: it is 1 MiB; the limit is 0 MiB; ")
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--format", "genai"], "--format: 'genai' is none of auto, vllm, guidellm, aiperf, inference-perf"),
-        (["--allow", "everything"], "--allow: 'everything' is none of failed, few"),
-        (["--gate", "speed"], "--gate: no metric or set is called 'speed'"),
+        (
+            ["--format", "genai"],
+            "--format: 'genai' is not valid; choose one of auto, vllm, guidellm, aiperf, inference-perf",
+        ),
+        (["--allow", "everything"], "--allow: 'everything' is not valid; choose one of failed, few"),
+        (["--gate", "speed"], "--gate: no metric or set has the name 'speed'"),
         (["--gate", "preemptions"], "--gate: preemptions is not in all of the reports"),
         (["--margin", "wide"], "--margin: 'wide' is not a number"),
-        (["--format", "aiperf"], f"{VLLM[0]}: no report of AIPerf's profile_export_aiperf.json"),
+        (["--format", "aiperf"], f"{VLLM[0]}: not a report of AIPerf's profile_export_aiperf.json"),
     ],
 )
 def test_options_that_cannot_be_meant(command: Command, options: list[str], words: str) -> None:
@@ -227,8 +230,8 @@ def test_options_that_cannot_be_meant(command: Command, options: list[str], word
 
 
 def test_the_output_has_to_be_a_baseline_file(command: Command, tmp_path: Path) -> None:
-    assert "its name has to end in .json" in command.refused(*VLLM, output=tmp_path / "imported.txt")
-    assert command.refused(*VLLM, name="  ") == "--name: the check needs a name"
+    assert "its name must end in .json" in command.refused(*VLLM, output=tmp_path / "imported.txt")
+    assert command.refused(*VLLM, name="  ") == "--name: give the check a name"
     blocked = tmp_path / "file"
     blocked.write_text("")
     assert str(blocked / "a.json") in command.refused(*VLLM, output=blocked / "a.json")
@@ -271,7 +274,7 @@ def test_export_chooses_by_name(command: Command, write: Write) -> None:
 def test_export_of_what_has_no_result(command: Command, write: Write, tmp_path: Path) -> None:
     ours = write("ours.json", test_x=entry())
     assert command("export", ours)[::2] == (
-        2, "vllmperf: test_x: no request throughput was measured; vllm bench serve has no result without it\n",
+        2, "vllmperf: test_x: no request throughput was measured, which a result of vllm bench serve must contain\n",
     )  # fmt: skip
     assert command("export", write("none.json"))[0] == 2
     assert command("export", tmp_path / "missing.json")[0] == 2

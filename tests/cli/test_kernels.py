@@ -101,7 +101,7 @@ def test_kernels_that_may_be_among_the_others_are_told(write: Write, capsys: pyt
     b = write("b.json", test_x=entry(profiled(table(FLASH, *border, rest=0.013))))
     told = " ".join(run(capsys, a, b)[1].split())
     assert "all others 10 -> 59 20.000 -> 20.000 +0.000 +0.0 %" in told
-    assert "among the others, as not every engine has them among its largest: border_0, border_1," in told
+    assert "not listed, because they are not among the largest of every engine: border_0, border_1," in told
     assert told.endswith("2 more")
 
 
@@ -109,7 +109,7 @@ def test_kernels_of_several_gpus(write: Write, capsys: pytest.CaptureFixture[str
     file = write("a.json", test_x=entry(profiled(table(FLASH), table(FLASH))))
     for files in ([file], [file, file]):
         lines = run(capsys, *files)[1].splitlines()
-        assert lines[-1] == "  kernels of 2 GPUs together; GPU time is that of the one with the most"
+        assert lines[-1] == "  kernels of 2 GPUs together; GPU time is that of the GPU with the largest"
         assert lines[-2].split()[:3] == ["total", "3,584", "252.800"]
 
 
@@ -157,15 +157,15 @@ def test_bad_input_is_one_line(write: Write, tmp_path: Path, capsys: pytest.Capt
     c, empty = write("c.json", test_x=entry(unprofiled(""))), write("empty.json")
     (text := tmp_path / "text.json").write_text("{}", encoding="utf-8")
     for arguments, said in (
-        ([tmp_path / "nowhere.json"], f"{tmp_path / 'nowhere.json'}: there is no such file"),
-        ([a, tmp_path / "nowhere.json"], f"{tmp_path / 'nowhere.json'}: there is no such file"),
+        ([tmp_path / "nowhere.json"], f"{tmp_path / 'nowhere.json'}: no such file"),
+        ([a, tmp_path / "nowhere.json"], f"{tmp_path / 'nowhere.json'}: no such file"),
         ([text], f"{text}: "),
         ([a, b], f"{a} and {b} have no check in common"),
         ([b], f"{b}: test_y has no device pass: MIG"),
         ([a, c], f"{c}: test_x has no device pass"),
         ([empty], f"{empty}: holds no check"),
-        ([a, "--test", "test_xx"], f"{a}: has no check 'test_xx'; did you mean 'test_x'?"),
-        ([a, "--test", "latency"], f"{a}: has no check 'latency'; it has test_x"),
+        ([a, "--test", "test_xx"], f"{a} has no check 'test_xx'; did you mean 'test_x'?"),
+        ([a, "--test", "latency"], f"{a} has no check 'latency'; it has test_x"),
         ([a, "--top", "0"], "--top is 0; it must be at least 1"),
     ):
         code, out, err = run(capsys, *arguments)

@@ -76,7 +76,7 @@ def test_a_full_disk_for_the_output(write: Write) -> None:
 
 def test_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
     done = run("check", os.fsdecode(b"\xff.json"), os.fsdecode(b"\xff.json"))
-    assert (done.returncode, done.stderr) == (2, b"vllmperf: \\udcff.json: there is no such file\n")
+    assert (done.returncode, done.stderr) == (2, b"vllmperf: \\udcff.json: no such file\n")
 
 
 def test_a_name_that_is_too_long(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,7 +44,7 @@ def test_the_first_and_the_newest_sessions_stay_and_files_of_no_module_go(
     gone = kept.with_name("test_gone.json")
     assert not gone.exists()
     assert capsys.readouterr().out.splitlines() == [
-        f"{kept}: long: 2 of 9 sessions removed, between the first 5 and the newest 2",
+        f"{kept}: long: 2 of 9 sessions removed, sessions after the first 5 and the newest 2",
         f"{gone}: its test module tests/test_gone.py does not exist below {tmp_path.name}/: deleted",
     ]
     assert prune(tmp_path, "--keep", "7") == 0
@@ -73,7 +73,10 @@ def test_without_a_terminal_it_does_nothing_unasked(
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "stdin", stdin)
             assert prune(tmp_path, "--keep", "6") == 2
-        line = "vllmperf: nothing was changed: there is no terminal to ask on; add --yes, or --dry-run\n"
+        line = (
+            "vllmperf: nothing was changed: there is no terminal to confirm on; add --yes to make the "
+            "changes, or --dry-run to only show them\n"
+        )
         assert capsys.readouterr().err == line
     assert contents(tmp_path) == before
 
@@ -94,7 +97,10 @@ def test_on_a_terminal_it_asks(
     monkeypatch.setattr(sys, "stdin", Terminal(answer))
     assert prune(tmp_path, "--keep", "6") == 0
     out, err = capsys.readouterr()
-    assert (err, len(out.splitlines())) == (f"do this to {tmp_path / 'baselines'}? [y/N] ", 2 if agreed else 3)
+    assert (err, len(out.splitlines())) == (
+        f"make these changes to {tmp_path / 'baselines'}? [y/N] ",
+        2 if agreed else 3,
+    )
     assert (contents(tmp_path) != before) is agreed
     assert kept.with_name("test_gone.json").exists() is not agreed
 
@@ -122,7 +128,7 @@ def test_from_a_wrong_folder_nothing_is_deleted(kept: Path, tmp_path: Path, caps
         assert prune(tmp_path, "--yes", *arguments) == 2
         out, err = capsys.readouterr()
         assert (out, err.count("\n")) == ("", 1)
-        assert "none of its test modules exists below" in err
+        assert "no test module of these baselines exists below" in err
         assert "--rootdir" in err
     assert contents(tmp_path) == before
 
@@ -134,7 +140,7 @@ def test_a_damaged_baseline_is_reported_and_left(
     text = kept.read_text()
     damaged.write_text(text[: len(text) // 2])
     assert prune(tmp_path, "--yes") == 2
-    assert f"left as it is: {damaged}: not JSON, or cut short" in capsys.readouterr().out
+    assert f"unchanged: {damaged}: not JSON, or truncated" in capsys.readouterr().out
     assert damaged.exists()
     assert not kept.with_name("test_gone.json").exists()
 
@@ -160,7 +166,7 @@ def test_a_file_that_is_too_large_to_be_read_can_be_shortened(
 ) -> None:
     kept.write_text(kept.read_text() + " " * (65 * 1024 * 1024))
     assert cli.main(["baseline", "show", str(kept)]) == 2
-    line = "it has 66 MiB, and at most 64 MiB are read; shorten it with: vllmperf baseline prune --keep N"
+    line = "it is 66 MiB; the limit is 64 MiB; shorten it with: vllmperf baseline prune --keep N"
     assert capsys.readouterr().err == f"vllmperf: {kept}: {line}\n"
     assert prune(tmp_path, "--keep", "6", "--yes") == 0
     assert [len(dates) for dates in sessions(kept).values()] == [6, 2]
@@ -177,8 +183,8 @@ def test_the_anchor_and_the_newest_cannot_be_taken_out(
 ) -> None:
     assert prune(tmp_path, "--keep", keep) == 2
     assert capsys.readouterr().err == (
-        f"vllmperf: --keep: {keep} is too few: the level is anchored to the first 5 sessions, and the newest is needed "
-        "too; keep at least 6, or start anew with: pytest --vllmperf-update\n"
+        f"vllmperf: --keep: {keep} is too few: the first 5 sessions anchor the level, and the newest is needed "
+        f"too. Keep at least 6, or start a new baseline: pytest --vllmperf-update\n"
     )
     assert sessions(kept)["long"][0] == "2026-01-01"
 

@@ -162,7 +162,7 @@ def test_without_llm_compressor_the_extra_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "llmcompressor", None)
     message = failed(capsys)
-    assert message.startswith("llmcompressor is not installed here")
+    assert message.startswith("llmcompressor is not installed in this environment")
     assert message.endswith("pip install 'pytest-vllmperf[quantize]'")
     assert not Path("model-gptq").exists()
 
@@ -188,7 +188,9 @@ def test_a_finished_model_with_other_settings_is_refused(
     assert run() == 0
     capsys.readouterr()
     message = failed(capsys, "--group-size", "64")
-    assert message == "model-gptq holds a model with another group_size; remove it, or write elsewhere with --output"
+    assert message == (
+        "model-gptq holds a model with another group_size; remove it, or choose another folder with --output"
+    )
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_the_card_is_written_and_can_be_merged_again(tmp_path: Path, capsys: Cap
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("", "not JSON, or cut short"),
+        ("", "not JSON, or truncated"),
         (
             '{"schema": "pytest-vllmperf/baseline", "version": 3, "tests": {}}',
             "not a scorecard of pytest-vllmperf (its schema is 'pytest-vllmperf/baseline'); name a JSON file that "
@@ -105,7 +105,7 @@ def test_a_file_that_is_no_scorecard_is_refused_in_one_line(
 
 def test_a_missing_file_is_named(tmp_path: Path, capsys: Capture) -> None:
     assert merge(tmp_path / "gone.json") == 2
-    assert capsys.readouterr().err == f"vllmperf: {tmp_path / 'gone.json'}: there is no such file\n"
+    assert capsys.readouterr().err == f"vllmperf: {tmp_path / 'gone.json'}: no such file\n"
 
 
 def test_a_sample_that_cannot_be_one_is_refused(tmp_path: Path, capsys: Capture) -> None:

@@ -90,7 +90,7 @@ def test_where_nothing_could_be_measured_the_reason_is_shown(capsys: Capture) ->
 
 def test_void_points_never_win(capsys: Capture) -> None:
     assert tune(*SLO, *AXES, "--set", "fail=short") == 3
-    assert "void: a request gave 3 output tokens where 4 were asked for" in " ".join(capsys.readouterr().out.split())
+    assert "void: a request returned 3 output tokens instead of 4" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_failing_argument_does_not_win_and_is_tried_again_when_asked(capsys: Capture) -> None:
@@ -107,7 +107,7 @@ def test_a_failing_argument_does_not_win_and_is_tried_again_when_asked(capsys: C
         (["--slo", "ttf=1"], "there is no promise 'ttf'; ttft, tpot, e2e, e2el; did you mean 'ttft'?"),
         (["--slo", "ttft=soon"], "--slo: 'ttft=soon': this is no number of seconds"),
         (["--slo", "ttft=-1"], "ttft=-1.0 must be seconds above zero"),
-        (["--goodput", "99"], "goodput=99.0 must be a share above 0 and at most 1"),
+        (["--goodput", "99"], "goodput=99.0 must be above 0 and at most 1"),
         (["--axis", "max_num_seqs"], "--axis max_num_seqs: this is not NAME=V1,V2"),
         (["--axis", "max_num_seqs="], "the grid is empty: axis 'max_num_seqs' has no values"),
         (["--axis", "noise=1", "--axis", "noise=2"], "--axis noise is given twice"),
@@ -119,7 +119,7 @@ def test_a_failing_argument_does_not_win_and_is_tried_again_when_asked(capsys: C
         (["--input-tokens", "8:4"], "--input-tokens: '4' is not a whole number of at least 8"),
         (["--requests", "20"], "--goodput 0.99 cannot be told from 60 requests a point"),
         (["--requests", "40", "--axis", "concurrency=50"], "concurrency=50 is more than requests=40"),
-        (["--allow", "nothing"], "--allow: no rule is called 'nothing'"),
+        (["--allow", "nothing"], "--allow: no validity rule has the name 'nothing'"),
         (["--backend", "nope"], "backend='nope' does not exist"),
         pytest.param(
             ["--backend", "offline", "--axis", "max_num_seq=1"], "did you mean max_num_seqs?", marks=needs.VLLM
@@ -161,4 +161,4 @@ def test_missing_extras_are_named(monkeypatch: pytest.MonkeyPatch, capsys: Captu
     assert not Path("sim.tune.json").exists()
     monkeypatch.setattr(over_http, "find_spec", lambda name: None)
     assert tune(*SLO, "--backend", "serve", "--axis", "max_num_seqs=4") == 2
-    assert capsys.readouterr().err.endswith("not found here; install pytest-vllmperf[serve]\n")
+    assert capsys.readouterr().err.endswith("which is not installed; run: pip install 'pytest-vllmperf[serve]'\n")

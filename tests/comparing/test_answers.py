@@ -114,7 +114,7 @@ def test_prompts_that_make_other_tokens_are_told(reference: Scripted) -> None:
     own = Scripted(reference.outputs, -1.0, 3, prompt=2)
     with pytest.raises(WorkloadError) as caught:
         compare_answers(Rounds(own, reference), ["x", "y"], 4)
-    assert str(caught.value) == ("the two engines cannot be compared: of prompt 0, token 1 is 2, the reference has 1")
+    assert str(caught.value) == ("the two engines cannot be compared: prompt 0: token 1 is 2, the reference has 1")
 
 
 def test_a_synthetic_workload_is_not_the_same_for_engines_of_two_vocabularies() -> None:
@@ -126,17 +126,17 @@ def test_a_synthetic_workload_is_not_the_same_for_engines_of_two_vocabularies() 
     own, reference = OfTheirOwn((), -1.0, 3), OfTheirOwn((), -1.0, 3)
     assert compare_answers(Rounds(own, reference), None, 2).prompts == 16
     own.facts = type(own.facts)(**{**vars(own.facts), "vocab_size": 500})
-    with pytest.raises(WorkloadError, match="cannot be compared: of prompt 0, token 0 is "):
+    with pytest.raises(WorkloadError, match="cannot be compared: prompt 0: token 0 is "):
         compare_answers(Rounds(own, reference), None, 2)
 
 
 @pytest.mark.parametrize(
     ("prompts", "tokens", "line"),
     [
-        ([], 4, "prompts must be a list of one text or chat or more"),
-        ((), 4, "prompts must be a list of one text or chat or more"),
-        ("hello", 4, "prompts must be a list of one text or chat or more"),
-        (["a", HELLO], 4, "prompts must be all texts or all chats"),
+        ([], 4, "prompts must be a list of at least one text or chat"),
+        ((), 4, "prompts must be a list of at least one text or chat"),
+        ("hello", 4, "prompts must be a list of at least one text or chat"),
+        (["a", HELLO], 4, "prompts must be either all texts or all chats"),
         (["a", ""], 4, "prompts must be a list of one or more non-empty strings"),
         ([HELLO, []], 4, "chat 1 must be a list of messages with 'role' and 'content'"),
         ([HELLO[0]], 4, "chat 0 must be a list of messages with 'role' and 'content'"),

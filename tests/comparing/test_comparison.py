@@ -141,7 +141,7 @@ def test_of_a_latency_the_ratio_is_the_other_way_round() -> None:
 def test_metrics_without_a_ratio_are_refused() -> None:
     compared = Rounds(2.0).compared()
     for metric, words in (
-        ("speed", "no metric is called 'speed'"),
+        ("speed", "no metric has the name 'speed'"),
         ("tpot.p50", "TPOT p50 was not measured on both engines"),
         ("preemptions", "preemptions has a sample of zero"),
     ):

@@ -78,7 +78,7 @@ def test_lost_passes_do_not_ask_for_rounds_without_end() -> None:
 def test_too_few_passes_say_why() -> None:
     with pytest.raises(NotMeasuredError, match=r"not measured on both engines: CUPTI lost activities$"):
         compared(dict.fromkeys(range(9), 1)).assert_speedup(1.1, metric="gpu_time")
-    with pytest.raises(NotMeasuredError, match=r"in 1 of 2 rounds, and 2 are needed: CUPTI lost activities$"):
+    with pytest.raises(NotMeasuredError, match=r"in 1 of 2 rounds; at least 2 are needed: CUPTI lost activities$"):
         compared({2: 0}).assert_speedup(1.1, metric="gpu_time")
 
 

@@ -15,8 +15,8 @@ from pytest_vllmperf.stats import WALL_CLOCK, Direction
 from pytest_vllmperf.verdict import compare
 
 GIB = 2**30
-NOT_THERE = "bf16, the baseline of this card, was not measured: nothing is compared"
-DIFFERENT = "the rows were measured on different workloads: their ratios mean little"
+NOT_THERE = "bf16, the baseline of this scorecard, was not measured, so nothing is compared"
+DIFFERENT = "the rows were measured with different workloads, so their ratios are not comparable"
 
 
 def engine(speeds: list[float] | None = None, **once: float) -> EngineSamples:
@@ -196,15 +196,15 @@ def test_a_smaller_model_in_the_same_memory_is_explained() -> None:
         with_memory("awq", 4, 69.3, kv_cache_tokens=225_000.0),
     )
     assert made.notes == (
-        "awq has 25% of the weights of bf16 and uses the same device memory: vLLM gives what the weights leave of "
-        "gpu_memory_utilization to the KV cache. What a smaller model buys is capacity in tokens. "
+        "awq has 25% of the weights of bf16 and uses the same device memory, because vLLM gives the rest of "
+        "gpu_memory_utilization to the KV cache. A smaller model therefore leaves room for more KV cache tokens. "
         "Here it grew from 100,000 to 225,000 tokens, 2.25x.",
     )
 
 
 def test_capacity_that_nobody_knows_is_not_told() -> None:
     (told,) = card(with_memory("bf16", 16, 70, kv_cache_tokens=1.0), with_memory("awq", 4, 70)).notes
-    assert told.endswith("What a smaller model buys is capacity in tokens.")
+    assert told.endswith("A smaller model therefore leaves room for more KV cache tokens.")
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,9 @@ def test_a_busier_step_than_a_slice_holds_is_a_slice_of_its_own(
 def test_a_device_that_records_nothing_is_told(device_pass: Any, torch: FakeTorch, steps: int) -> None:
     recorder = device_pass.Recorder()
     torch.lost = {"kernel"}
-    with pytest.raises(device_pass.NotRecordedError, match="only administrators profile, the device is a MIG device"):
+    with pytest.raises(
+        device_pass.NotRecordedError, match="only administrators to profile, the device is a MIG device"
+    ):
         iteration(recorder, torch, steps)
     assert torch.opened == []
 
@@ -163,10 +165,10 @@ def test_a_profiler_that_does_not_start_is_told_and_not_left_open(
 ) -> None:
     recorder = device_pass.Recorder()
     torch.failing = {call: "CUPTI is in use\nand more"}
-    with pytest.raises(device_pass.NotRecordedError, match=r"torch's profiler does not start: CUPTI is in use$"):
+    with pytest.raises(device_pass.NotRecordedError, match=r"torch's profiler did not start: CUPTI is in use$"):
         recorder.start()
     assert torch.opened == []
-    with pytest.raises(device_pass.NotRecordedError, match="nothing is being recorded"):
+    with pytest.raises(device_pass.NotRecordedError, match="no recording is in progress"):
         recorder.stop()
 
 

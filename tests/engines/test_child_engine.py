@@ -237,7 +237,7 @@ def test_a_process_that_dies_while_loading_did_not_start(start: Starter, tmp_pat
     with pytest.raises(EngineStartError) as caught:
         start(act_load="kill")
     assert str(caught.value) == (
-        "model: the engine process was ended by SIGKILL during load; the kernel does that when memory runs out"
+        "model: the engine process was ended by SIGKILL during load; the kernel sends it when memory runs out"
     )
     (log,) = tmp_path.glob("engine-*.log")
     assert caught.value.log_tail.endswith(f"load kill\nfull log: {log}")
@@ -251,7 +251,7 @@ def test_a_process_that_exits_while_loading_did_not_start(start: Starter) -> Non
 def test_loading_that_takes_too_long_is_ended(start: Starter) -> None:
     with pytest.raises(EngineStartError) as caught:
         start(act_load="hang", timeouts=Timeouts(0.4, LONG, LONG))
-    assert str(caught.value) == "model was not up within 0.4 s; raise vllmperf_start_timeout if it needs longer"
+    assert str(caught.value) == "model did not start within 0.4 s; raise vllmperf_start_timeout if it needs longer"
     assert start.told
     assert set(start.told) <= {"starting", "preparing the KV cache"}
 
@@ -259,7 +259,7 @@ def test_loading_that_takes_too_long_is_ended(start: Starter) -> None:
 @pytest.mark.parametrize(
     ("act", "how"),
     [
-        ("kill", "was ended by SIGKILL during run; the kernel does that when memory runs out"),
+        ("kill", "was ended by SIGKILL during run; the kernel sends it when memory runs out"),
         ("exit", "ended with exit code 3 during run"),
         ("rtsignal", "was ended by SIGRTMIN+2 during run"),
     ],
@@ -271,7 +271,7 @@ def test_a_process_that_dies_in_use_is_told_with_its_log(start: Starter, tmp_pat
     assert str(caught.value) == f"model: the engine process {how}"
     (log,) = tmp_path.glob("engine-*.log")
     assert caught.value.log_tail.endswith(f"run {act}\nfull log: {log}")
-    with pytest.raises(EngineDiedError, match="model has been stopped already"):
+    with pytest.raises(EngineDiedError, match="model is already stopped"):
         engine.run(REQUESTS, Sampling())
     engine.close()
 
@@ -281,7 +281,8 @@ def test_an_operation_that_takes_too_long_ends_the_engine(start: Starter) -> Non
     with pytest.raises(EngineTimeoutError) as caught:
         engine.run(REQUESTS, Sampling())
     assert str(caught.value) == (
-        "model: run took longer than 0.02 s; the engine was ended (vllmperf_operation_timeout)"
+        "model: run took longer than 0.02 s and the engine was stopped; raise vllmperf_operation_timeout if it "
+        "needs longer"
     )
     wait_until_gone(engine.pid)
     with pytest.raises(EngineDiedError, match="stopped already"):
@@ -323,7 +324,7 @@ def test_a_process_of_vllms_that_was_killed_for_memory(start: Starter, monkeypat
     with pytest.raises(EngineDiedError) as caught:
         engine.run(REQUESTS, Sampling())
     assert str(caught.value) == (
-        "model: vLLM's process Worker_TP1 was killed for memory (the cgroup's limit of 1 GiB) during run"
+        "model: vLLM's process Worker_TP1 was killed because memory ran out (the cgroup's limit of 1 GiB) during run"
     )
 
 
@@ -366,8 +367,8 @@ def test_a_server_that_was_killed_is_told(
     with pytest.raises(EngineDiedError) as caught:
         engine.run(REQUESTS, Sampling())
     assert str(caught.value) == (
-        "model: the engine process went away during run with its server process, which was ended by SIGKILL; the "
-        "kernel does that when memory runs out"
+        "model: the engine process ended during run with its server process, which was ended by SIGKILL; the "
+        "kernel sends it when memory runs out"
     )
     wait_until_gone(engine.pid)
 

@@ -107,11 +107,11 @@ def test_another_process_is_not(clock: Any) -> None:
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        (errno.ENOENT, "this machine has no hardware counters, as most virtual machines"),
-        (errno.EOPNOTSUPP, "this machine has no hardware counters, as most virtual machines"),
+        (errno.ENOENT, "this machine has no hardware counters; most virtual machines have none"),
+        (errno.EOPNOTSUPP, "this machine has no hardware counters; most virtual machines have none"),
         (errno.EACCES, "the kernel does not let this user count instructions (kernel.perf_event_paranoid is 4)"),
         (errno.EPERM, "the kernel does not let this user count instructions (kernel.perf_event_paranoid is 4)"),
-        (errno.ENOSYS, "this kernel has no performance counters"),
+        (errno.ENOSYS, "this kernel does not support performance counters"),
         (errno.EMFILE, "performance counters cannot be opened: Too many open files"),
     ],
 )
@@ -140,7 +140,7 @@ def test_an_event_that_the_kernel_does_not_know_is_refused(script: Any) -> None:
 
 def test_a_processor_whose_call_is_unknown_has_none(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(script.platform, "machine", lambda: "vax")
-    assert script.Counter().reason == "this kernel has no performance counters"
+    assert script.Counter().reason == "this kernel does not support performance counters"
 
 
 def test_nothing_is_counted_where_nobody_asked(script: Any) -> None:

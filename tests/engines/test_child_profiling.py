@@ -83,14 +83,14 @@ def test_a_worker_on_a_processor_says_so(worker: Any, torch: FakeTorch) -> None:
 
 def test_a_failing_start_leaves_no_hook_and_no_profiler(worker: Any, torch: FakeTorch) -> None:
     torch.failing = {"start": "in use"}
-    assert worker.vllmperf_profile_start() == "torch's profiler does not start: in use"
+    assert worker.vllmperf_profile_start() == "torch's profiler did not start: in use"
     assert "execute_model" not in vars(worker)
     assert torch.opened == []
-    assert worker.vllmperf_profile_stop() == {"problem": "nothing is being recorded"}
+    assert worker.vllmperf_profile_stop() == {"problem": "no recording is in progress"}
 
 
 def test_a_worker_that_never_started_has_nothing_to_stop(worker: Any) -> None:
-    assert worker.vllmperf_profile_stop() == {"problem": "nothing is being recorded"}
+    assert worker.vllmperf_profile_stop() == {"problem": "no recording is in progress"}
 
 
 def test_what_was_not_recorded_is_told_and_the_hook_is_gone(worker: Any, torch: FakeTorch) -> None:
@@ -160,7 +160,7 @@ def test_a_rank_that_cannot_start_ends_the_others(
 
 def test_an_extension_of_the_users_own_is_the_reason(offline: Any) -> None:
     offline.probed = False
-    assert offline.profile_start() == "the engine has a worker extension of its own (worker_extension_cls)"
+    assert offline.profile_start() == "the engine sets its own worker_extension_cls"
 
 
 def test_a_server_asks_its_workers_through_its_client(scripts: dict[str, Any], torch: FakeTorch) -> None:
@@ -235,8 +235,8 @@ def test_a_pass_of_embeddings_alone_is_a_step_too(reference: Any) -> None:
 
 def test_a_reference_that_cannot_be_profiled_says_why(reference: Any, torch: FakeTorch) -> None:
     torch.failing = {"start": "in use"}
-    assert reference.profile_start() == "torch's profiler does not start: in use"
+    assert reference.profile_start() == "torch's profiler did not start: in use"
     assert reference.model.hooks == []
     reference.told["device"] = "cpu"
     assert reference.profile_start() == "the engine runs on a CPU"
-    assert reference.profile_stop() == [{"problem": "nothing is being recorded"}]
+    assert reference.profile_stop() == [{"problem": "no recording is in progress"}]

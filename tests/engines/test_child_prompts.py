@@ -16,7 +16,7 @@ from pytest_vllmperf.workload import Request
 
 FOLDER = Path(forkserver.__file__).parent / "child"
 CHAT = [{"role": "user", "content": "hello you"}]
-NO_TOKENIZER = "the tokenizer, which skip_tokenizer_init=True leaves out"
+NO_TOKENIZER = "a tokenizer, but skip_tokenizer_init=True skips it"
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def test_arguments_of_a_chat_are_taken_out_of_the_engines(prompts: Any) -> None:
 @pytest.mark.parametrize(
     ("argument", "value", "line"),
     [
-        ("chat_template_content_format", "json", "='json' does not exist; it is auto, string, openai"),
+        ("chat_template_content_format", "json", "='json' is not valid; choose one of auto, string, openai"),
         ("chat_template_kwargs", ["a"], r"=\['a'\] must map names to values"),
     ],
 )
@@ -164,7 +164,7 @@ def test_a_template_is_text_or_a_file(prompts: Any, tmp_path: Path) -> None:
     assert prompts.load_template(str(file)) == "{{ messages }}"
     assert prompts.load_template("{{ x }}") == "{{ x }}"
     assert prompts.load_template("{{ x }}" * 5000) == "{{ x }}" * 5000  # longer than a path may be
-    with pytest.raises(ValueError, match=r"^chat_template='no/such.jinja' is no template, and no file of this name"):
+    with pytest.raises(ValueError, match=r"^chat_template='no/such.jinja' is neither a template nor a readable file"):
         prompts.load_template("no/such.jinja")
 
 
@@ -200,7 +200,9 @@ def test_another_models_code_is_never_run(prompts: Any, monkeypatch: pytest.Monk
         raise ValueError(f"{model}: pass `trust_remote_code=True`" if model == "org/other" else "no tokenizer")
 
     monkeypatch.setattr(prompts, "load_tokenizer", load)
-    with pytest.raises(ValueError, match="the tokenizer of org/other needs code of its own, which is not run here; "):
+    with pytest.raises(
+        ValueError, match="the tokenizer of org/other needs code from its repository, which is not executed here; "
+    ):
         prompts.render_by("org/other", [CHAT], {})
     with pytest.raises(ValueError, match=r"^no tokenizer$"):
         prompts.render_by("org/none", [CHAT], {})

@@ -214,7 +214,7 @@ def test_instructions_are_counted_on_a_processor_alone(
     world.cuda = cuda
     _, facts = world.load()
     assert opened == [("before the model", 1)] * asked
-    words = "this machine has no hardware counters, as most virtual machines"
+    words = "this machine has no hardware counters; most virtual machines have none"
     assert facts["unmeasured"] == ({"cpu_instructions": words} if asked else {})
 
 
@@ -300,17 +300,17 @@ class Lines(list[Any]):
         (
             {"quantization": "awq"},
             "ValueError",
-            "quantization='awq' is not known to this backend; it has bitsandbytes-nf4, bitsandbytes-int8",
+            "this backend does not support quantization='awq'; choose one of bitsandbytes-nf4, bitsandbytes-int8",
         ),
         (
             {"chat_template_content_format": "openai"},
             "ValueError",
-            "chat_template_content_format='openai' is not known to this backend; it has auto, string",
+            "this backend does not support chat_template_content_format='openai'; choose 'auto' or 'string'",
         ),
         (
             {"chat_template": "no-such.jinja"},
             "ValueError",
-            "chat_template='no-such.jinja' is no template, and no file of this name can be read",
+            "chat_template='no-such.jinja' is neither a template nor a readable file",
         ),
         *(
             ({name: value}, "ValueError", f"{name}={value!r} must be a whole number of at least 1")

@@ -291,10 +291,10 @@ def test_nothing_is_imported_from_a_folder_that_others_can_write(
     places["theirs"].mkdir(0o700)
     places["link"].symlink_to(places["theirs"])
     for name in ("open", "link"):
-        with pytest.raises(PermissionError, match=f"{name} is not this user's alone"):
+        with pytest.raises(PermissionError, match=f"other users can access .*{name}"):
             cpu_build.metadata_stub("0.32.0", str(places[name]))
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
-    with pytest.raises(PermissionError, match="theirs is not this user's alone"):
+    with pytest.raises(PermissionError, match=r"other users can access .*theirs"):
         cpu_build.metadata_stub("0.32.0", str(places["theirs"]))
     assert all(not list(place.iterdir()) for place in places.values())
 

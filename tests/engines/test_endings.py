@@ -27,7 +27,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        (None, "went away during run"),
+        (None, "ended during run"),
         (0, "ended with exit code 0 during run"),
         (3, "ended with exit code 3 during run"),
         (-signal.SIGSEGV, "was ended by SIGSEGV during run"),
@@ -35,7 +35,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
         (-(signal.SIGRTMIN + 5), "was ended by SIGRTMIN+5 during run"),
         (-signal.SIGRTMAX, "was ended by SIGRTMAX during run"),
         (-32, "was ended by signal 32 during run"),  # the C library's own
-        (-signal.SIGKILL, "was ended by SIGKILL during run; the kernel does that when memory runs out"),
+        (-signal.SIGKILL, "was ended by SIGKILL during run; the kernel sends it when memory runs out"),
     ],
 )
 def test_how_a_process_ended(counted: Counted, code: int | None, said: str) -> None:
@@ -47,14 +47,16 @@ def test_how_a_process_ended(counted: Counted, code: int | None, said: str) -> N
     ("now", "why"),
     [
         (OomKills(4, 3 * 2**29), "the cgroup's limit of 1.5 GiB"),
-        (OomKills(4, None), "the machine's memory ran out"),
+        (OomKills(4, None), "the machine has no memory left"),
     ],
 )
 def test_a_kill_for_memory_names_the_limit(counted: Counted, now: OomKills, why: str) -> None:
     counted(now)
-    assert ending(-signal.SIGKILL, " during load", OomKills(3, None)) == f"was killed for memory during load ({why})"
-    assert "killed for memory" not in ending(-signal.SIGKILL, "", now)  # counted before
-    assert "killed for memory" not in ending(-signal.SIGTERM, "", NONE)
+    assert ending(-signal.SIGKILL, " during load", OomKills(3, None)) == (
+        f"was killed during load because memory ran out ({why})"
+    )
+    assert "because memory ran out" not in ending(-signal.SIGKILL, "", now)  # counted before
+    assert "because memory ran out" not in ending(-signal.SIGTERM, "", NONE)
 
 
 def tree(root: Path, files: dict[str, str]) -> None:
@@ -147,4 +149,4 @@ def test_a_real_kill_for_memory(small_group: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", EATER, str(small_group)], capture_output=True, text=True, timeout=120, check=True
     )
-    assert done.stdout == "was killed for memory (the cgroup's limit of 0.0625 GiB)\n"
+    assert done.stdout == "was killed because memory ran out (the cgroup's limit of 0.0625 GiB)\n"

@@ -72,7 +72,7 @@ def started(spec: EngineSpec) -> EndpointEngine:
         ({"url": 8000}, "needs url="),
         ({"url": "127.0.0.1:8000"}, "http"),
         ({"url": "http://h/v1", "max_num_seqs": 8}, "an endpoint has no max_num_seqs="),
-        ({"url": "http://h/v1", "api_key_env": "sk-live-123"}, "is the name of an environment variable"),
+        ({"url": "http://h/v1", "api_key_env": "sk-live-123"}, "must name an environment variable"),
     ],
 )
 def test_what_is_no_endpoint_is_refused(arguments: dict[str, Any], words: str) -> None:
@@ -103,7 +103,11 @@ def test_a_model_that_is_not_served_is_named_with_those_that_are(listing: Thread
 
 def test_a_wrong_key_is_refused_and_not_shown(listing: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWAY_KEY", "sk-wrong")
-    with pytest.raises(EngineStartError, match=r"refuses the key \(HTTP 401\); api_key_env=") as caught:
+    with pytest.raises(
+        EngineStartError,
+        match=r"rejects the API key \(HTTP 401\); check the variable named by "
+        "api_key_env=",
+    ) as caught:
         started(endpoint(listing.server_port))
     assert "sk-wrong" not in str(caught.value)
 

@@ -298,7 +298,8 @@ def test_a_wrapper_that_does_not_exec_is_refused_in_one_line(open_server: Open, 
     with pytest.raises(EngineStartError) as caught:
         open_server(str(wrapper)).wait_ready(LONG, nothing)
     assert str(caught.value) == (
-        f"{wrapper} is a wrapper that starts Python without `exec`: an engine could outlive its test; use exec"
+        f"{wrapper} is a wrapper that starts Python without `exec`, so an engine could outlive its test; use "
+        f"`exec` in the wrapper"
     )
 
 
@@ -310,7 +311,7 @@ def test_a_wrapper_that_closes_descriptors_says_so(open_server: Open, tmp_path: 
     wrapper.chmod(0o755)
     with pytest.raises(EngineStartError, match=f"{wrapper} ended with exit code 1") as caught:
         open_server(str(wrapper)).wait_ready(LONG, nothing)
-    assert "closed the descriptors that were meant for it" in caught.value.log_tail
+    assert "closed file descriptors that the engine needs" in caught.value.log_tail
     assert "Traceback" not in caught.value.log_tail
 
 
@@ -339,7 +340,7 @@ def test_a_log_that_cannot_be_written_is_told(server: ForkServer, tmp_path: Path
     with pytest.raises(EngineStartError) as caught:
         server.fork("scripted_child", Path("/dev/full"))
     assert str(caught.value) == (
-        "/dev/full cannot be written: No space left on device; set TMPDIR to a folder that has room"
+        "/dev/full cannot be written: No space left on device; set TMPDIR to a folder with free space"
     )
     with pytest.raises(EngineStartError, match=r"none/child.log cannot be written: No such file or directory"):
         server.fork("scripted_child", tmp_path / "none" / "child.log")
@@ -362,7 +363,7 @@ def test_no_descriptor_is_left_open_where_there_are_too_few(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "pipe", second_fails)
-        with pytest.raises(EngineStartError, match=r"no engine process could be started: .*Too many open files"):
+        with pytest.raises(EngineStartError, match=r"the engine process could not be started: .*Too many open files"):
             server.fork("scripted_child", tmp_path / "child.log")
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
@@ -377,7 +378,7 @@ def test_a_server_that_was_given_up_is_not_blamed_on_memory(
         server.fork("scripted_child", tmp_path / "other.log")
     wait_until_gone(child.pid)
     said = server.ending(child, "run", OomKills(0, None))
-    assert said == "went away during run with its server process, which did not answer and was ended"
+    assert said == "ended during run with its server process, which did not answer and was stopped"
     child.channel.close()
 
 
@@ -391,7 +392,7 @@ def test_a_stopped_server_is_not_waited_for_without_end(
     with suppress(BlockingIOError):  # no room is left for a request
         while True:
             server._control.send(b"{}")
-    with pytest.raises(EngineStartError, match="no engine process could be started: timed out"):
+    with pytest.raises(EngineStartError, match="the engine process could not be started: timed out"):
         server.fork("scripted_child", tmp_path / "child.log")
     server.close()
     wait_until_gone(server._process.pid)
@@ -420,7 +421,7 @@ def test_a_server_that_is_gone_starts_no_engine(server: ForkServer, tmp_path: Pa
     before = len(list(Path("/proc/self/fd").iterdir()))
     os.kill(server._process.pid, signal.SIGKILL)
     wait_until_gone(server._process.pid)
-    with pytest.raises(EngineStartError, match="no engine process could be started") as caught:
+    with pytest.raises(EngineStartError, match="the engine process could not be started") as caught:
         server.fork("scripted_child", tmp_path / "child.log")
     assert "\n" not in str(caught.value)
     assert len(list(Path("/proc/self/fd").iterdir())) == before  # no pipe is left open
@@ -432,7 +433,7 @@ def test_a_server_that_does_not_answer_is_not_blamed_for_its_import(
     monkeypatch.setattr(forkserver, "_FORK_TIMEOUT_S", 0.02)
     server = open_server(script(tmp_path / "python", f"{READY}\ntime.sleep(600)"))
     server.wait_ready(LONG, nothing)
-    with pytest.raises(EngineStartError, match="no engine process could be started") as caught:
+    with pytest.raises(EngineStartError, match="the engine process could not be started") as caught:
         server.fork("scripted_child", tmp_path / "child.log")
     assert "importing" not in str(caught.value)
     assert "vllmperf_start_timeout" not in str(caught.value)

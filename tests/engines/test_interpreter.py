@@ -69,15 +69,15 @@ def test_its_name_has_no_home_folder_in_it(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("#!/bin/sh\necho BusyBox v1\n", "{} is no Python interpreter: asked for its version it says 'BusyBox v1'"),
-        ("#!/bin/sh\n", "{} is no Python interpreter: asked for its version it says nothing"),
-        ("#!/bin/sh\nkill -9 $$\n", "{} is no Python interpreter: it ended with -9 and said nothing"),
+        ("#!/bin/sh\necho BusyBox v1\n", "{} is not a Python interpreter: its version query returned 'BusyBox v1'"),
+        ("#!/bin/sh\n", "{} is not a Python interpreter: its version query returned nothing"),
+        ("#!/bin/sh\nkill -9 $$\n", "{} is not a Python interpreter: it exited with status -9 and printed nothing"),
         ("no program", "{} cannot be started: Exec format error"),
-        (STUB.format("echo '[]'"), "{} cannot be asked which vLLM it has: *"),
-        (STUB.format("echo hello"), "{} cannot be asked which vLLM it has: *"),
+        (STUB.format("echo '[]'"), "{} could not report its vLLM version: *"),
+        (STUB.format("echo hello"), "{} could not report its vLLM version: *"),
         (
             STUB.format("echo 'no module json' >&2; exit 1"),
-            "{} is no Python *: it ended with 1 and said 'no module json'",
+            "{} is not a Python *: it exited with status 1 and printed 'no module json'",
         ),
         (STUB.format("""echo '{"folders": [], "version": ""}'"""), "vLLM is not installed for {}; install it *"),
     ],

@@ -208,7 +208,7 @@ def test_a_temporary_folder_that_cannot_be_written_is_told(
         launcher.start(EngineSpec.create("org/a"), {}, quiet)
     assert str(caught.value).startswith(f"{here}/none/vllmperf-")
     assert str(caught.value).endswith(
-        " cannot be written: No such file or directory; set TMPDIR to a folder that has room"
+        " cannot be written: No such file or directory; set TMPDIR to a folder with free space"
     )
 
 
@@ -219,7 +219,7 @@ def test_without_any_temporary_folder(launcher: Launcher, here: Path, monkeypatc
         launcher.start(EngineSpec.create("org/a"), {}, quiet)
     assert str(caught.value) == (
         f"the temporary folder cannot be written: No usable temporary directory found in ['{here}/none']; "
-        "set TMPDIR to a folder that has room"
+        "set TMPDIR to a folder with free space"
     )
 
 
@@ -305,7 +305,7 @@ def test_a_path_that_does_not_exist_starts_nothing(
 
 def test_variables_of_the_spec_decide_whether_the_hub_may_be_asked(launcher: Launcher, here: Path) -> None:
     offline = EngineSpec.create("org/a", env={"HF_HUB_OFFLINE": "1", "HF_HOME": str(here)})
-    with pytest.raises(ModelError, match="HF_HUB_OFFLINE=1 forbids downloading it"):
+    with pytest.raises(ModelError, match="HF_HUB_OFFLINE=1 forbids downloads"):
         launcher.start(offline, {}, quiet)
     assert left(here) == []
     assert start(launcher, EngineSpec.create("org/a"))

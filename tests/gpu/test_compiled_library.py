@@ -131,4 +131,4 @@ def test_a_child_reads_devices_in_the_background(library: Path) -> None:
     assert h200["lost"] is None
     assert (len(rtx4090["readings"]), rtx4090["lost"]) == (3, "the GPU is gone: GPU is lost")
     assert rtx4090["readings"][0]["energy"] is None
-    assert (absent["readings"], absent["lost"]) == ([], "NVML knows no GPU GPU-c0000003")
+    assert (absent["readings"], absent["lost"]) == ([], "NVML does not find GPU GPU-c0000003")

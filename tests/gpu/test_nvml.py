@@ -70,7 +70,7 @@ def test_no_driver(nvml: FakeNvml) -> None:
     assert nvml.calls == ["nvmlInitWithFlags"]
 
 
-OTHERWISE = "make nvidia-smi work here first; a container that lost its GPUs must be started again"
+OTHERWISE = "make nvidia-smi work on this machine first; if a container lost its GPUs, restart it"
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ OTHERWISE = "make nvidia-smi work here first; a container that lost its GPUs mus
         (
             pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH,
             "RM has detected an NVML/RM version mismatch; "
-            "the driver was updated while its old kernel module is loaded: reboot",
+            "the driver was updated, but the old kernel module is still loaded: reboot",
         ),
         (pynvml.NVML_ERROR_NO_PERMISSION, "Insufficient Permissions; give this user access to /dev/nvidia*"),
         (pynvml.NVML_ERROR_UNKNOWN, f"Unknown Error; {OTHERWISE}"),
@@ -113,7 +113,7 @@ def test_handles_by_uuid(nvml: FakeNvml) -> None:
     with Nvml() as opened:
         for uuid in (UUID, "GPU-2", "GPU-3", "MIG-11111111-aaaa"):
             assert opened.need("nvmlDeviceGetUUID", opened.handle(uuid)) == uuid
-        with pytest.raises(NoGpuError, match=r"^NVML knows no GPU GPU-4$"):
+        with pytest.raises(NoGpuError, match=r"^NVML does not find GPU GPU-4$"):
             opened.handle("GPU-4")
 
 
@@ -305,7 +305,7 @@ def test_a_gpu_that_is_lost_in_mid_run(nvml: FakeNvml, function: str) -> None:
 
 
 def test_a_reader_of_a_device_that_is_not_there(nvml: FakeNvml) -> None:
-    with Nvml() as opened, pytest.raises(NoGpuError, match="knows no GPU GPU-2"):
+    with Nvml() as opened, pytest.raises(NoGpuError, match="does not find GPU GPU-2"):
         DeviceReader(opened, "GPU-2")
 
 

@@ -58,8 +58,8 @@ def test_parts_are_not_taken_together(mig: bool | str | None, only: str) -> None
     with pytest.raises(NoGpuError) as caught:
         GpuRequirement.create(mig=mig, count=2).choose((SMALL, LARGE))
     assert str(caught.value) == (
-        f"needs 2 x GPU{only}, found {SMALL.name}, {LARGE.name}; "
-        "MIG devices do not fit count=2: a CUDA process sees only one"
+        f"needs 2 x GPU{only}, found {SMALL.name}, {LARGE.name}; MIG devices cannot be used with count=2, "
+        f"because a CUDA process sees only one of them"
     )
 
 

@@ -145,10 +145,10 @@ def test_the_thread_ends_with_the_last_device() -> None:
 
 def test_a_device_that_cannot_be_opened_is_told_beside_another() -> None:
     tape = Tape()
-    with Sampler(["a", "b"], QUICK, opening(a=NoGpuError("NVML knows no GPU a"), b=tape)) as sampler:
+    with Sampler(["a", "b"], QUICK, opening(a=NoGpuError("NVML does not find GPU a"), b=tape)) as sampler:
         assert tape.reached.wait(LONG)
     one, other = sampler.traces()
-    assert (one.readings, one.lost) == ((), "NVML knows no GPU a")
+    assert (one.readings, one.lost) == ((), "NVML does not find GPU a")
     assert (len(other.readings), other.lost) == (tape.read_times, None)
 
 

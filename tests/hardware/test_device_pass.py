@@ -77,7 +77,7 @@ def measured(run: Measurement) -> Measurement:
 
 
 def shown(run: Measurement) -> str:
-    """Durations of its counted iterations."""
+    """Durations of its measured iterations."""
     tokens = run.engines[0].values("output_throughput")
     return f"{median(tokens):,.0f} tok/s [{min(tokens):,.0f}, {max(tokens):,.0f}]"
 
@@ -120,7 +120,7 @@ def test_the_counted_iterations_are_those_of_an_engine_without_a_pass(
 ) -> None:
     """Told, and not asserted: the wall clock is the host's."""
     with capsys.disabled():
-        print(f"\ncounted iterations: with a pass after them {shown(first)}, without one {shown(without)}")  # noqa: T201
+        print(f"\nmeasured iterations: with a pass after them {shown(first)}, without one {shown(without)}")  # noqa: T201
     assert without.engines[0].passes == {}
     assert len(first.engines[0].values("output_throughput")) == len(without.engines[0].values("output_throughput"))
 

@@ -87,10 +87,8 @@ def test_a_process_that_computed_since_before_the_run_voids_a_measurement(
         run = measured(perf)
         assert [problem for problem in run.problems if problem.rule == "processes"], evidence(run)
         assert run.transient
-        by_process = [
-            problem for problem in run.problems if problem.words.startswith(f"process {pid}, which is not of this")
-        ]
-        busy = [problem for problem in run.problems if problem.words.startswith("the GPU was ")]
+        by_process = [problem for problem in run.problems if problem.words.startswith(f"process {pid} of another run")]
+        busy = [problem for problem in run.problems if problem.words.startswith("another run's process kept the GPU ")]
         assert by_process or busy, (run.problems, evidence(run))
         assert not [problem for problem in measured(perf, "processes").problems if problem.rule == "processes"]
 

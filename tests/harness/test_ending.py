@@ -89,7 +89,7 @@ def test_what_cannot_be_written_is_kept_and_can_be_put_back(settings: Settings, 
     (file,) = run.started_in.iterdir()
     assert end.notes == [
         "ERROR: a.json: not written: No space left on device",
-        f"what could not be written is kept in {file}; put it back with:",
+        f"what could not be written was saved to {file}; restore it with:",
         f"    vllmperf baseline restore '{file}' --baselines ../baselines",
     ]
     store.write("h200", MODULE, Changes(entries={"test_b": ENTRY, "test_c": ENTRY}))
@@ -107,7 +107,7 @@ def test_where_the_run_started_may_not_be_writable(
     end = Ending()
     end.write(Refusing(), BaselineStore(settings.baselines), settings, run)
     (file,) = tmp_path.glob("vllmperf-rescue-*.json")
-    assert f"what could not be written is kept in {file}; put it back with:" in end.notes
+    assert f"what could not be written was saved to {file}; restore it with:" in end.notes
 
 
 def test_nor_may_any_other_folder(
@@ -119,7 +119,7 @@ def test_nor_may_any_other_folder(
     end.write(Refusing(), BaselineStore(settings.baselines), settings, run)
     assert end.write_failed
     assert [note.partition(":")[0] for note in end.notes] == ["ERROR", "ERROR"]
-    assert end.notes[1].startswith("ERROR: what was measured could not be kept: ")
+    assert end.notes[1].startswith("ERROR: the measurements could not be saved: ")
 
 
 def test_an_error_that_nobody_foresaw_keeps_nothing_else_from_being_written(
@@ -135,7 +135,7 @@ def test_an_error_that_nobody_foresaw_keeps_nothing_else_from_being_written(
 def test_a_run_that_was_cut_short_writes_no_baseline(settings: Settings, run: Run) -> None:
     end = Ending()
     end.write(Refusing(), BaselineStore(settings.baselines), settings, replace(run, whole=False))
-    assert (end.write_failed, end.notes) == (False, ["nothing was recorded: the run did not come to its end"])
+    assert (end.write_failed, end.notes) == (False, ["nothing was recorded because the run did not finish"])
 
 
 def test_scorecards_that_cannot_be_written_are_kept(settings: Settings, run: Run, tmp_path: Path) -> None:
@@ -147,6 +147,6 @@ def test_scorecards_that_cannot_be_written_are_kept(settings: Settings, run: Run
     assert end.write_failed
     assert end.notes == [
         f"ERROR: {tmp_path / 'cards'}: the scorecard could not be written: File exists",
-        f"the scorecards are kept in {folder}",
+        f"the scorecards were saved to {folder}",
     ]
     assert len(list(folder.iterdir())) == 2

@@ -88,7 +88,7 @@ def test_a_flag_that_allows_nothing_takes_back_what_the_ini_file_allows(pytester
 def test_a_rule_that_does_not_exist_is_refused_with_those_that_do(pytester: pytest.Pytester) -> None:
     with pytest.raises(SpecError) as caught:
         from_flags(pytester, "--vllmperf-allow=lost slowness")
-    assert str(caught.value) == f"--vllmperf-allow: no rule is called 'slowness'; rules: {', '.join(RULES)}"
+    assert str(caught.value) == f"--vllmperf-allow: no validity rule has the name 'slowness'; rules: {', '.join(RULES)}"
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_a_keyword_that_is_none_is_refused_with_those_that_are() -> None:
 
 
 def test_a_folder_without_a_name_is_refused(pytester: pytest.Pytester) -> None:
-    with pytest.raises(SpecError, match=r"^--vllmperf-baselines: names no folder$"):
+    with pytest.raises(SpecError, match=r"^--vllmperf-baselines is empty; name a folder$"):
         from_flags(pytester, "--vllmperf-baselines=")
     assert from_flags(pytester, "--vllmperf-scorecards=", ini="vllmperf_scorecards = cards").scorecards is None
 

@@ -32,8 +32,8 @@ def test_what_stands_it_does_not_fail() -> None:
 def test_all_that_does_not_hold_is_in_one_line() -> None:
     bad = replace(SOUND, goodput_rate=1.0, shed_p99=2.0)
     assert why_failed("t.py::t", bad, PLAN, ()) == (
-        "t.py::t: overload at 30 requests/s, 3 times the capacity: loses goodput; goodput 1 requests/s, wanted 9 (10 "
-        "at capacity); refuses late: refusals took 2 s (p99), longer than the answer that was promised within 1 s"
+        "t.py::t: overload at 30 requests/s, 3 times the capacity: loses goodput; goodput 1 requests/s, required 9 (10 "
+        "at capacity); refuses late: refusals took 2 s (p99), longer than the SLO of 1 for an answer s"
     )
 
 

@@ -211,7 +211,7 @@ def test_a_file_that_cannot_be_written_does_not_stop_the_others(store: BaselineS
     assert results.written == [store.path("h200", f"test_{name}.py") for name in "ac"]
     assert results.unwritten == {("h200", "test_b.py"): Changes(entries={"test_a": ENTRY})}
     (problem,) = results.problems
-    assert problem.startswith(f"{path}: not JSON, or cut short")
+    assert problem.startswith(f"{path}: not JSON, or truncated")
     assert {check.module for check in results.recorded} == {"test_a.py", "test_c.py"}
     assert path.read_text() == CUT_SHORT
 
@@ -250,8 +250,8 @@ def test_a_session_whose_baseline_was_replaced_meanwhile_is_not_recorded(store: 
     results.write(store, prune=False)
     assert [check.name for check in results.recorded] == ["test_b"]
     assert results.problems == [
-        f"{MODULE}::test_a: not appended: the baseline that it was judged by has been replaced (gpu: A100 -> H200) "
-        "meanwhile"
+        f"{MODULE}::test_a: not appended: another run has replaced (gpu: A100 -> H200) the baseline that it was "
+        f"compared with"
     ]
     assert results.unwritten == {}
     assert store.read("h200", MODULE).tests["test_a"].sessions == [other]

@@ -109,12 +109,15 @@ def test_the_first_releases_had_another_configuration() -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"schema_version": "2.0"}, "an AIPerf report of schema '2.0'; schemas 1.x are read"),
+        ({"schema_version": "2.0"}, "an AIPerf report of schema '2.0'; only schemas 1.x are supported"),
         ({"was_cancelled": True}, "the run was cancelled"),
         ({"is_complete": False}, "the run was cancelled"),
         ({"request_count": None}, "request_count is missing"),
-        ({"time_to_first_token": {"unit": "furlongs", "avg": 1.0}}, "time_to_first_token.unit: 'furlongs' is no unit"),
-        ({"time_to_first_token": {"unit": [], "avg": 1.0}}, "time_to_first_token.unit: [] is no unit"),
+        (
+            {"time_to_first_token": {"unit": "furlongs", "avg": 1.0}},
+            "time_to_first_token.unit: 'furlongs' is not a supported unit",
+        ),
+        ({"time_to_first_token": {"unit": [], "avg": 1.0}}, "time_to_first_token.unit: [] is not a supported unit"),
         ({"request_throughput": {"avg": -3}}, "request_throughput.avg: -3 is not a finite number"),
     ],
 )

@@ -65,7 +65,9 @@ def test_other_work_is_another_key(other: dict[str, Any]) -> None:
 
 def test_mixed_work_is_refused_with_both_sides() -> None:
     other = changed("vllm-detailed-3.json", max_concurrency=8)
-    assert refused(*THREE[:2], other) == "3.json is of other work than 1.json: max_concurrency: 4 -> 8"
+    assert refused(*THREE[:2], other) == (
+        "3.json was measured with another workload than 1.json: max_concurrency: 4 -> 8"
+    )
     longer = changed("vllm-detailed-3.json", total_input_tokens=640)
     assert refused(*THREE[:2], longer).endswith("prompt tokens: 320 -> 640")
     assert "model: 'tiny' -> 'large'" in refused(*THREE[:2], changed("vllm-detailed-3.json", model_id="large"))
@@ -73,13 +75,15 @@ def test_mixed_work_is_refused_with_both_sides() -> None:
 
 def test_tools_are_not_mixed() -> None:
     words = refused(*THREE[:2], read("guidellm-1.json"))
-    assert words == "1.json is of vllm bench serve, 3.json of GuideLLM: one session is of one tool"
+    assert words == (
+        "1.json is a report of vllm bench serve, 3.json of GuideLLM; all reports of a session must come from one tool"
+    )
     assert "3.json of vllm-rs bench serve" in refused(*THREE[:2], read("vllm-rust-1.json"))
 
 
 def test_a_run_that_is_given_twice_is_no_second_sample() -> None:
     words = refused(THREE[0], THREE[1], replace(THREE[0], recorded=""))
-    assert words == "1.json and 3.json are the same run; a run given twice is no second sample"
+    assert words == "1.json and 3.json are the same run; pass each run once"
 
 
 def test_two_reports_of_one_run_are_the_same_run() -> None:
@@ -90,7 +94,7 @@ def test_two_reports_of_one_run_are_the_same_run() -> None:
 
 
 def test_a_baseline_needs_three_runs() -> None:
-    assert refused(*THREE[:2]).startswith("there are 2 runs, and a baseline needs at least 3")
+    assert refused(*THREE[:2]).startswith("there are 2 runs; a baseline needs at least 3")
     assert refused(THREE[0]).startswith("there is 1 run, ")
     assert len(entry(named(THREE[0]), replace(WANTED, allow=frozenset({"few"}))).sessions[0].engines) == 1
 
@@ -107,13 +111,13 @@ def test_failed_requests_are_taken_only_when_allowed() -> None:
 def test_without_an_answer_there_is_nothing_to_judge() -> None:
     nothing = changed("vllm-failed.json", completed=0, failed=12)
     assert refused(*THREE[:2], nothing, allow=frozenset({"failed"})) == (
-        "3.json: no request was answered; there is nothing to judge"
+        "3.json: no request succeeded, so there is nothing to judge"
     )
 
 
 def test_a_model_has_to_be_named() -> None:
     folders = [read(f"inference-perf-{number}/summary_lifecycle_metrics.json") for number in (1, 2, 3)]
-    assert refused(*folders) == "1.json: the report does not name its model; name it with --model"
+    assert refused(*folders) == "1.json: the report does not name its model; pass --model"
     assert hard(*folders, model="m")["model"] == "m"
 
 
@@ -127,7 +131,7 @@ def test_figures_that_cannot_be_are_refused() -> None:
 def test_the_gate_is_what_was_measured() -> None:
     guide = [read(f"guidellm-{number}.json") for number in (1, 2, 3)]
     assert refused(*guide, gate=("itl.p50",)).startswith(
-        "--gate: itl.p50 is not in all of the reports; they have e2e.mean"
+        "--gate: itl.p50 is not in all of the reports; all of them contain e2e.mean"
     )
     assert "ttft.p99 needs" not in refused(*guide, gate=("ttft.p90",))
     assert "TTFT p99 needs at least 2,000 requests to be gated; this workload has 12" in refused(
@@ -135,12 +139,12 @@ def test_the_gate_is_what_was_measured() -> None:
     )
     summaries = [read(f"aiperf-{number}/profile_export_aiperf.json") for number in (1, 2, 3)]
     assert refused(*summaries, gate=("ttft.p99",)) == (
-        "--gate: ttft.p99 decides only where the reports tell of each request; gate ttft.p50"
+        "--gate: ttft.p99 can be gated only if the reports contain each request; gate ttft.p50"
     )
     made = entry(named(*THREE), replace(WANTED, gate=("itl.p50",), margin=0.1, margins={"itl.p50": 0.2}))
     assert (made.judging.gate, made.judging.margin, made.judging.margins) == (["itl.p50"], 0.1, {"itl.p50": 0.2})
     rates = [replace(one, figures={"request_throughput": one.figures["request_throughput"]}) for one in THREE]
-    assert refused(*rates).startswith("the reports have none of output_throughput, ttft.p50")
+    assert refused(*rates).startswith("the reports contain none of output_throughput, ttft.p50")
 
 
 def test_facts_may_differ_and_are_told() -> None:

@@ -32,7 +32,7 @@ WANTED = Wanted(None, 0.05, {}, frozenset({"failed", "few"}), model="m")
 def test_each_is_recognised_by_its_own_format_alone(kind: str, name: str) -> None:
     assert formats.read([content(name)]) == formats.read([content(name)], kind)
     for other in set(formats.FORMATS) - {kind}:
-        with pytest.raises(ReportError, match=r"no report of .*; formats: auto; "):
+        with pytest.raises(ReportError, match=r"not a report of .*; formats: auto; "):
             formats.read([content(name)], other)
 
 
@@ -54,8 +54,8 @@ def test_what_is_of_no_kind_names_the_kinds(text: str) -> None:
     [
         (b"", "the file is empty"),
         (b" \n", "the file is empty"),
-        (b"duration: 7", "not JSON, or cut short: Expecting value in line 1"),
-        (b'{"a": 1}\n{"b":', "not JSON, or cut short: Expecting value in line 2"),
+        (b"duration: 7", "not JSON, or truncated: Expecting value in line 1"),
+        (b'{"a": 1}\n{"b":', "not JSON, or truncated: Expecting value in line 2"),
         (b"\xff\xfe", "not JSON: byte 0 is not UTF-8"),
         (b"[" * 100_000, "cannot be read: "),
         (b"9" * 5000, "cannot be read: "),

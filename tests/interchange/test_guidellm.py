@@ -134,9 +134,9 @@ def without_totals(data: Any, benchmark: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (cut, "12 of 500 requests ended: the run was cut short"),
-        (older, "a GuideLLM report of version 1; version 2 is read"),
-        (swept, "it holds 2 benchmarks, and a run is one"),
+        (cut, "12 of 500 requests ended; the run did not finish"),
+        (older, "a GuideLLM report of version 1; only version 2 is supported"),
+        (swept, "it holds 2 benchmarks, but a run is exactly one"),
         (empty, "it holds 0 benchmarks"),
         (without_totals, "benchmarks[0].metrics.request_totals.successful is missing"),
     ],

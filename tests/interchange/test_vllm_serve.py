@@ -123,19 +123,19 @@ def test_tokens_that_came_at_once_have_no_tpot() -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"errors": [""]}, "errors tells of 1 requests, ttfts of 12"),
-        ({"completed": None}, "no report of a kind that is known"),
-        ({"completed": "12"}, "completed: '12' is not a finite number that is not negative"),
+        ({"errors": [""]}, "errors lists 1 requests, but ttfts lists 12"),
+        ({"completed": None}, "not a report in a supported format"),
+        ({"completed": "12"}, "completed: '12' is not a finite number of at least 0"),
         ({"completed": 11.5}, "completed: 11.5 is not a whole number"),
         ({"request_throughput": float("nan")}, "request_throughput: nan is not a finite number"),
-        ({"p99_ttft_ms": -1}, "p99_ttft_ms: -1 is not a finite number that is not negative"),
+        ({"p99_ttft_ms": -1}, "p99_ttft_ms: -1 is not a finite number of at least 0"),
         ({"output_throughput": 10**400}, "output_throughput: 1000"),
         ({"ttfts": [0.1] * 11 + [float("inf")]}, "ttfts[11]: inf is not a finite number"),
         ({"itls": [[0.1]] * 11 + [[True]]}, "itls[11][0]: True is not a finite number"),
         ({"itls": [[]] * 11 + [7]}, "itls[11]: 7 is not a list"),
         ({"ttfts": "many"}, "ttfts: 'many' is not a list"),
         ({"model_id": 7}, "model_id: 7 is not a text"),
-        ({"latencies": [0.01] * 12}, "a request has a tpot of "),
+        ({"latencies": [0.01] * 12}, "a request has a negative tpot"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_place(fields: dict[str, object], words: str) -> None:

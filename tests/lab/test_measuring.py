@@ -66,7 +66,7 @@ def test_the_person_is_told_what_is_going_on(session: Lab, told: Told) -> None:
 
 def test_output_of_another_length_is_a_problem_unless_the_end_token_counts(session: Lab) -> None:
     short = simulated(fail="short")
-    assert "4 output tokens where 5" in session.measure(short, WORKLOAD, ONCE).problems[0].words
+    assert "4 output tokens instead of 5" in session.measure(short, WORKLOAD, ONCE).problems[0].words
     free = Workload.prompts(["hello world"], output_tokens=5, ignore_eos=False)
     assert session.measure(short, free, ONCE).problems == ()
 

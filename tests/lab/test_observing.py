@@ -78,7 +78,7 @@ def test_the_bandwidth_is_that_of_all_devices_or_unknown(real: Lab) -> None:
         ),
         (
             trace(processes={OWN: 0, 9: GIB}),
-            ("process 9 has appeared on the GPU with 1,024 MiB since this run began [processes]",),
+            ("process 9 started using the GPU with 1,024 MiB during this run [processes]",),
             True,
         ),
         (replace(trace(), lost="the GPU is gone"), ("the GPU is gone [lost]",), False),

@@ -93,7 +93,7 @@ def test_accepted_requests_that_break_are_told_by_kind() -> None:
     seen, problems = overload("--flaw", "breaks")
     assert set(seen.broken) == {"cut", "error", "short"}
     (line,) = [one for one in problems if one.startswith("breaks requests: ")]
-    for words in ("cut off", "ended by an error", "ended with too few tokens"):
+    for words in ("cut off", "ended by an error", "answers with too few tokens"):
         assert words in line
 
 

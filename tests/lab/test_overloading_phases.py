@@ -100,15 +100,14 @@ def test_a_load_that_is_no_overload_is_no_pass() -> None:
 
 def test_a_promise_that_is_not_kept_at_capacity_is_told() -> None:
     seen = drive(VirtualServer(slots=4, queue=4), WORK.at(concurrency=4), replace(PLAN, slo=Slo(ttft=0.05)))
-    assert problems_of(seen, PLAN)[0].startswith("does not keep the promise at capacity: 0 of 16 requests")
+    assert problems_of(seen, PLAN)[0].startswith("does not meet the SLO at capacity: 0 of 16 requests")
 
 
 def test_a_server_that_sheds_everything_is_not_overloaded_at_all() -> None:
     seen = drive(VirtualServer(slots=0, queue=0), plan=replace(PLAN, recovery=0.1))
     assert (seen.load, seen.capacity, seen.unloaded_ttft) == (None, 0.0, None)
     assert problems_of(seen, PLAN) == [
-        "fails below capacity: 10 of 10 requests that were sent one at a time were not answered (10 shed with 429 or "
-        "503)"
+        "fails below capacity: 10 of 10 requests sent one at a time were not answered (10 shed with 429 or 503)"
     ]
 
 
@@ -122,7 +121,9 @@ def test_connections_that_this_machine_has_not_left_make_the_client_the_limit() 
     seen = drive(VirtualServer(slots=4, queue=None, connections=10), WORK.at(concurrency=4))
     assert seen.refused > 0
     (line,) = seen.client
-    assert line.startswith(f"the overload: {seen.refused} requests had no connection: a client process may have ")
+    assert line.startswith(
+        f"the overload: {seen.refused} requests had no connection: a client process can have at most "
+    )
 
 
 def test_the_words_by_which_that_is_known_are_those_of_the_load_generator() -> None:

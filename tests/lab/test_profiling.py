@@ -1,4 +1,4 @@
-"""The device pass of a measurement: after the counted iterations, and never at their cost."""
+"""The device pass of a measurement: after the measured iterations, and never at their cost."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_an_engine_that_ended_before_is_told(session: Lab) -> None:
     run = session.measure(on_gpu(), WORKLOAD, SETTINGS)
     session.retire([on_gpu()])
     found = session.profile(on_gpu(), WORKLOAD, SETTINGS, run)
-    assert found.engines[0].no_device_pass == "the engine had ended before the device pass"
+    assert found.engines[0].no_device_pass == "the engine had exited before the device pass"
 
 
 def test_a_recording_that_is_not_whole_costs_the_pass_alone(session: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +143,7 @@ def test_a_server_that_runs_already_cannot_be_profiled() -> None:
     target = Target(EngineSpec.create("m", backend="endpoint", url="http://127.0.0.1:1/v1"))
     engine: Any = EndpointEngine.__new__(EndpointEngine)
     reason = profiling._cannot_be_profiled(engine, target)
-    assert reason == "a server that runs already cannot be profiled from here"
+    assert reason == "a server that runs already cannot be profiled by this plugin"
 
 
 def test_secrets_are_taken_out_of_what_an_engine_says_in_the_pass(
@@ -180,7 +180,7 @@ def test_a_trace_is_kept_of_the_last_iteration(
     assert not trace.file.exists()  # with the run
 
 
-@pytest.mark.parametrize(("limit", "reason"), [(10, "it had 0 MB, more than 0 MB"), (10**9, "")])
+@pytest.mark.parametrize(("limit", "reason"), [(10, "it was 0 MB, above the limit of 0 MB"), (10**9, "")])
 def test_a_trace_has_a_limit(traced: Lab, monkeypatch: pytest.MonkeyPatch, limit: int, reason: str) -> None:
     monkeypatch.setattr(profiling, "TRACE_LIMIT", limit)
     (trace,) = both(traced, on_gpu())[1].kernel_traces

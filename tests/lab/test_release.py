@@ -70,7 +70,7 @@ def test_memory_that_is_back_is_not_waited_for() -> None:
 def test_memory_that_comes_back_late_is_waited_for() -> None:
     made = bench(WORKING, STUCK, IDLE)
     assert made.wait() == 2.0
-    words = "waiting for GPU memory of the engine before"
+    words = "waiting for the previous engine's GPU memory"
     assert made.told == [(words, 0.0), (words, 1.0)]
 
 
@@ -79,8 +79,8 @@ def test_memory_that_never_comes_back_is_told_with_who_holds_it() -> None:
     with pytest.raises(EngineError) as caught:
         made.wait()
     assert str(caught.value) == (
-        "8,192 MiB of GPU one did not come back after its engine had stopped: process 42 holds 8,192 MiB; "
-        "nothing is started into that"
+        "8,192 MiB of GPU one are still allocated after the engine exited (process 42 holds 8,192 MiB); "
+        "refusing to start another engine. End the process that holds the memory"
     )
     assert made.now == 55.0
     assert [waited for _, waited in made.told] == [0.0, 1.0, 2.0, 3.0, 4.0]
@@ -89,14 +89,14 @@ def test_memory_that_never_comes_back_is_told_with_who_holds_it() -> None:
 @pytest.mark.parametrize(
     ("held", "named"),
     [
-        ({DESKTOP: GIB, OWN: GIB, CHILD: 7 * GIB}, "process 42 holds 1,024 MiB, process 43 holds 7,168 MiB;"),
-        ({DESKTOP: GIB, OWN: None}, "process 42 holds some of them;"),
-        ({DESKTOP: GIB}, "no process that NVML shows holds them;"),
-        (None, "no process that NVML shows holds them;"),
+        ({DESKTOP: GIB, OWN: GIB, CHILD: 7 * GIB}, "process 42 holds 1,024 MiB, process 43 holds 7,168 MiB)"),
+        ({DESKTOP: GIB, OWN: None}, "process 42 holds some of them)"),
+        ({DESKTOP: GIB}, "no process listed by NVML holds them)"),
+        (None, "no process listed by NVML holds them)"),
     ],
 )
 def test_only_what_nvml_shows_of_this_runs_processes_is_named(held: Held | None, named: str) -> None:
-    with pytest.raises(EngineError, match="8,192 MiB of GPU one did not come back") as caught:
+    with pytest.raises(EngineError, match="8,192 MiB of GPU one are still allocated") as caught:
         bench(reading(9 * GIB, held)).wait()
     assert f": {named} " in str(caught.value)
 
@@ -134,7 +134,11 @@ HOST_OWN = 31_042
 def test_an_engine_that_only_the_host_knows_by_that_number_is_this_runs() -> None:
     up = reading(81 * GIB, {DESKTOP: GIB, HOST_OWN: 80 * GIB})
     stuck = reading(9 * GIB, {DESKTOP: GIB, HOST_OWN: 8 * GIB})
-    with pytest.raises(EngineError, match=r"8,192 MiB of GPU one did not come back .*: process 31042 holds 8,192 MiB;"):
+    with pytest.raises(
+        EngineError,
+        match=r"8,192 MiB of GPU one are still allocated .*: process 31042 holds "
+        "8,192 MiB;",
+    ):
         bench(stuck, up=up).wait()
     assert bench(stuck, IDLE, up=up).wait() == 1.0
 
@@ -158,7 +162,7 @@ def test_an_engine_that_nobody_sees_is_known_by_its_processes(up: GpuReading | N
     ],
 )
 def test_where_processes_are_hidden_the_devices_own_count_decides(idle: GpuReading, after: GpuReading) -> None:
-    with pytest.raises(EngineError, match="8,192 MiB of GPU one did not come back"):
+    with pytest.raises(EngineError, match="8,192 MiB of GPU one are still allocated"):
         bench(after, idle=idle).wait()
     assert bench(after, idle, idle=idle).wait() == 1.0
 

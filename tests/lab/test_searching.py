@@ -101,7 +101,7 @@ def test_rates_are_tried_in_turns_and_as_often_as_asked() -> None:
 def test_a_promise_that_no_rate_keeps() -> None:
     search = replace(SEARCH, slo=Slo(ttft=0.01))
     found = find_rate(Queue(4), WORKLOAD, ONCE, search, quiet)
-    assert unusable(found.rate, search).startswith("no rate keeps the promise (ttft=0.01s goodput=0.95 poisson)")
+    assert unusable(found.rate, search).startswith("no rate meets the SLO (ttft=0.01s goodput=0.95 poisson)")
 
 
 def test_rates_at_which_requests_are_alone_are_not_lowered() -> None:
@@ -118,7 +118,7 @@ def test_a_promise_that_every_rate_keeps() -> None:
     search = replace(SEARCH, slo=Slo(ttft=60.0))
     found = find_rate(Queue(4, seconds=0.01), few, ONCE, search, quiet)
     if not found.rate.bounded:
-        assert "send more requests at each rate, or make the promise stricter" in unusable(found.rate, search)
+        assert "Send more requests at each rate, or use a stricter SLO" in unusable(found.rate, search)
     else:  # requests piled up, which is a bound as well
         assert any(one.saturated for one in found.rate.tried)
 
@@ -135,8 +135,8 @@ def test_a_rate_at_which_requests_pile_up_counts_as_broken() -> None:
     ("given", "words"),
     [
         ({"replicates": 0}, "replicates=0 must be a whole number of at least 1"),
-        ({"arrivals": "gamma"}, "arrivals='gamma' is none of poisson, constant"),
-        ({"goodput": 0.999}, "100 requests x 3 replicates cannot tell a goodput of 0.999"),
+        ({"arrivals": "gamma"}, "arrivals='gamma' is not valid; choose one of poisson, constant"),
+        ({"goodput": 0.999}, "100 requests x 3 replicates are too few for goodput=0.999"),
     ],
 )
 def test_what_cannot_be_searched_is_refused(given: dict[str, Any], words: str) -> None:

@@ -181,12 +181,12 @@ def test_sleep_is_had_where_it_is_wanted_though_both_would_fit() -> None:
     [
         ((target(), target(backend="transformers")), "the transformers reference cannot sleep"),
         ((target(backend="simulated"), target()), "the simulated engine cannot sleep"),
-        ((on_cpu(), target()), "large runs on no GPU"),
-        ((target(), on_cpu("small")), "small runs on no GPU"),
+        ((on_cpu(), target()), "large does not run on a GPU"),
+        ((target(), on_cpu("small")), "small does not run on a GPU"),
     ],
 )
 def test_sleep_is_refused_where_it_cannot_be(pair: tuple[Target, Target], reason: str) -> None:
-    line = f"way='sleep' is not possible: {reason}; leave way= out, or take 'restart'"
+    line = f"way='sleep' is not possible: {reason}; leave way= out, or use way='restart'"
     with pytest.raises(SpecError, match=f"^{line}$"):
         share(pair, WEIGHTS, Way.SLEEP)
 
@@ -205,5 +205,5 @@ def test_who_insists_on_residents_gets_them_as_they_are(model: str) -> None:
 def test_engines_that_sleep_mode_alone_sets_apart_cannot_sleep_in_turns() -> None:
     spec = EngineSpec.create("m", gpu_memory_utilization=0.9)
     pair = (Target(spec, (GPU,)), Target(spec.with_args(enable_sleep_mode=True), (GPU,)))
-    with pytest.raises(SpecError, match="differ by sleep mode alone"):
+    with pytest.raises(SpecError, match="differ only in enable_sleep_mode"):
         share(pair, {"m": 2**30}, Way.SLEEP)

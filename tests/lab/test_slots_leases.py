@@ -158,7 +158,7 @@ def test_close_gives_everything_back_even_when_an_engine_does_not_stop(
 
 IDLE = GpuReading(0.0, GIB, {})
 BUSY = GpuReading(0.0, 101 * GIB, {OWN: 100 * GIB})
-STUCK = rf"102,400 MiB of GPU GPU-1 did not come back .*: process {OWN} holds 102,400 MiB"
+STUCK = rf"102,400 MiB of GPU GPU-1 are still allocated .*process {OWN} holds 102,400 MiB"
 
 
 def test_nothing_is_started_into_memory_that_did_not_come_back(real: Lab, nvml: ScriptedNvml) -> None:
@@ -185,7 +185,7 @@ def test_an_engine_elsewhere_is_no_reason_not_to_wait(real: Lab, nvml: ScriptedN
     nvml.looks = {"GPU-1": [IDLE, BUSY], "GPU-3": [IDLE]}
     first = replace(real.target(SPEC, GpuRequirement.create("H200", count=2)), gpus=(SECOND,))
     with (
-        pytest.raises(EngineError, match="of GPU GPU-1 did not come back"),
+        pytest.raises(EngineError, match="of GPU GPU-1 are still allocated"),
         real.engines([first, Target(OTHER, (H200,))]),
     ):
         pass

@@ -99,7 +99,7 @@ def test_what_an_engine_leaves_that_did_not_start_has_to_come_back(
         patched.setattr(RecordingLauncher, "start", refuse)
         with pytest.raises(EngineStartError, match="out of memory"):
             real.measure(target, WORKLOAD, ONCE)
-    with pytest.raises(EngineError, match="59,392 MiB of GPU GPU-1 did not come back"):
+    with pytest.raises(EngineError, match="59,392 MiB of GPU GPU-1 are still allocated"):
         real.measure(target, WORKLOAD, ONCE)
     nvml.looks["GPU-1"] = [IDLE]
     assert real.measure(target, WORKLOAD, ONCE).problems == ()

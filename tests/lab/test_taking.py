@@ -74,13 +74,13 @@ def test_it_shares_the_devices_as_any_two_engines_do(session: Lab, monkeypatch: 
 def test_the_engines_own_vllm_is_an_a_a_run(session: Lab) -> None:
     spec = EngineSpec.create("a")
     both = taking.in_turns(session, Take(Target(spec, (GPU,)), WORKLOAD, SETTINGS), spec.python)
-    assert both.against == f"vLLM 0.30.0 of {spec.python} (the engine's own: an A/A run)"
+    assert both.against == f"vLLM 0.30.0 of {spec.python} (the same vLLM: an A/A run)"
     assert len(set(both.targets)) == 2
 
 
 def test_what_runs_on_no_vllm_is_refused(session: Lab) -> None:
     other = replace(take(), target=Target(EngineSpec.create("a", backend="transformers"), (GPU,)))
-    with pytest.raises(SpecError, match=r"^--vllmperf-against: the transformers reference runs on no vLLM .*'off'"):
+    with pytest.raises(SpecError, match=r"^--vllmperf-against: the transformers reference does not run vLLM .*'off'"):
         taking.in_turns(session, other, STABLE)
 
 
@@ -135,8 +135,8 @@ def test_a_reference_that_cannot_says_why_and_what_else_could_be_compared(
         taking.measure(session, in_turns())
     assert str(caught.value) == (
         "the reference, vLLM 0.29.0 of /stable, cannot run a enable_sleep_mode=True: the engine process was ended by "
-        "SIGKILL. What else can be compared: the stored baseline (--vllmperf-against=off), or an engine that both run, "
-        "such as one without the argument that is refused"
+        "SIGKILL. Compare with the stored baseline instead (--vllmperf-against=off), or use an engine that both "
+        "can run, for example one without the refused argument"
     )
 
 

@@ -97,8 +97,8 @@ def test_without_any_gpu_the_choice_is_vllms(session: Lab, monkeypatch: pytest.M
     [
         (EngineSpec.create("m", backend="fast"), "backend='fast' does not exist; choose one of offline, transformers,"),
         (EngineSpec.create("m", backend=["offline"]), r"backend=\['offline'\] does not exist"),  # type: ignore[arg-type]
-        (EngineSpec.create("m", disable_log_stats=True), "disable_log_stats=True takes away the timestamps"),
-        (EngineSpec.create("m", per_gpu={"H200": {"disable_log_stats": True}}), "disable_log_stats=True takes away"),
+        (EngineSpec.create("m", disable_log_stats=True), "disable_log_stats=True removes the timestamps"),
+        (EngineSpec.create("m", per_gpu={"H200": {"disable_log_stats": True}}), "disable_log_stats=True removes"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_before_anything_starts(session: Lab, spec: EngineSpec, line: str) -> None:

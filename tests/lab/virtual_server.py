@@ -96,7 +96,9 @@ class VirtualServer:
 
     def _refusal(self, request: Request, due: int, inside: int) -> Answer | None:
         if self.connections is not None and inside >= self.connections:
-            detail = "a client process may have 1 connections open, by its limit of open files (ulimit -Hn)"
+            detail = (
+                "a client process can have at most 1 open connections; its limit of open files sets this (ulimit -Hn)"
+            )
             return Answer(request.index, due, end_ns=due + 1, failure="connect", detail=detail)
         if self.queue is not None and inside >= self.slots + self.queue:
             return Answer(request.index, due, due, end_ns=due + S // 1000, status=429, failure="shed", retry_after=1.0)

@@ -117,7 +117,7 @@ def test_a_proxy_of_the_environment_is_ignored_and_said(scripted: Scripted, monk
     monkeypatch.setenv("HTTP_PROXY", "http://user:secret@127.0.0.1:1")
     found = client.run(job)
     assert found.failures == {}
-    assert found.notes == ("HTTP_PROXY: ignored, requests go to the server directly",)
+    assert found.notes == ("HTTP_PROXY: ignored; requests are sent to the server directly",)
 
 
 def test_no_calls_are_a_result_without_answers() -> None:
@@ -154,7 +154,7 @@ def test_ten_thousand_streams_with_1024_descriptors_are_counted(scripted: Script
     assert set(failures) == {"connect"}
     assert 10_000 - 1024 < failures["connect"] < 10_000 - 900
     (reason,) = [detail for detail in details if detail]
-    assert reason.startswith("a client process may have ")
+    assert reason.startswith("a client process can have at most ")
     assert notes == [f"requests without a connection: {failures['connect']}; {reason}"]
 
 

@@ -174,7 +174,7 @@ def test_nothing_of_a_request_is_on_the_command_line_or_in_the_environment(
 
 
 def test_a_process_that_is_killed_is_an_error_that_says_so(scripted: Scripted) -> None:
-    with pytest.raises(EngineError, match=r"^a process of the load generator has ended before .* by signal 9$"):
+    with pytest.raises(EngineError, match=r"^a process of the load generator exited before .* by signal 9$"):
         during(scripted, lambda client: client.kill())
     assert clients() == []
 

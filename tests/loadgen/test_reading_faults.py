@@ -51,7 +51,7 @@ FAULTS = {
     "a page without lines": (chunked([b"<html>"], {"Content-Type": "text/html"}), "malformed", "<html>"),
     "not HTTP": (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "malformed", "not HTTP"),
     "bad chunk": (chunked(TOKENS, end=False) + b"zz\r\n", "malformed", "not HTTP"),
-    "whole for a stream": (message(200, {"choices": [{"text": "a"}]}), "malformed", "an event stream was asked for"),
+    "whole for a stream": (message(200, {"choices": [{"text": "a"}]}), "malformed", "an event stream was requested"),
     "brotli": (sized(b"abc", {"Content-Encoding": "br"}), "malformed", "content encoding 'br'"),
     "not gzip": (sized(b"abcdefghijklmnop", GZIP), "malformed", "not gzip"),
     "gzip of chunks": (wire.head(200, {"Transfer-Encoding": "gzip, chunked"}) + b"0\r\n\r\n", "malformed", "gzip"),
@@ -63,10 +63,10 @@ FAULTS = {
     "chunks end in mid-stream": (chunked(TOKENS), "cut", "before the response did"),
     "half an event": (CLOSED + TOKENS[0] + TOKENS[1][:20], "cut", "before the response did"),
     "half a gzip": (sized(PACKED[: len(PACKED) // 2], GZIP), "cut", "before the response did"),
-    "no content": (chunked([text_event(""), OVER, wire.DONE]), "empty", "without any content"),
-    "no body": (sized(b"", wire.STREAM_TYPE), "empty", "without any content"),
-    "204": (wire.head(204), "empty", "without any content"),
-    "comments only": (chunked([b": ping\n\n"]), "empty", "without any content"),
+    "no content": (chunked([text_event(""), OVER, wire.DONE]), "empty", "without content"),
+    "no body": (sized(b"", wire.STREAM_TYPE), "empty", "without content"),
+    "204": (wire.head(204), "empty", "without content"),
+    "comments only": (chunked([b": ping\n\n"]), "empty", "without content"),
 }
 
 

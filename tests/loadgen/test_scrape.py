@@ -137,14 +137,14 @@ def test_over_tls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_a_server_without_metrics_is_asked_once() -> None:
     with serving(lambda asked, handler: send(handler, "", 404)) as scripted:
         seen = watched(scripted, wait=False)
-    assert seen == Watched(None, ("no figures of the server: /metrics answers HTTP 404",))
+    assert seen == Watched(None, ("no server metrics: /metrics answers HTTP 404",))
     assert scripted.asked == 1
 
 
 def test_another_server_has_none_of_the_figures() -> None:
     with serving(lambda asked, handler: send(handler, "requests_total 5\n")) as scripted:
         seen = watched(scripted)
-    assert seen == Watched(None, ("no figures of the server: its /metrics has none of vLLM's",))
+    assert seen == Watched(None, ("no server metrics: its /metrics has none of vLLM's metrics",))
 
 
 def test_a_server_that_was_started_anew() -> None:
@@ -153,7 +153,7 @@ def test_a_server_that_was_started_anew() -> None:
     ) as scripted:
         seen = watched(scripted)
     assert seen.metrics is None
-    assert "counters went backwards" in seen.notes[0]
+    assert "counters decreased" in seen.notes[0]
 
 
 def test_scrapes_that_fail_in_between_are_counted() -> None:
@@ -163,7 +163,7 @@ def test_scrapes_that_fail_in_between_are_counted() -> None:
     with serving(flaky) as scripted:
         seen = watched(scripted)
     assert seen.metrics is not None
-    assert seen.notes == ("1 of the server's /metrics did not come during the run",)
+    assert seen.notes == ("1 requests for the server's /metrics failed during the run",)
 
 
 def test_a_connection_that_was_closed_meanwhile_is_opened_again() -> None:
@@ -205,7 +205,7 @@ def test_a_server_that_is_not_there() -> None:
     [
         (b"", "timed out"),
         (b"HTTP/1.1 200 OK\r\n\r\n", "it does not end"),
-        (b"HTTP/1.1 200 OK\r\nX: ", "did not end in time"),
+        (b"HTTP/1.1 200 OK\r\nX: ", "timed out"),
     ],
 )
 def test_a_server_that_never_ends_holds_nobody(drip: bytes, words: str) -> None:

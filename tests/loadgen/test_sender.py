@@ -93,7 +93,7 @@ def test_a_request_on_a_connection_that_the_server_had_closed_is_sent_again_once
     assert len(seen.lags_ns) == 4
     assert seen.notes in (
         [],  # the end of the connection was seen before the next request was sent
-        *([f"requests sent again, as their idle connection had been closed: {n}"] for n in (1, 2)),
+        *([f"requests sent again because the server had closed their idle connection: {n}"] for n in (1, 2)),
     )
 
 
@@ -101,7 +101,7 @@ def test_a_server_that_never_answers_on_a_used_connection_is_asked_twice_and_no_
     seen = send(scripted.server, [call(0), call(1, {"fault": "no-answer"}), call(2)], concurrency=1)
     assert seen.failures == ["", "cut", ""]
     assert seen.exchanges[1].detail == "the connection ended without an answer"
-    assert seen.notes == ["requests sent again, as their idle connection had been closed: 1"]
+    assert seen.notes == ["requests sent again because the server had closed their idle connection: 1"]
 
 
 def test_what_is_due_after_the_budget_of_time_is_not_sent(scripted: Scripted) -> None:
@@ -109,7 +109,7 @@ def test_what_is_due_after_the_budget_of_time_is_not_sent(scripted: Scripted) ->
     seen = send(scripted.server, calls, limits=Limits(send_for=0.05))
     assert sorted(seen.exchanges) == [0, 1, 2]
     assert seen.failures == [""] * 3
-    assert seen.notes == ["requests not sent, as they were not due before the time was over: 3"]
+    assert seen.notes == ["requests not sent because the run ended before they were due: 3"]
 
 
 def test_a_budget_of_time_lets_what_is_under_way_end(scripted: Scripted) -> None:

@@ -81,7 +81,7 @@ def test_what_is_not_over_at_the_end_of_the_runs_time_is_given_up(scripted: Scri
     seen = send(scripted.server, calls, limits=Limits(total=0.4))
     assert seen.failures == ["deadline", "", "cancelled"]
     assert seen.exchanges[2].sent_ns is None
-    assert seen.notes == ["requests not sent, as they were not due before the time was over: 1"]
+    assert seen.notes == ["requests not sent because the run ended before they were due: 1"]
 
 
 def free_port() -> int:
@@ -118,7 +118,7 @@ def test_a_handshake_that_does_not_end_is_given_up() -> None:
         limits = Limits(connect=0.3, total=20)
         seen = send(Server("127.0.0.1", port, tls=True), [call(0)], concurrency=1, limits=limits)
     assert seen.failures == ["tls"]
-    assert seen.exchanges[0].detail == "the TLS handshake was not over within 0.3 s"
+    assert seen.exchanges[0].detail == "the TLS handshake did not finish within 0.3 s"
 
 
 def test_a_server_that_does_not_take_the_request_is_stalled() -> None:
@@ -171,7 +171,7 @@ def test_a_connection_that_breaks_while_the_request_is_sent_is_named() -> None:
         seen = send(Server("127.0.0.1", listener.getsockname()[1]), [asked], concurrency=1)
         refusing.join()
     assert seen.failures == ["sent"]
-    assert seen.exchanges[0].detail.startswith("the connection broke before the request was sent whole")
+    assert seen.exchanges[0].detail.startswith("the connection broke before the whole request was sent")
 
 
 def test_a_connection_that_nobody_takes_is_given_up() -> None:

@@ -36,7 +36,7 @@ def test_texts_are_judged_by_the_schema() -> None:
     seen = judge.judge([Answer(index, 0, text=text) for index, text in enumerate(texts)])
     assert (seen.structured.valid, seen.structured.total) == (2, 6)
     assert seen.structured.share == pytest.approx(1 / 3)
-    assert seen.structured.example == "not by its schema at $.name: 1 is not of type 'string'"
+    assert seen.structured.example == "does not match its schema at $.name: 1 is not of type 'string'"
     assert seen.tools == Share(0, 0)
     assert seen.tools.share is None
 
@@ -79,14 +79,17 @@ def test_a_text_nested_deeper_than_the_schema_can_follow_is_invalid() -> None:
 
 BAD = {
     "not JSON": (Asked(json_schema="{"), "json_schema is not JSON"),
-    "a number": (Asked(json_schema="5"), "json_schema is no JSON schema"),
-    "an unknown type": (Asked(json_schema='{"type": "text"}'), "json_schema is no valid JSON schema: 'text'"),
+    "a number": (Asked(json_schema="5"), "json_schema is not a JSON schema"),
+    "an unknown type": (Asked(json_schema='{"type": "text"}'), "json_schema is not a valid JSON schema: 'text'"),
     "a reference to nothing": (Asked(json_schema='{"$ref": "#/$defs/a"}'), "refers to #/\\$defs/a, which it does not"),
-    "a reference to elsewhere": (Asked(json_schema='{"$ref": "http://127.0.0.1:9/a"}'), "nothing is fetched"),
+    "a reference to elsewhere": (
+        Asked(json_schema='{"$ref": "http://127.0.0.1:9/a"}'),
+        "external schemas are not fetched",
+    ),
     "no list of tools": (Asked(tools="{}"), "tools must be a list"),
     "no tool": (Asked(tools="[]"), "tools must be a list of one tool"),
     "no function": (Asked(tools='[{"type": "function"}]'), "tool 0 must be"),
-    "bad parameters": (Asked(tools=json.dumps([tool("f", {"type": 7})])), "parameters of tool f is no valid"),
+    "bad parameters": (Asked(tools=json.dumps([tool("f", {"type": 7})])), "parameters of tool f is not a valid"),
 }
 
 

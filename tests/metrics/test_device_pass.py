@@ -98,7 +98,7 @@ def test_an_engine_keeps_what_its_pass_showed_beside_its_counted_iterations() ->
     engine = with_device_pass(ENGINE, counted, found, (USE, None))
     assert engine.samples == ENGINE.samples
     assert engine.passes["gpu_time"] == engine.values("gpu_time") == [0.08, 0.09]
-    assert engine.passes["gpu_idle_share"] == [0.25, 0.4], "of the median counted iteration"
+    assert engine.passes["gpu_idle_share"] == [0.25, 0.4], "of the median measured iteration"
     assert "device_pass.sm_clock" not in engine.passes, "only one of two iterations has it"
     assert [one.name for one in engine.kernels[0].kernels] == ["matmul", "attention"]
     assert engine.no_device_pass == ""

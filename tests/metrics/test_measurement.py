@@ -82,9 +82,9 @@ def test_an_empty_list_of_samples_is_not_measured() -> None:
 
 def test_a_name_that_is_no_metric_is_told() -> None:
     run = measurement(ONE)
-    with pytest.raises(NotMeasuredError, match="no metric is called 'speed'"):
+    with pytest.raises(NotMeasuredError, match="no metric has the name 'speed'"):
         run.value("speed")
-    with pytest.raises(AttributeError, match="a measurement has no 'speed'"):
+    with pytest.raises(AttributeError, match="a measurement has no metric 'speed'"):
         _ = run.speed
     with pytest.raises(AttributeError, match="ttft has mean, p50, p90, p95, p99, not p42"):
         _ = run.ttft.p42
@@ -94,9 +94,9 @@ def test_a_name_that_is_no_metric_is_told() -> None:
 def test_a_wrong_name_says_the_nearest_right_one() -> None:
     run = measurement(ONE)
     for read in (run.value, run.samples):
-        with pytest.raises(NotMeasuredError, match=r"no metric is called 'ttft.p5O'; did you mean 'ttft.p50'\?$"):
+        with pytest.raises(NotMeasuredError, match=r"no metric has the name 'ttft.p5O'; did you mean 'ttft.p50'\?$"):
             read("ttft.p5O")
-    with pytest.raises(AttributeError, match=r"no 'throughput'; did you mean 'output_throughput'\?$"):
+    with pytest.raises(AttributeError, match=r"no metric 'throughput'; did you mean 'output_throughput'\?$"):
         _ = run.throughput
     with pytest.raises(AttributeError, match=r"not p5; did you mean 'ttft.p50'\?$"):
         _ = run.ttft.p5
@@ -173,7 +173,7 @@ def test_several_engines_cost_what_their_median_does() -> None:
 
 
 def test_there_is_no_cost_without_a_gpu_or_without_a_throughput() -> None:
-    with pytest.raises(NotMeasuredError, match="llama quantization=awq ran on no GPU"):
+    with pytest.raises(NotMeasuredError, match="llama quantization=awq did not run on a GPU"):
         measurement(FAST).cost_per_million_tokens(3.6)
     with pytest.raises(NotMeasuredError, match="output throughput was not measured"):
         replace(measurement(EngineSamples(discarded=0, iterations=1, samples={})), gpus=1).cost_per_million_tokens(1.0)

@@ -25,7 +25,7 @@ def test_every_metric_has_its_row() -> None:
 
 def test_the_sets_name_their_metrics() -> None:
     assert "| `energy` | energy per output token | `joules_per_token` |" in generate.gates()
-    assert "| `device` | the GPU's own time, where it was measured | `gpu_time` where measured |" in generate.gates()
+    assert "| `device` | GPU time, where it was measured | `gpu_time` where measured |" in generate.gates()
     assert "| `auto` | `clock` and `device` on a GPU, `exact` on a CPU | |" in generate.gates()
 
 

@@ -58,7 +58,7 @@ def test_a_failed_request_keeps_nothing_and_counts() -> None:
 def test_what_is_missed_is_named_with_counts() -> None:
     late = other(first_token_ts=100.9)
     text = missed([iteration(SOUND, late), iteration(SOUND, FAILED)], Slo(ttft=0.3, tpot=0.03), 0.99)
-    assert text.startswith("goodput 50 % (2 of 4 requests kept the promise), wanted 99 %; ")
+    assert text.startswith("goodput 50 % (2 of 4 requests met the SLO), required 99 %; ")
     assert "ttft above 300 ms: 1" in text
     assert "tpot above 30 ms: 0" in text
     assert text.endswith("failed: 1")
@@ -72,7 +72,7 @@ def test_what_is_missed_is_named_with_counts() -> None:
         ((0, None, None), 0.99, "ttft=0 must be seconds above zero"),
         ((None, "fast", None), 0.99, "tpot='fast'"),
         ((None, None, float("nan")), 0.99, "e2e=nan"),
-        ((0.3, None, None), 99, "goodput=99 must be a share above 0 and at most 1"),
+        ((0.3, None, None), 99, "goodput=99 must be above 0 and at most 1"),
         ((0.3, None, None), 0, "goodput=0"),
     ],
 )
@@ -82,6 +82,6 @@ def test_what_is_no_promise_is_refused(parts: tuple[Any, Any, Any], share: Any, 
 
 
 def test_an_answer_that_comes_whole_has_no_tpot_to_promise() -> None:
-    with pytest.raises(SpecError, match="tpot= needs answers that are streamed"):
+    with pytest.raises(SpecError, match="tpot= needs streamed answers"):
         promise(None, 0.02, None, 0.99, streamed=False)
     assert promise(0.3, None, None, 0.99, streamed=False) == Slo(ttft=0.3)

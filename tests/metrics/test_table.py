@@ -108,7 +108,7 @@ def test_sets_are_what_they_say() -> None:
 
 
 def test_the_help_text_lists_every_set() -> None:
-    assert gate_help() == "metrics that decide: names, or the sets auto, exact, clock, cpu, vram, device, energy"
+    assert gate_help() == "metrics to gate: names, or the sets auto, exact, clock, cpu, vram, device, energy"
 
 
 def test_the_words_of_a_gate_are_light() -> None:

@@ -64,8 +64,8 @@ def test_a_name_that_looks_like_a_path_is_refused(here: Path, model: str) -> Non
     with pytest.raises(ModelError) as caught:
         check_location(model, {}, {})
     assert str(caught.value) == (
-        f"there is no {model} in {here}, and the hub's cache holds no model of this name; "
-        "if it is a model of the hub, add its revision, such as revision='main'"
+        f"there is no {model} in {here}, and the Hugging Face cache holds no model of this name; "
+        "if it is a model on the Hugging Face hub, add its revision, such as revision='main'"
     )
 
 
@@ -91,8 +91,8 @@ def test_offline_a_name_has_to_be_in_the_cache(here: Path, model: str, variable:
     with pytest.raises(ModelError) as caught:
         check_location(model, {}, {variable: "true"})
     assert str(caught.value) == (
-        f"there is no {model} in {here}, and the hub's cache holds no model of this name; "
-        f"{variable}=true forbids downloading it"
+        f"there is no {model} in {here}, and the Hugging Face cache holds no model of this name; "
+        f"{variable}=true forbids downloads"
     )
     check_location(model, {}, {variable: "0"})
 

@@ -160,17 +160,18 @@ def test_a_half_written_folder_is_refused(tmp_path: Path, missing: str) -> None:
     with pytest.raises(ModelError) as caught:
         make_model(folder, SMALL)
     assert (
-        str(caught.value) == f"{folder} exists and is not a finished model ({missing} missing); choose another folder"
+        str(caught.value) == f"{folder} exists but is not a complete model ({missing} missing); choose another folder"
     )
     assert set(contents(folder)) == FILES - {missing}
 
 
 def test_a_quantization_that_does_not_exist_or_fit_makes_nothing(tmp_path: Path) -> None:
     for quantization, words in (
-        ("int3", "there is no quantization 'int3'; there is none, awq, gptq"),
+        ("int3", "no quantization has the name 'int3'; there is none, awq, gptq"),
         (
             "awq",
-            "awq needs outputs and inputs in multiples of 8 and 128; model.layers.0.self_attn.q_proj.weight has 16",
+            "awq needs layers whose numbers of outputs and inputs are multiples of 8 and 128; "
+            "model.layers.0.self_attn.q_proj.weight has 16",
         ),
     ):
         with pytest.raises(ModelError, match=re.escape(words)):
@@ -181,7 +182,7 @@ def test_a_quantization_that_does_not_exist_or_fit_makes_nothing(tmp_path: Path)
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.write_text("mine")
-    with pytest.raises(ModelError, match="is not a finished model"):
+    with pytest.raises(ModelError, match="is not a complete model"):
         make_model(folder, SMALL)
     assert folder.read_text() == "mine"
 
@@ -300,7 +301,7 @@ def test_who_waits_for_another_run_says_so_and_then_reads_what_it_made(
         other.release()
 
     make_model(folder, SMALL, progress=release)
-    assert told == ["waiting for another run that makes the model model", "making the model model"]
+    assert told == ["waiting for another run that is making the model model", "making the model model"]
 
 
 def test_the_wait_for_another_run_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,7 +310,7 @@ def test_the_wait_for_another_run_has_an_end(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(make, "WAIT_S", 0.05)
     with FileLock(f"{folder}.lock"), pytest.raises(ModelError) as caught:
         make_model(folder, SMALL)
-    assert str(caught.value) == f"{folder}: another run has held {folder}.lock for 0.05 s; end that run"
+    assert str(caught.value) == f"{folder}: another run has locked it ({folder}.lock) for 0.05 s; end that run"
     assert not folder.exists()
 
 
@@ -321,7 +322,9 @@ def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPat
         raise KeyError(number)
 
     monkeypatch.setattr("pwd.getpwuid", unknown)
-    with pytest.raises(ModelError, match="no home folder to keep models in; set VLLMPERF_CACHE to a folder, or HOME"):
+    with pytest.raises(
+        ModelError, match="no home folder to store models in; set VLLMPERF_CACHE to a folder, or set HOME"
+    ):
         resolve("vllmperf:tiny")
 
 

@@ -198,9 +198,9 @@ def test_the_same_vllm_is_an_a_a_run_and_says_so(
     result = project.run("--vllmperf", f"--vllmperf-against={python}")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
-        ["vllmperf: checks are measured in turns with *, which is this interpreter's own: an A/A run"]
+        ["vllmperf: checks are measured in turns with *, the same vLLM as this interpreter's: an A/A run"]
     )
-    assert "(the engine's own: an A/A run)" in text(result)
+    assert "(the same vLLM: an A/A run)" in text(result)
     assert len(starts) == 2
     assert [(len(one.engines), len(one.reference)) for one in evidence] == [(1, 1)]
 
@@ -221,14 +221,14 @@ def refused(project: Project, value: str, *words: str) -> None:
 
 
 def test_an_interpreter_that_is_not_there(project: Project) -> None:
-    refused(project, "/nowhere/python", "'/nowhere/python' is not an interpreter that can be started")
+    refused(project, "/nowhere/python", "'/nowhere/python' is not an executable interpreter")
 
 
 @pytest.mark.parametrize(
     ("body", "word"),
     [
         ("echo hello", "it says 'hello'"),
-        ("echo broken >&2; exit 3", "it ended with 3 and said 'broken'"),
+        ("echo broken >&2; exit 3", "it exited with status 3 and printed 'broken'"),
         ("", "nothing"),
     ],
 )
@@ -271,7 +271,7 @@ def test_figures_in_turns_are_not_stored(project: Project, stable: str, flag: st
     result = project.run(flag, *([f"--vllmperf-against={stable}"] if by == "option" else []))
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     (line,) = [line for line in result.errlines if line.startswith("ERROR: ")]
-    assert f"figures that were taken in turns are not stored: leave {flag} out" in line
+    assert f"such measurements are not stored. Leave {flag} out" in line
     assert not project.files()
 
 
@@ -285,7 +285,9 @@ def test_a_reference_that_refuses_the_engine_is_invalid_with_its_reason(
     said = text(result)
     assert f"INVALID test_chat.py::test_chat: the reference, vLLM 0.29.0 of {stable}, cannot run sim" in said
     assert "scripted failure" in said
-    assert "the stored baseline (--vllmperf-against=off), or an engine that both run" in said
+    assert (
+        "Compare with the stored baseline instead (--vllmperf-against=off), or use an engine that both can run"
+    ) in said
     assert "scripted log" in said
 
 
@@ -341,7 +343,7 @@ def test_reference(vllmperf):
     project.module(body)
     result = project.run("--vllmperf", f"--vllmperf-against={stable}")
     result.assert_outcomes(failed=1)
-    assert "the transformers reference runs on no vLLM that another could be set against" in text(result)
+    assert "the transformers reference does not run vLLM in a local interpreter" in text(result)
 
 
 def test_an_engine_that_names_its_own_interpreter_is_the_new_side(
@@ -353,7 +355,7 @@ def test_an_engine_that_names_its_own_interpreter_is_the_new_side(
     assert evidence[0].against == f"vLLM 0.29.0 of {stable}"
     evidence.clear()
     project.run("--vllmperf", f"--vllmperf-against={own}").assert_outcomes(passed=1)
-    assert evidence[0].against == f"vLLM 0.31.0 of {own} (the engine's own: an A/A run)"
+    assert evidence[0].against == f"vLLM 0.31.0 of {own} (the same vLLM: an A/A run)"
 
 
 def test_a_variable_that_leads_both_to_one_vllm_makes_it_an_a_a_run(
@@ -362,7 +364,7 @@ def test_a_variable_that_leads_both_to_one_vllm_makes_it_an_a_a_run(
     folder = str(interpreter_vllm().parent)
     project.perf_tests(env={"PYTHONPATH": folder})
     project.run("--vllmperf", f"--vllmperf-against={stable}").assert_outcomes(passed=1)
-    assert evidence[0].against.endswith(f"of {stable} (the engine's own: an A/A run)")
+    assert evidence[0].against.endswith(f"of {stable} (the same vLLM: an A/A run)")
 
 
 def test_secrets_of_the_engine_are_not_shown_by_its_reference(project: Project, stable: str) -> None:

@@ -30,8 +30,8 @@ def test_it_fails_and_says_so(project: Project, workers: list[str], flag: str) -
     result.assert_outcomes(passed=1, skipped=3)
     assert result.ret == FAILED
     assert _said(result) == (
-        "ERROR: nothing was measured: all 3 performance tests were skipped (-rs tells why); "
-        "a gate that saw nothing must not pass"
+        "ERROR: nothing was measured: all 3 performance tests were skipped (-rs shows why); "
+        "a gate that judged nothing must not pass"
     )
 
 

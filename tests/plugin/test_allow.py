@@ -24,7 +24,7 @@ def _allowed(project: Project, *arguments: str) -> bool:
     if outcomes == {"passed": 1}:
         return True
     assert outcomes == {"failed": 1}
-    result.stdout.fnmatch_lines(["INVALID  test_chat: a request gave 4 output tokens where 5 were asked for *"])
+    result.stdout.fnmatch_lines(["INVALID  test_chat: a request returned 4 output tokens instead of 5 *"])
     return False
 
 
@@ -63,7 +63,7 @@ def test_a_rule_that_does_not_exist(project: Project, where: str, starts: list[s
     else:
         result = project.run("--vllmperf", f"{where}=length speed")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    line = f"ERROR: {where}: no rule is called 'speed'; rules: {', '.join(RULES)}"
+    line = f"ERROR: {where}: no validity rule has the name 'speed'; rules: {', '.join(RULES)}"
     assert [found for found in result.errlines if found] == [line]
     assert starts == []
 

@@ -16,7 +16,7 @@ BAD = {
     "newer": ('{"schema": "pytest-vllmperf/baseline", "version": 99, "tests": {}}', "newer"),
     "older": (
         '{"schema": "pytest-vllmperf/baseline", "version": 1, "tests": {}}',
-        "record it anew with: pytest --vllmperf-update",
+        "record it again with: pytest --vllmperf-update",
     ),
     "no version": ('{"schema": "pytest-vllmperf/baseline", "tests": {}}', "version"),
     "other schema": ('{"schema": "pytest-benchmark", "version": 1}', "'pytest-benchmark'"),

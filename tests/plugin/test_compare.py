@@ -34,7 +34,7 @@ def test_a_speedup_that_is_not_there_fails_in_a_line(project: Project, workers: 
     result.stdout.fnmatch_lines(
         [
             "REFUTED output throughput * against *: 2x [[]*[]]*",
-            "*(99 % CI, 2 rounds) · wanted at least 3x · both resident",
+            "*(99 % CI, 2 rounds) · required: at least 3x · both resident",
         ]
     )
     for trace in ("*fixture.py*", "*def test_faster*", "*Traceback*"):
@@ -49,7 +49,7 @@ def test_the_lower_bound_decides(project: Project) -> None:
     text = " ".join(line.strip() for line in result.outlines)
     assert "INCONCLUSIVE output throughput" in text
     assert "(99 % CI, 2 rounds)" in text
-    assert "rounds would decide (--vllmperf-max-engines)" in text
+    assert "rounds would decide it (--vllmperf-max-engines)" in text
 
 
 def test_an_open_assertion_measures_more_rounds_on_fresh_engines(project: Project, starts: list[str]) -> None:
@@ -76,7 +76,7 @@ def test_not_slower(project: Project, steps: tuple[float, float], outcome: str, 
     result = project.run("--vllmperf", *workers)
     result.assert_outcomes(**({"failed": 1} if outcome else {"passed": 1}))
     if outcome:
-        result.stdout.fnmatch_lines([f"{outcome} output throughput *", "*wanted at least 0.95x · both resident"])
+        result.stdout.fnmatch_lines([f"{outcome} output throughput *", "*required: at least 0.95x · both resident"])
 
 
 def test_not_slower_with_no_margin_is_never_shown_of_equals(project: Project) -> None:
@@ -104,7 +104,7 @@ def test_short(vllmperf):
 """)
     result = project.run("--vllmperf")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["INVALID  fast*: a request gave 4 output tokens where 5 were asked for *"])
+    result.stdout.fnmatch_lines(["INVALID  fast*: a request returned 4 output tokens instead of 5 *"])
 
 
 @pytest.mark.parametrize("metric", ["tpot.p50", "ttft.p50", "e2e.p99", "request_throughput"])

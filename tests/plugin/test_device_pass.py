@@ -140,7 +140,7 @@ def test_a_baseline_without_gpu_time_is_told_and_gets_it_by_appending(project: P
     project.record("--vllmperf-device-pass=off")
     result = project.run("--vllmperf", *workers)
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["GPU time is not judged: its baseline holds none; add sessions*"])
+    result.stdout.fnmatch_lines(["GPU time is not judged: its baseline has no value for it; add sessions*"])
     project.run("--vllmperf-append", *workers).assert_outcomes(passed=1)
     project.perf_tests(**{**GPU, "gpu_starts": (1.03,)})
     result = project.run("--vllmperf", *workers)
@@ -171,7 +171,7 @@ def test_a_gate_on_what_cannot_be_measured_is_refused(
     project.perf_tests(marks=[f"@pytest.mark.vllmperf(gate={gate!r})"], **engine)
     result = project.run("--vllmperf-update", *flags)
     result.assert_outcomes(failed=1)
-    sets = "; sets that were measured: exact, clock, cpu, vram" if gate == "device" else ""
+    sets = "; measured sets: exact, clock, cpu, vram" if gate == "device" else ""
     refused = f"GPU time was not measured on simulated: {why}. Leave {gate} out of the gate{sets}"
     result.stdout.fnmatch_lines([f"test_chat: the gate cannot be judged: {refused}"])
     assert project.files() == {}
@@ -224,7 +224,7 @@ def test_engines_that_lost_it_are_told_of_a_check_and_make_no_baseline(
     project.perf_tests(**GPU)
     project.record()
     project.perf_tests(**{**GPU, "gpu_starts": (1.03,)})
-    lost = "GPU time was not measured on 5 of 6 engines: its buffers were full"
+    lost = "GPU time was not measured on 5 of 6 engine starts: its buffers were full"
     with monkeypatch.context() as patch:
         _only_the_first_is_recorded(patch)
         result = project.run("--vllmperf")
@@ -255,14 +255,14 @@ def test_a_reference_without_gpu_time_is_told(project: Project, stable: str, wor
     result = project.run("--vllmperf", f"--vllmperf-against={stable}", *workers)
     result.assert_outcomes(passed=1)
     told = " ".join(" ".join(result.outlines).split())
-    assert "GPU time is not judged: the reference's is not known: scripted refusal" in told
+    assert "GPU time is not judged: it was not measured on the reference: scripted refusal" in told
 
 
 def test_gpu_time_that_the_reference_alone_has_fails(project: Project, stable: str) -> None:
     project.perf_tests(fail="unprofiled", **GPU, elsewhere={"fail": ""})
     result = project.run("--vllmperf", f"--vllmperf-against={stable}")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*GPU time was measured of the reference alone: scripted refusal"])
+    result.stdout.fnmatch_lines(["*GPU time was measured on the reference only: scripted refusal"])
 
 
 def test_a_comparison_can_leave_it_out(project: Project) -> None:

@@ -9,8 +9,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
 
-UNQUANTIZED = "awq was asked for, but 1 of 1 layers run unquantized (Simulated, 16 bits a weight) [quantization]"
-COARSE = "awq means 3.6 to 5.4 bits a weight, but the quantized layers hold 8 [quantization]"
+UNQUANTIZED = "awq was requested, but 1 of 1 layers run unquantized (Simulated, 16 bits per weight) [quantization]"
+COARSE = "awq means 3.6 to 5.4 bits per weight, but the quantized layers hold 8 [quantization]"
 
 
 @pytest.mark.parametrize("flag", ["--vllmperf", "--vllmperf-update", "--vllmperf-update-new"])

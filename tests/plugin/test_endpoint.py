@@ -84,7 +84,7 @@ def test_a_key_that_is_refused_is_one_line(
     monkeypatch.setenv("WEATHER", KEY)
     service.conduct({}, key="another one")
     service.chat(api_key_env="WEATHER")
-    words = f"the endpoint 127.0.0.1:{service.server.port} refuses the key (HTTP 401); api_key_env= names the variable"
+    words = f"the endpoint 127.0.0.1:{service.server.port} rejects the API key (HTTP 401); check the variable named"
     _holds_no_key(service, _fails_with(service, words, "-l", "--junitxml=report.xml", *workers))
     service.chat()
     _fails_with(service, words)
@@ -93,9 +93,9 @@ def test_a_key_that_is_refused_is_one_line(
 def test_a_key_whose_variable_is_not_set(service: Service, workers: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WEATHER", raising=False)
     service.chat(api_key_env="WEATHER")
-    _fails_with(service, "the environment variable WEATHER is not set; it holds", *workers)
+    _fails_with(service, "the environment variable WEATHER is not set; set it", *workers)
     monkeypatch.setenv("WEATHER", "")
-    _fails_with(service, "the environment variable WEATHER is not set; it holds")
+    _fails_with(service, "the environment variable WEATHER is not set; set it")
 
 
 @pytest.mark.parametrize(
@@ -130,10 +130,10 @@ def test_a_port_on_which_nothing_listens(service: Service, closed_port: int, wor
         ("ftp://127.0.0.1/v1", "an endpoint's URL begins with http:// or https://"),
         ("127.0.0.1:8000/v1", "an endpoint's URL begins with http:// or https://"),
         ("http://127.0.0.1:port/v1", "the endpoint's URL is not valid: "),
-        ("http:///v1", "the URL has no host that can be looked up"),
-        ("http://127.0.0.1:0", "has port 0, on which nothing listens"),
-        ("http://127.0.0.1/v1?key=gateway-pass-lapis", "leave the URL's query and fragment out"),
-        ("http://me:gateway-pass-lapis@127.0.0.1/v1", "a URL with a user or password ends up in logs"),
+        ("http:///v1", "the URL has no valid host name"),
+        ("http://127.0.0.1:0", "has port 0, which no server can listen on"),
+        ("http://127.0.0.1/v1?key=gateway-pass-lapis", "remove the query and fragment from the URL"),
+        ("http://me:gateway-pass-lapis@127.0.0.1/v1", "a URL must not contain a user or password"),
         ("", "the endpoint's URL is empty"),
         (8000, "an endpoint needs url=, such as 'http://127.0.0.1:8000/v1'"),
     ],

@@ -84,13 +84,15 @@ def test_faults_on_an_update_keep_the_baseline_that_there_was(service: Service, 
 def test_tokens_that_nobody_counted(service: Service, workers: list[str]) -> None:
     service.conduct({"usage": False})
     service.chat()
-    _void(service, "INVALID  test_chat: the server did not say in iteration 1 how many tokens it made; ", *workers)
+    _void(
+        service, "INVALID  test_chat: in iteration 1 the server did not report how many tokens it generated, ", *workers
+    )
 
 
 def test_fewer_tokens_than_asked_for(service: Service, workers: list[str]) -> None:
     service.conduct({"fault": "fewer"})
     service.chat()
-    _void(service, "INVALID  test_chat: a request gave 2 output tokens where 5 were asked for ", *workers)
+    _void(service, "INVALID  test_chat: a request returned 2 output tokens instead of 5 ", *workers)
 
 
 def test_a_certificate_that_nobody_trusts(service: Service, tls_server: Scripted, workers: list[str]) -> None:
@@ -148,7 +150,7 @@ def test_a_proxy_is_ignored_and_that_is_said(
     service.chat()
     result = service.record(*workers)
     told = [line for line in result.outlines if "http_proxy" in line]
-    assert told == ["http_proxy: ignored, requests go to the server directly"]
+    assert told == ["http_proxy: ignored; requests are sent to the server directly"]
     assert "lapis" not in str(result.stdout)
     assert _figures(service, "failed_requests") == {0}
 

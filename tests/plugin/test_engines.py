@@ -54,7 +54,7 @@ def unclear(project: Project) -> Project:
 def _noisy(result: pytest.RunResult, engines: str) -> None:
     result.assert_outcomes(passed=1)
     text = " ".join(line.strip() for line in result.outlines)
-    assert f"cannot be told from noise after {engines} " in f"{text} "
+    assert f"cannot be distinguished from noise after {engines} " in f"{text} "
 
 
 def test_a_verdict_ends_with_six(unclear: Project, starts: list[str]) -> None:

@@ -37,7 +37,10 @@ def test_a_metric(project: Project) -> None:
 @pytest.mark.parametrize(
     ("asserted", "said"),
     [
-        ("run.throughput > 1", "AttributeError: a measurement has no 'throughput'; did you mean 'output_throughput'?"),
+        (
+            "run.throughput > 1",
+            "AttributeError: a measurement has no metric 'throughput'; did you mean 'output_throughput'?",
+        ),
         ("run.ttft.p5 < 1", "AttributeError: ttft has mean, p50, p90, p95, p99, not p5; did you mean 'ttft.p50'?"),
     ],
 )
@@ -49,7 +52,7 @@ def test_a_wrong_name_of_a_value(project: Project) -> None:
     project.perf_tests(check="run.value('ttft.p5O')")
     result = project.run("--vllmperf")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*no metric is called 'ttft.p5O'; did you mean 'ttft.p50'?"])
+    result.stdout.fnmatch_lines(["*no metric has the name 'ttft.p5O'; did you mean 'ttft.p50'?"])
 
 
 def test_the_fixture_has_a_type_to_annotate_with(project: Project) -> None:

@@ -80,7 +80,7 @@ def test_without_an_engine(project: Project) -> None:
     project.module("def test_limit(vllmperf):\n    vllmperf.fit()\n")
     result = project.run("--vllmperf", "-rf")
     result.assert_outcomes(failed=1)
-    assert "no engine; mark the test with" in " ".join(" ".join(line.split()) for line in result.outlines)
+    assert "no engine to measure; mark the test with" in " ".join(" ".join(line.split()) for line in result.outlines)
 
 
 def test_something_that_is_no_engine(project: Project) -> None:

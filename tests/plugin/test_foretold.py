@@ -9,7 +9,9 @@ import pytest
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
 
-OTHER_WORK = "vllmperf: test_chat: its baseline holds another workload (output tokens 5 -> 6); a check of it will be *"
+OTHER_WORK = (
+    "vllmperf: test_chat: its baseline was recorded with another workload (output tokens 5 -> 6); its check will be *"
+)
 
 
 def _other_workload(project: Project) -> None:
@@ -28,7 +30,7 @@ def test_tests_without_a_baseline_are_named_once_they_are_collected(project: Pro
     assert lines[start + 1 : start + 5] == ["  test_1", "  test_2", "  test_3", "  and 2 more"]
     assert lines[start + 5] == "  check() needs one: record it with --vllmperf-update-new"
     assert lines[start - 1].startswith("collected 6 items")
-    result.stdout.no_fnmatch_line("*a check of this measurement will be NO_BASELINE*")
+    result.stdout.no_fnmatch_line("*its check will be NO_BASELINE*")
 
 
 @pytest.mark.parametrize("flag", ["--vllmperf-update", "--vllmperf-update-new"])
@@ -42,9 +44,7 @@ def test_what_is_recorded_needs_no_baseline(project: Project, flag: str) -> None
 def test_a_worker_says_it_before_it_measures(project: Project) -> None:
     project.perf_tests()
     result = project.run_apart("--vllmperf", "-n", "1")
-    result.stderr.fnmatch_lines(
-        ["vllmperf gw0: test_chat: no baseline for simulated; a check of this measurement will be NO_BASELINE"]
-    )
+    result.stderr.fnmatch_lines(["vllmperf gw0: test_chat: no baseline for simulated; its check will be NO_BASELINE"])
 
 
 def test_another_workload_is_told_in_words_before_it_is_measured(project: Project) -> None:
@@ -61,8 +61,8 @@ def test_a_worker_says_that_too(project: Project) -> None:
 
 def test_quiet_runs_and_those_that_record_anew_say_nothing_of_it(project: Project) -> None:
     _other_workload(project)
-    project.run("--vllmperf", "-q").stdout.no_fnmatch_line("*holds another workload*")
-    project.run("--vllmperf-update").stdout.no_fnmatch_line("*holds another workload*")
+    project.run("--vllmperf", "-q").stdout.no_fnmatch_line("*recorded with another workload*")
+    project.run("--vllmperf-update").stdout.no_fnmatch_line("*recorded with another workload*")
 
 
 def test_a_test_that_measures_several_workloads_is_not_warned_of_those_that_are_stored(project: Project) -> None:
@@ -74,4 +74,4 @@ def test_two(vllmperf):
     vllmperf.check(vllmperf.measure(more), name="more")
 """)
     project.record()
-    project.run("--vllmperf").stdout.no_fnmatch_line("*holds another workload*")
+    project.run("--vllmperf").stdout.no_fnmatch_line("*recorded with another workload*")

@@ -86,25 +86,25 @@ def test_unknown_word_in_an_option_or_ini(project: Project, value: str) -> None:
     wrong = value.split()[-1]
     result = project.run("--vllmperf", f"--vllmperf-gate={value}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([f"ERROR: --vllmperf-gate: no metric or set is called '{wrong}'*; sets: auto, *"])
+    result.stderr.fnmatch_lines([f"ERROR: --vllmperf-gate: no metric or set has the name '{wrong}'*; sets: auto, *"])
     project.ini(f"vllmperf_gate = {value}")
     result = project.run("--vllmperf")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([f"ERROR: ini setting vllmperf_gate: no metric or set is called '{wrong}'*"])
+    result.stderr.fnmatch_lines([f"ERROR: ini setting vllmperf_gate: no metric or set has the name '{wrong}'*"])
 
 
 def test_unknown_word_in_a_marker(project: Project) -> None:
     project.perf_tests(marks=["@pytest.mark.vllmperf(gate=['clock', 'speed'])"])
     result = project.run("--vllmperf")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: *test_chat: @pytest.mark.vllmperf: *no metric or set is called 'speed'*"])
+    result.stderr.fnmatch_lines(["ERROR: *test_chat: @pytest.mark.vllmperf: *no metric or set has the name 'speed'*"])
 
 
 def test_unknown_word_in_a_check(project: Project) -> None:
     project.perf_tests(check="vllmperf.check(run, gate='speed')")
     result = project.run("--vllmperf-update")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*no metric or set is called 'speed'*"])
+    result.stdout.fnmatch_lines(["*no metric or set has the name 'speed'*"])
     result.stdout.no_fnmatch_line("*table.py*")
 
 

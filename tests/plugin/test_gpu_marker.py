@@ -94,7 +94,7 @@ pynvml.nvmlInit = fail
 """
 MISMATCH = (
     "the NVIDIA driver does not work: RM has detected an NVML/RM version mismatch; "
-    "the driver was updated while its old kernel module is loaded: reboot"
+    "the driver was updated, but the old kernel module is still loaded: reboot"
 )
 
 

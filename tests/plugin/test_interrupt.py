@@ -7,7 +7,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
 
-NOTE = "nothing was recorded: the run did not come to its end"
+NOTE = "nothing was recorded because the run did not finish"
 
 
 def _interrupted(project: Project) -> None:

@@ -15,7 +15,7 @@ def test_fails_and_is_never_recorded(project: Project, flag: str) -> None:
     project.perf_tests("test_void", fail="short")
     result = project.run(flag)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["INVALID  test_void: a request gave 4 output tokens where 5 were asked for *"])
+    result.stdout.fnmatch_lines(["INVALID  test_void: a request returned 4 output tokens instead of 5 *"])
     result.stdout.fnmatch_lines(["test_void  INVALID*"])
     result.stdout.no_fnmatch_line("*fixture.py*")
     assert project.files() == {}
@@ -41,4 +41,4 @@ def test_compare(vllmperf):
 """)
     result = project.run("--vllmperf")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["INVALID  sim fail=short: a request gave 4 output tokens *"])
+    result.stdout.fnmatch_lines(["INVALID  sim fail=short: a request returned 4 output tokens *"])

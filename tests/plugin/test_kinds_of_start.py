@@ -66,7 +66,7 @@ def test_without_a_warm_start_it_says_so(recorded: Project, peaks: Callable[[Seq
     peaks([LATER])
     result = recorded.run("--vllmperf", "--vllmperf-gate=vram", "--vllmperf-max-engines=1", "--vllmperf-noisy=fail")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["NOISY torch peak *", "*not started warm yet*"])
+    result.stdout.fnmatch_lines(["NOISY torch peak *", "*no warm start yet*"])
 
 
 def test_a_baseline_without_a_warm_start_is_of_no_use(project: Project, peaks: Callable[[Sequence[int]], None]) -> None:

@@ -17,7 +17,7 @@ TEST = """
 def test_chat(vllmperf):
     vllmperf.measure(WORK)
 """
-LINE = "no lease on cpu, which another run is measuring on, within {} s; end that run, or raise"
+LINE = "waited {} s for cpu, which another run is measuring on; end that run, or raise"
 
 
 @pytest.fixture(autouse=True)

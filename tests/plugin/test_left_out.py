@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 HOT = Problem("throttling", "the GPU slowed its clocks in iteration 1")
 BUSY = Problem("processes", "process 9 appeared on the GPU")
-SHORT = Problem("length", "a request gave 4 output tokens where 5 were asked for")
+SHORT = Problem("length", "a request returned 4 output tokens instead of 5")
 WORDS = f"{HOT.words} [throttling]"
 
 

@@ -69,10 +69,10 @@ def test_a_margin_by_name_leaves_the_general_one_as_it_is(slower: Project) -> No
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ("speed=0.1", ": no metric is called 'speed'*"),
+        ("speed=0.1", ": no metric has the name 'speed'*"),
         ("tpot.p50=wide", " of tpot.p50: 'wide' is not a number of at least 0"),
-        ("tpot.p50=5", ' of tpot.p50: 5 is 500 %; write 0.05 or "5%", or "500%" if that is meant'),
-        (" ", ": names no margin"),
+        ("tpot.p50=5", ' of tpot.p50: 5 is 500 %; write 0.05 or "5%", or "500%" if you mean that'),
+        (" ", ": gives no margin"),
     ],
 )
 def test_impossible_words(project: Project, value: str, words: str) -> None:
@@ -153,7 +153,7 @@ def test_a_number_that_is_more_likely_per_cent_is_refused(project: Project, valu
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     number = float(value)
     words = (
-        f'{value} is {number * 100:g} %; write {number / 100:g} or "{value}%", or "{number * 100:g}%" if that is meant'
+        f'{value} is {number * 100:g} %; write {number / 100:g} or "{value}%", or "{number * 100:g}%" if you mean that'
     )
     result.stderr.fnmatch_lines([f"ERROR: ini setting vllmperf_margin: {words}"])
 

@@ -43,7 +43,7 @@ WRONG = [
     ("vllmperf", "warmup='some'", "warmup: 'some'"),
     ("vllmperf", "gate=3", "gate"),
     ("vllmperf", "gate=['clock', 3]", "gate"),
-    ("vllmperf", "allow='speed'", "allow: no rule is called 'speed'; rules: quantization, "),
+    ("vllmperf", "allow='speed'", "allow: no validity rule has the name 'speed'; rules: quantization, "),
     ("vllmperf", "allow=True", "allow: True is not a list of rules"),
 ]
 

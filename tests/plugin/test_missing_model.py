@@ -29,7 +29,10 @@ def _no_process(monkeypatch: pytest.MonkeyPatch) -> None:
         ("'./nope'", "the model path ./nope does not exist; relative paths start at *"),
         ("pathlib.Path('nope')", "the model path ./nope does not exist; relative paths start at *"),
         ("pathlib.Path('models/nope')", "the model path ./models/nope does not exist; relative paths start at *"),
-        ("'models/nope'", "there is no models/nope in *, and the hub's cache holds no model of this name; if it is *"),
+        (
+            "'models/nope'",
+            "there is no models/nope in *, and the Hugging Face cache holds no model of this name; if it is *",
+        ),
     ],
 )
 def test_it_is_refused(project: Project, model: str, line: str, backend: str) -> None:

@@ -36,7 +36,7 @@ def test_one_name_twice_is_refused(project: Project, flag: str) -> None:
     _checks(project, "run, name='cold'", "run, name='cold'")
     result = project.run(flag)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*test_two: two checks are called 'cold'; give each a name of its own"])
+    result.stdout.fnmatch_lines(["*test_two: two checks have the name 'cold'; give each a different name"])
     result.stdout.no_fnmatch_line("*fixture.py*")
     assert project.files() == before
 
@@ -73,6 +73,6 @@ def test_a_name_that_could_not_be_read_back_is_refused(project: Project, name: s
     _checks(project, f"run, name={name!r}")
     result = project.run("--vllmperf-update")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines([f"*test_two: a check cannot be called {name!r}*"])
+    result.stdout.fnmatch_lines([f"*test_two: check name {name!r}*"])
     result.stdout.no_fnmatch_line("*fixture.py*")
     assert project.files() == {}

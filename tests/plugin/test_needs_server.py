@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 WHAT_TO_DO = "; mark the test with backend='serve', or pass endpoint=vllmperf.endpoint(...)"
 NEEDS = {
-    "WORK.at(rate=5)": "its requests are due at times of their own (poisson arrivals)",
-    "WORK.at(rate=5, arrivals='constant')": "its requests are due at times of their own (constant arrivals)",
-    "WORK.at(seconds=2)": "it has a budget by time (seconds=2.0)",
+    "WORK.at(rate=5)": "its requests are sent on a schedule (poisson arrivals)",
+    "WORK.at(rate=5, arrivals='constant')": "its requests are sent on a schedule (constant arrivals)",
+    "WORK.at(seconds=2)": "it has a time limit (seconds=2.0)",
     "WORK.streamed(False)": "its answers are not streamed",
-    "WORK.over('new')": "each request opens a connection of its own",
+    "WORK.over('new')": "each request opens its own connection",
     "WORK.asking(json_schema={'type': 'object'})": "it asks for json_schema",
     "WORK.asking(model='adapter')": "it asks for model",
     "Workload.conversations([[{'role': 'user', 'content': 'a'}, {'role': 'assistant', 'content': 'b'}] * 2])": (
@@ -27,19 +27,19 @@ NEEDS = {
 @pytest.mark.parametrize("work", NEEDS)
 def test_measure_refuses_it(project: Project, starts: list[str], work: str) -> None:
     project.perf_tests()
-    _refused(project, f"run = vllmperf.measure({work})", f"sim: this workload needs a server, as {NEEDS[work]}")
+    _refused(project, f"run = vllmperf.measure({work})", f"sim: this workload needs a server, because {NEEDS[work]}")
     assert starts == []
 
 
 def test_in_a_worker_too(project: Project) -> None:
-    words = "sim: this workload needs a server, as its answers are not streamed"
+    words = "sim: this workload needs a server, because its answers are not streamed"
     _refused(project, "run = vllmperf.measure(WORK.streamed(False))", words, "-n", "1")
 
 
 def test_compare_refuses_it(project: Project, starts: list[str], workers: list[str]) -> None:
     call = "engine = vllmperf.engine('sim', backend='simulated'); vllmperf.compare(engine, engine, WORK.at(rate=5))"
     _refused(
-        project, call, "sim: this workload needs a server, as its requests are due at times of their own", *workers
+        project, call, "sim: this workload needs a server, because its requests are due at times of their own", *workers
     )
     assert starts == []
 
@@ -47,7 +47,7 @@ def test_compare_refuses_it(project: Project, starts: list[str], workers: list[s
 def test_find_max_rate_refuses_it(project: Project, starts: list[str], workers: list[str]) -> None:
     call = "vllmperf.find_max_rate(WORK, ttft=1, goodput=0.5)"
     _refused(
-        project, call, "sim: this workload needs a server, as its requests are due at times of their own", *workers
+        project, call, "sim: this workload needs a server, because its requests are due at times of their own", *workers
     )
     assert starts == []
 

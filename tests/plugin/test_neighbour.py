@@ -74,7 +74,7 @@ def test_a_neighbour_voids_a_check(project: Project, workers: list[str]) -> None
     result = project.run_apart("--vllmperf-update", *workers)
     result.assert_outcomes(failed=1)
     line = (
-        "INVALID  test_chat: process 7, which is not of this run, used 31% of the GPU's time; end it, or accept it "
+        "INVALID  test_chat: process 7 of another run used 31% of the GPU's time; end it, or accept it "
         'with allow="processes" [processes]'
     )
     assert any(found.startswith(line) for found in result.outlines)
@@ -99,5 +99,9 @@ def test_where_processes_bear_other_numbers_the_use_before_the_engine_decides(
     scripted(project, share=0.31, before=before, number=1)
     result = project.run_apart("--vllmperf-update")
     result.assert_outcomes(**{outcome: 1})
-    told = [line for line in result.outlines if "the GPU was 67% busy before the engine was started" in line]
+    told = [
+        line
+        for line in result.outlines
+        if "another run's process kept the GPU 67% busy before the engine was started" in line
+    ]
     assert bool(told) is (outcome == "failed")

@@ -24,7 +24,9 @@ def test_by_default_it_warns_and_says_what_to_do(unclear: Project, workers: list
     result = unclear.run("--vllmperf", *workers)
     result.assert_outcomes(passed=1)
     assert result.ret == pytest.ExitCode.OK
-    result.stdout.fnmatch_lines(["test_chat  NOISY*", "test_chat: cannot be told from noise after 6 engine starts"])
+    result.stdout.fnmatch_lines(
+        ["test_chat  NOISY*", "test_chat: cannot be distinguished from noise after 6 engine starts"]
+    )
     result.stdout.fnmatch_lines(
         [
             "  NOISY  output throughput  375.9 -> * tok/s  -5.3 % [[]-*, +*[]]",
@@ -53,7 +55,7 @@ def test_impossible_option(project: Project, value: str) -> None:
     project.perf_tests()
     result = project.run("--vllmperf", f"--vllmperf-noisy={value}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([f"ERROR: --vllmperf-noisy: '{value}' is none of warn, fail"])
+    result.stderr.fnmatch_lines([f"ERROR: --vllmperf-noisy: '{value}' is not valid; choose one of warn, fail"])
 
 
 def _warned(result: pytest.RunResult) -> int:
@@ -65,7 +67,7 @@ def test_pytest_counts_it_once_for_a_test(unclear: Project, workers: list[str]) 
     assert _warned(result) == 1
     text = " ".join(line.strip() for line in result.outlines)
     assert "NoisyWarning: NOISY output throughput -5." in text
-    assert "margin 5 %: cannot be told from noise (and 3 more metrics)" in text
+    assert "margin 5 %: cannot be distinguished from noise (and 3 more metrics)" in text
     assert re.search(r"test_chat.py:\d+: NoisyWarning", text)
     assert "vllmperf.check(run)" in text, "the line of the check"
     unclear.perf_tests()
@@ -83,7 +85,7 @@ def test_several_tests_that_share_their_engines_have_a_warning_each(project: Pro
 def test_a_filter_that_makes_warnings_errors_fails_the_test(unclear: Project, workers: list[str]) -> None:
     result = unclear.run("--vllmperf", "-W", "error", *workers)
     result.assert_outcomes(failed=1)
-    assert "A warning filter makes NoisyWarning an error." in result.outlines
+    assert "A warning filter turns NoisyWarning into an error." in result.outlines
     result.stdout.no_fnmatch_line("*INTERNALERROR*")
     result.stdout.no_fnmatch_line("*Traceback*")
 

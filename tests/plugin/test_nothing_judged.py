@@ -19,7 +19,7 @@ def test_a_run_without_performance_tests_fails(project: Project, workers: list[s
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines([NOTHING])
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    assert project.run().ret == pytest.ExitCode.OK, "an unarmed run is none of its business"
+    assert project.run().ret == pytest.ExitCode.OK, "an unarmed run is not valid; choose one of its business"
 
 
 def test_a_run_that_deselects_them_fails(project: Project) -> None:
@@ -58,7 +58,9 @@ def test_a_fixture_that_was_never_used_is_reported(project: Project) -> None:
     project.record()
     project.module("def test_idle(vllmperf): pass\n", "test_idle.py")
     result = project.run("--vllmperf")
-    result.stdout.fnmatch_lines(["test_idle.py::test_idle: the vllmperf fixture measured nothing"])
+    result.stdout.fnmatch_lines(
+        ["test_idle.py::test_idle: the test uses the vllmperf fixture but measures nothing; call vllmperf.measure()"]
+    )
     assert result.ret == pytest.ExitCode.OK
 
 

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from tests.plugin.conftest import Project
 
 REFUSED = (
-    "tests/{}/test_x.py* is outside pytest's root directory configs, below which a module's path names its baseline; "
-    "add --rootdir=."
+    "tests/{}/test_x.py* is outside pytest's root directory configs; baselines are stored by a module's path "
+    "below it. Add --rootdir=."
 )
 
 
@@ -81,7 +81,7 @@ def test_two_modules_of_one_file(project: Project, starts: list[str]) -> None:
     result = project.run("--vllmperf-update")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
-        ["ERROR: *: test_chat.p* and test_chat.p* would share a baseline file; rename one of them"]
+        ["ERROR: *: test_chat.p* and test_chat.p* would use the same baseline file; rename one of them"]
     )
     assert starts == []
 
@@ -92,7 +92,7 @@ def test_a_name_that_is_too_long_for_a_baseline(project: Project, starts: list[s
     result = project.run("--vllmperf-update")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
-        [f"ERROR: *: {name}.py: the name is too long for its baseline file, by 2 bytes; shorten it"]
+        [f"ERROR: *: {name}.py: the module name makes the name of its baseline file 2 bytes too long; shorten it"]
     )
     assert starts == []
     project.perf_tests(module=f"{name[:-2]}.py")

@@ -48,7 +48,7 @@ def test_a_gateway_that_sheds_at_any_load_fails_in_one_line(project: Project, wo
     assert told.seen.single.shed > 0
     result.stdout.fnmatch_lines(
         [
-            "test_chat.py::test_gateway: overload: fails below capacity: * of 10 requests that were sent one at a time "
+            "test_chat.py::test_gateway: overload: fails below capacity: * of 10 requests sent one at a time "
             "were not answered (* shed with 429 or 503)"
         ]
     )
@@ -84,19 +84,19 @@ SIMULATED = '@pytest.mark.vllm("sim", backend="simulated")\ndef test_chat(vllmpe
     ("call", "line"),
     [
         ("overload(8, ttft=1)", "overload() takes a Workload, not 8; make one with Workload.synthetic(...)"),
-        ("overload(WORK)", "a promise needs at least one of ttft=, tpot= and e2e=, in seconds"),
+        ("overload(WORK)", "an SLO needs at least one of ttft=, tpot= and e2e=, in seconds"),
         ("overload(WORK, ttft=0)", "ttft=0 must be seconds above zero"),
-        ("overload(WORK, ttft=1, factor=1)", "factor=1 must be a number above 1: capacity itself is no overload"),
-        ("overload(WORK, ttft=1, factor='3')", "factor='3' must be a number above 1: capacity itself is no overload"),
+        ("overload(WORK, ttft=1, factor=1)", "factor=1 must be a number above 1 (1 is the capacity itself)"),
+        ("overload(WORK, ttft=1, factor='3')", "factor='3' must be a number above 1 (1 is the capacity itself)"),
         ("overload(WORK, ttft=1, factor=float('inf'))", "factor=inf must be a number above 1: *"),
         ("overload(WORK, ttft=1, seconds=0)", "seconds=0 must be seconds above zero"),
         ("overload(WORK, ttft=1, seconds=True)", "seconds=True must be seconds above zero"),
         ("overload(WORK, ttft=1, recovery=-1)", "recovery=-1 must be seconds above zero"),
-        ("overload(WORK, ttft=1, margin=1)", "margin=1 must be a share of at least 0 and below 1"),
-        ("overload(WORK, ttft=1, margin=float('nan'))", "margin=nan must be a share of at least 0 and below 1"),
+        ("overload(WORK, ttft=1, margin=1)", "margin=1 must be at least 0 and below 1"),
+        ("overload(WORK, ttft=1, margin=float('nan'))", "margin=nan must be at least 0 and below 1"),
         (
             "overload(WORK, ttft=1, seconds=595)",
-            "seconds=595 and recovery=10 take longer than one operation may, 600 s;*",
+            "seconds=595 plus recovery=10 exceed the timeout of one operation, 600 s;*",
         ),
         ("overload(WORK, ttft=1, engine='sim')", "overload() takes engines made by vllmperf.engine(...), not 'sim'"),
         ("overload(WORK, ttft=1, endpoint=8)", "overload() takes engines made by vllmperf.engine(...), not 8"),

@@ -70,7 +70,7 @@ def test_what_cannot_be_meant_in_a_marker_fails_before_anything_starts(project: 
     project.perf_tests(per_gpu={"RTX": {"python": "/bin/sh"}})
     result = project.run("--vllmperf-update")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    line = "per_gpu['RTX']: 'python' cannot differ by GPU; only engine arguments can"
+    line = "per_gpu['RTX']: 'python' is not an engine argument and cannot differ by GPU"
     assert [found for found in result.errlines if found] == [
         f"ERROR: test_chat.py:6: test_chat.py::test_chat: @pytest.mark.vllm: {line}"
     ]

@@ -123,9 +123,9 @@ def test_the_summary_has_no_quality_that_was_not_asked_for(project: Project) -> 
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ("'one text'", "prompts must be a list of one text or chat or more"),
-        ("[]", "prompts must be a list of one text or chat or more"),
-        ("['a text', CHATS[0]]", "prompts must be all texts or all chats"),
+        ("'one text'", "prompts must be a list of at least one text or chat"),
+        ("[]", "prompts must be a list of at least one text or chat"),
+        ("['a text', CHATS[0]]", "prompts must be either all texts or all chats"),
         ("tokens=0", "tokens=0 must be a whole number of at least 1"),
         ("tokens=2.5", "tokens=2.5 must be a whole number of at least 1"),
     ],
@@ -147,7 +147,7 @@ def test_chat_templates_of_two_engines(project: Project, way: str, workers: list
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
-            "CHAT_TEMPLATE own deviation=1.0 is not that of right",
+            "CHAT_TEMPLATE own deviation=1.0 differs from that of right",
             "    chat 0: token 0 is 5 'extra', the reference has 2 'hi'",
         ],
         consecutive=True,
@@ -173,7 +173,7 @@ def test_the_chat_template_of_a_reference(project: Project, workers: list[str]) 
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
-            "CHAT_TEMPLATE marked deviation=0.0 is not that of the/right",
+            "CHAT_TEMPLATE marked deviation=0.0 differs from that of the/right",
             "    chat 0: token 0 is 2 'hi', the reference has 5 'extra'",
         ],
         consecutive=True,
@@ -195,14 +195,14 @@ def test_the_engine_that_is_named_goes_before_the_markers(project: Project) -> N
     _reference(project, deviation=1.0, argument=", engine=other")
     result = project.run("--vllmperf")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["CHAT_TEMPLATE other deviation=0.0 is not that of the/right"])
+    result.stdout.fnmatch_lines(["CHAT_TEMPLATE other deviation=0.0 differs from that of the/right"])
 
 
 def test_a_template_without_an_engine_is_one_line(project: Project) -> None:
     project.module(f"def test_same(vllmperf):\n    vllmperf.assert_same_chat_template('the/right', {CHATS})\n")
     result = project.run("--vllmperf", "--tb=long")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["test_chat.py::test_same: no engine; mark the test with *"])
+    result.stdout.fnmatch_lines(["test_chat.py::test_same: no engine to measure; mark the test with *"])
     _without_a_trace(result)
 
 

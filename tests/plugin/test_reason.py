@@ -37,8 +37,8 @@ def test_new_baselines_may_have_one_too(project: Project) -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["--vllmperf"], "--vllmperf-reason says why baselines are recorded: add --vllmperf-update"),
-        (["--vllmperf-append"], "--vllmperf-reason says why baselines are recorded: add --vllmperf-update"),
+        (["--vllmperf"], "--vllmperf-reason has no effect without --vllmperf-update; add it"),
+        (["--vllmperf-append"], "--vllmperf-reason has no effect without --vllmperf-update; add it"),
         (["--vllmperf-update"], "--vllmperf-reason is empty"),
     ],
 )

@@ -69,7 +69,7 @@ def test_an_improvement_passes_with_a_remark(project: Project) -> None:
     result.stdout.fnmatch_lines(
         [
             "test_chat  OK*",
-            "test_chat: better than its baseline; record it again if this is intended",
+            "test_chat: faster than its baseline; record it again if this is intended",
             "  OK  TPOT p50 *10 -> 5 ms *-50.0 % [[]*",
         ]
     )
@@ -81,7 +81,7 @@ def test_a_slowdown_below_the_margin_passes(project: Project) -> None:
     result = project.run("--vllmperf")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["test_chat  OK*"])
-    result.stdout.no_fnmatch_line("*better than its baseline*")
+    result.stdout.no_fnmatch_line("*faster than its baseline*")
 
 
 def test_a_metric_that_the_baseline_lacks_is_never_a_pass(project: Project) -> None:

@@ -94,7 +94,7 @@ def test_a_reason_that_cannot_be_written_is_refused_at_the_start(
 def test_a_folder_whose_name_cannot_be(project: Project) -> None:
     project.perf_tests()
     for flag in ("--vllmperf-baselines", "--vllmperf-scorecards"):
-        for name, words in (("x" * 300, "File name too long"), ("a\0b", "is no folder's name")):
+        for name, words in (("x" * 300, "File name too long"), ("a\0b", "is not a valid folder name")):
             result = project.run("--vllmperf-update", flag, name)
             assert result.ret == pytest.ExitCode.USAGE_ERROR
             (line,) = [line for line in result.errlines if line.startswith("ERROR: ")]
@@ -155,8 +155,7 @@ def test_an_entry_that_another_run_replaces_meanwhile(project: Project, workers:
     result.stdout.fnmatch_lines(
         [
             "appended 1, left out 0",
-            "ERROR: test_chat.py::test_a: not appended: the baseline that it was judged by has been replaced (model: "
-            "other -> *) meanwhile",
+            "ERROR: test_chat.py::test_a: not appended: another run has replaced (model: other -> *) meanwhile",
         ]
     )
     assert (project.sessions("test_a"), project.sessions("test_b")) == ([3], [3, 3])

@@ -173,7 +173,7 @@ def test_a_card_without_its_baseline_says_so(project: Project, workers: list[str
     assert set(speed) >= {"formats", "half", "fast"}
     assert speed["formats"][-2:] == ["TPOT", "p50"]
     assert memory["formats"][-1] == "load"
-    result.stdout.fnmatch_lines(["full, the baseline of this card, was not measured: nothing is compared"])
+    result.stdout.fnmatch_lines(["full, the baseline of this scorecard, was not measured, so nothing is compared"])
     assert "output throughput over" not in result.stdout.str()
 
 
@@ -183,7 +183,7 @@ def test_rows_on_different_workloads_are_told(project: Project) -> None:
     _card(project, body, full=FULL, half=HALF)
     result = project.run("--vllmperf")
     result.assert_outcomes(passed=2)
-    note = "the rows were measured on different workloads: their ratios mean little"
+    note = "the rows were measured with different workloads, so their ratios are not comparable"
     assert note in _text(result)
     _card(project, full=FULL, half=HALF)
     assert note not in _text(project.run("--vllmperf"))
@@ -215,11 +215,11 @@ def test_a_row_that_was_not_checked_has_one_engine(project: Project) -> None:
         ("", "takes one name, got 0"),
         ("baseline='full'", "takes one name, got 0"),
         ("'formats', 'full'", "takes one name, got 2"),
-        ("7, baseline='full'", "name=7 must be a word or a few"),
-        ("' ', baseline='full'", "name=' ' must be a word or a few"),
+        ("7, baseline='full'", "name=7 must be a short text"),
+        ("' ', baseline='full'", "name=' ' must be a short text"),
         ("'formats'", "needs baseline="),
-        ("'formats', baseline=None", "baseline=None must be a word or a few"),
-        ("'formats', baseline='full', configuration=4", "configuration=4 must be a word or a few"),
+        ("'formats', baseline=None", "baseline=None must be a short text"),
+        ("'formats', baseline='full', configuration=4", "configuration=4 must be a short text"),
         ("'formats', baseline='full', speed=3", "'speed'"),
     ],
 )

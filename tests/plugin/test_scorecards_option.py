@@ -115,7 +115,7 @@ def test_a_later_run_replaces_them(card: Project) -> None:
 def test_a_card_without_its_baseline_says_so_in_the_file(card: Project) -> None:
     card.run("--vllmperf", "--vllmperf-scorecards=cards", "-k", "half").assert_outcomes(passed=1)
     text = (card.root / "cards" / f"{STEM}.md").read_text()
-    assert text.endswith("\n\nfull, the baseline of this card, was not measured: nothing is compared\n")
+    assert text.endswith("\n\nfull, the baseline of this scorecard, was not measured, so nothing is compared\n")
 
 
 def test_nothing_is_written_without_the_option(card: Project) -> None:
@@ -139,7 +139,7 @@ def test_a_folder_that_cannot_be_written_is_one_line_before_anything_runs(
     result = card.run("--vllmperf", f"--vllmperf-scorecards={folder}", *workers)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     lines = [line for line in [*result.outlines, *result.errlines] if line.startswith("ERROR")]
-    reason = f"{card.root / 'taken'} is no folder that can be written"
+    reason = f"{card.root / 'taken'} is not a writable folder"
     assert lines == [f"ERROR: {card.root / folder}: scorecards cannot be written: {reason}"]
     assert "Traceback" not in result.stdout.str() + result.stderr.str()
     assert taken.read_text() == "in the way\n"

@@ -239,7 +239,7 @@ def test_a_key_that_is_too_short_is_refused_before_anything_runs(
     monkeypatch.setenv("VLLMPERF_KEY", "short")
     result = project.run("--vllmperf")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: VLLMPERF_KEY has 5 characters; it needs at least 16"])
+    result.stderr.fnmatch_lines(["ERROR: VLLMPERF_KEY has 5 characters; set one of at least 16"])
 
 
 def test_without_variables_no_key_is_made(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ def test_a_promise_that_is_broken_for_some_fails_with_counts(service: Service, w
     service.chat(then=f"{PROMISE.format(goodput=0.9)}; vllmperf.check(run)")
     told = _fails(service, *workers)
     assert (
-        "goodput 66.67 % (4 of 6 requests kept the promise), wanted 90 %; ttft above 500 ms: 2, e2e above 5 s: 0, "
+        "goodput 66.67 % (4 of 6 requests met the SLO), required 90 %; ttft above 500 ms: 2, e2e above 5 s: 0, "
         "failed: 0"
     ) in told
     service.chat(then=f"{PROMISE.format(goodput=0.6)}; vllmperf.check(run)")
@@ -73,7 +73,7 @@ def test_failed_requests_that_are_allowed_keep_no_promise(service: Service) -> N
     service.conduct({}, {}, {"fault": "500"})
     service.chat(then="run.assert_slo(ttft=5, goodput=0.7)", allow="client failed")
     told = _fails(service)
-    assert "goodput 66.67 % (4 of 6 requests kept the promise), wanted 70 %; ttft above 5 s: 0, failed: 2" in told
+    assert "goodput 66.67 % (4 of 6 requests met the SLO), required 70 %; ttft above 5 s: 0, failed: 2" in told
 
 
 def test_a_share_near_the_whole_is_told_exactly(service: Service) -> None:
@@ -84,14 +84,14 @@ def test_a_share_near_the_whole_is_told_exactly(service: Service) -> None:
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        ("", "a promise needs at least one of ttft=, tpot= and e2e=, in seconds"),
+        ("", "an SLO needs at least one of ttft=, tpot= and e2e=, in seconds"),
         ("ttft=0", "ttft=0 must be seconds above zero"),
         ("tpot=-0.1", "tpot=-0.1 must be seconds above zero"),
         ("e2e='5'", "e2e='5' must be seconds above zero"),
         ("ttft=float('nan')", "ttft=nan must be seconds above zero"),
         ("ttft=True", "ttft=True must be seconds above zero"),
-        ("ttft=1, goodput=99", "goodput=99 must be a share above 0 and at most 1"),
-        ("ttft=1, goodput=0", "goodput=0 must be a share above 0 and at most 1"),
+        ("ttft=1, goodput=99", "goodput=99 must be above 0 and at most 1"),
+        ("ttft=1, goodput=0", "goodput=0 must be above 0 and at most 1"),
     ],
 )
 def test_figures_that_are_none(service: Service, asked: str, words: str) -> None:
@@ -105,7 +105,7 @@ def test_an_engine_in_process_can_promise_too(service: Service, workers: list[st
     service.record(*workers)
     assert "goodput" in service.stored("simulated")["judging"]["gate"]
     service.project.perf_tests(check="run.assert_slo(ttft=1, tpot=0.005)")
-    assert "goodput 0 % (0 of 40 requests kept the promise), wanted 99 %; " in _fails(service)
+    assert "goodput 0 % (0 of 40 requests met the SLO), required 99 %; " in _fails(service)
 
 
 def _fails(service: Service, *args: str) -> str:
@@ -123,7 +123,7 @@ def _fails(service: Service, *args: str) -> str:
 def test_a_promise_after_the_check_is_not_gated_and_that_is_said(service: Service, workers: list[str]) -> None:
     service.chat(then=f"vllmperf.check(run); {PROMISE.format(goodput=0.5)}")
     result = service.record(*workers)
-    assert "test_chat: assert_slo came after check, which gates its goodput only if it comes before" in " ".join(
-        " ".join(line.split()) for line in result.outlines
-    )
+    assert (
+        "test_chat: assert_slo() was called after check(); call it before, so that check() can gate goodput"
+    ) in " ".join(" ".join(line.split()) for line in result.outlines)
     assert "goodput" not in service.stored()["judging"]["gate"]

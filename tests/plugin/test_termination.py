@@ -15,7 +15,7 @@ from tests.engines.conftest import is_gone
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
 
-NOTE = "nothing was recorded: the run did not come to its end"
+NOTE = "nothing was recorded because the run did not finish"
 BOTH = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 # What ignores signals hands that on, as `nohup` does with SIGHUP: the plugin would leave them alone, rightly.
 NOT_IGNORED = """\

@@ -75,7 +75,7 @@ def test_traces_of_failed_tests_are_kept_alone(mixed: Project, workers: tuple[st
     assert name.startswith("test-chat.py-test-slow-")
     assert name.endswith("-engine1.json.gz")
     assert names(mixed.root / "out" / "traces" / name) == ["attention", "matmul"]
-    line = "traces of 1 engine of failed tests: out/traces (open them in ui.perfetto.dev)"
+    line = "traces of 1 engine of failed tests: out/traces (open them at ui.perfetto.dev)"
     assert result.outlines.count(line) == 1
     assert list(temporary.rglob("*.json.gz")) == []
 
@@ -122,7 +122,7 @@ def test_each_engine_of_a_check_has_its_own_and_a_later_run_replaces_them(
     found = kept(project.root / "traces")
     engines = [name.rpartition("-")[2] for name in found]
     assert engines == ["engine1.json.gz", "engine2.json.gz", "engine3.json.gz"] * 2
-    assert f"traces of {len(found)} engines of failed tests: traces (open them in ui.perfetto.dev)" in result.outlines
+    assert f"traces of {len(found)} engines of failed tests: traces (open them at ui.perfetto.dev)" in result.outlines
     stale = project.root / "traces" / found[0].replace("engine1", "engine9")
     stale.touch()
     project.run("--vllmperf", "--vllmperf-trace=traces", *workers)
@@ -154,7 +154,7 @@ def test_slow(vllmperf):
 def test_one_that_is_too_large_is_dropped_with_a_line(mixed: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pytest_vllmperf.lab.profiling.TRACE_LIMIT", 10)
     result = mixed.run("--vllmperf", "-k", "slow", "--vllmperf-trace=traces")
-    result.stdout.fnmatch_lines(["no trace of test_chat.py::test_slow: it had * MB, more than * MB"])
+    result.stdout.fnmatch_lines(["no trace of test_chat.py::test_slow: it was * MB, above the limit of * MB"])
     assert kept(mixed.root / "traces") == []
 
 
@@ -165,7 +165,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_measured(
     mixed.write("taken", "a file")
     result = mixed.run("--vllmperf", "--vllmperf-trace=taken", *workers)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: *taken: traces cannot be written: *taken is no folder that can be written"])
+    result.stderr.fnmatch_lines(["ERROR: *taken: traces cannot be written: *taken is not a writable folder"])
 
 
 def test_a_folder_that_is_gone_by_then_costs_the_traces_alone(mixed: Project) -> None:

@@ -154,7 +154,7 @@ def test_another_word_is_refused(project: Project, word: str) -> None:
     project.perf_tests(marks=[f"@pytest.mark.vllmperf(unsupported={word})"])
     result = project.run("--vllmperf-update")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    wrong = f"unsupported: {word} is none of fail, skip"
+    wrong = f"unsupported: {word} is not valid; choose one of fail, skip"
     line = f"ERROR: test_chat.py:6: test_chat.py::test_chat: @pytest.mark.vllmperf: {wrong}"
     assert [line for line in result.errlines if line] == [line]
     assert project.files() == {}

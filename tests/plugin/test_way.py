@@ -80,7 +80,7 @@ def test_a_failure_tells_the_way(project: Project, way: str, claim: str, outcome
     wanted = claim.removeprefix("assert_speedup(").removesuffix(")")
     result.stdout.fnmatch_lines([
         f"{outcome} output throughput 400 tok/s against 200 tok/s: 2x [[]1.96, 2.04[]]",
-        f"    (99 % CI, 2 rounds) · wanted at least {wanted}x · {WAYS[way]}",
+        f"    (99 % CI, 2 rounds) · required: at least {wanted}x · {WAYS[way]}",
     ])  # fmt: skip
 
 
@@ -113,10 +113,10 @@ def test_the_order_of_starts_does_not_turn_the_ratio_round(project: Project) -> 
     [
         (
             "sleep",
-            "way='sleep' is not possible: the simulated engine cannot sleep; leave way= out, or take 'restart'",
+            "way='sleep' is not possible: the simulated engine cannot sleep; leave way= out, or use way='restart'",
         ),
-        ("both", "way='both' is none of resident, sleep, restart"),
-        ("", "way='' is none of resident, sleep, restart"),
+        ("both", "way='both' is not valid; choose one of resident, sleep, restart"),
+        ("", "way='' is not valid; choose one of resident, sleep, restart"),
     ],
 )
 def test_a_way_that_cannot_be_is_one_line(

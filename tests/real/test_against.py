@@ -37,7 +37,7 @@ def test_an_a_a_run_passes_without_a_baseline_and_says_what_it_is(pytester: pyte
     result.stdout.fnmatch_lines(["vllmperf: checks are measured in turns with vLLM * an A/A run"])
     cases = ElementTree.parse(pytester.path / "report.xml")
     found = {one.get("name"): one.get("value") for one in cases.iter("property")}
-    assert re.fullmatch(r"vLLM \d.* of .*python.* \(the engine's own: an A/A run\)", str(found["vllmperf.against"]))
+    assert re.fullmatch(r"vLLM \d.* of .*python.* \(the same vLLM: an A/A run\)", str(found["vllmperf.against"]))
     assert found["vllmperf.way"] == "both resident"
     assert found["vllmperf.status"] == "OK"
     assert not (pytester.path / "baselines").exists()

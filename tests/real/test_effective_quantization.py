@@ -67,14 +67,14 @@ def test_plain_tensors_under_a_gptq_configuration_are_refused_or_void(
 ) -> None:
     reason = complaint(start, liar("vllmperf:tiny-gptq", "vllmperf:tiny"))
     assert reason.startswith(
-        ("vLLM refused liar: There is no module or parameter named", "gptq of 4 bits was asked for")
+        ("vLLM refused liar: There is no module or parameter named", "gptq of 4 bits was requested")
     )
     assert "\n" not in reason
 
 
 def test_a_quantization_that_leaves_this_model_as_it_is_is_void(start: Callable[..., Engine]) -> None:
     found = weights(start, "vllmperf:tiny", dtype="bfloat16", quantization="experts_int8")
-    assert "experts_int8 was asked for, but 16 of 16 layers run unquantized" in (mismatch(found) or "")
+    assert "experts_int8 was requested, but 16 of 16 layers run unquantized" in (mismatch(found) or "")
 
 
 def test_quantized_tensors_under_a_plain_configuration_are_refused_in_one_line(

@@ -26,7 +26,7 @@ def test_an_engine_on_a_cpu_says_why_and_goes_on(engine: Engine) -> None:
     assert one.unprofiled == "the engine runs on a CPU"
     with pytest.raises(ProfileError, match=r"^the engine runs on a CPU$"):  # by its worker's own word
         one.profile_start()
-    with pytest.raises(ProfileError, match=r"^nothing is being recorded$"):
+    with pytest.raises(ProfileError, match=r"^no recording is in progress$"):
         one.profile_stop()
     assert counted(engine) == before
 

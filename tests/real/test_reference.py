@@ -137,7 +137,7 @@ def test_nf4_is_what_it_says(launcher: Launcher, reference: Engine) -> None:
 @pytest.mark.parametrize(
     ("args", "told"),
     [
-        ({"quantization": "awq"}, "quantization='awq' is not known to this backend; it has bitsandbytes-nf4"),
+        ({"quantization": "awq"}, "this backend does not support quantization='awq'; choose one of bitsandbytes-nf4"),
         ({"batch_size": 0}, "batch_size=0 must be a whole number of at least 1"),
         ({"no_such_argument": 1}, "no_such_argument"),
     ],

@@ -115,4 +115,4 @@ def test_the_reference_and_tokenizers(model: Callable[..., str], marker: Path) -
         "model True": True, "tokenizer True": True, "another True": False,
     }  # fmt: skip
     assert all("trust_remote_code=True" in told[name][0] for name in ("model False", "tokenizer False"))
-    assert "needs code of its own, which is not run here" in told["another False"][0]
+    assert "needs code from its repository, which is not executed here" in told["another False"][0]

@@ -114,9 +114,9 @@ def test_arguments_by_gpu_may_hold_what_arguments_may() -> None:
         ({"RTX": None}, "per_gpu['RTX'] must map names of engine arguments to values, not None"),
         ({"RTX": [("a", 1)]}, "per_gpu['RTX'] must map names of engine arguments to values, not [('a', 1)]"),
         ({"RTX": {1: 2}}, "per_gpu['RTX']: 1 is not the name of an engine argument"),
-        ({"RTX": {"env": {"A": "1"}}}, "per_gpu['RTX']: 'env' cannot differ by GPU; only engine arguments can"),
-        ({"RTX": {"per_gpu": {}}}, "per_gpu['RTX']: 'per_gpu' cannot differ by GPU; only engine arguments can"),
-        ({"RTX": {"a": {1}}}, "per_gpu['RTX']: engine argument a={1} cannot be handed to another process: *"),
+        ({"RTX": {"env": {"A": "1"}}}, "per_gpu['RTX']: 'env' is not an engine argument and cannot differ by GPU"),
+        ({"RTX": {"per_gpu": {}}}, "per_gpu['RTX']: 'per_gpu' is not an engine argument and cannot differ by GPU"),
+        ({"RTX": {"a": {1}}}, "per_gpu['RTX']: engine argument a={1} cannot be passed to another process: *"),
     ],
 )
 def test_arguments_by_gpu_that_cannot_be_meant(per_gpu: Any, line: str) -> None:
@@ -283,5 +283,9 @@ def test_engine_args_are_canonical_json() -> None:
 
 
 def test_an_engine_cannot_choose_gpus_that_the_run_has_not_leased() -> None:
-    with pytest.raises(SpecError, match=r"^env\['CUDA_VISIBLE_DEVICES'\] cannot be set for one engine; set it for"):
+    with pytest.raises(
+        SpecError,
+        match=r"^env\['CUDA_VISIBLE_DEVICES'\] cannot be set for a single engine; set "
+        "it for",
+    ):
         EngineSpec.create("m", env={"CUDA_VISIBLE_DEVICES": "1"})

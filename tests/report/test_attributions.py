@@ -81,7 +81,7 @@ def test_a_kernel_that_took_the_place_of_another() -> None:
     assert lines(profiled(table(gone, NORM)), profiled(table(new, NORM))) == [
         "GPU time 140 -> 160 ms  +14.3 % · kernels 35,124 -> 36,020",
         "    100 % of it in new: flash_fwd_sm90 x 1,792 (+120 ms); gone: flash_fwd_sm80",
-        "    x 896 (-100 ms); new and gone together +20 ms",
+        "    x 896 (-100 ms); new and removed kernels together +20 ms",
     ]
 
 
@@ -111,7 +111,7 @@ def test_time_that_the_host_lost() -> None:
     after = profiled(table(*KERNELS), gpu_idle_share=0.48)
     assert lines(before, after, *WALL, change=0.001) == [
         "host: GPU time unchanged (+0.1 %), the GPU idled 48 % of the iteration (31 % in",
-        "    the baseline): the time was lost on the CPU",
+        "    the baseline); the additional time is on the CPU",
     ]
     assert lines(before, after, *WALL, change=-0.05)[0].startswith("host: GPU time fell (-5.0 %), the GPU idled 48 %")
     assert lines(before, after, change=0.001)[0].startswith("GPU time 306.4"), "GPU time itself regressed"
@@ -143,7 +143,7 @@ def test_clocks_and_the_power_limit() -> None:
     assert lines(before, profiled(table(*KERNELS), factor=1.12, **slow)) == [
         "GPU time 306.4 -> 343.2 ms  +12.0 % · SM clock 1,980 -> 1,755 MHz (x0.886)",
         "    memory clock 2,619 -> 2,600 MHz (x0.993)",
-        "    the power limit held the clocks down 40 % of the time (0 % in the baseline)",
+        "    the power limit reduced the clocks 40 % of the time (0 % in the baseline)",
     ]
     alike = {"device_pass__sm_clock": 1.972e9, "device_pass__memory_clock": 2.619e9, "device_pass__power_capped": 0.05}
     assert device_parts(attribute([before], [profiled(table(*KERNELS), **alike)])) == []

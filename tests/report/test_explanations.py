@@ -75,8 +75,8 @@ def test_all_of_it_in_a_block_with_labels() -> None:
     assert explanation_lines(SLOW) == [
         "decided   REGRESSED: d = 0.0873 > M = 0.0513 and d = 0.0873 > q(0.995) = 0.0412",
         "margin    5 %: M = 0.0513",
-        "errors    a_fail = 0.005 a look, a_drift = 0.00125 for each question about",
-        "            creeping, a_pass = 0.1",
+        "errors    a_fail = 0.005 per look, a_drift = 0.00125 per drift test, a_pass =",
+        "            0.1",
         "prior     session 1 % (spread 0.5), engine 1.5 % (spread 0.4), correlation 0.25,",
         "            at least 0.1 %; class prior",
         "believed  session sd 0.62 %, engine sd 1.1 %",
@@ -85,7 +85,7 @@ def test_all_of_it_in_a_block_with_labels() -> None:
         "looks       engines        d    change    q(0.995)    q(0.9)  status",
         "                  1  +0.0873    -8.4 %      0.0412    0.0213  UNDECIDED",
         "                  3  +0.0873    -8.4 %      0.0412    0.0213  REGRESSED",
-        "creep     not asked: it takes two stored sessions",
+        "creep     not tested: it needs two stored sessions",
     ]
     assert max(map(len, explanation_lines(SLOW, 76))) <= 76
 
@@ -118,8 +118,8 @@ def test_what_is_far_beyond_is_a_regression_of_one_engine() -> None:
         Status.REGRESSED, looked(Status.UNDECIDED, Clause(Status.REGRESSED, (FEW, FAR, BEYOND)), engines=1)
     )
     assert (
-        "decided REGRESSED: d = 0.0873 > M = 0.0513 and d = 0.0873 > q(0.995) = 0.0412. It needs 3 engines, and there "
-        "is 1; but no further engine comes, and a change as large is not passed as noise"
+        "decided REGRESSED: d = 0.0873 > M = 0.0513 and d = 0.0873 > q(0.995) = 0.0412. It needs 3 engines and "
+        "has 1. No further engine can be measured, and a change this large is not accepted as noise"
     ) in told(one)
 
 
@@ -148,10 +148,12 @@ def test_what_was_done_to_the_sessions() -> None:
     )  # fmt: skip
     text = told(replace(SLOW, model=model))
     assert "7 sessions of 3 engines, at 1,000, 1,000," in text
-    assert "before session 6 there were 12 sessions more" in text
-    assert "session 2: a wild engine was pulled in, which moved the level by -0.0123" in text
-    assert "the mean of the first 5 sessions; a session apart was pulled in, which moved it by +0.0045" in text
-    assert "the stored engines fall into groups" in text
+    assert "12 more sessions before session 6" in text
+    assert "session 2: the weight of an outlying engine was reduced, which moved the level by -0.0123" in text
+    assert (
+        "the mean of the first 5 sessions; the weight of an outlying session was reduced, which moved it by +0.0045"
+    ) in text
+    assert "the stored engine starts form separate groups" in text
     single = replace(MODEL, layout=(3,), sessions=(1003.2,), anchor=1)
     assert "1 session of 3 engines, at 1,003 tok/s level 1,001 tok/s, of the only session" in told(
         replace(SLOW, model=single)
@@ -169,9 +171,13 @@ def test_requests_that_are_paired_have_levels_in_per_cent() -> None:
 @pytest.mark.parametrize(
     ("new", "places", "words"),
     [
-        ((17.0, 17.0), (0, 2, 0), "2 within the stored range, of 2 new engines"),
-        ((18.0, 17.0), (0, 1, 1), "1 within and 1 above the stored range, of 2 new engines"),
-        ((16.0,), (1, 0, 0), "1 below the stored range, of 1 new engine, and a second engine would have to confirm it"),
+        ((17.0, 17.0), (0, 2, 0), "2 within the stored range, out of 2 new engines"),
+        ((18.0, 17.0), (0, 1, 1), "1 within and 1 above the stored range, out of 2 new engines"),
+        (
+            (16.0,),
+            (1, 0, 0),
+            "1 below the stored range, out of 1 new engine, which a second engine would have to confirm",
+        ),
     ],
 )
 def test_exact_metrics(new: tuple[float, ...], places: tuple[int, int, int], words: str) -> None:
@@ -188,18 +194,18 @@ def test_exact_metrics_with_a_margin() -> None:
 
 
 def test_what_was_not_judged_has_its_reason() -> None:
-    one = Explanation("tpot.p50", Status.INVALID, "only one side has measured it", paired=False, margin=0.05)
-    assert explanation_lines(one) == ["decided   INVALID: only one side has measured it"]
+    one = Explanation("tpot.p50", Status.INVALID, "it was measured on one side only", paired=False, margin=0.05)
+    assert explanation_lines(one) == ["decided   INVALID: it was measured on one side only"]
 
 
 def test_what_all_verdicts_rest_on() -> None:
     basis = Basis("1.2.3", 3, 12, 0.05 / 30, "baselines/h200", whole_profile=True)
     text = " ".join(" ".join(basis_lines(basis)).split())
     assert text.startswith("pytest-vllmperf 1.2.3. ")
-    assert "error budget: 12 gated metrics that noise can move, in 3 checks: a_fail = 0.001667 for each" in text
+    assert "error budget: 12 gated metrics that are subject to noise, in 3 checks: a_fail = 0.001667 for each" in text
     assert text.endswith("hyperparameters are fitted on all baselines of the same hardware below baselines/h200")
     alone = " ".join(basis_lines(replace(basis, fitted_on="a.json", whole_profile=False)))
-    assert "fitted on the checks of a.json alone" in " ".join(alone.split())
+    assert "fitted on the checks of a.json only" in " ".join(alone.split())
     assert max(map(len, basis_lines(basis))) <= 80
 
 

@@ -27,7 +27,7 @@ def test_what_failed_then_why_then_what_changed_then_the_others() -> None:
         "    noise: 1.0 % between sessions, 1.4 % between engine starts",
         "mean of a request: queue 10 -> 30 ms · decode 400 -> 500 ms",
         "changed since the baseline: driver: 1 -> 2",
-        "the other metrics (-v tells more):",
+        "the other metrics (-v shows more):",
         "  REGRESSED  E2E latency p50  435.8 -> 568.8 ms  +30.5 % [+24.1, +37.3]",
         "  not gated  TPOT p50         20 -> 10 ms        -50.0 %",
         "1 metric OK: TTFT p50",

@@ -113,7 +113,7 @@ def test_better_than_the_reference_is_nothing_to_record() -> None:
     better = replace(SLOWER, status=Status.IMPROVED, clearly_better=True)
     checks = [record(Verdict(Status.IMPROVED, (better,)))]
     said = joined(terminal.summary(checks, terminal.names(checks, [], 80)))
-    assert "test_chat: better than its reference IMPROVED" in said
+    assert "test_chat: faster than its reference IMPROVED" in said
     assert "record it" not in said
 
 

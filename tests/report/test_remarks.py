@@ -22,7 +22,7 @@ HOT = [
 def test_what_cannot_be_told_from_noise_says_so_and_what_to_do() -> None:
     check = record(Verdict(Status.NOISY, (UNCLEAR, replace(UNCLEAR, metric="tpot.p50", change=0.06))))
     assert remarks.remarks([check], terminal.names([check], [], 80)) == [
-        "test_chat: cannot be told from noise after 6 engine starts",
+        "test_chat: cannot be distinguished from noise after 6 engine starts",
         "  NOISY  output throughput  375.9 -> 355.9 tok/s  -5.3 % [-12.8, +2.7]",
         "  NOISY  TPOT p50           375.9 -> 355.9 s      +6.0 % [-12.8, +2.7]",
         "  smallest slowdown detected here: 11 %; use compare(), or add sessions",
@@ -33,7 +33,7 @@ def test_what_cannot_be_told_from_noise_says_so_and_what_to_do() -> None:
 def test_what_is_better_is_to_be_recorded_if_that_is_intended() -> None:
     check = record(Verdict(Status.IMPROVED, (SAME, FASTER)))
     assert remarks.remarks([check], terminal.names([check], [], 80)) == [
-        "test_chat: better than its baseline; record it again if this is intended",
+        "test_chat: faster than its baseline; record it again if this is intended",
         "  IMPROVED  TPOT p50  20 -> 10 ms  -50.0 %  margin 5 %",
     ]
 
@@ -50,12 +50,12 @@ def test_an_engine_start_that_was_left_out_is_told() -> None:
 def test_a_warning_has_the_first_metric_and_how_many_more() -> None:
     noisy = record(Verdict(Status.NOISY, (SAME, UNCLEAR, replace(UNCLEAR, metric="tpot.p50"))), name="test_chat # long")
     assert remarks.warning(Status.NOISY, [record(Verdict(Status.OK, (SAME,))), noisy]) == (
-        "check 'long': NOISY output throughput -5.3 % [-12.8, +2.7], margin 5 %: cannot be told from noise "
+        "check 'long': NOISY output throughput -5.3 % [-12.8, +2.7], margin 5 %: cannot be distinguished from noise "
         "(and 1 more metric)"
     )
     drifted = record(Verdict(Status.DRIFTED, (DRIFTED,)))
     assert remarks.warning(Status.DRIFTED, [drifted]) == (
-        "DRIFTED output throughput -6.1 %, margin 5 %: crept away over several sessions"
+        "DRIFTED output throughput -6.1 %, margin 5 %: got slower over several sessions"
     )
     assert remarks.warning(Status.NOISY, [drifted]) == ""
 

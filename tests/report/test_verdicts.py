@@ -82,15 +82,15 @@ def test_paired_requests_are_told() -> None:
 
 
 def test_groups_of_engines_are_told() -> None:
-    assert "the stored engine starts fall into groups" in line_of(
+    assert "the stored engine starts form separate groups" in line_of(
         replace(SLOWER, noise=replace(NOISE, multimodal=True))
     )
     assert "groups" not in line_of(SLOWER)
 
 
 def test_a_metric_of_one_side_says_that_it_was_not_measured() -> None:
-    missing = MetricVerdict("ttft.p50", Status.INVALID, 0.05, None, 0.05, reason="only one side has measured it")
-    assert line_of(missing) == ("INVALID TTFT p50 50 ms -> not measured, margin 5 % · only one side has measured it")
+    missing = MetricVerdict("ttft.p50", Status.INVALID, 0.05, None, 0.05, reason="it was measured on one side only")
+    assert line_of(missing) == ("INVALID TTFT p50 50 ms -> not measured, margin 5 % · it was measured on one side only")
 
 
 def test_one_engine_and_one_session_are_singular() -> None:
@@ -173,16 +173,16 @@ def test_a_claim_that_was_not_shown() -> None:
     refuted = verdicts.claim_line(FOUND, Claim(ClaimOutcome.REFUTED, 2.0, 3), 110.0, 100.0, WAY)
     assert refuted.splitlines() == [
         f"REFUTED output throughput 110 tok/s against 100 tok/s: 1.1x [{FOUND.low:.3g}, {FOUND.high:.3g}]",
-        "    (99 % CI, 3 rounds) · wanted at least 2x · both resident",
+        "    (99 % CI, 3 rounds) · required: at least 2x · both resident",
     ]
     unclear = verdicts.claim_line(FOUND, Claim(ClaimOutcome.INCONCLUSIVE, 1.05, 9), 110.0, 100.0, WAY)
     assert unclear.startswith("INCONCLUSIVE ")
-    assert unclear.endswith("some 9 rounds would decide (--vllmperf-max-engines)")
+    assert unclear.endswith("about 9 rounds would decide it (--vllmperf-max-engines)")
     never = verdicts.claim_line(
         replace(FOUND, rounds=1), Claim(ClaimOutcome.INCONCLUSIVE, 1.1, None), 110.0, 100.0, WAY
     )
     assert "(99 % CI, 1 round)" in never
-    assert never.endswith("no number of rounds would decide: the claim is what was measured")
+    assert never.endswith("no number of rounds would decide it: the measured ratio equals the required one")
 
 
 @pytest.mark.parametrize("text", ["changed: " + "word " * 30, "changed: " + "x" * 100])

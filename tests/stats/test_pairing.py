@@ -73,7 +73,7 @@ def test_a_lone_baseline_engine_borrows_the_spread_of_the_new_ones() -> None:
 
 
 def test_engines_with_other_requests_are_refused() -> None:
-    with pytest.raises(SampleError, match=r"ttft\[1\]\[0\]: 3 requests, the first engine has 2"):
+    with pytest.raises(SampleError, match=r"ttft\[1\]\[0\]: 3 requests, but the first engine has 2"):
         pair_requests([[[1.0, 2.0]], [[1.0, 2.0, 3.0]]], [], Direction.LOWER, "ttft")
     with pytest.raises(SampleError, match=r"ttft \(new\)\[0\]\[1\]: 1 requests"):
         pair_requests([[[1.0, 2.0]]], [[1.0, 2.0], [1.0]], Direction.LOWER, "ttft")

@@ -164,7 +164,7 @@ def test_a_lock_that_another_run_holds_is_told(store: BaselineStore, monkeypatch
 
     monkeypatch.setattr(os, "fsync", while_the_lock_is_held)
     path = store.write("h200", MODULE, Changes({"test_a": entry()})).path
-    assert refused == [f"{path}: another run has held its lock for 0.01 s"]
+    assert refused == [f"{path}: another run has locked it for 0.01 s"]
     assert set(store.read("h200", MODULE).tests) == {"test_a"}
 
 
@@ -274,7 +274,7 @@ def test_all_entries_of_a_profile(store: BaselineStore, tmp_path: Path) -> None:
     assert store.entries("a100") == []
     damaged = store.root / "h200" / "test_cut.json"
     damaged.write_text('{"schema": "pytest-vllmperf/base')
-    with pytest.raises(BaselineError, match=r"test_cut\.json: not JSON, or cut short"):
+    with pytest.raises(BaselineError, match=r"test_cut\.json: not JSON, or truncated"):
         store.entries("h200")
 
 
@@ -344,7 +344,7 @@ def test_a_link_and_its_target_share_a_lock(
     link.parent.mkdir(parents=True)
     link.symlink_to(shared)
     monkeypatch.setattr(baseline, "LOCK_TIMEOUT_S", 0.01)
-    with locked(shared.parent, 1), pytest.raises(BaselineError, match="another run has held its lock"):
+    with locked(shared.parent, 1), pytest.raises(BaselineError, match="another run has locked it"):
         store.write("h200", MODULE, Changes({"test_a": entry()}))
 
 
@@ -371,7 +371,7 @@ def test_a_file_that_is_replaced_again_and_again_is_one_line(
 ) -> None:
     path = store.write("h200", MODULE, Changes({"test_a": entry(1)})).path
     monkeypatch.setattr(os, "fsync", lambda handle: path.write_text(path.read_text() + "\n"))
-    with pytest.raises(BaselineError, match="not written: another program keeps replacing it"):
+    with pytest.raises(BaselineError, match="not written, because another program keeps replacing it"):
         store.write("h200", MODULE, Changes({"test_b": entry(3)}))
     assert list(path.parent.iterdir()) == [path]
 
@@ -399,7 +399,7 @@ def test_a_file_that_nobody_would_read_is_not_written(store: BaselineStore, monk
     path = store.write("h200", MODULE, Changes({"test_a": entry(1)})).path
     before = path.read_bytes()
     monkeypatch.setattr(versioned, "LIMIT", len(before))
-    with pytest.raises(BaselineError, match="not written: it would have 0 MiB, and at most 0 MiB are read; shorten it"):
+    with pytest.raises(BaselineError, match="not written: it would be 0 MiB; the limit is 0 MiB; shorten it"):
         store.write("h200", MODULE, Changes({"test_b": entry(3)}))
     assert path.read_bytes() == before
 

@@ -69,9 +69,7 @@ def test_where_folders_cannot_be_locked_a_file_stands_for_the_lock_and_is_remove
     with locked(path.parent, 1), pytest.raises(BaselineError) as caught:
         store.write("h200", MODULE, Changes({"test_b": entry()}))
     lock = path.parent / LOCK_NAME
-    assert str(caught.value) == (
-        f"{path}: another run has held its lock for 0.01 s; delete {lock} if that run has ended"
-    )
+    assert str(caught.value) == (f"{path}: another run has locked it for 0.01 s; delete {lock} if that run has ended")
 
 
 def test_another_error_of_the_file_system_is_told(store: BaselineStore, monkeypatch: pytest.MonkeyPatch) -> None:

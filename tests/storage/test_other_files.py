@@ -1,4 +1,4 @@
-"""Files of other programs below the folder of baselines, and what is no regular file."""
+"""Files of other programs below the folder of baselines, and what is not a regular file."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_what_cannot_be_parsed_may_be_a_damaged_baseline(
     store: BaselineStore, other: Path, tmp_path: Path, text: str
 ) -> None:
     other.write_text(text)
-    with pytest.raises(BaselineError, match="not JSON, or cut short"):
+    with pytest.raises(BaselineError, match="not JSON, or truncated"):
         store.validate(tmp_path)
 
 
@@ -142,7 +142,7 @@ def test_a_file_that_is_too_large_is_not_read(
     monkeypatch.setattr(os, "open", lambda *_: pytest.fail("it was opened"))
     with pytest.raises(BaselineError) as caught:
         read(path)
-    assert str(caught.value).startswith(f"{path}: it has 200 MiB, and at most 64 MiB are read; ")
+    assert str(caught.value).startswith(f"{path}: it is 200 MiB; the limit is 64 MiB; ")
 
 
 @pytest.mark.parametrize("read", [load, read_rows])

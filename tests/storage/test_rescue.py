@@ -42,13 +42,13 @@ def test_what_cannot_be_put_back_stays_in_the_file(
     command = ["baseline", "restore", str(file), "--baselines", str(store.root)]
     assert cli.main(command) == 2
     out = capsys.readouterr().out
-    assert f"left in {file}: {broken}: not JSON, or cut short" in out
-    assert f"{store.path('h200', MODULE)}: test_b: not appended: its baseline has been removed" in out
+    assert f"left in {file}: {broken}: not JSON, or truncated" in out
+    assert f"{store.path('h200', MODULE)}: test_b: not appended: its baseline was removed" in out
     broken.unlink()
     assert cli.main(command) == 0
     assert capsys.readouterr().out == f"written: {broken}\n"
     assert cli.main(command) == 2
-    assert capsys.readouterr().err == f"vllmperf: {file}: there is no such file\n"
+    assert capsys.readouterr().err == f"vllmperf: {file}: no such file\n"
 
 
 def test_another_file_is_refused(store: BaselineStore, capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,6 +66,6 @@ def test_two_runs_in_one_second_keep_both(tmp_path: Path) -> None:
 def test_a_full_disk_leads_to_the_next_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "second").mkdir()
     assert rescue.keep(CHANGES, [tmp_path / "gone", tmp_path / "second"]).parent == tmp_path / "second"
-    with files_up_to(10), pytest.raises(BaselineError, match=r"could not be kept: .*: File too large"):
+    with files_up_to(10), pytest.raises(BaselineError, match=r"could not be saved: .*: File too large"):
         rescue.keep(CHANGES, [tmp_path])
     assert [path.name for path in tmp_path.iterdir()] == ["second"]

@@ -137,8 +137,8 @@ def changed(tmp_path: Path, **keys: Any) -> str:
         ({"schema": "pytest-vllmperf/baseline"}, "(its schema is 'pytest-vllmperf/baseline'); name a JSON file that"),
         ({"version": 2}, "written by a newer pytest-vllmperf (schema version 2, this one reads 1); upgrade the plugin"),
         ({"version": None}, "schema version None is not 1; measure it again with --vllmperf-scorecards"),
-        ({"more": 1}, "more: Extra inputs are not permitted; restore it, or measure it again with"),
-        ({"rows": [{}]}, "rows.0.card: Field required; restore it, or measure it again with"),
+        ({"more": 1}, "more: Extra inputs are not permitted; restore it from version control, or measure it again"),
+        ({"rows": [{}]}, "rows.0.card: Field required; restore it from version control, or measure it again with"),
     ],
 )
 def test_a_file_that_does_not_fit_is_one_line(tmp_path: Path, keys: dict[str, Any], told: str) -> None:
@@ -153,10 +153,14 @@ def test_a_file_that_does_not_fit_is_one_line(tmp_path: Path, keys: dict[str, An
 
 def test_a_file_that_is_cut_short_or_not_there_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "card.json"
-    with pytest.raises(BaselineError, match=r"there is no such file$"):
+    with pytest.raises(BaselineError, match=r"no such file$"):
         read_rows(path)
     path.write_text(changed(tmp_path)[:-50])
-    with pytest.raises(BaselineError, match=r"not JSON, or cut short .*; restore it, or measure it again"):
+    with pytest.raises(
+        BaselineError,
+        match=r"not JSON, or truncated .*; restore it from version control, or "
+        "measure it again",
+    ):
         read_rows(path)
 
 

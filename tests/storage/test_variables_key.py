@@ -38,7 +38,7 @@ def test_of_a_variable(env: dict[str, str]) -> None:
 @pytest.mark.parametrize("secret", ["", "fifteen letters"])
 def test_a_variable_that_is_too_short(use: object, secret: str) -> None:
     assert callable(use)
-    line = f"^VLLMPERF_KEY has {len(secret)} characters; it needs at least 16$"
+    line = f"^VLLMPERF_KEY has {len(secret)} characters; set one of at least 16$"
     with pytest.raises(SpecError, match=line):
         use({"VLLMPERF_KEY": secret})
 
@@ -112,14 +112,17 @@ def test_a_file_that_is_not_private_is_refused_in_one_line(
         file.chmod(0o640 if fault == "mode" else 0o600)
     if fault == "owner":
         monkeypatch.setattr(os, "geteuid", lambda: 12345)
-    words = {"link": "it is a link", "mode": "others may read or write it", "owner": "it belongs to another user",
+    words = {"link": "it is a symbolic link", "mode": "other users can read or write it", "owner": (
+        "it belongs "
+        "to another user"
+    ),
              "short": "it does not hold 32 bytes", "long": "it does not hold 32 bytes"}  # fmt: skip
     assert callable(use)
     with pytest.raises(SpecError) as caught:
         use(env)
     assert str(caught.value) == (
-        f"{file} is not used as the key of environment variables: {words.get(fault, 'it is no file')}; remove it, or "
-        "set VLLMPERF_KEY"
+        f"{file} cannot be used as the key for environment variables: {words.get(fault, 'it is not a file')}; "
+        f"remove it, or set VLLMPERF_KEY"
     )
 
 
@@ -127,6 +130,6 @@ def test_a_dangling_link_is_not_followed(env: dict[str, str], tmp_path: Path) ->
     file = key_file(env)
     file.parent.mkdir(parents=True)
     file.symlink_to(tmp_path / "made by us")
-    with pytest.raises(SpecError, match="it is a link"):
+    with pytest.raises(SpecError, match="it is a symbolic link"):
         find_key(env)
     assert not (tmp_path / "made by us").exists()

@@ -134,7 +134,7 @@ def with_samples(samples: Any) -> str:
 
 BROKEN = {
     "empty": (b"", "not JSON"),
-    "cut short": (WHOLE[: len(WHOLE) // 2].encode(), "cut short"),
+    "cut short": (WHOLE[: len(WHOLE) // 2].encode(), "truncated"),
     "merge conflict": (b"<<<<<<< HEAD\n" + WHOLE.encode(), "not JSON"),
     "not text": (b"\xff\xfe\x00", "cannot be read"),
     "a list": (b"[]", "schema is None"),
@@ -142,7 +142,7 @@ BROKEN = {
     "no schema": (b"{}", "schema is None"),
     "other schema": (changed(schema="someone-else/report").encode(), "'someone-else/report'"),
     "newer": (changed(version=6, new_field={}).encode(), "newer pytest-vllmperf (schema version 6"),
-    "older": (changed(version=1).encode(), "schema version 1 is not 5; record it anew with: pytest --vllmperf-update"),
+    "older": (changed(version=1).encode(), "schema version 1 is not 5; record it again with: pytest --vllmperf-update"),
     "damaged, of the version before": (changed(version=4, tests=[]).encode(), "tests: "),
     "damaged, of an older one": (changed(version=3, tests=[]).encode(), "tests: "),
     "less than none dropped": (WHOLE.replace('"dropped": 0', '"dropped": -1').encode(), "sessions.0.dropped: "),
@@ -155,9 +155,9 @@ BROKEN = {
     "entry without a gate": (with_entry(judging={"gate": [], "margin": 0.05}).encode(), "tests.test_a.judging.gate: "),
     "entry that forgot": (with_entry(judging=None).encode(), "tests.test_a.judging: "),
     "a gate of no name": (with_entry(judging={"gate": ["speed"], "margin": 0.05}).encode(),
-                          "test_a: judging: no metric is called 'speed'"),
+                          "test_a: judging: no metric has the name 'speed'"),
     "a margin of no name": (with_entry(judging={"gate": ["ttft.p50"], "margin": 0.05, "margins": {"x": 1}}).encode(),
-                            "test_a: judging: no metric is called 'x'"),
+                            "test_a: judging: no metric has the name 'x'"),
     "a margin below zero": (with_entry(judging={"gate": ["ttft.p50"], "margin": -1}).encode(), "judging.margin: "),
     "a margin that is no number": (with_entry(judging={"gate": ["ttft.p50"], "margin": float("nan")}).encode(),
                                    "judging.margin: "),
@@ -165,7 +165,7 @@ BROKEN = {
     "samples not finite": (with_samples({"ttft.p50": [float("nan"), 0.1]}).encode(),
                            "test_a: ttft.p50: session 1, engine 1, sample 1: nan is not a positive finite number"),
     "samples of another count": (with_samples({"ttft.p50": [0.1, 0.2, 0.3]}).encode(),
-                                 "test_a: ttft.p50: session 1, engine 1: 3 samples where the file tells"),
+                                 "test_a: ttft.p50: session 1, engine 1: 3 samples, but the file lists"),
     "a metric of no name": (with_samples({"speed": [0.1, 0.2]}).encode(), "no metric has this name"),
     "samples missing": (with_samples(None).encode(), "samples: "),
 }  # fmt: skip

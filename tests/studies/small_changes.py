@@ -62,7 +62,7 @@ def changed(arguments: Mapping[str, Any], name: str, test: str) -> dict[str, Any
         SpecError: for a name that does not exist.
     """
     if name and name not in CHANGES:
-        raise SpecError(f"{VARIABLE}={name}: there is no such change; there is {', '.join(sorted(CHANGES))}")
+        raise SpecError(f"{VARIABLE}={name}: there is no such change; choose one of {', '.join(sorted(CHANGES))}")
     by_test = CHANGES[name] if name else {}
     change = by_test.get(test) or by_test.get(ANY, {})
     compilation = {**arguments.get(_COMPILATION, {}), **change.get(_COMPILATION, {})}

@@ -76,7 +76,7 @@ def test_a_file_of_another_kind_or_cut_short_is_refused(study: Study) -> None:
     with pytest.raises(BaselineError, match="not a results file of a sweep"):
         Results(study)
     study.results.write_text('{"schema": "pytest-vllm', encoding="utf-8")
-    with pytest.raises(BaselineError, match="not JSON, or cut short"):
+    with pytest.raises(BaselineError, match="not JSON, or truncated"):
         Results(study)
 
 

@@ -129,7 +129,7 @@ def test_requests_follow_the_load_where_nobody_says(monkeypatch: pytest.MonkeyPa
         ("ttft=-1", "must be seconds above zero"),
         ("ttft=nan", "must be seconds above zero"),
         ("ttft=0", "must be seconds above zero"),
-        ("", "a promise needs at least one"),
+        ("", "an SLO needs at least one"),
         ("e2e=1,e2el=2", "e2e is there twice"),
     ],
 )

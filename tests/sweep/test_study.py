@@ -87,7 +87,7 @@ TOP = {
     'stages = ["concurency"]': "'concurency' is no [[axis]]; did you mean 'concurrency'",
     'stages = ["concurrency", "concurrency"]': "an axis is there twice",
     'stages = ["concurrency"]\nmode = "one-at-a-time"': "exclude each other",
-    'metric = "throughput"': "no metric is called 'throughput'",
+    'metric = "throughput"': "no metric has the name 'throughput'",
     "replicates = -1": "replicates: input should be greater than or equal to 0",
     'allow = ["preemtions"]': "did you mean 'preemptions'",
 }

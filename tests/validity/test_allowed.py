@@ -15,4 +15,4 @@ def test_names_of_rules() -> None:
 def test_what_is_no_rule() -> None:
     with pytest.raises(SpecError) as caught:
         rule_names("here", "lost slowness")
-    assert str(caught.value) == f"here: no rule is called 'slowness'; rules: {', '.join(RULES)}"
+    assert str(caught.value) == f"here: no validity rule has the name 'slowness'; rules: {', '.join(RULES)}"

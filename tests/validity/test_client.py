@@ -48,7 +48,7 @@ def test_a_median_that_is_late_moves_every_latency(ttft_ms: int, lag_us: int, is
 def test_a_full_core_is_a_limit_whichever_process_it_is() -> None:
     busy = replace(SOUND, processes=(ClientProcess(0.2, 0), ClientProcess(0.95, 7 * MS)))
     found = limit(served(busy))
-    assert "a client process used 95% of its core, more than 90% (49.9 of 50 requests/s sent); the machine" in found
+    assert "a client process used 95% of its core, more than 90% (49.9 of 50 requests/s sent); free" in found
     assert "--vllmperf-client-processes" in found
 
 

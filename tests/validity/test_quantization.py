@@ -155,22 +155,23 @@ def test_what_was_asked_for_is_what_is_held() -> None:
 
 def test_16_bits_under_a_gptq_configuration_are_told() -> None:
     assert mismatch(facts(GPTQ, PLAIN)) == (
-        "gptq of 4 bits was asked for, but 28 of 28 layers run unquantized (UnquantizedLinearMethod, 16 bits a weight)"
+        "gptq of 4 bits was requested, but 28 of 28 layers run unquantized (UnquantizedLinearMethod, 16 bits "
+        "per weight)"
     )
 
 
 def test_plain_layers_of_several_kinds_are_all_named() -> None:
     unknown = WeightLayers("UnquantizedFusedMoEMethod", False, 4, None, None)
     assert mismatch(facts(None, PLAIN, unknown, asked="fp8")) == (
-        "fp8 was asked for, but 32 of 32 layers run unquantized "
-        "(UnquantizedLinearMethod, UnquantizedFusedMoEMethod, 16 bits a weight)"
+        "fp8 was requested, but 32 of 32 layers run unquantized "
+        "(UnquantizedLinearMethod, UnquantizedFusedMoEMethod, 16 bits per weight)"
     )
 
 
 def test_bits_that_nobody_knows_are_not_told() -> None:
     opaque = replace(PLAIN, held_bytes=None)
     assert mismatch(facts(GPTQ, opaque)) == (
-        "gptq of 4 bits was asked for, but 28 of 28 layers run unquantized (UnquantizedLinearMethod)"
+        "gptq of 4 bits was requested, but 28 of 28 layers run unquantized (UnquantizedLinearMethod)"
     )
 
 
@@ -192,7 +193,7 @@ def test_a_quantized_kv_cache_leaves_the_weights_alone() -> None:
 def test_the_engine_argument_alone_is_held_to_its_word(asked: str) -> None:
     found = mismatch(facts(None, PLAIN, asked=asked))
     assert found is not None
-    assert found.startswith(f"{asked} was asked for, but 28 of 28 layers run unquantized")
+    assert found.startswith(f"{asked} was requested, but 28 of 28 layers run unquantized")
     assert mismatch(facts(None, holding({"bitsandbytes": 4.5}.get(asked, 8.0)), asked=asked)) is None
 
 
@@ -201,11 +202,9 @@ def test_quantized_experts_are_enough() -> None:
 
 
 def test_no_layers_known_and_nothing_resolved_is_told() -> None:
-    assert mismatch(facts(GPTQ, resolved=None)) == (
-        "gptq of 4 bits was asked for, but the engine resolved no quantization"
-    )
+    assert mismatch(facts(GPTQ, resolved=None)) == ("gptq of 4 bits was requested, but the engine uses no quantization")
     assert mismatch(facts(None, asked="fp8", resolved=None)) == (
-        "fp8 was asked for, but the engine resolved no quantization"
+        "fp8 was requested, but the engine uses no quantization"
     )
     assert mismatch(facts(GPTQ, resolved="gptq_marlin")) is None
 
@@ -220,8 +219,8 @@ MOSTLY_PLAIN = (PACKED, replace(PLAIN, layers=84, weights=3 * SIZE, held_bytes=6
 
 def test_few_quantized_weights_are_told() -> None:
     assert mismatch(facts(GPTQ, *MOSTLY_PLAIN)) == (
-        "gptq of 4 bits was asked for, but only 25% of the weights are quantized: "
-        "84 of 112 layers run unquantized (UnquantizedLinearMethod, 16 bits a weight)"
+        "gptq of 4 bits was requested, but only 25% of the weights are quantized: "
+        "84 of 112 layers run unquantized (UnquantizedLinearMethod, 16 bits per weight)"
     )
 
 
@@ -249,13 +248,13 @@ def test_held_bytes_that_nobody_knows_are_not_judged() -> None:
 
 def test_8_bits_where_4_were_declared_are_told() -> None:
     assert mismatch(facts(GPTQ, holding(8.25))) == (
-        "gptq of 4 bits means 3.6 to 4.71 bits a weight, but the quantized layers hold 8.25"
+        "gptq of 4 bits means 3.6 to 4.71 bits per weight, but the quantized layers hold 8.25"
     )
 
 
 def test_4_bits_where_8_were_declared_are_told() -> None:
     assert mismatch(facts(compressed({"num_bits": 8, "group_size": None}), holding(4.125))) == (
-        "compressed-tensors of 8 bits means 7.2 to 9.8 bits a weight, but the quantized layers hold 4.12"
+        "compressed-tensors of 8 bits means 7.2 to 9.8 bits per weight, but the quantized layers hold 4.12"
     )
 
 
@@ -267,13 +266,13 @@ def test_the_bounds_are_bounds(bits: float, sound: bool) -> None:
 def test_all_widths_of_a_configuration_are_named() -> None:
     found = mismatch(facts(compressed({"num_bits": 8, "group_size": None}, {"num_bits": 4, "group_size": 128}), PLAIN))
     assert found is not None
-    assert found.startswith("compressed-tensors of 4 and 8 bits was asked for")
+    assert found.startswith("compressed-tensors of 4 and 8 bits was requested")
 
 
 def test_a_configuration_without_a_method_is_still_one() -> None:
     found = mismatch(facts({"bits": 4}, PLAIN))
     assert found is not None
-    assert found.startswith("a quantization of 4 bits was asked for")
+    assert found.startswith("a quantization of 4 bits was requested")
 
 
 @pytest.mark.parametrize("name", QUANTIZATIONS)

@@ -78,7 +78,7 @@ def words(found: tuple[Problem, ...]) -> list[str]:
     return [str(problem) for problem in found]
 
 
-BEFORE, MIDST = 0.0, 0.08  # on the simulated engine's clock: in the warm-up, and in a counted iteration
+BEFORE, MIDST = 0.0, 0.08  # on the simulated engine's clock: in the warm-up, and in a measured iteration
 HOT = replace(USE, clock_events=0x20 | 0x04, temperature=91.4)
 
 # Each rule broken once: what the engine did, what was seen, and the reason.
@@ -86,12 +86,12 @@ BROKEN: dict[str, tuple[Callable[[], EngineRun], Observed | None, str]] = {
     "quantization": (
         lambda: run(quantization="awq", bits=16),
         None,
-        "awq was asked for, but 1 of 1 layers run unquantized (Simulated, 16 bits a weight)",
+        "awq was requested, but 1 of 1 layers run unquantized (Simulated, 16 bits per weight)",
     ),
     "kv-cache": (
         lambda: told(run(), expected_kv_bytes_per_token=114_688),
         None,
-        "a token takes 1,024 bytes of the KV cache where the configuration means 114,688",
+        "a token takes 1,024 bytes of the KV cache, but its configuration asks for 114,688",
     ),
     "failed": (
         lambda: spoiled(run(), 2, 1, finish_reason=None),
@@ -101,28 +101,29 @@ BROKEN: dict[str, tuple[Callable[[], EngineRun], Observed | None, str]] = {
     "length": (
         lambda: run(fail="short"),
         None,
-        "a request gave 3 output tokens where 4 were asked for (request 0 of iteration 1)",
+        "a request returned 3 output tokens instead of 4 (request 0 of iteration 1)",
     ),
     "usage": (
         lambda: over_http(Answer(0, 0, output_tokens=None)),
         None,
-        "the server did not say in iteration 1 how many tokens it made; pieces were counted instead",
+        "in iteration 1 the server did not report how many tokens it generated, so chunks were counted instead",
     ),
     "client": (
         lambda: over_http(Answer(0, 0, output_tokens=4), cpu_share=0.97),
         None,
-        "the load generator was the limit in iteration 1: a client process used 97% of its core, more than 90%; "
-        "the machine was too busy, or more client processes are needed (--vllmperf-client-processes)",
+        "the load generator was the bottleneck in iteration 1: a client process used 97% of its core, more than 90%; "
+        "free the machine of other work, or use more client processes (--vllmperf-client-processes)",
     ),
     "preemptions": (
         lambda: counted(run(), 2, preemptions=3),
         None,
-        "3 preemptions in iteration 2: the KV cache is too small for this workload",
+        "3 preemptions in iteration 2: the KV cache is too small for this workload; enlarge it, lower the load, "
+        'or accept it with allow="preemptions"',
     ),
     "prefix-hits": (
         lambda: counted(run(), 1, prefix_cache_hit_tokens=1600),
         None,
-        "the prefix cache gave 1,600 prompt tokens in iteration 1, where no two prompts begin alike",
+        "the prefix cache gave 1,600 prompt tokens in iteration 1, although no two prompts have a common beginning",
     ),
     "compilation": (lambda: counted(run(), 2, kernels_compiled=1), None, "the engine compiled 1 kernel in iteration 2"),
     "throttling": (
@@ -138,7 +139,7 @@ BROKEN: dict[str, tuple[Callable[[], EngineRun], Observed | None, str]] = {
     "processes": (
         run,
         seen(traces=(trace(reading(BEFORE, 7), reading(MIDST, 7, 9, held=1500 * 2**20)),)),
-        "process 9 has appeared on the GPU with 1,500 MiB since this run began",
+        "process 9 started using the GPU with 1,500 MiB during this run",
     ),
     "lost": (run, seen(traces=(trace(lost="the GPU is gone: GPU is lost"),)), "the GPU is gone: GPU is lost"),
 }
@@ -216,7 +217,7 @@ def test_several_problems_are_told_in_the_order_of_the_rules() -> None:
 def test_output_of_another_length_is_a_problem_only_where_the_length_is_exact() -> None:
     assert problems(run(fail="short"), Expected(exact_length=False, fresh_prompts=True)) == ()
     longer = spoiled(run(), 2, 0, output_tokens=9)
-    assert "gave 9 output tokens where 4" in words(problems(longer, ALL))[0]
+    assert "returned 9 output tokens instead of 4" in words(problems(longer, ALL))[0]
 
 
 @pytest.mark.parametrize("exact", [True, False])
@@ -235,7 +236,7 @@ def test_the_end_token_is_a_sound_end() -> None:
     assert problems(stopped, ALL) == ()
     early = spoiled(run(), 1, 0, finish_reason="stop", output_tokens=1)
     assert problems(early, Expected()) == ()
-    assert "gave 1 output tokens where 4" in words(problems(early, ALL))[0]
+    assert "returned 1 output tokens instead of 4" in words(problems(early, ALL))[0]
 
 
 def test_each_reason_is_told_once_with_its_first_evidence() -> None:
@@ -243,11 +244,12 @@ def test_each_reason_is_told_once_with_its_first_evidence() -> None:
     both = spoiled(twice, 2, 0, output_tokens=9)
     assert words(problems(both, ALL)) == [
         "a request did not finish (request 1 of iteration 1) [failed]",
-        "a request gave 9 output tokens where 4 were asked for (request 0 of iteration 2) [length]",
+        "a request returned 9 output tokens instead of 4 (request 0 of iteration 2) [length]",
     ]
     thrown = counted(counted(run(), 1, preemptions=1), 2, preemptions=5)
     assert words(problems(thrown, ALL)) == [
-        "1 preemption in iteration 1: the KV cache is too small for this workload [preemptions]"
+        "1 preemption in iteration 1: the KV cache is too small for this workload; enlarge it, lower the load, "
+        'or accept it with allow="preemptions" [preemptions]'
     ]
 
 
@@ -341,14 +343,14 @@ def test_iterations_that_nobody_looked_at_are_no_problem() -> None:
 def test_newcomers_are_told_of_the_time_that_was_measured(readings: tuple[GpuReading, ...], pids: list[int]) -> None:
     found = problems(run(), ALL, seen(traces=(trace(*readings),)))
     assert [problem.words for problem in found] == [
-        f"process {pid} has appeared on the GPU with 1,024 MiB since this run began" for pid in pids
+        f"process {pid} started using the GPU with 1,024 MiB during this run" for pid in pids
     ]
 
 
 def test_a_newcomer_whose_memory_is_hidden_is_told_without() -> None:
     hidden = trace(reading(BEFORE, 7, held=None), reading(MIDST, 7, 9, held=None))
     assert words(problems(run(), ALL, seen(traces=(hidden,)))) == [
-        "process 9 has appeared on the GPU since this run began [processes]"
+        "process 9 started using the GPU during this run [processes]"
     ]
 
 
@@ -404,7 +406,7 @@ ENGINE, NEIGHBOUR, DESKTOP = 42, 9, 7
 
 
 def used(**shares: float) -> GpuTrace:
-    """Three readings around the counted iterations: the engine, and what others used of its device meanwhile."""
+    """Three readings around the measured iterations: the engine, and what others used of its device meanwhile."""
     pids = {"engine": ENGINE, "neighbour": NEIGHBOUR, "desktop": DESKTOP}
     by_process = {pids[name]: share for name, share in shares.items()}
     told = (reading(at, *pids.values(), use_by_process=by_process) for at in (BEFORE, MIDST, 9.0))
@@ -416,10 +418,7 @@ def judged(told: GpuTrace, occupants: Occupants) -> list[str]:
 
 
 THERE = Occupants({NEIGHBOUR, DESKTOP}, {ENGINE}, 0.0)
-VOID = (
-    "process 9, which is not of this run, used 31% of the GPU's time; end it, or accept it with "
-    'allow="processes" [processes]'
-)
+VOID = 'process 9 of another run used 31% of the GPU\'s time; end it, or accept it with allow="processes" [processes]'
 
 
 def test_a_process_that_computed_since_before_the_run_voids_what_was_measured() -> None:
@@ -440,7 +439,7 @@ def test_an_engine_of_this_run_is_no_neighbour() -> None:
 
 
 HIDDEN = (
-    "the GPU was 67% busy before the engine was started, by a process that is not of this run; end it, or accept it "
+    "another run's process kept the GPU 67% busy before the engine was started; end it, or accept it "
     'with allow="processes" [processes]'
 )
 
@@ -458,4 +457,4 @@ def test_where_use_by_process_is_unknown_the_use_before_the_engine_decides(
 
 def test_a_busy_gpu_is_void_also_with_a_single_reading_at_the_limit() -> None:
     (found,) = judged(trace(), Occupants(None, (), NEIGHBOUR_SHARE))
-    assert found.startswith("the GPU was 5% busy before")
+    assert found.startswith("another run's process kept the GPU 5% busy before")

@@ -87,7 +87,7 @@ def test_a_metric_that_one_side_lacks_is_invalid(metric: str) -> None:
         new = [e.model_copy(update={"samples": {TPOT: e.samples[TPOT]}}) for e in new]
     verdict = judge(evidence(new, metric, TPOT, sessions=stored))
     assert verdict.status is Status.INVALID
-    assert of(verdict, metric).reason == "only one side has measured it"
+    assert of(verdict, metric).reason == "it was measured on one side only"
     assert None in (of(verdict, metric).baseline, of(verdict, metric).now)
 
 
@@ -193,7 +193,7 @@ def loads(*seconds: float) -> list[EngineSamples]:
 def test_load_time_counts_for_warm_starts() -> None:
     stored = [session(loads(5.0, 5.1, 4.9, 5.0)) for _ in range(4)]
     cold = judge(evidence(loads(5.0), "load_time", sessions=stored))
-    assert (cold.status, of(cold, "load_time").reason) == (Status.UNDECIDED, "not started warm yet")
+    assert (cold.status, of(cold, "load_time").reason) == (Status.UNDECIDED, "no warm start yet")
     assert judge(evidence(loads(5.0), "load_time", sessions=stored, last_look=True)).status is Status.NOISY
     assert judge(evidence(loads(9.0, 5.0), "load_time", sessions=stored)).status is Status.OK
     slow = judge(evidence(loads(5.0, 7.5, 7.5, 7.5), "load_time", sessions=stored))
@@ -208,7 +208,7 @@ def test_load_time_counts_for_warm_starts() -> None:
 def test_cold_starts_decide_nothing() -> None:
     stored = [session(loads(5.0, 5.0)) for _ in range(4)]
     verdict = judge(evidence(loads(50.0), "load_time.cold", sessions=stored))
-    assert (verdict.status, verdict.reasons) == (Status.INVALID, ("a cold start decides nothing",))
+    assert (verdict.status, verdict.reasons) == (Status.INVALID, ("cold starts are not judged",))
 
 
 def peaks(*values: float) -> list[EngineSamples]:
@@ -224,7 +224,7 @@ def test_an_exact_metric_may_be_compared_between_warm_starts_only() -> None:
     cold = judge(evidence(peaks(90.0), *gate, sessions=stored))
     assert [one.status for one in cold.metrics] == [Status.OK, Status.UNDECIDED]
     assert (of(cold, "torch_peak_bytes").reason, of(cold, "torch_peak_bytes").baseline) == (
-        "not started warm yet",
+        "no warm start yet",
         100.0,
     )
     assert judge(evidence(peaks(90.0), *gate, sessions=stored, last_look=True)).status is Status.NOISY
@@ -244,7 +244,10 @@ def test_a_baseline_without_a_warm_start_cannot_judge(new: list[EngineSamples]) 
 
 def test_what_the_baseline_never_measured_is_not_waited_for() -> None:
     verdict = judge(evidence(peaks(90.0), "torch_peak_bytes"))
-    assert (verdict.status, of(verdict, "torch_peak_bytes").reason) == (Status.INVALID, "only one side has measured it")
+    assert (verdict.status, of(verdict, "torch_peak_bytes").reason) == (
+        Status.INVALID,
+        "it was measured on one side only",
+    )
 
 
 # --- little to judge by ------------------------------------------------------------------------------------
@@ -287,7 +290,7 @@ def test_identical_values_are_judged_by_the_priors() -> None:
 def test_a_zero_has_no_ratio() -> None:
     verdict = judge(evidence(engines(), "queue.p50"))
     assert verdict.status is Status.INVALID
-    assert of(verdict, "queue.p50").reason == "a sample is zero, and this metric is judged by ratios"
+    assert of(verdict, "queue.p50").reason == "a sample is zero, but this metric is judged by a ratio"
 
 
 # --- what may join a baseline ------------------------------------------------------------------------------

@@ -35,8 +35,8 @@ def test_soft_keys_come_first() -> None:
 @pytest.mark.parametrize(("then", "now", "why"), [
     (made(KEY, A="1"), made(OTHER, A="1"), "recorded with another key"),
     (made(None, A="1"), made(KEY, A="1"), "recorded without a key"),
-    (made(KEY, A="1"), made(None, A="1"), "there is no key here"),
-    (made(None, A="1"), made(None, A="1"), "there is no key here"),
+    (made(KEY, A="1"), made(None, A="1"), "no key is set here"),
+    (made(None, A="1"), made(None, A="1"), "no key is set here"),
 ])  # fmt: skip
 def test_values_that_cannot_be_compared_are_named(then: Environment, now: Environment, why: str) -> None:
     assert changes(then, now) == []

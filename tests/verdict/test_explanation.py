@@ -272,7 +272,7 @@ def test_exact_metrics(steps: tuple[float, ...], status: Status, looks: str, pla
 def test_a_metric_that_was_not_judged_has_its_reason_alone() -> None:
     bare = EngineSamples(discarded=2, iterations=4, samples={STEPS: [17.0] * 4})
     one = of(THROUGHPUT, STORED, [bare])
-    assert (one.status, one.reason) == (Status.INVALID, "only one side has measured it")
+    assert (one.status, one.reason) == (Status.INVALID, "it was measured on one side only")
     assert (one.model, one.exact, one.looks) == (None, None, ())
 
 

@@ -215,7 +215,7 @@ def test_a_metric_that_one_side_lacks_is_invalid(which: int) -> None:
     both[which] = [without(one, THROUGHPUT) for one in both[which]]
     verdict = in_turns(*both)
     assert verdict.status is Status.INVALID
-    assert of(verdict, THROUGHPUT).reason == "only one side has measured it"
+    assert of(verdict, THROUGHPUT).reason == "it was measured on one side only"
     assert of(verdict, TPOT).status is Status.OK
 
 
@@ -230,7 +230,7 @@ def test_a_round_counts_where_both_sides_started_warm() -> None:
         return [engine(n, cold_start=is_cold, once={"load_time": 5.0}) for n, is_cold in enumerate(cold)]
 
     waiting = in_turns(side(True, False), side(False, True), "load_time")
-    assert (waiting.status, waiting.metrics[0].reason) == (Status.UNDECIDED, "not started warm yet")
+    assert (waiting.status, waiting.metrics[0].reason) == (Status.UNDECIDED, "no warm start yet")
     rounds = round_samples(METRICS["load_time"], side(True, False, False), side(False, True, False))
     assert (rounds.new, rounds.reference) == ([[5.0]], [[5.0]])
     assert in_turns(side(True, False, False), side(False, True, False), "load_time").status is Status.OK

@@ -39,18 +39,18 @@ def test_a_server_that_sheds_what_it_cannot_serve_has_no_problem() -> None:
     [
         (
             {"single": Counts(10, 7, 7, shed=2, broken={"cut": 1}), "load": None},
-            "fails below capacity: 3 of 10 requests that were sent one at a time were not answered (2 shed with 429 or "
+            "fails below capacity: 3 of 10 requests sent one at a time were not answered (2 shed with 429 or "
             "503, 1 cut off)",
         ),
         (
             {"closed": Counts(40, 36, 36, refused=4), "load": None},
             "fails at capacity: 4 of 40 requests of a closed loop with 4 in flight were not answered (4 connection "
-            "refused); send the workload with fewer in flight, or leave the concurrency out",
+            "refused); lower the workload's concurrency, or leave it out",
         ),
         (
             {"closed": Counts(40, 40, 35)},
-            "does not keep the promise at capacity: 35 of 40 requests did, with 4 in flight (10 requests/s); promise "
-            "less, or send the workload with fewer in flight",
+            "does not meet the SLO at capacity: 35 of 40 requests met it, with 4 in flight (10 requests/s); "
+            "relax the SLO, or lower the workload's concurrency",
         ),
         (
             {"load": Counts(900, 900, 900)},
@@ -59,26 +59,26 @@ def test_a_server_that_sheds_what_it_cannot_serve_has_no_problem() -> None:
         ),
         (
             {"load": Counts(900, 300, 300, shed=590, broken={"short": 3, "error": 7}, example="gone")},
-            "breaks requests: 10 of 900 were neither answered nor refused (7 ended by an error, 3 ended with too few "
-            "tokens); the first: gone",
+            "breaks requests: 10 of 900 were neither answered nor refused (7 ended by an error, 3 answers with "
+            "too few tokens); the first: gone",
         ),
         (
             {"load": Counts(900, 900, 90), "goodput_rate": 3.0, "ttft_p99": 60.0, "in_flight_max": 600},
-            "queues for too long: 810 of 900 answers broke the promise (TTFT p50 500 ms, p99 60 s, up to 600 in "
-            "flight); goodput 3 requests/s, wanted 9 (10 at capacity)",
+            "queues for too long: 810 of 900 answers missed the SLO (TTFT p50 500 ms, p99 60 s, up to 600 in "
+            "flight); goodput 3 requests/s, required 9 (10 at capacity)",
         ),
         (
             {"load": Counts(900, 90, 90, shed=800, refused=10), "goodput_rate": 3.0},
-            "sheds too much: 810 of 900 requests (90 %) were refused, 67 % were more than it can serve; goodput 3 "
-            "requests/s, wanted 9 (10 at capacity)",
+            "sheds too much: 810 of 900 requests (90 %) were refused, but only 67 % exceed its capacity; "
+            "goodput 3 requests/s, required 9 (10 at capacity)",
         ),
         (
             {"load": Counts(900, 300, 300, shed=600), "goodput_rate": 8.9},
-            "loses goodput; goodput 8.9 requests/s, wanted 9 (10 at capacity)",
+            "loses goodput; goodput 8.9 requests/s, required 9 (10 at capacity)",
         ),
         (
             {"shed_p99": 1.2},
-            "refuses late: refusals took 1.2 s (p99), longer than the answer that was promised within 1 s",
+            "refuses late: refusals took 1.2 s (p99), longer than the SLO of 1 for an answer s",
         ),
         (
             {"recovery": Recovery(Counts(20, 4, 4, shed=16), None, None, 0.11)},
@@ -93,16 +93,16 @@ def test_a_server_that_sheds_what_it_cannot_serve_has_no_problem() -> None:
                 "in_flight_max": 600,
                 "queue_max": 590.0,
             },
-            "queues for too long: 810 of 900 answers broke the promise (TTFT p50 500 ms, p99 60 s, up to 600 in "
-            "flight, 590 of them waiting in the server); goodput 3 requests/s, wanted 9 (10 at capacity)",
+            "queues for too long: 810 of 900 answers missed the SLO (TTFT p50 500 ms, p99 60 s, up to 600 in "
+            "flight, 590 of them waiting in the server); goodput 3 requests/s, required 9 (10 at capacity)",
         ),
         (
             {"recovery": Recovery(Counts(20, 20, 2), None, 0.1, 0.11)},
-            "does not recover within 10 s: 18 of 20 single requests afterwards broke the promise",
+            "does not recover within 10 s: 18 of 20 single requests afterwards missed the SLO",
         ),
         (
             {"recovery": Recovery(Counts(20, 20, 20), None, 0.5, 0.11)},
-            "does not recover within 10 s: TTFT 500 ms then, 100 ms before (at most 110 ms wanted)",
+            "does not recover within 10 s: TTFT 500 ms afterwards, 100 ms before (required: at most 110 ms)",
         ),
         (
             {"vram_before": 2**34, "vram_after": 2**34 + 2**28},
@@ -133,11 +133,13 @@ def test_a_fault_of_each_phase_is_told() -> None:
 def test_a_promise_that_nothing_keeps_at_capacity_is_not_kept_under_overload_either() -> None:
     """A reference of zero would let every goodput pass."""
     vain = replace(SOUND, closed=Counts(40, 40, 0), goodput_at_capacity=0.0, goodput_rate=0.0)
-    assert problems_of(vain, PLAN)[0].startswith("does not keep the promise at capacity: 0 of 40 requests did")
+    assert problems_of(vain, PLAN)[0].startswith("does not meet the SLO at capacity: 0 of 40 requests did")
 
 
 def test_without_an_overload_there_is_always_a_problem() -> None:
-    assert problems_of(replace(SOUND, load=None), PLAN) == ["nothing was offered: the capacity could not be measured"]
+    assert problems_of(replace(SOUND, load=None), PLAN) == [
+        "no load was sent, because the capacity could not be measured"
+    ]
 
 
 def test_what_an_allocator_keeps_in_reserve_is_no_leak() -> None:

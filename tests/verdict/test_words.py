@@ -77,13 +77,13 @@ def test_words_and_mappings_say_the_same(general: str | None, by_metric: dict[st
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (5, 'here: 5 is 500 %; write 0.05 or "5%", or "500%" if that is meant'),
-        ("7.5", 'here: 7.5 is 750 %; write 0.075 or "7.5%", or "750%" if that is meant'),
-        ("e2e.p50=10", 'here of e2e.p50: 10 is 1000 %; write 0.1 or "10%", or "1000%" if that is meant'),
-        ({"e2e.p50": 10}, 'here of e2e.p50: 10 is 1000 %; write 0.1 or "10%", or "1000%" if that is meant'),
-        ("0,1", "here: '0,1' names 2 margins for all metrics; give one"),
-        ("%", "here: '%' is not a number of at least 0 and a per cent sign"),
-        ("", "here: names no margin"),
+        (5, 'here: 5 is 500 %; write 0.05 or "5%", or "500%" if you mean that'),
+        ("7.5", 'here: 7.5 is 750 %; write 0.075 or "7.5%", or "750%" if you mean that'),
+        ("e2e.p50=10", 'here of e2e.p50: 10 is 1000 %; write 0.1 or "10%", or "1000%" if you mean that'),
+        ({"e2e.p50": 10}, 'here of e2e.p50: 10 is 1000 %; write 0.1 or "10%", or "1000%" if you mean that'),
+        ("0,1", "here: '0,1' gives 2 margins for all metrics; give one"),
+        ("%", "here: '%' is not a number of at least 0 followed by a percent sign"),
+        ("", "here: gives no margin"),
         (True, "here: True is not a number of at least 0"),
         (None, "here: None is not a number of at least 0"),
         (10**400, f"here: {10**400} is not a number of at least 0"),
@@ -95,7 +95,7 @@ def test_what_is_said(value: Any, words: str) -> None:
 
 @pytest.mark.parametrize("value", ["speed=0.1", "clock=5%", "=5%", {"speed": 0.1}, {7: 0.1}])
 def test_a_margin_of_what_is_no_metric_is_refused(value: Any) -> None:
-    assert "no metric is called" in refused(value)
+    assert "no metric has the name" in refused(value)
 
 
 def test_a_gate_is_words() -> None:

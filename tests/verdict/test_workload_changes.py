@@ -41,5 +41,5 @@ def test_the_key_is_replaced_by_what_differs() -> None:
 def test_texts_are_not_stored_so_that_only_their_difference_is_known() -> None:
     a, b = (Workload.prompts([text], output_tokens=4) for text in ("one", "two"))
     assert with_workload_in_words([f"workload: {a.key} -> {b.key}"], a.describe(), b.describe()) == (
-        "the workload's prompts differ, or their lengths or times",
+        "the workload differs in its prompts, their lengths or their times",
     )

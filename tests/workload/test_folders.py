@@ -84,7 +84,7 @@ def test_splits_are_told_by_names_and_folders(write: Write, refused: Refused) ->
     write("data/test.csv", "text\nb\n")
     write("data/validation/0.csv", "text\nc\n")
     assert [texts(read(split=split)) for split in ("train", "test", "validation")] == [["a"], ["b"], ["c"]]
-    assert "name one with split= ('test', 'train', 'validation')" in refused(read)
+    assert "choose one with split= ('test', 'train', 'validation')" in refused(read)
     assert "no split 'tran'" in refused(read, split="tran")
     assert "did you mean 'train'?" in refused(read, split="tran")
 
@@ -92,7 +92,7 @@ def test_splits_are_told_by_names_and_folders(write: Write, refused: Refused) ->
 def test_one_split_needs_no_name(write: Write, refused: Refused) -> None:
     write("data/data/train-00000-of-00001.csv", "text\na\n")
     assert texts(read()) == texts(read(split="train")) == ["a"]
-    assert "data has no split 'test', but 'train'" in refused(read, split="test")
+    assert "data has no split 'test'; it has 'train'" in refused(read, split="test")
 
 
 @pytest.mark.parametrize(
@@ -104,18 +104,22 @@ def test_one_split_needs_no_name(write: Write, refused: Refused) -> None:
         ("a.csv", "n,txt\n", "data/a.csv: no column 'text', but 'n', 'txt'; did you mean 'txt'?"),
         ("a.csv", b"text\n\xff\n", "data/a.csv is not UTF-8 text (byte 0xff)"),
         ("a.csv", f"text\n{'x' * 200_000}\n", "data/a.csv cannot be read: field larger than"),
-        ("a.csv", "n,text\n1\n", "data, column 'text', row 1: a prompt must be text that is not empty, not None"),
-        ("a.csv", "text\n", "data, column 'text' holds no request that can be sent"),
+        ("a.csv", "n,text\n1\n", "data, column 'text', row 1: a prompt must be a non-empty string, not None"),
+        ("a.csv", "text\n", "data, column 'text' holds no usable request"),
         ("a.jsonl", '{"text": "a"}\n{"txt": 1}\n', "data, column 'text', row 2: no column 'text', but 'txt'"),
         ("a.jsonl", '{"text": "a"}\n{"text": 7}\n[]\n', "2 of 3 rows cannot be used (rows 2, 3); row 2: a prompt must"),
         ("a.json", "[{}", "data/a.json: not JSON"),
         ("a.json", "[7]", "row 1: must be an object: 7"),
         ("a.jsonl", '{"text": [{"role": "user"}]}', "message 0 must have"),
         ("a.jsonl", '{"text": [{"role": "assistant", "content": "x"}]}', "must be a list of messages"),
-        ("state.json", '{"_data_files": [{"filename": "x.arrow"}]}', "data/state.json names 'x.arrow', which is not"),
-        ("state.json", '{"_data_files": [{"filename": "../x.arrow"}]}', "'_data_files' is no list of names"),
-        ("state.json", "[]", "data/state.json is no file of datasets.save_to_disk"),
-        ("dataset_dict.json", '{"splits": []}', "data/dataset_dict.json is no file of datasets.save_to_disk"),
+        (
+            "state.json",
+            '{"_data_files": [{"filename": "x.arrow"}]}',
+            "data/state.json names 'x.arrow', which does not exist",
+        ),
+        ("state.json", '{"_data_files": [{"filename": "../x.arrow"}]}', "'_data_files' is not a list of names"),
+        ("state.json", "[]", "data/state.json is not a file of datasets.save_to_disk"),
+        ("dataset_dict.json", '{"splits": []}', "data/dataset_dict.json is not a file of datasets.save_to_disk"),
         ("dataset_dict.json", "{", "data/dataset_dict.json: not JSON"),
     ],
 )
@@ -129,7 +133,7 @@ def test_folders_that_cannot_be_used_are_refused(
 def test_files_of_several_kinds_are_refused(write: Write, refused: Refused) -> None:
     write("data/a.csv", CSV)
     write("data/a.jsonl", lines=ROWS)
-    assert refused(read) == "data holds files of several kinds (.csv, .jsonl): name a folder with one"
+    assert refused(read) == "data holds files of several kinds (.csv, .jsonl); choose a folder with one kind"
 
 
 def test_fewer_rows_than_asked_for_are_refused(write: Write, refused: Refused) -> None:
@@ -139,8 +143,8 @@ def test_fewer_rows_than_asked_for_are_refused(write: Write, refused: Refused) -
 
 def test_what_is_no_folder_is_refused(write: Write, refused: Refused) -> None:
     write("file", "x")
-    assert "nowhere: there is no such folder" in refused(Workload.dataset, "nowhere", "text", output_tokens=1)
-    assert "file: is no folder" in refused(Workload.dataset, "file", "text", output_tokens=1)
+    assert "nowhere: no such folder" in refused(Workload.dataset, "nowhere", "text", output_tokens=1)
+    assert "file: is not a folder" in refused(Workload.dataset, "file", "text", output_tokens=1)
     assert "folder=3 must be" in refused(Workload.dataset, 3, "text", output_tokens=1)
     assert "column=None must be" in refused(Workload.dataset, ".", None, output_tokens=1)
     assert "split=3 must be" in refused(Workload.dataset, ".", "text", output_tokens=1, split=3)
@@ -154,7 +158,7 @@ def test_files_that_need_pyarrow_say_so(
     for module in ("pyarrow", "pyarrow.parquet", "pyarrow.ipc"):
         monkeypatch.setitem(sys.modules, module, None)
     write(f"data/{name}", b"x")
-    assert refused(read) == f"data/{name} needs pyarrow to be read: pip install pyarrow"
+    assert refused(read) == f"reading data/{name} needs pyarrow: pip install pyarrow"
 
 
 def test_parquet_files_are_read(folder: Path, refused: Refused) -> None:
@@ -167,7 +171,7 @@ def test_parquet_files_are_read(folder: Path, refused: Refused) -> None:
     assert [request.prompt_token_ids for request in read("ids").requests(10)] == [(1, 2), (3,), (4,)]
     assert "data/train-0.parquet: no column 'txt', but 'text', 'ids'; did you mean 'text'?" in refused(read, "txt")
     (folder / "data/train-1.parquet").write_bytes(b"PAR1 broken")
-    assert "data/train-1.parquet is no parquet file that can be read" in refused(read)
+    assert "data/train-1.parquet is not a readable Parquet file" in refused(read)
 
 
 def save(place: Path, *parts: list[dict[str, Any]]) -> None:
@@ -188,7 +192,7 @@ def test_saved_datasets_are_read(folder: Path, refused: Refused) -> None:
     assert texts(read()) == ["one", "two", "three"]
     assert "no column 'txt'" in refused(read, "txt")
     (folder / "data/data-00001-of-00002.arrow").write_bytes(b"broken")
-    assert "data-00001-of-00002.arrow is no arrow file of datasets.save_to_disk" in refused(read)
+    assert "data-00001-of-00002.arrow is not an Arrow file of datasets.save_to_disk" in refused(read)
 
 
 def test_saved_splits_are_read(folder: Path, refused: Refused) -> None:
@@ -196,5 +200,5 @@ def test_saved_splits_are_read(folder: Path, refused: Refused) -> None:
     save(folder / "data/mine", ROWS[2:])
     (folder / "data/dataset_dict.json").write_text(json.dumps({"splits": ["train", "mine"]}))
     assert texts(read(split="mine")) == ["three"]
-    assert "data has several splits: name one with split= ('train', 'mine')" in refused(read)
+    assert "data has several splits; choose one with split= ('train', 'mine')" in refused(read)
     assert "no split 'min'" in refused(read, split="min")

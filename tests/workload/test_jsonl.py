@@ -86,7 +86,7 @@ def test_unicode_line_separators_do_not_end_a_line(write: Write) -> None:
     [
         ("{", "p.jsonl, line 2: not JSON: Expecting property name"),
         ("hello", "line 2: not JSON: Expecting value (column 1)"),
-        ('{"prompt": NaN}', "line 2: not JSON: NaN is no number of JSON"),
+        ('{"prompt": NaN}', "line 2: not JSON: NaN is not a JSON number"),
         ("[" * 200_000, "nested too deeply"),
         ("9" * 5_000, "line 2: "),
         ("7", "must be an object or a text, not 7"),
@@ -99,8 +99,8 @@ def test_unicode_line_separators_do_not_end_a_line(write: Write) -> None:
         ('{"prompt": "x", "output_tokens": 0}', "output_tokens=0 must be"),
         ('{"prompt": "x", "max_tokens": 2.0}', "max_tokens=2.0 must be"),
         ('{"prompt": "x", "max_tokens": true}', "max_tokens=True must be"),
-        ('{"prompt": "", "output_tokens": 1}', "'prompt' must be text that is not empty, not ''"),
-        ('{"prompt": [1], "output_tokens": 1}', "'prompt' must be text that is not empty, not [1]"),
+        ('{"prompt": "", "output_tokens": 1}', "'prompt' must be a non-empty string, not ''"),
+        ('{"prompt": [1], "output_tokens": 1}', "'prompt' must be a non-empty string, not [1]"),
         ('{"prompt_token_ids": [], "output_tokens": 1}', "token ids must be a list"),
         ('{"prompt_token_ids": [1, -1], "output_tokens": 1}', "token ids must be a list"),
         ('{"prompt_token_ids": [true], "output_tokens": 1}', "token ids must be a list"),
@@ -125,13 +125,13 @@ def test_many_broken_lines_are_counted_and_the_first_are_named(write: Write, ref
     path = write("p.jsonl", lines=['"a"', *['""', ""] * 7, '"b"'])
     assert refused(Workload.jsonl, path, output_tokens=1) == (
         "p.jsonl: 7 of 9 lines cannot be used (lines 2, 4, 6, 8, 10, ...); "
-        "line 2: a prompt must be text that is not empty, not ''"
+        "line 2: a prompt must be a non-empty string, not ''"
     )
 
 
 def test_an_empty_file_is_refused(write: Write, refused: Refused) -> None:
     for content in (b"", b"\n \n"):
-        assert refused(Workload.jsonl, write("p.jsonl", content)) == "p.jsonl holds no request that can be sent"
+        assert refused(Workload.jsonl, write("p.jsonl", content)) == "p.jsonl holds no usable request"
 
 
 def test_fewer_requests_than_asked_for_are_refused(write: Write, refused: Refused) -> None:

@@ -112,7 +112,7 @@ def test_speed_scales_the_clock_of_a_trace() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({}, "says no load"),
+        ({}, "needs at least one of concurrency="),
         ({"concurrency": 1, "rate": 2}, "concurrency= or rate=, not both: concurrency=1, rate=2"),
         ({"concurrency": 0}, "concurrency=0"),
         ({"concurrency": 1.5}, "concurrency=1.5"),
@@ -123,7 +123,7 @@ def test_speed_scales_the_clock_of_a_trace() -> None:
         ({"rate": 8, "arrivals": "closed"}, "arrivals='closed' must be one of"),
         ({"rate": 8, "arrivals": "trace"}, "arrivals='trace' must be one of"),
         ({"rate": 8, "arrivals": ["poisson"]}, "arrivals=['poisson']"),
-        ({"rate": 8, "burstiness": 0.5}, "burstiness=0.5 belongs to gamma"),
+        ({"rate": 8, "burstiness": 0.5}, "burstiness=0.5 is valid only for gamma"),
         ({"rate": 8, "arrivals": "gamma", "burstiness": -1}, "burstiness=-1"),
         ({"rate": 8, "arrivals": "ramp"}, "go together"),
         ({"rate": 8, "ramp_to": 9}, "go together"),
@@ -193,12 +193,12 @@ LOOP["self"] = LOOP
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({}, "asks for nothing"),
+        ({}, "needs at least one of json_schema="),
         ({"json_schema": "{}"}, "json_schema='{}' must be"),
         ({"json_schema": [SCHEMA]}, "json_schema="),
-        ({"json_schema": {"a": {1: 2}}}, "json_schema['a'] is no JSON: the key 1 is no text"),
-        ({"json_schema": {"enum": [1, math.nan]}}, "json_schema['enum'][1] is no JSON: nan"),
-        ({"json_schema": {"enum": {1, 2}}}, "json_schema['enum'] is no JSON: {1, 2}"),
+        ({"json_schema": {"a": {1: 2}}}, "json_schema['a'] is not JSON: the key 1 is not a string"),
+        ({"json_schema": {"enum": [1, math.nan]}}, "json_schema['enum'][1] is not JSON: nan"),
+        ({"json_schema": {"enum": {1, 2}}}, "json_schema['enum'] is not JSON: {1, 2}"),
         ({"json_schema": LOOP}, "holds itself"),
         ({"tools": TOOL}, "tools must be a list"),
         ({"tools": []}, "tools must be a list"),
@@ -220,7 +220,7 @@ def test_what_cannot_be_asked_is_refused(arguments: dict[str, Any], said: str, r
     [
         (plain().at(rate=8), "poisson arrivals"),
         (trace(), "trace arrivals"),
-        (plain().at(seconds=5), "budget by time (seconds=5.0)"),
+        (plain().at(seconds=5), "time limit (seconds=5.0)"),
         (plain().streamed(False), "not streamed"),
         (plain().over("new"), "connection of its own"),
         (plain().asking(model="lora", logprobs=1), "asks for logprobs, model"),

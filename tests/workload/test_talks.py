@@ -131,10 +131,10 @@ def test_a_byte_order_mark_is_no_fault(write: Write) -> None:
         (b'["\xff"]', "chats.json: not UTF-8 text (byte 0xff)"),
         (b'[\n\n"\xff"]', "chats.json: not UTF-8 text (byte 0xff in line 3)"),
         (b"[" * 100_000, "nested too deeply"),
-        (b"[]", "chats.json holds no request that can be sent"),
+        (b"[]", "chats.json holds no usable request"),
         (b"7", "chats.json must be a list of conversations, not 7"),
-        ([said("gpt: only an answer")], "holds no request that can be sent in 1 conversations"),
-        ([[]], "holds no request that can be sent"),
+        ([said("gpt: only an answer")], "holds no usable request in 1 conversations"),
+        ([[]], "holds no usable request"),
         ([7], "chats.json, conversation 0: must be a list of messages, not 7"),
         (["hello"], "conversation 0: must be a list of messages, not 'hello'"),
         ([{}], "conversation 0: must have 'conversations' or 'messages', but has nothing"),
@@ -152,7 +152,7 @@ def test_files_that_cannot_be_used_are_refused(content: Any, words: str, write: 
 
 
 def test_conversations_from_a_list_are_refused_alike(refused: Refused) -> None:
-    assert refused(Workload.conversations, []) == "conversations holds no request that can be sent"
+    assert refused(Workload.conversations, []) == "conversations holds no usable request"
     assert "conversations, conversation 1: must be" in refused(Workload.conversations, [TALKS[0], 7])
     assert "source=7 must be the path of a file" in refused(Workload.conversations, 7)
 
@@ -168,7 +168,7 @@ def test_files_that_are_none_are_refused(write: Write, folder: Path, refused: Re
     assert refused(Workload.sharegpt, "chats.json") == f"chats.json: no such file in {folder}"
     assert refused(Workload.sharegpt, "/nowhere/chats.json") == "no file /nowhere/chats.json"
     assert refused(Workload.sharegpt, folder) == f"{folder} is a folder, not a file"
-    assert refused(Workload.sharegpt, "/dev/null") == "/dev/null is no regular file"
+    assert refused(Workload.sharegpt, "/dev/null") == "/dev/null is not a regular file"
     assert "path=None must be the path of a file" in refused(Workload.sharegpt, None)
     assert "path='' must be" in refused(Workload.sharegpt, "")
     assert "path=b'chats.json' must be" in refused(Workload.sharegpt, b"chats.json")

@@ -161,7 +161,7 @@ def test_a_description_is_short(write: Write) -> None:
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        ([line(2), line(3), line(2.5)], "t.jsonl, line 3: the clock runs backwards"),
+        ([line(2), line(3), line(2.5)], "t.jsonl, line 3: this request is earlier"),
         ([line(0), line("1")], "line 2: timestamp='1' must be a number"),
         ([line(0), line(True)], "timestamp=True must be a number"),
         ([line(0), line(None)], "timestamp=None must be a number"),
@@ -188,17 +188,17 @@ def test_traces_that_cannot_be_used_are_refused(lines: list[Any], words: str, wr
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", "t.csv is no trace"),
-        ("timestamp,input,output\n", "t.csv is no trace: neither JSON lines with timestamp"),
-        ("[]", "t.csv is no trace"),
-        (HEAD, "t.csv holds no request that can be sent"),
-        (HEAD + "2023-11-16 18:17:03.5,1\n", "t.csv, line 2: has 2 columns, fewer than its head"),
+        ("", "t.csv is not a trace"),
+        ("timestamp,input,output\n", "t.csv is not a trace: neither JSON lines with timestamp"),
+        ("[]", "t.csv is not a trace"),
+        (HEAD, "t.csv holds no usable request"),
+        (HEAD + "2023-11-16 18:17:03.5,1\n", "t.csv, line 2: has 2 columns, fewer than its headerer"),
         (HEAD + "\n2023-13-16 18:17:03.5,1,1\n", "line 3: TIMESTAMP='2023-13-16 18:17:03.5' is no time"),
         (HEAD + "yesterday,1,1\n", "TIMESTAMP='yesterday' must be a time such as"),
         (HEAD + "2023-11-16 18:17:03,,1\n", "ContextTokens='' must be a whole number"),
         (HEAD + "2023-11-16 18:17:03,1,0\n", "GeneratedTokens=0 must be a whole number from 1 to 10,000,000"),
         (HEAD + "2023-11-16 18:17:03,1,²\n", "GeneratedTokens='²' must be"),
-        (AZURE + "2023-11-16 23:59:59.9,1,1\n", "t.csv, line 5: the clock runs backwards"),
+        (AZURE + "2023-11-16 23:59:59.9,1,1\n", "t.csv, line 5: this request is earlier"),
         (HEAD.encode() + b"\xff,1,1\n", "line 2: not UTF-8 text (byte 0xff)"),
     ],
 )
@@ -225,4 +225,4 @@ def test_arguments_that_make_no_sense_are_refused(
 
 
 def test_a_table_has_a_clock_of_its_own(write: Write, refused: Refused) -> None:
-    assert "belong to traces in JSON lines" in refused(Workload.trace, write("a.csv", AZURE), unit="s")
+    assert "are valid only for traces in JSON lines" in refused(Workload.trace, write("a.csv", AZURE), unit="s")

@@ -88,7 +88,7 @@ def metadata_stub(version: str, private: str) -> str | None:
     shown = version if "+" in version else f"{version}+cpu"
     found = os.lstat(private)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-        raise PermissionError(f"{private} is not this user's alone, so nothing is imported from it")
+        raise PermissionError(f"other users can access {private}, so nothing is imported from it")
     folder = tempfile.mkdtemp(dir=private, prefix="vllm-metadata-")
     info = os.path.join(folder, f"vllm-{shown}.dist-info")
     os.mkdir(info, 0o700)

@@ -31,12 +31,12 @@ PHASES = ("decode", "prefill")
 """A step that computes one token of each of its requests is a decode step; any other one computes prompts too."""
 
 NOTHING_RECORDED = (
-    "CUPTI recorded nothing: the driver lets only administrators profile, the device is a MIG device, or another "
-    "profiler is attached"
+    "CUPTI recorded nothing: the driver allows only administrators to profile, the device is a MIG device, or "
+    "another profiler is attached"
 )
-CUT = "CUPTI lost activities of the GPU: its buffers were full"
+CUT = "CUPTI lost GPU records because its buffers were full"
 ON_CPU = "the engine runs on a CPU"
-NOT_RECORDING = "nothing is being recorded"
+NOT_RECORDING = "no recording is in progress"
 
 
 class NotRecordedError(RuntimeError):
@@ -193,7 +193,7 @@ class Recorder:
                 self._profile = profiler.profile(activities=[profiler.ProfilerActivity.CUDA])
                 self._profile.start()
         except Exception as error:
-            failure = NotRecordedError(f"torch's profiler does not start: {_line(error)}")
+            failure = NotRecordedError(f"torch's profiler did not start: {_line(error)}")
             self.abandon()
             raise failure from None
 

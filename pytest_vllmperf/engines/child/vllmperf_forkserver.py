@@ -192,11 +192,11 @@ def main() -> None:
     try:
         control = socket.socket(fileno=int(sys.argv[2]))
     except OSError:
-        sys.exit(f"the program that started {sys.executable} closed the descriptors that were meant for it")
+        sys.exit(f"the program that started {sys.executable} closed file descriptors that the engine needs")
     control.set_inheritable(False)
     server = Server(control)
     if os.getppid() != parent:  # where the parent is gone, telling it ends this process
-        server.tell({"event": "failed", "kind": "wrapper", "message": "the parent process is another one"})
+        server.tell({"event": "failed", "kind": "wrapper", "message": "the parent process changed"})
         return
     vllmperf_process.die_with_parent(parent)
     event = import_library(library, folder)

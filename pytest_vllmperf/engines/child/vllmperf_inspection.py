@@ -48,7 +48,7 @@ def forking(original: Callable[[Callable[[], Any]], Any], timeout: float) -> Cal
 
     def run(function: Callable[[], Any]) -> Any:
         if (reason := _not_to_be_forked()) is not None:
-            print(f"vLLM starts an interpreter to look at the model's class: {reason}", file=sys.stderr)
+            print(f"vLLM starts a new interpreter to inspect the model class: {reason}", file=sys.stderr)
             return original(function)
         try:
             # Unpickling runs what the bytes say. These come from a copy of this process, through a pipe that no other

@@ -99,12 +99,12 @@ def _opened(event: tuple[int, int]) -> int:
 def _words(error: OSError) -> str:
     """Why the kernel refused a counter."""
     if error.errno in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
-        return "this machine has no hardware counters, as most virtual machines"
+        return "this machine has no hardware counters; most virtual machines have none"
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"the kernel does not let this user count instructions (kernel.perf_event_paranoid is {_paranoid()})"
     if error.errno == errno.ENOSYS:
-        return "this kernel has no performance counters"
-    return f"performance counters cannot be opened: {error.strerror}"
+        return "this kernel does not support performance counters"
+    return f"the performance counters cannot be opened: {error.strerror}"
 
 
 def _paranoid() -> str:

@@ -236,7 +236,7 @@ class OfflineEngine:
             trace: where the first rank keeps a Chrome trace; empty for nowhere.
         """
         if not self.probed:
-            return "the engine has a worker extension of its own (worker_extension_cls)"
+            return "the engine sets its own worker_extension_cls"
         reason: str = next(filter(None, self.llm.collective_rpc("vllmperf_profile_start", args=(trace,))), "")
         if reason:
             self.profile_stop()  # of the ranks that could

@@ -9,7 +9,7 @@ from typing import Any
 CHAT_ARGUMENTS = ("chat_template_content_format", "chat_template_kwargs")
 """Arguments of `LLM.chat` that the plugin takes with the engine's; `LLM` itself takes `chat_template`."""
 CONTENT_FORMATS = ("auto", "string", "openai")
-_NEED = "the tokenizer, which skip_tokenizer_init=True leaves out"
+_NEED = "a tokenizer, but skip_tokenizer_init=True skips it"
 Renderer = Callable[[list[dict[str, str]]], list[int]]
 
 
@@ -23,7 +23,9 @@ def take_chat_arguments(engine_args: dict[str, Any]) -> dict[str, Any]:
     chat = {name: value for name, value in chat.items() if value is not None}
     given, values = chat.get("chat_template_content_format", "auto"), chat.get("chat_template_kwargs", {})
     if given not in CONTENT_FORMATS:
-        raise ValueError(f"chat_template_content_format={given!r} does not exist; it is {', '.join(CONTENT_FORMATS)}")
+        raise ValueError(
+            f"chat_template_content_format={given!r} is not valid; choose one of {', '.join(CONTENT_FORMATS)}"
+        )
     if not isinstance(values, dict):
         raise ValueError(f"chat_template_kwargs={values!r} must map names to values")
     return chat
@@ -43,7 +45,7 @@ def load_template(template: str | None) -> str | None:
     except (OSError, ValueError):
         if any(sign in template for sign in "{}\n"):
             return template
-    raise ValueError(f"chat_template={template!r} is no template, and no file of this name can be read")
+    raise ValueError(f"chat_template={template!r} is neither a template nor a readable file")
 
 
 def template_digest(chat: dict[str, Any]) -> dict[str, str]:
@@ -97,8 +99,10 @@ def render_by(model: str, chats: list[list[dict[str, str]]], chat: dict[str, Any
     except ValueError as error:
         if not needs_trust(error):
             raise
-        advice = "compare with an engine of it, which takes trust_remote_code=True"
-        raise ValueError(f"the tokenizer of {model} needs code of its own, which is not run here; {advice}") from error
+        advice = "compare with an engine of this model that sets trust_remote_code=True"
+        raise ValueError(
+            f"the tokenizer of {model} needs code from its repository, which is not executed here; {advice}"
+        ) from error
     return render(chats, tokenizer, lambda messages: chat_ids(messages, tokenizer, values))
 
 

@@ -296,7 +296,9 @@ def chat_arguments(engine_args: dict[str, Any]) -> dict[str, Any]:
     """How chats are rendered, taken out of the engine's arguments, under the names that vLLM has for it."""
     chat = vllmperf_prompts.take_chat_arguments(engine_args)
     if chat.pop("chat_template_content_format", "auto") == "openai":
-        raise ValueError("chat_template_content_format='openai' is not known to this backend; it has auto, string")
+        raise ValueError(
+            "this backend does not support chat_template_content_format='openai'; choose 'auto' or 'string'"
+        )
     template = vllmperf_prompts.load_template(engine_args.pop("chat_template", None))
     return chat if template is None else {**chat, "chat_template": template}
 
@@ -314,7 +316,9 @@ def bitsandbytes_config(asked: str, dtype: Any) -> Any:
 
     library: Any = importlib.import_module("transformers")
     if asked not in QUANTIZATIONS:
-        raise ValueError(f"quantization={asked!r} is not known to this backend; it has {', '.join(QUANTIZATIONS)}")
+        raise ValueError(
+            f"this backend does not support quantization={asked!r}; choose one of {', '.join(QUANTIZATIONS)}"
+        )
     if asked == "bitsandbytes-int8":
         return library.BitsAndBytesConfig(load_in_8bit=True)
     compute = getattr(torch, dtype, None) if isinstance(dtype, str) else None

@@ -101,7 +101,7 @@ class ServedEngine(vllmperf_offline.OfflineEngine):
             return
         try:
             self._run(request["model"], request["engine_args"], request["api_key"])
-            raise RuntimeError("the server ended before it was healthy")
+            raise RuntimeError("the server exited before it was healthy")
         except BaseException as error:
             if not self._answered.acquire(blocking=False):  # it was up: this is its end
                 return
