@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from pytest_vllmperf.errors import DriftedWarning, NoisyWarning, VllmPerfError, VllmPerfWarning
     from pytest_vllmperf.harness.fixture import VllmPerf
     from pytest_vllmperf.metrics.measurement import Measurement
+    from pytest_vllmperf.records.report import RunReport
     from pytest_vllmperf.records.spec import EngineSpec
+    from pytest_vllmperf.storage.runs import load
     from pytest_vllmperf.workload import Workload
 
 __version__ = "0.1.0"
@@ -22,11 +24,13 @@ __all__ = [
     "EngineSpec",
     "Measurement",
     "NoisyWarning",
+    "RunReport",
     "VllmPerf",
     "VllmPerfError",
     "VllmPerfWarning",
     "Workload",
     "__version__",
+    "load",
 ]
 
 _HOME = {
@@ -34,10 +38,12 @@ _HOME = {
     "EngineSpec": "pytest_vllmperf.records.spec",
     "Measurement": "pytest_vllmperf.metrics.measurement",
     "NoisyWarning": "pytest_vllmperf.errors",
+    "RunReport": "pytest_vllmperf.records.report",
     "VllmPerf": "pytest_vllmperf.harness.fixture",
     "VllmPerfError": "pytest_vllmperf.errors",
     "VllmPerfWarning": "pytest_vllmperf.errors",
     "Workload": "pytest_vllmperf.workload",
+    "load": "pytest_vllmperf.storage.runs",
 }
 
 

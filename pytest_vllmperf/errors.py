@@ -105,7 +105,7 @@ class BaselineError(VllmPerfError):
 
 
 class ReportError(VllmPerfError):
-    """A report of another benchmark that cannot be taken, or a baseline that cannot be written in such a form."""
+    """A report that cannot be taken, be it of another benchmark or a run of ours, or results that cannot be written."""
 
 
 class SampleError(VllmPerfError, ValueError):

@@ -24,7 +24,9 @@ from pytest_vllmperf.harness.foretold import Ahead
 from pytest_vllmperf.harness.outcomes import Outcomes
 from pytest_vllmperf.harness.protocol import Protocol, attach
 from pytest_vllmperf.harness.redaction import Redaction
+from pytest_vllmperf.harness.reporting import PERFORMANCE_TEST, RunReporter
 from pytest_vllmperf.harness.results import ModuleTests, Results
+from pytest_vllmperf.harness.seen import LOG_TAIL
 from pytest_vllmperf.harness.signals import EndSignals
 from pytest_vllmperf.harness.warned import warn
 from pytest_vllmperf.lab.lab import Lab
@@ -41,10 +43,10 @@ from pytest_vllmperf.storage.variables_key import check_key
 
 _NAME = "vllmperf-armed"
 _REDACTION = "vllmperf-redaction"
+_REPORTER = "vllmperf-reporter"
 _ASKED = pytest.StashKey[bool]()
 """Set where a test asked for the fixture, be it while it runs."""
 _OUTPUT = "vllmperf_modules"
-_PERFORMANCE_TEST = "vllmperf_test"
 
 
 def register(config: pytest.Config) -> None:
@@ -74,6 +76,8 @@ def register(config: pytest.Config) -> None:
     plugin = ArmedPlugin(config, settings)
     config.pluginmanager.register(plugin, _NAME)
     config.pluginmanager.register(Redaction(plugin.redactor), _REDACTION)
+    if settings.reports:
+        config.pluginmanager.register(plugin.reporter(), _REPORTER)
 
 
 def fixture(config: pytest.Config, item: pytest.Item) -> Iterator[VllmPerf]:
@@ -89,11 +93,6 @@ def _section(terminalreporter: Any, title: str, lines: Sequence[str]) -> None:
     for text in lines:
         for line in terminal_text(text).split("\n"):
             writer.line(colours.coloured(line, writer))
-
-
-def _only_looks(config: pytest.Config) -> bool:
-    """Whether no test function runs: `--collect-only`, `--setup-plan`, `--setup-only`."""
-    return any(config.getoption(name, False) for name in ("collectonly", "setupplan", "setuponly"))
 
 
 def is_worker(config: pytest.Config) -> bool:
@@ -126,6 +125,10 @@ class ArmedPlugin:
         self._in_run = InRun(self._gated.metrics, History(self._perf.store).priors)
         self._leaks: list[str] = []
         self._ahead = Ahead(self._perf.store, settings)
+
+    def reporter(self) -> RunReporter:
+        """What writes the whole run to a file."""
+        return RunReporter(self._config, self._settings, self._results, self._ending, self.redactor)
 
     def pytest_report_header(self) -> list[str]:
         """Which vLLM the run is measured in turns with."""
@@ -274,7 +277,7 @@ class ArmedPlugin:
         self._clear()
         context = item.stash.get(CONTEXT, None)
         if is_performance_test(item) or _ASKED in item.stash:
-            setattr(report, _PERFORMANCE_TEST, True)  # for the process that counts, which has no items under xdist
+            setattr(report, PERFORMANCE_TEST, True)  # for the process that counts, which has no items under xdist
         if context is not None and call.excinfo is not None:
             context.raised = True
             context.failed = context.failed or report.outcome == "failed"
@@ -285,13 +288,13 @@ class ArmedPlugin:
             if not item.config.getoption("fulltrace", False):
                 report.longrepr = failures.shown(item, error, call.excinfo)
             if log_tail := getattr(error, "log_tail", ""):
-                report.sections.append(("end of the engine's log", terminal_text(log_tail)))
+                report.sections.append((LOG_TAIL, terminal_text(log_tail)))
         return report
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take in a test that has come to its end, here or from a worker."""
-        performance_test = hasattr(report, _PERFORMANCE_TEST)
+        performance_test = hasattr(report, PERFORMANCE_TEST)
         if performance_test and not is_worker(self._config):
             colours.colour(report)
         self._outcomes.add(report, performance_test=performance_test)
@@ -319,7 +322,7 @@ class ArmedPlugin:
             self._config.workeroutput[_OUTPUT] = handed  # type: ignore[attr-defined]
             return
         self._results.modules.update(modules)
-        if _only_looks(self._config):
+        if options.only_looks(self._config):
             return
         self._results.failed_modules |= self._unsound_modules()
         whole = exitstatus not in ending.CUT_SHORT

@@ -13,6 +13,7 @@ import pytest
 from pytest_vllmperf.checking.check import Check
 from pytest_vllmperf.checking.outcome import Failure, conclude
 from pytest_vllmperf.checking.plan import Site
+from pytest_vllmperf.checking.reported import measured_record
 from pytest_vllmperf.errors import DriftedWarning, NoisyWarning, SpecError, VllmPerfWarning
 from pytest_vllmperf.gpu import GpuRequirement
 from pytest_vllmperf.harness.markers import CardEntry
@@ -20,7 +21,13 @@ from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.records import ids
 from pytest_vllmperf.records.ids import CHECK_SEPARATOR, CheckId, TestId
 from pytest_vllmperf.records.kernels import KernelTrace
-from pytest_vllmperf.records.results import CheckRecord, ComparisonRecord, TestResults
+from pytest_vllmperf.records.results import (
+    CheckRecord,
+    ComparisonRecord,
+    FitRecord,
+    OverloadRecord,
+    TestResults,
+)
 from pytest_vllmperf.records.samples import EngineSamples
 from pytest_vllmperf.records.scorecard import Row
 from pytest_vllmperf.records.served import Slo
@@ -64,6 +71,8 @@ class TestContext:
         claims: how many assertions on engines were made besides checks.
         failures: why concluded checks fail the test.
         rows: rows of the scorecard.
+        overloads: what each overload came to.
+        fits: what each search for a memory limit found.
     """
 
     __test__ = False
@@ -93,6 +102,8 @@ class TestContext:
     claims: int = 0
     failures: list[Failure] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
+    overloads: list[OverloadRecord] = field(default_factory=list)
+    fits: list[FitRecord] = field(default_factory=list)
     _names: list[str] = field(default_factory=list)
     _checks: list[Check] = field(default_factory=list)
     _checked: list[Measurement] = field(default_factory=list)
@@ -164,7 +175,13 @@ class TestContext:
             asserted=bool(self.records or self.compared or self.rows or self.claims or self._looked_at()),
             unchecked=self._unchecked(),
             traces=tuple((self.nodeid, one) for one in self.traces),
+            measured=tuple(map(measured_record, self._not_checked())) if self.run_settings.reports else (),
+            overloads=tuple(self.overloads),
+            fits=tuple(self.fits),
         )
+
+    def _not_checked(self) -> list[Measurement]:
+        return [run for run in self.measured if not any(run is one for one in self._checked)]
 
     def end_traces(self) -> None:
         """Keep the traces of a test that failed, and remove those of one that passed."""

@@ -87,6 +87,7 @@ class Settings:
         gpu_hour_price: what one GPU costs an hour, in the user's currency; None where nobody said.
         client_processes: of the load generator; None for as many as it needs.
         trace: folder for traces of engines of failed tests; None for none.
+        json_file: that the whole run is written to, for programs; None for none.
     """
 
     update: Update
@@ -106,3 +107,9 @@ class Settings:
     gpu_hour_price: float | None = None
     client_processes: int | None = None
     trace: Path | None = None
+    json_file: Path | None = None
+
+    @property
+    def reports(self) -> bool:
+        """Whether the whole run is written to a file."""
+        return self.json_file is not None
