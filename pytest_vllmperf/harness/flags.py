@@ -92,6 +92,8 @@ OPTIONS = (
     Option("against", "measure every check in turns with the same engine on the vLLM of another interpreter, and judge "
            "the ratio; needs no baseline; 'off': judge by the stored one", "interpreter", "off", value="PYTHON",
            marker=True),
+    Option("python", "run engines on the vLLM of another interpreter; an engine that names one itself (python=) is "
+           "refused", "interpreter", "off", value="PYTHON"),
     Option("require_gpu", "fail tests that find no GPU, or not the one that their marker asks for, instead of skipping "
            "them or running them on the CPU", kind="switch"),
     Option("gpu_hour_price", "what an hour of one GPU costs, in your currency", "above_zero", value="PRICE"),
