@@ -75,7 +75,7 @@ class Releases:
             path = path or told
         found = found_at(path)
         if not _is(found.version, point.id):
-            raise UnpreparedError(f"{found.python} has vLLM {found.version or 'of an unknown version'}")
+            raise UnpreparedError(f"{found.python} has vLLM {found.version or 'of an unknown version'}, not {point.id}")
         return found
 
     def _made(self, point: Point) -> str:

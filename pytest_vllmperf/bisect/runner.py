@@ -130,10 +130,8 @@ class Runner:
         try:
             self._say(f"{point.label}: making its environment")
             version = self._another(self._source.version(point), good)
-            while len(attempts) < self._rounds and (not attempts or attempts[-1].judgement is Judgement.UNDECIDED):
-                again = f", run {len(attempts) + 1} of at most {self._rounds}" if attempts else ""
-                self._say(f"{point.label}: measuring in turns with {self._points[0].short}{again}")
-                attempts.append(self._trial.measured(good, version, self._stored.content.followed))
+            words = f"{point.label}: measuring in turns with {self._points[0].short}"
+            attempts = self._attempts(good, version, words)
         except UnpreparedError as error:
             result, reason = Result.SKIPPED, str(error)
         else:
@@ -142,6 +140,15 @@ class Runner:
         return Step(
             version=point.id, result=result, reason=reason, attempts=_slim(attempts, keep=result), seconds=seconds
         )
+
+    def _attempts(self, reference: Interpreter, version: Interpreter, words: str) -> list[Attempt]:
+        """Run the test until it is decided, or has been run as often as it may be."""
+        attempts: list[Attempt] = []
+        while len(attempts) < self._rounds and (not attempts or attempts[-1].judgement is Judgement.UNDECIDED):
+            again = f", run {len(attempts) + 1} of at most {self._rounds}" if attempts else ""
+            self._say(words + again)
+            attempts.append(self._trial.measured(reference, version, self._stored.content.followed))
+        return attempts
 
     def _good(self, point: Point) -> Interpreter:
         """The reference, made once for as long as it is the same version.
@@ -172,16 +179,17 @@ class Runner:
         if found.good == 0:
             step = found.step(after.id)
             return Final(before=before.id, after=after.id, attempt=step.last if step else None)
-        self._say(f"{after.label}: measuring in turns with {before.short}, the last good version")
+        words = f"{after.label}: measuring in turns with {before.short}, the last good version"
         try:
+            self._say(f"{before.label}: making its environment")
             reference = self._source.reference(before)
             self._reference = (before, reference)
-            attempt = self._trial.measured(
-                reference, self._another(self._source.version(after), reference), found.followed
-            )
+            version = self._another(self._source.version(after), reference)
         except UnpreparedError as error:
             return Final(before=before.id, after=after.id, reason=str(error))
-        return Final(before=before.id, after=after.id, attempt=attempt, reason=attempt.reason)
+        attempts = self._attempts(reference, version, words)
+        seconds = sum(one.seconds for one in attempts)
+        return Final(before=before.id, after=after.id, attempt=attempts[-1], runs=len(attempts), seconds=seconds)
 
     def _say(self, doing: str) -> None:
         results, last = self._results(), self._last

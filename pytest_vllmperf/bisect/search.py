@@ -26,17 +26,25 @@ def bounds(results: Mapping[int, Result], last: int) -> tuple[int, int]:
 def following(results: Mapping[int, Result], last: int) -> int | None:
     """The place to try next; None where all between the bounds are known or skipped.
 
-    It is the middle. Where that was skipped, it is a neighbour; with each further skip it lies twice as far away, on
-    alternating sides: versions that cannot be measured often stand side by side.
+    It is the middle, unless a place between the bounds was skipped: versions that cannot be measured often stand side
+    by side. What lies between two skipped ones comes last. Any other place counts for what it is sure to exclude, its
+    distance to the nearer bound, times the chance that it can be measured: d / (d + w) at the distance d from
+    skipped ones that are w places wide.
     """
     good, bad = bounds(results, last)
     unknown = _open(results, good, bad)
-    if not unknown:
-        return None
-    skipped = bad - good - 1 - len(unknown)
-    away = 2 ** ((skipped - 1) // 2) if skipped else 0
-    target = (good + bad) // 2 + (away if skipped % 2 == 0 else -away)
-    return min(unknown, key=lambda place: (abs(place - target), place))
+    skipped = [place for place in range(good + 1, bad) if results.get(place) is Result.SKIPPED]
+    if not skipped:
+        return max(unknown, key=lambda place: min(place - good, bad - place), default=None)
+    first, end = skipped[0], skipped[-1]
+
+    def worth(place: int) -> tuple[bool, float]:
+        outside = max(first - place, place - end)
+        width = end - first + 1 if outside > 0 else 1
+        away = outside if outside > 0 else min(abs(place - one) for one in skipped)
+        return outside > 0, min(place - good, bad - place) * away / (away + width)
+
+    return max(unknown, key=worth, default=None)
 
 
 def steps_left(results: Mapping[int, Result], last: int) -> int:

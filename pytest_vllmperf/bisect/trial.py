@@ -68,10 +68,9 @@ def _judged(file: Path, asked: judging.Asked, ended: Ended) -> Attempt:
         report = runs.load(file)
     except ReportError:
         return _silent(f"pytest ended with {ended.code} before a test was run: {_error(ended)}")
-    attempt = judging.judge(report, asked)
-    if not report.tests:
-        return _silent(f"{attempt.reason} (pytest ended with {ended.code}: {_error(ended)})")
-    return attempt
+    if ended.code and not report.tests:
+        return _silent(f"pytest ended with {ended.code} before a test was run: {_error(ended)}")
+    return judging.judge(report, asked)
 
 
 def _silent(reason: str) -> Attempt:

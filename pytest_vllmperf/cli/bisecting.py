@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-ONLY_A_RANGE = 1
-"""The exit code of a search that cannot say which of several versions is the first bad one."""
+NOT_CERTAIN = 1
+"""The exit code where the first bad version is one of several, or is not bad against the last good one alone."""
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], show: Callable[..., None]) -> None:
@@ -22,7 +22,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], show: Cal
         help="find the first version of vLLM in which a test regresses",
         description="Measures a test on versions between a good one and a bad one, each in turns with the good one "
         "until it is decided. A search that was ended goes on with the same command. docs/bisect.md. Exit code: 0 the "
-        "first bad version is known, 1 it is one of several, 2 bad input or no regression.",
+        "first bad version is known, 1 it is one of several or not confirmed, 2 bad input or no regression.",
     )
     parser.add_argument("test", metavar="TEST", help="node id of one test, such as tests/test_chat.py::test_chat")
     parser.add_argument("--good", required=True, metavar="VERSION", help="a release or revision without the regression")
@@ -113,4 +113,4 @@ def _run(chosen: argparse.Namespace, show: Callable[..., None]) -> int:
     )
     text = found.model_dump_json(indent=1) if chosen.json else "\n".join(bisects.lines(found, bisect.columns()))
     show(text, as_json=chosen.json)
-    return 0 if found.exact else ONLY_A_RANGE
+    return 0 if found.confirmed else NOT_CERTAIN

@@ -103,8 +103,8 @@ OPTIONS = (
     Option("noisy", "what a NOISY verdict does to its test: 'warn' or 'fail'", "noisy", "warn", fills=("noisy_fails",)),
     Option("scorecards", "folder that scorecards are written to, as Markdown and JSON", "folder_or_none",
            value="FOLDER"),
-    Option("json", "JSON file that the whole run is written to, with every test, check, metric and sample; a missing folder "
-           "is made", "file_or_none", value="FILE", fills=("json_file",)),
+    Option("json", "JSON file that the whole run is written to, with every test, check, metric and sample; a missing "
+           "folder is made", "file_or_none", value="FILE", fills=("json_file",)),
     Option("trace", "folder for Chrome traces of engines of failed tests: what the GPU of each did in one iteration, "
            "in at most 50 MB", "folder_or_none", value="FOLDER"),
     Option("client_processes", "processes of the load generator that drives servers; without it as many as it needs",

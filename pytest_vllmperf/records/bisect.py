@@ -129,14 +129,18 @@ class Final(_Part):
     Attributes:
         before: the id of the last good version.
         after: the id of the first bad one.
-        attempt: the run; None where one of the two environments could not be made again.
+        attempt: the run that decided, or the last one; None where one of the two environments could not be made again.
         reason: why there is no run; empty otherwise.
+        runs: how many there were beside those of the steps.
+        seconds: that these took.
     """
 
     before: str
     after: str
     attempt: Attempt | None = None
     reason: str = ""
+    runs: int = 0
+    seconds: float = 0.0
 
 
 class Bisection(_Part):
@@ -164,6 +168,12 @@ class Bisection(_Part):
     def exact(self) -> bool:
         """Whether nothing unknown lies between the last good version and the first bad one."""
         return self.bad == self.good + 1
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the first bad version is known, and is bad against the last good one as well."""
+        attempt = None if self.final is None else self.final.attempt
+        return self.exact and attempt is not None and attempt.judgement is Judgement.BAD
 
     @property
     def suspects(self) -> tuple[Point, ...]:

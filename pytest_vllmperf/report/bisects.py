@@ -10,7 +10,6 @@ from tabulate import tabulate
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.attribution import Attribution
 from pytest_vllmperf.records.bisect import Attempt, Bisection, Judgement, Result, Step
-from pytest_vllmperf.records.bisect import Final as FinalRun
 from pytest_vllmperf.report import kernels, units
 from pytest_vllmperf.report.names import WIDTH
 from pytest_vllmperf.report.verdicts import folded
@@ -56,8 +55,8 @@ def lines(found: Bisection, width: int = WIDTH) -> list[str]:
     text = [*_head(found, width), *_final(found, width)]
     if (end := found.step(last.id)) is not None and end.last is not None and found.good > 0:
         text += folded(f"{last.short} against {first.short}: {change(end.last)}", width)
-    runs = sum(len(step.attempts) for step in found.steps) + _own_runs(found)
-    seconds = sum(step.seconds for step in found.steps) + (_seconds(found.final) if _own_runs(found) else 0.0)
+    runs = sum(len(step.attempts) for step in found.steps) + (found.final.runs if found.final else 0)
+    seconds = sum(step.seconds for step in found.steps) + (found.final.seconds if found.final else 0.0)
     text += ["", *_table(found, width), ""]
     text.append(f"{len(found.steps)} of {units.many(len(found.points) - 1, 'version')} tried, "
                 f"{units.many(runs, 'run')} of the test, {_span(seconds)}")  # fmt: skip
@@ -87,12 +86,13 @@ def _final(found: Bisection, width: int) -> list[str]:
     text = folded(f"{head}: {change(one) or one.reason}", width)
     if one.judgement is Judgement.GOOD:
         text += folded(
-            f"that alone is within the margin ({one.status}): against {found.points[0].short} it is beyond, so the "
-            "change came in more than one step, or lies close to the margin",
+            f"NOT CONFIRMED: against {before.short} alone it is {one.status}. The change came in more than one step, or "
+            f"lies close to the margin, or {before.short} is not good after all: judge that one once more, with a "
+            "smaller margin or with more engine starts (--vllmperf-margin, --vllmperf-max-engines)",
             width,
         )
     elif one.judgement is not Judgement.BAD:
-        text += folded(f"that run did not decide: {one.reason}", width)
+        text += folded(f"NOT CONFIRMED: that did not decide: {one.reason}", width)
     if one.others:
         text += folded(f"regressed besides: {', '.join(METRICS[name].label for name in one.others)}", width)
     return text
@@ -139,15 +139,6 @@ def _why_none(compared: Attribution | None) -> str:
     reasons: Sequence[str] = () if compared is None else (compared.no_pass_before, compared.no_pass_after)
     told = "; ".join(dict.fromkeys(one for one in reasons if one))
     return f"no kernel table: {told}" if told else _NO_GPU
-
-
-def _own_runs(found: Bisection) -> int:
-    """How many runs the last comparison took that are not among the steps."""
-    return int(found.good > 0 and found.final is not None and found.final.attempt is not None)
-
-
-def _seconds(final: FinalRun | None) -> float:
-    return final.attempt.seconds if final is not None and final.attempt is not None else 0.0
 
 
 def _span(seconds: float) -> str:
