@@ -76,14 +76,13 @@ def run(command: str | Sequence[str], log: Path, *, folder: Path | None = None) 
         written, said = _tail(output, 0), _tail(told, begin)
         with _writing(log):
             told.write(written)
-            told.flush()
         return Ended(code, _text(written), _text(said if said.strip() else written))
 
 
 @contextmanager
 def _opened(log: Path) -> Iterator[IO[bytes]]:
     with _writing(log):
-        file = log.open("a+b")
+        file = log.open("a+b", buffering=0)  # so that nothing is left to be written when it is closed
     with file:
         yield file
 
@@ -97,21 +96,25 @@ def _writing(log: Path) -> Iterator[None]:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """Interrupt a command and all that it started, as a terminal does; whoever interrupts again has them killed."""
-    for number, seconds in ((signal.SIGINT, _END_S), (signal.SIGKILL, None)):
+    """Interrupt a command and all that it started, as a terminal does, and kill what is left.
+
+    Something is left of a command that takes longer than `_END_S`, or whose user interrupts again, and of a shell, whose
+    background jobs ignore interrupts.
+    """
+    try:
+        with suppress(subprocess.TimeoutExpired, KeyboardInterrupt, ProcessLookupError):
+            os.killpg(child.pid, signal.SIGINT)
+            child.wait(_END_S)
+    finally:
         with suppress(ProcessLookupError):
-            os.killpg(child.pid, number)
-        try:
-            child.wait(seconds)
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            continue
-        return
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
 
 
 def _tail(file: IO[bytes], begin: int) -> bytes:
     end = file.seek(0, os.SEEK_END)
     file.seek(max(begin, end - _TAIL))
-    return file.read()
+    return file.read(_TAIL)
 
 
 def _text(content: bytes) -> str:

@@ -130,9 +130,7 @@ def test_the_figures_are_those_of_the_metric() -> None:
     ],
 )
 @pytest.mark.parametrize("followed", [None, FOLLOWED])
-def test_a_test_without_a_check_says_nothing(
-    outcome: str, message: str, words: str, followed: Followed | None
-) -> None:
+def test_a_test_without_a_check_says_nothing(outcome: str, message: str, words: str, followed: Followed | None) -> None:
     found = judge(run(outcome=outcome, message=message), asked(followed))
     assert (found.judgement, found.reason) == (Judgement.UNJUDGED, words)
 

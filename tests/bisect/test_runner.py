@@ -35,7 +35,9 @@ def test_two_versions_need_one_run(search: Search) -> None:
 
 
 def test_no_regression_is_one_line_and_nothing_is_stored(search: Search, tmp_path: Path) -> None:
-    with pytest.raises(BisectError, match=r"no regression between them: 8 against 0 is OK: TPOT p50 \+0\.0 % \[") as one:
+    with pytest.raises(
+        BisectError, match=r"no regression between them: 8 against 0 is OK: TPOT p50 \+0\.0 % \["
+    ) as one:
         search(Played(first_bad=99))
     assert "\n" not in str(one.value)
     assert not (tmp_path / "found.json").exists()
@@ -51,9 +53,7 @@ def test_no_regression_is_one_line_and_nothing_is_stored(search: Search, tmp_pat
         (Played(same=True), "/8/python and /0/python have the same vLLM, that in /same"),
     ],
 )
-def test_an_end_that_cannot_be_judged_is_an_error(
-    search: Search, tmp_path: Path, played: Played, words: str
-) -> None:
+def test_an_end_that_cannot_be_judged_is_an_error(search: Search, tmp_path: Path, played: Played, words: str) -> None:
     with pytest.raises(BisectError) as one:
         search(played)
     assert words in str(one.value)
@@ -103,9 +103,7 @@ def test_a_version_whose_run_said_nothing_is_not_run_again_in_the_same_search(se
     assert played.runs.count((0, 4)) == 1
 
 
-def test_a_search_that_was_interrupted_goes_on_where_it_was(
-    search: Search, tmp_path: Path
-) -> None:
+def test_a_search_that_was_interrupted_goes_on_where_it_was(search: Search, tmp_path: Path) -> None:
     first = Played(interrupt=3)
     with pytest.raises(KeyboardInterrupt):
         search(first)
@@ -128,7 +126,7 @@ def test_retry_tries_what_was_skipped_again(search: Search) -> None:
 
 def test_another_question_is_refused(search: Search) -> None:
     search(Played())
-    with pytest.raises(BaselineError, match="results of another bisection .*0 to 8; versions differ.; name another"):
+    with pytest.raises(BaselineError, match=r"results of another bisection .*0 to 8; versions differ.; name another"):
         search(Played(count=11))
 
 
