@@ -98,8 +98,8 @@ def _writing(log: Path) -> Iterator[None]:
 def _end(child: subprocess.Popen[bytes]) -> None:
     """Interrupt a command and all that it started, as a terminal does, and kill what is left.
 
-    Something is left of a command that takes longer than `_END_S`, or whose user interrupts again, and of a shell, whose
-    background jobs ignore interrupts.
+    Something is left of a command that takes longer than `_END_S`, or whose user interrupts again, and of a shell:
+    its background jobs ignore interrupts.
     """
     try:
         with suppress(subprocess.TimeoutExpired, KeyboardInterrupt, ProcessLookupError):

@@ -109,7 +109,7 @@ def _first(test: TestReport, asked: Asked) -> Attempt:
             return _unjudged(_void(check))
     if not rows:
         gated = ", ".join(dict.fromkeys(row.followed.metric for row in _rows(test))) or "none"
-        return _unjudged(f"{asked.metric} was not judged; gated metrics that were: {gated}")
+        return _unjudged(f"{asked.metric} was not judged, as it was not measured or a marker gates others: {gated}")
     open_rows = [row for row in rows if _SAYS.get(row.judged.status) is not Judgement.GOOD]
     return _attempt(max(open_rows or rows, key=_weight), test)
 

@@ -24,7 +24,7 @@ class Trial:
     Attributes:
         test: its node id.
         arguments: more arguments of pytest.
-        metric: the only metric that counts; None for any gated one.
+        metric: the only metric that counts, and that is gated unless a marker says otherwise; None for any gated one.
         log: a file that everything pytest says is added to.
     """
 
@@ -58,6 +58,7 @@ class Trial:
             f"--vllmperf-against={reference.python}",
             f"--vllmperf-python={version.python}",
             f"--vllmperf-json={file}",
+            *([f"--vllmperf-gate={self.metric}"] if self.metric is not None else []),
             *self.arguments,
         ]
 

@@ -53,7 +53,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], show: Cal
     commits.add_argument(
         "--build", metavar="COMMAND", default="", help="builds a commit; run in a work tree of its own, {tree}"
     )
-    parser.add_argument("--metric", metavar="NAME", help="the metric to follow (the largest regression of the bad end)")
+    parser.add_argument("--metric", metavar="NAME", help="gate and follow this metric (the largest regression)")
     parser.add_argument(
         "--rounds",
         type=_positive,

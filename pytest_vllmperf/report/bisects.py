@@ -86,8 +86,8 @@ def _final(found: Bisection, width: int) -> list[str]:
     text = folded(f"{head}: {change(one) or one.reason}", width)
     if one.judgement is Judgement.GOOD:
         text += folded(
-            f"NOT CONFIRMED: against {before.short} alone it is {one.status}. The change came in more than one step, or "
-            f"lies close to the margin, or {before.short} is not good after all: judge that one once more, with a "
+            f"NOT CONFIRMED: against {before.short} alone it is {one.status}. The change came in more than one step, "
+            f"or lies close to the margin, or {before.short} is not good after all: judge that one once more, with a "
             "smaller margin or with more engine starts (--vllmperf-margin, --vllmperf-max-engines)",
             width,
         )

@@ -188,7 +188,9 @@ def test_the_metric_that_was_asked_for_is_followed() -> None:
     assert judge(run(check(*rows)), asked(metric="tpot.p50")).judgement is Judgement.GOOD
     found = judge(run(check(*rows)), asked(metric="ttft.p99"))
     assert found.judgement is Judgement.UNJUDGED
-    assert found.reason == "ttft.p99 was not judged; gated metrics that were: output_throughput, tpot.p50"
+    assert found.reason == (
+        "ttft.p99 was not judged, as it was not measured or a marker gates others: output_throughput, tpot.p50"
+    )
 
 
 def test_one_metric_that_is_undecided_leaves_the_end_undecided() -> None:
