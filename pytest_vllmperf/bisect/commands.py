@@ -14,6 +14,7 @@ from typing import IO, Final
 
 from pytest_vllmperf.errors import BisectError
 
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _END_S: Final = 120.0
 """How long a command has to end its engines after an interrupt."""
 _TAIL: Final = 64 * 1024
@@ -56,27 +57,43 @@ def run(command: str | Sequence[str], log: Path, *, folder: Path | None = None) 
     shell = isinstance(command, str)
     with _opened(log) as told, tempfile.TemporaryFile() as output:
         begin = told.seek(0, os.SEEK_END)
-        try:
-            child = subprocess.Popen(
-                command,
-                shell=shell,  # the user's own command line
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=output if shell else told,
-                stderr=told,
-                start_new_session=True,  # Ctrl-C is handed on once, below
-            )
-        except OSError as error:
-            raise BisectError(f"{command if shell else command[0]}: cannot be started: {error.strerror}") from None
-        try:
-            code = child.wait()
-        except BaseException:
-            _end(child)
-            raise
+        code = _waited(command, folder, output if shell else told, told)
         written, said = _tail(output, 0), _tail(told, begin)
         with _writing(log):
             told.write(written)
         return Ended(code, _text(written), _text(said if said.strip() else written))
+
+
+def _waited(command: str | Sequence[str], folder: Path | None, output: IO[bytes], errors: IO[bytes]) -> int:
+    """Start a command and wait for it; its exit status. A signal that comes while it is started waits as well.
+
+    Raises:
+        BisectError: when it cannot be started.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    child = None
+    try:
+        child = subprocess.Popen(
+            command,
+            shell=isinstance(command, str),  # the user's own command line
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            start_new_session=True,  # Ctrl-C is handed on once, by `_end`
+            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, before),
+        )
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return child.wait()
+    except OSError as error:
+        name = command if isinstance(command, str) else command[0]
+        raise BisectError(f"{name}: cannot be started: {error.strerror}") from None
+    except BaseException:
+        if child is not None:
+            _end(child)
+        raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -52,6 +52,7 @@ class Releases:
     command: str
     path: str
     log: Path
+    _told: dict[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if not self.command and not self.path:
@@ -71,8 +72,9 @@ class Releases:
         """See `Source`."""
         path = self.path.replace(VERSION, point.id)
         if self.command:
-            told = self._made(point)
-            path = path or told
+            if point.id not in self._told:  # an environment takes minutes, and the last comparison asks for two again
+                self._told[point.id] = self._made(point)
+            path = path or self._told[point.id]
         found = found_at(path)
         if not _is(found.version, point.id):
             raise UnpreparedError(f"{found.python} has vLLM {found.version or 'of an unknown version'}, not {point.id}")

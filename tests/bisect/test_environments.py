@@ -46,6 +46,14 @@ def test_a_command_and_a_path(tmp_path: Path, envs: Path) -> None:
     assert made.read_text() == "0.31.0\n"
 
 
+def test_a_command_makes_each_version_once(tmp_path: Path, envs: Path) -> None:
+    command = f"echo {{version}} >> {tmp_path}/made; echo {envs}/{{version}}/bin/python"
+    source = releases(tmp_path, command)
+    found = [source.reference(POINT), source.version(Point(id="0.32.0")), source.version(POINT)]
+    assert [one.version for one in found] == ["0.31.0", "0.32.0", "0.31.0"]
+    assert (tmp_path / "made").read_text() == "0.31.0\n0.32.0\n"
+
+
 def test_a_local_version_is_the_release(tmp_path: Path, envs: Path) -> None:
     source = releases(tmp_path, path=f"{envs}/{{version}}/bin/python")
     assert source.version(Point(id="0.32.1")).version == "0.32.1+cu129"
