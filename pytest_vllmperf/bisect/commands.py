@@ -65,25 +65,25 @@ def run(command: str | Sequence[str], log: Path, *, folder: Path | None = None) 
 
 
 def _waited(command: str | Sequence[str], folder: Path | None, output: IO[bytes], errors: IO[bytes]) -> int:
-    """Start a command and wait for it; its exit status. A signal that comes while it is started waits as well.
+    """Start a command and wait for it; its exit status.
 
     Raises:
         BisectError: when it cannot be started.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     child = None
     try:
-        child = subprocess.Popen(
-            command,
-            shell=isinstance(command, str),  # the user's own command line
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=errors,
-            start_new_session=True,  # Ctrl-C is handed on once, by `_end`
-            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, before),
-        )
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with _deferred() as caught:  # else a signal could come when it runs and nobody knows of it yet
+            child = subprocess.Popen(
+                command,
+                shell=isinstance(command, str),  # the user's own command line
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                start_new_session=True,  # Ctrl-C is handed on once, by `_end`
+            )
+        for number in caught:
+            signal.raise_signal(number)
         return child.wait()
     except OSError as error:
         name = command if isinstance(command, str) else command[0]
@@ -92,8 +92,19 @@ def _waited(command: str | Sequence[str], folder: Path | None, output: IO[bytes]
         if child is not None:
             _end(child)
         raise
+
+
+@contextmanager
+def _deferred() -> Iterator[list[int]]:
+    """Signals that end this process only add to a list meanwhile; those that it ignores stay so."""
+    caught: list[int] = []
+    heard = [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, lambda number, _: caught.append(number)) for number in heard}
+    try:
+        yield caught
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
