@@ -109,4 +109,4 @@ def _is(found: str, wanted: str) -> bool:
         installed, asked = Version(found), Version(wanted)
     except InvalidVersion:
         return False
-    return installed == asked if asked.local else installed.public == asked.public
+    return installed == asked if asked.local else Version(installed.public) == asked

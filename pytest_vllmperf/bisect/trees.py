@@ -119,7 +119,7 @@ class Repository:
         # In a hook of git these variables name another repository.
         env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
         return subprocess.run(
-            ["git", "-C", str(self.folder), *arguments],
+            ["git", "-C", str(self.folder), "-c", "core.hooksPath=/dev/null", *arguments],
             env=env,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -68,7 +68,7 @@ def _judged(file: Path, asked: judging.Asked, ended: Ended) -> Attempt:
     try:
         report = runs.load(file)
     except ReportError:
-        return _silent(f"pytest ended with {ended.code} before a test was run: {_error(ended)}")
+        return _silent(f"pytest ended with {ended.code} and left no report: {_error(ended)}")
     if ended.code and not report.tests:
         return _silent(f"pytest ended with {ended.code} before a test was run: {_error(ended)}")
     return judging.judge(report, asked)
@@ -80,5 +80,5 @@ def _silent(reason: str) -> Attempt:
 
 def _error(ended: Ended) -> str:
     """The line of pytest's output that tells an error, for a person; else its last lines."""
-    lines = [line for line in ended.told.splitlines() if line.startswith("ERROR")]
+    lines = [line for line in ended.told.splitlines() if line.startswith(("ERROR", "WARNING: --vllmperf-json"))]
     return " ".join(lines[0].split()) if lines else ended.last_lines

@@ -128,6 +128,8 @@ def _check(wanted: Wanted) -> None:
         raise BisectError("name the releases in between with --versions 0.31.0,0.31.1,... or --versions-from COMMAND")
     if wanted.metric is not None and wanted.metric not in METRICS:
         raise BisectError(f"--metric {wanted.metric!r}: there is no such metric; docs/metrics.md lists them")
+    if wanted.results.suffix != ".json":
+        raise BisectError(f"--results {wanted.results}: its name has to end in .json, as the log stands beside it")
     if not wanted.test.strip() or wanted.test.startswith("-"):
         raise BisectError(f"{wanted.test!r} is no node id of a test, such as tests/test_chat.py::test_chat")
 

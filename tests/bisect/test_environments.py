@@ -57,6 +57,14 @@ def test_a_command_makes_each_version_once(tmp_path: Path, envs: Path) -> None:
 def test_a_local_version_is_the_release(tmp_path: Path, envs: Path) -> None:
     source = releases(tmp_path, path=f"{envs}/{{version}}/bin/python")
     assert source.version(Point(id="0.32.1")).version == "0.32.1+cu129"
+    named = releases(tmp_path, f"true {{version}}; echo {envs}/0.32.1/bin/python")
+    assert named.version(Point(id="0.32.1+cu129")).version == "0.32.1+cu129"
+    assert (
+        releases(tmp_path, f"true {{version}}; echo {envs}/0.32.0/bin/python").version(Point(id="0.32")).version
+        == "0.32.0"
+    )
+    with pytest.raises(UnpreparedError, match=r"has vLLM 0\.32\.1\+cu129, not 0\.32\.1\+cu128"):
+        named.version(Point(id="0.32.1+cu128"))
 
 
 def test_braces_of_the_shell_are_left_alone(tmp_path: Path, envs: Path) -> None:

@@ -105,6 +105,18 @@ def test_a_build_that_edits_the_sources_does_not_reach_the_next_commit(
     other.close()
 
 
+def test_hooks_of_the_user_do_not_run(repository: Path, tmp_path: Path, env: str) -> None:
+    hook = repository / ".git" / "hooks" / "post-checkout"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/hooked\n")
+    hook.chmod(0o755)
+    source = commits(repository, tmp_path, env)
+    for point in Repository(repository).points("HEAD~1", "HEAD"):
+        source.version(point)
+    source.close()
+    assert not (tmp_path / "hooked").exists()
+
+
 def test_trees_of_a_killed_run_are_removed(repository: Path, tmp_path: Path, env: str) -> None:
     point = Repository(repository).points("HEAD~1", "HEAD")[0]
     before = untouched(repository)

@@ -142,6 +142,7 @@ def test_no_regression_is_one_line(project: Path, capsys: Capture) -> None:
         (["--versions", ""], "name the releases in between with --versions"),
         (["--versions", "0.32.0,x"], "the list of versions: 'x' is not a version"),
         (["--python", "/bin/python"], "--python '/bin/python' has no {version} in it"),
+        (["--results", "found.log"], "--results found.log: its name has to end in .json"),
         (["--good", "0.34.0"], "--good 0.34.0 is later than --bad 0.33.0"),
         (["--results", "no/such/folder.json"], "no/such/folder.json: cannot be written: No such file or directory"),
     ],
