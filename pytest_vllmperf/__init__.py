@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pytest_vllmperf.errors import DriftedWarning, NoisyWarning, VllmPerfError, VllmPerfWarning
     from pytest_vllmperf.harness.fixture import VllmPerf
     from pytest_vllmperf.metrics.measurement import Measurement
+    from pytest_vllmperf.records.fit import Fit
     from pytest_vllmperf.records.report import RunReport
     from pytest_vllmperf.records.spec import EngineSpec
     from pytest_vllmperf.storage.runs import load
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 __all__ = [
     "DriftedWarning",
     "EngineSpec",
+    "Fit",
     "Measurement",
     "NoisyWarning",
     "RunReport",
@@ -36,6 +38,7 @@ __all__ = [
 _HOME = {
     "DriftedWarning": "pytest_vllmperf.errors",
     "EngineSpec": "pytest_vllmperf.records.spec",
+    "Fit": "pytest_vllmperf.records.fit",
     "Measurement": "pytest_vllmperf.metrics.measurement",
     "NoisyWarning": "pytest_vllmperf.errors",
     "RunReport": "pytest_vllmperf.records.report",

@@ -22,7 +22,14 @@ from pytest_vllmperf.verdict import Evidence
 from pytest_vllmperf.verdict.attribution import of_check
 from pytest_vllmperf.verdict.comparability import changes, not_compared
 
-FAILING = (Status.REGRESSED, Status.DRIFTED, Status.NO_BASELINE, Status.NOT_COMPARABLE, Status.INVALID)
+FAILING = (
+    Status.BEYOND_LIMIT,
+    Status.REGRESSED,
+    Status.DRIFTED,
+    Status.NO_BASELINE,
+    Status.NOT_COMPARABLE,
+    Status.INVALID,
+)
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,7 @@ def check_report(record: CheckRecord) -> CheckReport:
         ),
         by_baseline=None if record.by_baseline is None else _verdict(record.by_baseline),
         attribution=record.attribution,
+        limits=verdict.limits,
         metrics=_metrics(
             record.values,
             record.session.engines,

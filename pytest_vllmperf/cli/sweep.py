@@ -40,7 +40,7 @@ class Line:
         self._stream = stream
         self._live = stream.isatty()
         self._text = ""
-        self._told = ("", 0.0)
+        self._told: dict[str, float] = {}
 
     def points(self, now: Progress) -> None:
         """Say how many points are done, and what is measured now."""
@@ -69,10 +69,10 @@ class Line:
 
     def _due(self, doing: str, waited: float) -> bool:
         """Whether a log should have it: something new that takes long, or a minute more of the same."""
-        before = self._told[1] + _REPEAT_S if doing == self._told[0] and waited >= self._told[1] else _QUIET_S
-        if waited < before:
+        last = self._told.get(doing, waited + 1)
+        if waited < (last + _REPEAT_S if waited >= last else _QUIET_S):
             return False
-        self._told = (doing, waited)
+        self._told[doing] = waited
         return True
 
     def _show(self, text: str) -> None:

@@ -10,6 +10,7 @@ from pytest_vllmperf.errors import SpecError
 
 NOTHING_MEASURED = 2
 """The exit code of a sweep all of whose points failed."""
+_LOCAL = "local"
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], show: Callable[..., None]) -> None:
@@ -25,7 +26,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], show: Cal
         description="Measures every point of a TOML file and says where the knee is, which points no other is better "
         "than, and where throughput falls. A sweep that was ended goes on with the same command. docs/sweeps.md.",
     )
-    parser.add_argument("file", type=Path, metavar="FILE.toml", help="the study")
+    parser.add_argument("file", nargs="?", type=Path, metavar="FILE.toml", help="the study")
     parser.add_argument("--results", type=Path, metavar="FILE.json", help="its results (as it says, or beside it)")
     parser.add_argument("--show", action="store_true", help="measure nothing; show the results that there are")
     parser.add_argument("--retry", action="store_true", help="measure points that failed again")
@@ -33,7 +34,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], show: Cal
     parser.add_argument(
         "--ray",
         nargs="?",
-        const="local",
+        const=_LOCAL,
         metavar="ADDRESS",
         help="measure points at the same time, one a GPU, on a Ray cluster: HOST:PORT or auto; without an address on "
         "the GPUs of this machine",
@@ -42,7 +43,20 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], show: Cal
         "--workers", type=_positive, metavar="N", help="with --ray: N workers (one a GPU; without GPUs one a node)"
     )
     parser.add_argument("--json", action="store_true", help="for a program, with all samples")
-    parser.set_defaults(run=lambda chosen: _run(chosen, show))
+    parser.set_defaults(run=lambda chosen: _run(_with_file(chosen), show))
+
+
+def _with_file(chosen: argparse.Namespace) -> argparse.Namespace:
+    """What was chosen, where `--ray FILE.toml` means the file and no address: argparse takes it as one.
+
+    Raises:
+        SpecError: where no file is named.
+    """
+    if chosen.file is None and chosen.ray is not None and chosen.ray.endswith(".toml"):
+        chosen.file, chosen.ray = Path(chosen.ray), _LOCAL
+    if chosen.file is None:
+        raise SpecError("FILE.toml is missing: vllmperf sweep FILE.toml")
+    return chosen
 
 
 def _positive(text: str) -> int:

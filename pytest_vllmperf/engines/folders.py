@@ -108,14 +108,15 @@ def sweep(parent: Path, prefix: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def sockets_parent(places: Sequence[str | None]) -> Path | None:
+def sockets_parent(places: Sequence[str | None], name: int = _SOCKET_NAME) -> Path | None:
     """The first place with room for the names of Unix sockets below it where nobody else can replace a folder of ours.
 
     Args:
         places: paths of folders; None and those that do not exist are left out.
+        name: bytes that the longest path below it takes.
     """
     for place in map(Path, filter(None, places)):
-        if len(os.fsencode(place)) + _SOCKET_NAME <= _SOCKET_LIMIT and place.is_absolute() and _is_safe(place):
+        if len(os.fsencode(place)) + name <= _SOCKET_LIMIT and place.is_absolute() and _is_safe(place):
             return place
     return None
 

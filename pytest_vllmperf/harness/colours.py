@@ -22,6 +22,7 @@ _COLOURS: Final = {
     Status.INVALID: "red",
     Status.DRIFTED: "red",
     Status.REGRESSED: "red",
+    Status.BEYOND_LIMIT: "red",
 }
 _WORD: Final = re.compile(rf"(?:(?<=  )|^)(?:{'|'.join(status.value for status in Status)})(?=\s|$)")
 """A verdict where reports have one: at the beginning of a line, or of a column."""

@@ -27,6 +27,7 @@ from pytest_vllmperf.lab.pair import Pair
 from pytest_vllmperf.lab.promised import promised
 from pytest_vllmperf.lab.sharing import share
 from pytest_vllmperf.lab.take import Take
+from pytest_vllmperf.metrics.gates import LIMITS
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.records.ids import TestId
 from pytest_vllmperf.records.run import MeasureSettings
@@ -94,7 +95,8 @@ class VllmPerf(Fitting):
 
     def _foretell(self, take: Take) -> None:
         """Say before measuring, which may take long, that a check of it cannot be judged."""
-        if self._test.run_settings.update is not Update.ALL and take.sharing is None:
+        judged = take.sharing is None and self._test.settings.gate != (LIMITS,)
+        if self._test.run_settings.update is not Update.ALL and judged:
             test = TestId.parse(self._test.nodeid)
             foreseen = foretold.of_measurement(test, take, self._session.store)
             new = self._test.run_settings.update is Update.NEW
@@ -158,6 +160,7 @@ class VllmPerf(Fitting):
         name: str | None = None,
         margin: float | Mapping[str, float] | None = None,
         gate: str | Sequence[str] | None = None,
+        limits: Mapping[str, float] | None = None,
     ) -> Verdict:
         """Judge a measurement by this hardware's stored baseline, or record it as one.
 
@@ -169,7 +172,8 @@ class VllmPerf(Fitting):
             run: what `measure` returned.
             name: needed in a test with several checks, so that each keeps its baseline.
             margin: tolerated relative change, one for all or by metric.
-            gate: metrics that decide, or the sets `auto`, `exact`, `clock`, `cpu`, `device`.
+            gate: metrics that decide, or the sets `auto`, `exact`, `clock`, `cpu`, `device`; `limits` for limits alone.
+            limits: absolute limits by metric, in the units of docs/metrics.md, over those of the marker and the run.
 
         Returns:
             The verdict as it stands: UNDECIDED while more engines are wanted, RECORDED for one that is recorded.
@@ -182,7 +186,7 @@ class VllmPerf(Fitting):
         """
         __tracebackhide__ = True
         check_measurement(run)
-        own = call_settings(margin=margin, gate=gate).over(self._test.settings)
+        own = call_settings(margin=margin, gate=gate, limits=limits).over(self._test.settings)
         site = self._test.site(name, _line_above(inspect.currentframe()))
         run = promised(asked := run, asked.promised)
         stored = self._session.store.read(run.profile, site.module).tests.get(site.name)

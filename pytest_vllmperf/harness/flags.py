@@ -85,6 +85,9 @@ OPTIONS = (
            marker=True, fills=("margin", "margins")),
     Option("gate", "what decides: names of metrics, or the sets 'auto', 'exact', 'clock', 'cpu', 'vram', 'device', "
            "'energy'", "gate", "auto", kind="list", value="NAMES", marker=True),
+    Option("limits", "absolute limits of metrics, in the units of docs/metrics.md, such as 'ttft.p99=0.5 "
+           "output_throughput=1000'; judged beside the baseline, or alone with the gate 'limits'; 'ttft.p99=off' "
+           "takes one away", "limits", value="LIMITS", marker=True),
     Option("unsupported", "what becomes of a test whose engine the build or GPU cannot run: 'fail' or 'skip'",
            "unsupported", "fail", flag=False, ini=False, marker=True),
     Option("allow", "validity rules that are turned off, such as 'preemptions throttling'", "rules", kind="list",
@@ -103,8 +106,8 @@ OPTIONS = (
     Option("noisy", "what a NOISY verdict does to its test: 'warn' or 'fail'", "noisy", "warn", fills=("noisy_fails",)),
     Option("scorecards", "folder that scorecards are written to, as Markdown and JSON", "folder_or_none",
            value="FOLDER"),
-    Option("json", "JSON file that the whole run is written to, with every test, check, metric and sample; a missing "
-           "folder is made", "file_or_none", value="FILE", fills=("json_file",)),
+    Option("json", "file that the whole run is written to as JSON: every test, check, metric and sample; its folder is "
+           "made if need be", "file_or_none", value="FILE", fills=("json_file",)),
     Option("trace", "folder for Chrome traces of engines of failed tests: what the GPU of each did in one iteration, "
            "in at most 50 MB", "folder_or_none", value="FOLDER"),
     Option("client_processes", "processes of the load generator that drives servers; without it as many as it needs",

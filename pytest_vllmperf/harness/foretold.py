@@ -12,6 +12,7 @@ from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.harness.collection import is_performance_test, read_markers
 from pytest_vllmperf.lab.environment import likely_profiles
 from pytest_vllmperf.lab.take import Take
+from pytest_vllmperf.metrics.gates import LIMITS
 from pytest_vllmperf.records.ids import CheckId, TestId
 from pytest_vllmperf.records.samples import Entry
 from pytest_vllmperf.records.settings import Settings, Update
@@ -20,6 +21,7 @@ from pytest_vllmperf.storage.baselines import BaselineStore
 from pytest_vllmperf.verdict.workload_changes import workload_changes
 
 _MOST_NAMED = 3
+_RECORD = "  check() needs one: record it with --vllmperf-update-new"
 
 
 @dataclass(frozen=True)
@@ -92,17 +94,19 @@ class Ahead:
         if not missing:
             return []
         number = f"{len(missing)} of {len(tests)} performance test{'' if len(tests) == 1 else 's'}"
+        have = "has" if len(missing) == 1 else "have"
         shown = distinct(list(dict.fromkeys(test.name for test in missing))[:_MOST_NAMED], WIDTH - 2)
         more = [f"  and {len(missing) - _MOST_NAMED} more"] if len(missing) > _MOST_NAMED else []
-        head = f"vllmperf: no baseline for {number}; record with --vllmperf-update-new:"
-        return [head, *(f"  {name}" for name in shown.values()), *more]
+        head = f"vllmperf: {number} {have} no baseline:"
+        return [head, *(f"  {name}" for name in shown.values()), *more, _RECORD]
 
     def _has_to_have_one(self, item: pytest.Item) -> bool:
-        """Whether it is a performance test, without a reference that it is measured in turns with."""
+        """Whether it is a performance test, neither measured in turns with a reference nor judged by limits alone."""
         if not is_performance_test(item):
             return False
         try:
-            return not read_markers(item).settings.over(self._settings.check).against
+            own = read_markers(item).settings.over(self._settings.check)
+            return not own.against and own.gate != (LIMITS,)
         except SpecError:  # told when it runs
             return False
 
@@ -113,7 +117,8 @@ def without_baseline(tests: Sequence[TestId], store: BaselineStore) -> list[Test
     Raises:
         BaselineError: for a baseline file that cannot be read.
     """
-    modules = {_stem(test.module): test.module for test in tests}
+    # A file outside pytest's root directory has no path in its node id; the run is refused for it.
+    modules = {_stem(test.module): test.module for test in tests if test.module}
     known: set[TestId] = set()
     for profile, stem in store.modules():
         if (module := modules.get(stem)) is not None:

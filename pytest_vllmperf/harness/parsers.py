@@ -12,7 +12,7 @@ from pytest_vllmperf.records.parsing import Parser, choice, count, number
 from pytest_vllmperf.records.settings import AUTO
 from pytest_vllmperf.records.spec import interpreter
 from pytest_vllmperf.validity.allowed import rule_names
-from pytest_vllmperf.verdict.words import gate_words, margins
+from pytest_vllmperf.verdict.words import gate_words, limits, margins
 
 OFF = "off"
 """What an option that names something is given to name nothing."""
@@ -88,6 +88,7 @@ PARSERS: Mapping[str, Parser] = {
     "from_zero": number(0, exclusive=False),
     "gate": gate_words,
     "interpreter": _interpreter,
+    "limits": limits,
     "margins": margins,
     "noisy": _noisy_fails,
     "reason": _reason,

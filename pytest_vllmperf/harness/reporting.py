@@ -72,6 +72,7 @@ class RunReporter:
         self._ending = end
         self._redactor = redactor
         self._seen = Seen()
+        self._collected: dict[pytest.Item, int] = {}
         self._problems: list[CollectionProblem] = []
         self._began = time.monotonic()
         self._started = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -88,15 +89,25 @@ class RunReporter:
             with suppress(OSError):
                 runs.forget(file)
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """In which order tests were collected, before anybody orders them anew."""
+        self._collected = {item: at for at, item in enumerate(items)}
+
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Which tests are to run."""
-        self._seen.collected([item.nodeid for item in session.items])
-        self._seen.selected([item.nodeid for item in session.items if is_performance_test(item)])
+        self._seen.selected(self._selected(session))
+
+    def _selected(self, session: pytest.Session) -> list[str]:
+        """The performance tests that are to run, in the order in which they were collected."""
+        chosen = filter(is_performance_test, session.items)
+        ordered = sorted(chosen, key=lambda item: self._collected.get(item, len(self._collected)))
+        return [item.nodeid for item in ordered]
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
-        """Which tests a worker has collected."""
-        self._seen.collected(ids)
+        """Which tests a worker is to run, in which order."""
+        self._seen.ordered(ids)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
@@ -124,8 +135,7 @@ class RunReporter:
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the file, once the exit status is decided and all else is written."""
         if self._is_worker:
-            selected = [item.nodeid for item in session.items if is_performance_test(item)]
-            self._config.workeroutput[_OUTPUT] = selected  # type: ignore[attr-defined]
+            self._config.workeroutput[_OUTPUT] = self._selected(session)  # type: ignore[attr-defined]
         elif not options.only_looks(self._config) and self._settings.json_file is not None:
             self._told = self._write(self._settings.json_file, exitstatus, int(session.exitstatus))
 

@@ -48,13 +48,16 @@ class Seen:
         self._started: dict[str, _Test] = {}
         self._performance: set[str] = set()
 
-    def collected(self, nodeids: Sequence[str]) -> None:
-        """All tests that were selected, in their order, of whatever kind."""
+    def ordered(self, nodeids: Sequence[str]) -> None:
+        """All tests that were selected, of whatever kind, in the order in which they are to run.
+
+        It counts where no worker comes to its end, so that nobody tells in which order tests were collected.
+        """
         for nodeid in nodeids:
             self._order.setdefault(nodeid, len(self._order))
 
     def selected(self, nodeids: Iterable[str]) -> None:
-        """Performance tests that were selected."""
+        """Performance tests that were selected, in the order in which they were collected."""
         self._selected.update(dict.fromkeys(nodeids))
 
     def started(self, nodeid: str, location: tuple[str, int | None, str]) -> None:
@@ -69,6 +72,8 @@ class Seen:
             results: what the test came to, where this is known with this report.
             performance_test: whether the test is one.
         """
+        if report.when == "setup":  # also of a test that is run once more: its last run counts
+            self._started[report.nodeid] = _Test(report.location)
         test = self._started.setdefault(report.nodeid, _Test(report.location))
         test.reports.append(report)
         if performance_test or report.when == _CRASHED:  # of which nobody knows the kind
@@ -83,7 +88,8 @@ class Seen:
         """
         cut = [nodeid for nodeid, test in self._started.items() if not self._selected and not test.reports]
         known = dict.fromkeys([*self._selected, *self._performance, *cut])
-        ordered = sorted(known, key=lambda nodeid: self._order.get(nodeid, len(self._order)))
+        order = {nodeid: at for at, nodeid in enumerate(dict.fromkeys([*self._selected, *self._order]))}
+        ordered = sorted(known, key=lambda nodeid: order.get(nodeid, len(order)))
         return tuple(_report(nodeid, self._started.get(nodeid)) for nodeid in ordered)
 
 

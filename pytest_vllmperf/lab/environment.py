@@ -208,12 +208,17 @@ def _gpu_soft_keys(gpus: Sequence[GpuDevice]) -> dict[str, str]:
 
 
 def _machine_keys() -> dict[str, str]:
-    flags = set((_cpuinfo("flags") or _cpuinfo("Features") or "").split())
     return {
         "cpu": cpu_model(),
         "cpu cores": str(os.cpu_count()),
-        "cpu instructions": " ".join(flag for flag in _ISA_FLAGS if flag in flags),
+        "cpu instructions": cpu_instructions(),
     }
+
+
+def cpu_instructions() -> str:
+    """The instruction sets that decide which kernels vLLM's CPU build runs, of those that the processor has."""
+    flags = set((_cpuinfo("flags") or _cpuinfo("Features") or "").split())
+    return " ".join(flag for flag in _ISA_FLAGS if flag in flags)
 
 
 def _cpuinfo(field: str) -> str | None:

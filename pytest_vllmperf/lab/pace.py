@@ -23,7 +23,9 @@ class Pace:
         self._begun: deque[float] = deque(maxlen=_LAST + 1)
 
     def before(self, done: int, warm: int | None, iterations: int) -> str:
-        """Which iteration begins, and what is left by the time of those before; nothing is guessed without one.
+        """Which iteration begins, and what is left by the time of those before.
+
+        Nothing is said of what is left before one is over, and where it is less than a second.
 
         Args:
             done: iterations that are over.
@@ -34,8 +36,8 @@ class Pace:
         where = _where(done, warm, iterations)
         if warm is None or len(self._begun) == 1:
             return where
-        each = (self._begun[-1] - self._begun[0]) / (len(self._begun) - 1)
-        return f"{where}, {_duration(each * (warm + iterations - done))} left"
+        left = (self._begun[-1] - self._begun[0]) / (len(self._begun) - 1) * (warm + iterations - done)
+        return where if left < 1 else f"{where}, {_duration(left)} left"
 
 
 def _where(done: int, warm: int | None, iterations: int) -> str:
@@ -47,5 +49,5 @@ def _where(done: int, warm: int | None, iterations: int) -> str:
 
 
 def _duration(seconds: float) -> str:
-    whole = max(1, round(seconds))
+    whole = round(seconds)
     return f"{whole} s" if whole < 100 else f"{whole / 60:.0f} min"

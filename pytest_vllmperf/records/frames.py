@@ -86,10 +86,10 @@ def _library(wanted: str | None) -> tuple[str, Any]:
         except ModuleNotFoundError as error:
             if error.name != name:  # it is there, and one of its own parts is missing
                 raise SpecError(f"{name} cannot be imported: {error}") from None
-    asked = wanted or "pandas or polars"
-    raise SpecError(
-        f"frame() needs {asked}, which is not installed: {INSTALL if wanted != 'polars' else 'pip install polars'}"
-    )
+    if wanted is None:
+        raise SpecError(f"frame() needs pandas or polars; install one: {INSTALL}")
+    how = INSTALL if wanted == "pandas" else f"pip install {wanted}"
+    raise SpecError(f"frame() needs {wanted}, which is not installed: {how}")
 
 
 def _pandas(pandas: Any, found: Mapping[str, list[Cell]], columns: Mapping[str, Kind]) -> Any:

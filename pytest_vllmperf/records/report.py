@@ -17,7 +17,7 @@ from pytest_vllmperf.records.ledger import VramLedger
 from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.ratio import Ratio
 from pytest_vllmperf.records.results import ComparisonRecord, FitRecord, OverloadRecord
-from pytest_vllmperf.records.verdict import Drift, Status
+from pytest_vllmperf.records.verdict import Drift, LimitVerdict, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -247,6 +247,7 @@ class CheckReport(MeasurementReport):
         reference: what it was measured in turns with; None without one.
         by_baseline: what the stored baseline says of a check that is judged by its reference; None without one.
         attribution: where the time differs from what it is judged by; None where it was not judged.
+        limits: metrics with an absolute limit, and whether it is kept.
     """
 
     name: str
@@ -263,6 +264,7 @@ class CheckReport(MeasurementReport):
     reference: ReferenceReport | None = None
     by_baseline: VerdictReport | None = None
     attribution: Attribution | None = None
+    limits: tuple[LimitVerdict, ...] = ()
 
 
 class TestReport(_Part):

@@ -34,6 +34,7 @@ class CheckSettings:
         allow: names of the validity rules that are turned off.
         against: absolute path of the interpreter whose vLLM each check is measured in turns with; empty for none.
         device_pass: iterations after the counted ones in which the GPU is profiled; 0 for none.
+        limits: absolute limits by metric, in its unit; None for a metric takes away what `other` of `over` gives it.
     """
 
     iterations: int | None = None
@@ -45,12 +46,16 @@ class CheckSettings:
     allow: tuple[str, ...] | None = None
     against: str | None = None
     device_pass: int | None = None
+    limits: Mapping[str, float | None] = field(default_factory=dict)
 
     def over(self, other: CheckSettings) -> CheckSettings:
-        """These settings, with what they leave open taken from `other`; a margin for all leaves nothing open."""
+        """These settings, with what they leave open taken from `other`; a margin for all leaves nothing open.
+
+        Limits add up: the nearer one of a metric counts.
+        """
         open_fields = {one.name: getattr(other, one.name) for one in fields(self) if getattr(self, one.name) is None}
         margins = self.margins if self.margin is not None else {**other.margins, **self.margins}
-        return replace(self, **open_fields, margins=margins)
+        return replace(self, **open_fields, margins=margins, limits={**other.limits, **self.limits})
 
 
 DEFAULTS = CheckSettings(

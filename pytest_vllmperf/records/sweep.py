@@ -23,6 +23,7 @@ class PointResult(BaseModel):
         reason: why it failed, in a few words, such as `out of memory`; empty for a point that was measured.
         detail: the same in the engine's words.
         profile: the kind of hardware; empty where no engine came so far.
+        versions: of what the engine is made of, such as vLLM; empty where no engine came so far.
         problems: why its figures are void.
         engines: the samples of each engine that it was measured on; the first has one, each replicate adds one.
         requests: of one iteration.
@@ -36,6 +37,7 @@ class PointResult(BaseModel):
     reason: str = ""
     detail: str = ""
     profile: str = ""
+    versions: dict[str, str] = Field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     engines: tuple[EngineSamples, ...] = ()
     requests: int = Field(default=0, ge=0)
@@ -83,6 +85,7 @@ class Knee:
         high: upper end.
         steps: how many steps of the grid lie between both.
         at_end: whether it is the largest load that was measured: the knee may lie beyond.
+        without: loads of the curve that failed or are void; the knee may be another with them.
     """
 
     axis: str
@@ -92,6 +95,7 @@ class Knee:
     high: float
     steps: int
     at_end: bool
+    without: tuple[float, ...] = ()
 
     @property
     def decided(self) -> bool:
@@ -153,6 +157,7 @@ class Findings:
         knees: one for each curve.
         cliffs: between neighbours of a curve.
         best: the axes whose best value was chosen on the way, in the order of the stages.
+        near: of each such axis the values that came so close to the best that one engine each does not decide it.
         missing: points that are not measured yet.
     """
 
@@ -165,4 +170,5 @@ class Findings:
     knees: tuple[Knee, ...] = ()
     cliffs: tuple[Cliff, ...] = ()
     best: Values = field(default_factory=dict)
+    near: dict[str, list[Any]] = field(default_factory=dict)
     missing: int = 0

@@ -42,6 +42,7 @@ class Contender:
         ratio: its goodput over that of the best; None for the best, and where there is none to compare.
         low: lower end of the interval of the ratio.
         high: upper end.
+        requests: that were sent to the replicates.
     """
 
     settings: Values
@@ -53,6 +54,7 @@ class Contender:
     ratio: float | None = None
     low: float | None = None
     high: float | None = None
+    requests: int = 0
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class Best:
         decided: whether every other is worse, or better by no more than the margin.
         alike: settings of those that cannot be told apart from the best.
         gains: against the default arguments at the same load, and at their own best load where that is another.
+        least_share: so many requests keep the promise at least, with 95 %; None where it is unknown how many were sent.
     """
 
     point: Contender
@@ -110,6 +113,7 @@ class Best:
     decided: bool
     alike: tuple[Values, ...] = ()
     gains: tuple[Gain, ...] = ()
+    least_share: float | None = None
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.results import CheckRecord
-from pytest_vllmperf.records.verdict import MetricVerdict, Status, Verdict
-from pytest_vllmperf.report import attributions, references
+from pytest_vllmperf.records.verdict import MetricVerdict, Status, Verdict, worst
+from pytest_vllmperf.report import attributions, limits, references
 from pytest_vllmperf.report.names import WIDTH
 from pytest_vllmperf.report.rows import has_something_to_tell, metric_rows, unchanged_lines
 from pytest_vllmperf.report.verdicts import folded, metric_lines
@@ -27,6 +27,17 @@ def failure_lines(
         every: whether every metric has lines of its own, as with `-v`.
         width: columns of a line; names and commands are never broken.
     """
+    of_limits = limits.failure_lines(record.verdict, width)
+    if of_limits and not record.verdict.metrics and record.verdict.status in (Status.BEYOND_LIMIT, Status.INVALID):
+        reasons = [line for one in record.verdict.reasons for line in folded(one, width)]
+        notes = [line for note in record.notes for line in folded(note, width)]
+        return [*of_limits, *reasons, *notes]
+    lines = _by_baseline(record, changed, command, every=every, width=width)
+    first = record.verdict.status is Status.BEYOND_LIMIT
+    return [*of_limits, *lines] if first else [*lines, *of_limits]
+
+
+def _by_baseline(record: CheckRecord, changed: Sequence[str], command: str, *, every: bool, width: int) -> list[str]:
     verdict, told = record.verdict, "; ".join(record.verdict.reasons)
     if verdict.status is Status.NO_BASELINE:
         why = told or f"nothing is recorded for {record.profile}"
@@ -53,17 +64,19 @@ def _acceptance(record: CheckRecord, command: str) -> list[str]:
 def _judged_lines(record: CheckRecord, changed: Sequence[str], *, every: bool, width: int) -> list[str]:
     verdict, reference, found = record.verdict, record.reference, record.attribution
     against = references.before(reference)
-    ordered = sorted(verdict.metrics, key=lambda judged: judged.status is not verdict.status)
-    first = ordered[:1]
+    decisive = worst([Status.OK, *(judged.status for judged in verdict.metrics)])
+    ordered = sorted(verdict.metrics, key=lambda judged: judged.status is not decisive)
+    first = ordered[:1] if decisive is not Status.OK or not verdict.limits else []
+    others = ordered[len(first) :]
     lines = [f"check {record.id.own!r}:"] if record.id.own else []
     for judged in first:
         lines += metric_lines(judged, requests=_requests(record), width=width)
         lines += attributions.below_metric(judged, verdict, found, against=against, width=width)
     lines += attributions.below_verdicts(verdict, found, against=against, width=width)
     if not every:
-        lines += _device_notes(record, ordered[1:], width)
+        lines += _device_notes(record, others, width)
     lines += changed_lines(changed, against, width)
-    lines += _others(record, ordered[1:], width) if every else _folded_others(ordered[1:], verdict, width)
+    lines += _others(record, others, width) if every else _folded_others(others, verdict, width)
     lines += folded(references.in_turns(reference), width) if reference is not None else []
     lines += references.by_baseline(record, width)
     return [*lines, *(line for note in record.notes for line in folded(note, width))]

@@ -8,7 +8,7 @@ from pytest_vllmperf.metrics.table import METRICS, AllMetrics
 from pytest_vllmperf.records.problems import in_words
 from pytest_vllmperf.records.results import CheckRecord
 from pytest_vllmperf.records.verdict import MetricVerdict, Status
-from pytest_vllmperf.report import attributions, references, units
+from pytest_vllmperf.report import attributions, limits, references, units
 from pytest_vllmperf.report.host_bound import host_bound
 from pytest_vllmperf.report.names import Names
 from pytest_vllmperf.report.rows import metric_rows
@@ -16,7 +16,7 @@ from pytest_vllmperf.report.verdicts import change_words, folded, limit_words, r
 
 _INDENT = "  "
 _REMARKABLE = (Status.IMPROVED, Status.NOISY, Status.UNDECIDED)
-_TOLD_BY_THE_FAILURE = (Status.REGRESSED, Status.DRIFTED)
+_TOLD_BY_THE_FAILURE = (Status.BEYOND_LIMIT, Status.REGRESSED, Status.DRIFTED)
 """Statuses of checks whose metrics stand in the failure of their test."""
 
 
@@ -25,11 +25,17 @@ def remarks(checks: Sequence[CheckRecord], names: Names) -> list[str]:
     ordered = sorted(checks, key=lambda check: (check.module, check.name))
     notes = dict.fromkeys(note for check in checks for note in check.notes)
     lines = [line for check in ordered for line in _of_check(check, names)]
+    lines += [line for check in ordered if _passed(check) for line in limits.remarks(check, names)]
     lines += [line for check in checks for line in _left_out(check, names)]
     lines += [line for note in notes for line in folded(note, names.width)]
     found = [f"{names[check.id]}: {words}" for check in ordered if (words := host_bound(check))]
     lines += [part for line in found for part in folded(line, names.width)]
     return lines + references.summary(ordered, names)
+
+
+def _passed(check: CheckRecord) -> bool:
+    """Whether no failure of its test tells of its limits."""
+    return check.verdict.status in (Status.OK, Status.RECORDED, Status.IMPROVED, Status.NOISY)
 
 
 def _of_check(check: CheckRecord, names: Names) -> list[str]:
@@ -83,7 +89,8 @@ def warning(status: Status, checks: Sequence[CheckRecord]) -> str:
     found = [(check, one) for check in checks for one in check.verdict.metrics if one.status is status]
     found = [(check, one) for check, one in found if check.verdict.status is status]
     if not found:
-        return ""
+        noisy = [check.verdict for check in checks if check.verdict.status is status]
+        return next(filter(None, (limits.warning(one, status) for one in noisy)), "")
     check, first = found[0]
     own = f"check {check.id.own!r}: " if check.id.own else ""
     more = f" (and {units.many(len(found) - 1, 'more metric')})" if len(found) > 1 else ""

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
-from textwrap import wrap
 from typing import Any, Final
-
-from tabulate import tabulate
 
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.sweep import Cliff, Figures, Findings, Knee
-from pytest_vllmperf.report import units
+from pytest_vllmperf.report import points, units
 from pytest_vllmperf.report.escaping import terminal_line
 from pytest_vllmperf.report.names import WIDTH
 from pytest_vllmperf.report.verdicts import folded
 
 _NONE: Final = "-"
-_LEAST_POINT: Final = 20
-"""Columns that the column of settings has at least."""
 
 
 def lines(found: Findings, width: int = WIDTH) -> list[str]:
@@ -45,7 +40,7 @@ def lines(found: Findings, width: int = WIDTH) -> list[str]:
 def as_json(found: Findings) -> str:
     """The findings for a program, with all samples; throughput in tokens/s, times in seconds."""
     front = set(found.front)
-    points = [
+    rows = [
         {
             **one.result.model_dump(mode="json"),
             "output_throughput": one.throughput,
@@ -61,9 +56,10 @@ def as_json(found: Findings) -> str:
         "engine": found.engine,
         "missing": found.missing,
         "best": found.best,
+        "near_best": found.near,
         "knees": [{**asdict(one), "decided": one.decided} for one in found.knees],
         "cliffs": [asdict(one) for one in found.cliffs],
-        "points": points,
+        "points": rows,
     }
     return json.dumps(document, indent=1)
 
@@ -94,25 +90,9 @@ def _duration(seconds: float) -> str:
 
 
 def _table(found: Findings, width: int) -> list[str]:
-    axes = list(found.figures[0].result.settings) if found.figures else []
     heads = ["tok/s", METRICS[found.ttft].label, "tok/s/user", ""]
     rows = [_cells(place, one, found) for place, one in enumerate(found.figures)]
-    settings = [[_shown(one.result.settings[axis]) for axis in axes] for one in found.figures]
-    table = _drawn([*axes, *heads], [[*own, *row] for own, row in zip(settings, rows, strict=True)])
-    if max(map(len, table), default=0) <= width:
-        return table
-    others = max((len(line) for line in _drawn(heads, rows)), default=0)
-    room = max(_LEAST_POINT, width - others - 2)
-    points = ["\n".join(wrap(_settings(one.result.settings), room)) for one in found.figures]
-    return _drawn(["point", *heads], [[point, *row] for point, row in zip(points, rows, strict=True)])
-
-
-def _drawn(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A table; heads are its first row, as tabulate makes columns wider than heads otherwise."""
-    last = len(heads) - 1
-    align = ["left" if place in (0, last) else "right" for place in range(len(heads))]
-    table = str(tabulate([heads, *rows], tablefmt="plain", colalign=align, disable_numparse=True))
-    return [line.rstrip() for line in table.split("\n")]
+    return points.table([one.result.settings for one in found.figures], heads, rows, width)
 
 
 def _cells(place: int, one: Figures, found: Findings) -> list[str]:
@@ -134,7 +114,12 @@ def _said(found: Findings) -> list[str]:
     """All in words: best values, knees, cliffs, failures."""
     said = []
     if found.best:
-        said.append(f"best by {METRICS[found.metric].label}: {_settings(found.best)}")
+        said.append(f"best by {METRICS[found.metric].label}: {points.settings(found.best)}")
+    said += [
+        f"{name}={points.shown(found.best[name])} was chosen by one engine of each value; within 3 % of it, and so not "
+        f"decided: {', '.join(map(points.shown, others))}"
+        for name, others in found.near.items()
+    ]
     said += [_knee(one) for one in found.knees]
     said += [_cliff(one) for one in found.cliffs]
     failed: dict[str, int] = {}
@@ -155,7 +140,9 @@ def _knee(one: Knee) -> str:
     beyond = ", the largest load measured: it may lie beyond" if one.at_end else ""
     undecided = "" if one.decided else ", not decided"
     interval = f"{one.low:g}" if one.low == one.high else f"{one.low:g} to {one.high:g}"
-    return f"knee{_where(one.others)}: {one.axis}={one.load:g} (95 %: {interval}{undecided}){beyond}"
+    without = f"; without {one.axis}={', '.join(f'{load:g}' for load in one.without)}, where the point failed"
+    missing = without if one.without else ""
+    return f"knee{_where(one.others)}: {one.axis}={one.load:g} (95 %: {interval}{undecided}){beyond}{missing}"
 
 
 def _cliff(one: Cliff) -> str:
@@ -165,13 +152,4 @@ def _cliff(one: Cliff) -> str:
 
 
 def _where(others: Mapping[str, Any]) -> str:
-    return f" at {_settings(others)}" if others else ""
-
-
-def _settings(values: Mapping[str, Any]) -> str:
-    return " ".join(f"{name}={_shown(value)}" for name, value in values.items())
-
-
-def _shown(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return terminal_line(text)
+    return f" at {points.settings(others)}" if others else ""

@@ -24,13 +24,14 @@ from pytest_vllmperf.report.verdicts import folded, outlook_lines, suite_lines
 def properties(record: CheckRecord) -> list[tuple[str, object]]:
     """A check as JUnit properties: its status, and every metric in the unit of the table, without rounding.
 
-    Of a metric that drifted, the change of its level too, as a fraction.
+    Of a metric that drifted, the change of its level too, as a fraction; of one with a limit, whether it is kept.
     """
     prefix = f"vllmperf.{record.id.own}".rstrip(".")
     status = record.verdict.status.value
     values = [(f"{prefix}.{metric}", _exact(value)) for metric, value in record.values.items()]
     drifts = [one for one in record.verdict.metrics if one.drift is not None]
     values += [(f"{prefix}.{one.metric}.drift", _exact(one.drift.change)) for one in drifts if one.drift is not None]
+    values += [(f"{prefix}.{one.metric}.limit", one.status.value) for one in record.verdict.limits]
     found = [(f"{prefix}.status", status), (f"{prefix}.profile", record.profile), *values]
     if record.reference is not None:
         found += [(f"{prefix}.against", record.reference.name), (f"{prefix}.way", record.reference.way)]

@@ -7,12 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from tabulate import tabulate
-
 from pytest_vllmperf.metrics.units import share_percent
 from pytest_vllmperf.records.marker import marker, serve_command
 from pytest_vllmperf.records.tuning import Best, Contender, Gain, Tried, Tuned
-from pytest_vllmperf.report import units
+from pytest_vllmperf.report import points, units
 from pytest_vllmperf.report.escaping import terminal_line
 from pytest_vllmperf.report.names import WIDTH
 from pytest_vllmperf.report.verdicts import folded
@@ -33,7 +31,7 @@ def lines(found: Tuned, width: int = WIDTH) -> list[str]:
     return [
         *folded(terminal_line(_head(found)), width),
         "",
-        *_table(found),
+        *_table(found, max(width, WIDTH)),
         "",
         *(part for text in said for part in folded(terminal_line(text), width)),
         *([] if best is None else ["", marker(best.spec), serve_command(best.spec)]),
@@ -59,24 +57,17 @@ def as_json(found: Tuned) -> str:
 def _head(found: Tuned) -> str:
     return (
         f"{found.name}: goodput with {found.slo.key} kept by {share_percent(found.share)} of requests; "
-        f"{units.many(len(found.tried), 'engine')} tried of {found.engines:,} and the default, "
+        f"{units.many(len(found.tried), 'engine')} tried of {found.engines + 1:,}, the default one among them, "
         f"{units.many(found.points, 'point')}, {units.many(found.starts, 'start')}"
     )
 
 
-def _table(found: Tuned) -> list[str]:
+def _table(found: Tuned, width: int) -> list[str]:
     """Points that were measured again, by their replicates; then the best point of each other engine, by one engine."""
     again = [one.settings for one in found.contenders]
     others = [one for one in found.tried if one.settings not in again]
-    settings = [*again, *(one.settings for one in others)]
-    axes = list(settings[0]) if settings else []
     rows = [*(_again(one, found) for one in found.contenders), *map(_once, _sorted(others))]
-    shown = [*again, *(one.settings for one in _sorted(others))]
-    table = [[*axes, *_HEADS]]
-    table += [[*(_shown(own[axis]) for axis in axes), *row] for own, row in zip(shown, rows, strict=True)]
-    align = ["left"] * len(axes) + ["right"] * (len(_HEADS) - 1) + ["left"]
-    text = str(tabulate(table, tablefmt="plain", colalign=align, disable_numparse=True))
-    return [line.rstrip() for line in text.split("\n")]
+    return points.table([*again, *(one.settings for one in _sorted(others))], _HEADS, rows, width)
 
 
 def _sorted(tried: Sequence[Tried]) -> list[Tried]:
@@ -89,7 +80,7 @@ def _again(one: Contender, found: Tuned) -> list[str]:
     if best is not None and one.settings == best.point.settings:
         words = "recommended"
     elif best is not None and one.settings in best.alike:
-        words = "cannot be told apart"
+        words = "not told apart"
     ttft = _NONE if one.ttft is None else units.seconds(one.ttft)
     return [f"{one.rate:.4g}", share_percent(one.share), ttft, f"{one.engines}", words]
 
@@ -104,31 +95,37 @@ def _once(one: Tried) -> list[str]:
 def _result(found: Tuned) -> Iterator[str]:
     best = found.best
     if best is not None:
-        yield from _recommended(best)
+        yield from _recommended(best, found.share)
     elif found.nearest is None:
         yield "nothing could be measured: every point failed or is void"
     else:
         yield (
-            f"no point keeps the promise; nearest is {_settings(found.nearest.settings)}: "
+            f"no point keeps the promise; nearest is {points.settings(found.nearest.settings)}: "
             f"{share_percent(found.nearest.share or 0.0)} of requests kept it, wanted {share_percent(found.share)}"
         )
 
 
-def _recommended(best: Best) -> Iterator[str]:
+def _recommended(best: Best, share: float) -> Iterator[str]:
     point = best.point
     interval = "" if best.low is None else f" (95 %: {best.low:.4g} to {best.high:.4g})"
-    what = f"the default arguments at {_settings(_load(point.settings))}" if best.default else _settings(point.settings)
+    what = (
+        f"the default arguments at {points.settings(_load(point.settings))}"
+        if best.default
+        else points.settings(point.settings)
+    )
     yield (
         f"recommended: {what}: {point.rate:.4g} requests/s{interval}, kept by {share_percent(point.share)}, on "
         f"{units.many(point.engines, 'engine')} that took no part in the search"
     )
+    if best.least_share is not None and best.least_share < share:
+        yield _luck(point, best.least_share, share)
     if best.at_end:
-        largest = _settings(_load(point.settings))
+        largest = points.settings(_load(point.settings))
         yield f"{largest} is the largest load that was tried: a larger one may have more goodput"
     if best.alike:
         rule = "it is the default" if best.default else "it has the lowest TTFT of those with as much goodput"
         state = "no other is better by more than 3 %" if best.decided else "not decided"
-        others = "; ".join(map(_settings, best.alike))
+        others = "; ".join(map(points.settings, best.alike))
         yield f"cannot be told apart from it ({state}), and it is recommended as {rule}: {others}"
     if best.default:
         yield (
@@ -139,8 +136,16 @@ def _recommended(best: Best) -> Iterator[str]:
     yield from map(_gain, best.gains)
 
 
+def _luck(point: Contender, least: float, share: float) -> str:
+    return (
+        f"it is not certain that {share_percent(share)} of requests keep the promise there: of "
+        f"{units.many(point.requests, 'request')} {share_percent(point.share)} did, so {share_percent(least)} at least "
+        "(95 %); more --requests may tell, or take the next smaller load"
+    )
+
+
 def _gain(one: Gain) -> str:
-    where = f"the default arguments at {_settings(_load(one.settings))}"
+    where = f"the default arguments at {points.settings(_load(one.settings))}"
     if one.rate is None or one.share is None:
         return f"against {where}: no figure: {one.words}"
     kept = "" if one.keeps else f", where only {share_percent(one.share)} of requests keep the promise"
@@ -157,11 +162,3 @@ def _load(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The last axis is the load."""
     name = list(settings)[-1]
     return {name: settings[name]}
-
-
-def _settings(values: Mapping[str, Any]) -> str:
-    return " ".join(f"{name}={_shown(value)}" for name, value in values.items())
-
-
-def _shown(value: Any) -> str:
-    return terminal_line(value if isinstance(value, str) else json.dumps(value))

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -99,7 +100,7 @@ def encoded(report: RunReport, redacted: Callable[[str], str] = str) -> str:
         report: the run.
         redacted: takes secrets out of a text.
     """
-    content = _plain(report.model_dump(mode="json", by_alias=True), redacted)
+    content = _plain(report.model_dump(mode="json", by_alias=True), cache(redacted))  # most texts stand there often
     tests = content.pop("tests")
     head, rest = {key: content.pop(key) for key in ("schema", "version", "run")}, content
     lines = ",\n".join(_json(test) for test in tests)
@@ -111,18 +112,21 @@ def _json(value: object) -> str:
 
 
 def _plain(value: Any, redacted: Callable[[str], str]) -> Any:
-    """Texts without secrets and unpaired surrogates, and numbers that JSON has; whole ones without a decimal point."""
+    """Texts without secrets and unpaired surrogates, and numbers that JSON has."""
     if isinstance(value, str):
         return redacted(value).encode("utf-8", "backslashreplace").decode("utf-8")
     if isinstance(value, dict):
         return {_plain(str(key), redacted): _plain(one, redacted) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(one, redacted) for one in value]
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-        return int(value) if value.is_integer() else value
+    if isinstance(value, list):
+        return value if _are_finite(value) else [_plain(one, redacted) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value
+
+
+def _are_finite(values: list[Any]) -> bool:
+    """Whether these are numbers that JSON has; samples are most of a run."""
+    return set(map(type, values)) <= {float, int} and math.isfinite(sum(values))
 
 
 def schema() -> dict[str, Any]:

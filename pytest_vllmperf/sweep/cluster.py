@@ -19,6 +19,7 @@ from math import prod
 from pathlib import Path
 from typing import Final, Protocol
 
+import psutil
 from pydantic import ValidationError
 
 from pytest_vllmperf.engines.folders import RunFolder, sockets_parent
@@ -34,9 +35,22 @@ _CONNECT_S: Final = 5.0
 _START_S: Final = 120.0
 _SILENCE_S: Final = 60.0
 _END_S: Final = 20.0
+_KILLED_S: Final = 5.0
 _RECONNECT_S: Final = 20
 """So long Ray tries to reach the head of its cluster again, instead of a minute."""
-_BOOT: Final = "import sys; sys.path[:1] = [sys.argv[1]]; from pytest_vllmperf.sweep.ray_process import main; main()"
+_SOCKET_NAME: Final = 84
+"""Bytes of `/vr-abcdefgh/r/session_` with a time and a process, and the longest name of a socket of Ray's in it."""
+_BOOT: Final = """\
+import sys
+sys.path[:1] = [sys.argv[1]]
+try:
+    from pytest_vllmperf.sweep.ray_process import main
+except ImportError as error:
+    import json
+    print(json.dumps({"kind": "failed", "why": f"Ray cannot be imported: {error}"}))
+    sys.exit(1)
+main()
+"""
 
 
 class Workers(Protocol):
@@ -144,11 +158,11 @@ def opened(study: Study, address: str, workers: int | None) -> Iterator[RayWorke
     with ExitStack() as held:
         folder = ""
         if address == LOCAL:
-            parent = sockets_parent((tempfile.gettempdir(), "/tmp", "/var/tmp")) or Path(tempfile.gettempdir())  # noqa: S108
-            run = RunFolder(parent, "vr-")
+            places = (tempfile.gettempdir(), "/tmp", "/var/tmp")  # noqa: S108
+            run = RunFolder(sockets_parent(places, _SOCKET_NAME) or Path(tempfile.gettempdir()), "vr-")
             held.callback(shutil.rmtree, run.path, ignore_errors=True)  # Ray's processes may write until they end
             held.callback(run.close)
-            folder = str(run.path)
+            folder = str(run.path / "r")  # Ray opens its folder to all users; the one around it stays private
         process = held.enter_context(_started(_environment(local=address == LOCAL)))
         wanted = Open(
             address=address,
@@ -240,13 +254,28 @@ def _started(env: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Have it end its workers; it reads the end of its input."""
+    """Have it end its workers: it reads the end of its input. After a while, or at a second Ctrl-C, it is killed."""
     orders, process.stdin = process.stdin, None
-    with suppress(OSError):
-        if orders is not None:
-            orders.close()
     try:
+        with suppress(OSError):
+            if orders is not None:
+                orders.close()
         process.communicate(timeout=_END_S)
     except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
+        _kill(process)
+    except KeyboardInterrupt:
+        _kill(process)
+        raise
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """With the processes of a local Ray instance, which would live on for half a minute."""
+    family: list[psutil.Process] = []
+    with suppress(psutil.Error):
+        family = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    for child in family:
+        with suppress(psutil.Error):
+            child.kill()
+    process.communicate()
+    psutil.wait_procs(family, _KILLED_S)

@@ -27,11 +27,13 @@ class Curve:
         axis: the load.
         others: the values of all other axes.
         points: with figures that count, loads ascending; at least `FEWEST_LOADS`.
+        without: loads whose points failed or are void, ascending.
     """
 
     axis: str
     others: Values
     points: tuple[PointResult, ...]
+    without: tuple[float, ...] = ()
 
     @property
     def loads(self) -> list[float]:
@@ -51,6 +53,7 @@ class Curve:
             high=found[place.high],
             steps=place.high - place.low,
             at_end=place.index == len(found) - 1,
+            without=self.without,
         )
 
     @property
@@ -84,14 +87,16 @@ def curves(space: Space, results: Sequence[PointResult]) -> list[Curve]:
         return []
     groups: dict[Point, list[PointResult]] = {}
     for one in results:
-        if one.sound and one.samples(THROUGHPUT):
-            others = Point.of({name: value for name, value in one.settings.items() if name != axis})
-            groups.setdefault(others, []).append(one)
-    return [
-        Curve(axis, others.values, tuple(sorted(group, key=lambda one: one.settings[axis])))
-        for others, group in groups.items()
-        if len(group) >= FEWEST_LOADS
-    ]
+        others = Point.of({name: value for name, value in one.settings.items() if name != axis})
+        groups.setdefault(others, []).append(one)
+    found = []
+    for others, group in groups.items():
+        group.sort(key=lambda one: one.settings[axis])
+        counted = tuple(one for one in group if one.sound and one.samples(THROUGHPUT))
+        if len(counted) >= FEWEST_LOADS:
+            without = tuple(one.settings[axis] for one in group if one not in counted)
+            found.append(Curve(axis, others.values, counted, without))
+    return found
 
 
 def findings(study: Study, results: Mapping[Point, PointResult]) -> Findings:
@@ -113,6 +118,7 @@ def findings(study: Study, results: Mapping[Point, PointResult]) -> Findings:
         knees=tuple(curve.knee for curve in found),
         cliffs=tuple(cliff for curve in found for cliff in curve.cliffs),
         best=best,
+        near=plan.near_best(study.space, results, best, study.metric),
         missing=len(missing) if study.space.rounds == 1 else max(0, study.space.count - len(done)),
     )
 

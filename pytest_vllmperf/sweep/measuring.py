@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
+from typing import Final
 
 from pytest_vllmperf.errors import EngineError, EngineStartError, SpecError, WorkloadError
 from pytest_vllmperf.lab.lab import Lab
@@ -16,6 +17,9 @@ from pytest_vllmperf.records.sweep import PointResult
 from pytest_vllmperf.sweep import failures
 from pytest_vllmperf.sweep.space import Point
 from pytest_vllmperf.sweep.study import Study
+
+_VERSION: Final = "version of "
+"""How the keys of an environment begin that are versions."""
 
 
 class PointMeasurer:
@@ -62,6 +66,7 @@ class PointMeasurer:
         return PointResult(
             settings=point.values,
             profile=measurement.profile,
+            versions=_versions(measurement.environment.soft),
             problems=measurement.problems,
             engines=tuple(map(_kept, measurement.engines)),
             requests=self._study.workload_of(point).count,
@@ -98,6 +103,11 @@ class PointMeasurer:
         study = self._study
         run = self._lab.measure(target, study.workload_of(point), study.measuring, study.allow)
         return promised(run, study.slo)
+
+
+def _versions(told: Mapping[str, str]) -> dict[str, str]:
+    """By package, of what the environment of a measurement tells."""
+    return {name.removeprefix(_VERSION): version for name, version in told.items() if name.startswith(_VERSION)}
 
 
 def _failed(point: Point, error: Exception) -> PointResult:

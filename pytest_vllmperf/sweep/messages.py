@@ -39,6 +39,7 @@ class Ready(_Message):
         hardware: its GPUs, or its processor; and the driver.
         versions: of this package, of Python, and of the vLLM beside it.
         nice: its niceness; engines inherit it.
+        gpus: that it may use; workers of one host without any take turns.
     """
 
     kind: Literal["ready"] = "ready"
@@ -47,6 +48,7 @@ class Ready(_Message):
     hardware: str
     versions: dict[str, str]
     nice: int
+    gpus: int = Field(default=0, ge=0)
 
 
 class Doing(_Message):

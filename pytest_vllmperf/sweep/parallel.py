@@ -142,7 +142,8 @@ class ParallelRunner(Runner):
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Doing):
-            self._listeners.doing(event.doing, event.waited)
+            who = f"worker {event.worker}: " if len(self._crew.there) > 1 else ""
+            self._listeners.doing(f"{who}{event.doing}", event.waited)
         elif isinstance(event, Starting):
             self._crew.coming = event.coming
         elif isinstance(event, Ready):
@@ -166,6 +167,11 @@ class ParallelRunner(Runner):
             self._listeners.note(
                 f"{new.host}: Ray runs its workers with niceness {new.nice}, so a busy host slows their engines down; "
                 "start its nodes with RAY_worker_niceness=0"
+            )
+        if self._hardware and new.gpus and [one.host for one in self._crew.there.values()].count(new.host) == 1:
+            self._listeners.note(
+                f"{new.host}: its workers measure at the same time and share its processor cores; where these are the "
+                "limit, figures are lower than in a sweep without --ray"
             )
         self._crew.there[new.worker] = new
 

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from math import fsum
 from typing import Final
 
+from scipy.stats import beta
+
 from pytest_vllmperf.records.samples import EngineSamples
 from pytest_vllmperf.records.served import Slo
 from pytest_vllmperf.records.sweep import PointResult
 
 RATE: Final = "goodput_rate"
 SHARE: Final = "goodput"
+_ERROR: Final = 0.05
 _FINEST: Final = 1e-9
 """A share is stored with seven digits."""
 
@@ -46,6 +49,22 @@ class Promise:
         if share is None or rate is None:
             return None
         return rate if self.kept_by(share) else share - 1.0
+
+
+def least_share(share: float, requests: int) -> float | None:
+    """The share of requests that keep the promise at least, with 95 %; None without requests.
+
+    The lower bound of C. Clopper and E. Pearson, Biometrika 26, 1934. It takes requests for independent; where those of
+    an engine are late together, less is certain.
+
+    Args:
+        share: of the requests that were sent, those that kept it.
+        requests: that were sent.
+    """
+    if requests <= 0:
+        return None
+    kept = round(share * requests)
+    return float(beta.ppf(_ERROR, kept, requests - kept + 1)) if kept else 0.0
 
 
 def replicates(one: PointResult, most: int) -> tuple[EngineSamples, ...]:

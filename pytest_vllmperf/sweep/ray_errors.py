@@ -26,6 +26,8 @@ def in_words(error: BaseException) -> str:
         found = [f"{name} {version}" for name, version in _PARTS.findall(text)]
         there, here = ", ".join(found[:2]), ", ".join(found[2:4])
         return f"the Ray cluster runs {there}, and this command {here}; both must be the same"
+    if "Could not find any running Ray instance" in text:
+        return "none runs on this machine; start one with ray start --head, or leave the address out for a local one"
     if (cause := getattr(error, "cause", None)) is not None:
         text = in_one_line(cause)
     lines = [line.strip() for line in text.splitlines() if line.strip()]

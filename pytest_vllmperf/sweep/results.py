@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
@@ -41,6 +42,8 @@ class ResultsFile(BaseModel):
     points: tuple[PointResult, ...] = ()
 
 
+_OTHER_VERSIONS = ("backend", "python")
+"""Axes whose values may have versions of their own."""
 _NO_POINTS = '\n "points": [],'
 """How a file without points says so: with one blank, as nothing else at this depth is called so."""
 _ELSEWHERE = "name another file with --results"
@@ -79,16 +82,18 @@ class Results:
         return self._points
 
     def forget_failed(self) -> None:
-        """Take out the points that failed, so that they are measured again."""
-        self._points = {point: one for point, one in self._points.items() if not one.reason}
+        """Take out the points that failed or are void, so that they are measured again."""
+        self._points = {point: one for point, one in self._points.items() if one.sound}
 
     def put(self, point: Point, result: PointResult) -> None:
         """Add a point, or replace it, and write the file.
 
         Raises:
-            BaselineError: when the file cannot be written, or would become too large with all points of the study; it
-                then holds all points before this one.
+            BaselineError: when it was measured on other hardware or with other versions than those before it, or the
+                file cannot be written, or would become too large with all points of the study; it then holds all points
+                before this one.
         """
+        self._check_same(result)
         self._points[point] = result
         self._texts[point] = _laid_out(result)
         text = self._text()
@@ -98,6 +103,21 @@ class Results:
                 f"{LIMIT // MIB} MiB that are read; {FORMAT.too_large}"
             )
         self._write(text)
+
+    def _check_same(self, new: PointResult) -> None:
+        """Refuse to mix figures of two kinds of hardware, or of two versions of an engine."""
+        kind = _kind(new.profile)
+        for one in self._points.values():
+            if kind and one.profile and _kind(one.profile) != kind:
+                raise self._mixed(f"on {one.profile}", new.profile)
+            if any(one.settings.get(axis) != new.settings.get(axis) for axis in _OTHER_VERSIONS):
+                continue
+            for name in sorted(one.versions.keys() & new.versions.keys()):
+                if one.versions[name] != new.versions[name]:
+                    raise self._mixed(f"with {name} {one.versions[name]}", f"{name} {new.versions[name]}")
+
+    def _mixed(self, before: str, now: str) -> BaselineError:
+        return BaselineError(f"{self.path}: its points were measured {before}, and this is {now}; {_ELSEWHERE}")
 
     def arrange(self, order: Sequence[Point]) -> None:
         """Put the points into an order, and write the file where that changes it.
@@ -129,6 +149,11 @@ class Results:
         empty = FORMAT.encoded(self.path, ResultsFile(key=self._study.key, study=self._study.settings))
         points = ",\n".join(self._texts[point] for point in self._points)
         return empty.replace(_NO_POINTS, f'\n "points": [\n{points}\n ],', 1)
+
+
+def _kind(profile: str) -> str:
+    """Of the hardware, without the number of GPUs: `tensor_parallel_size` may be an axis."""
+    return re.sub(r"^\d+-x-", "", profile)
 
 
 def _laid_out(result: PointResult) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.samples import EngineSamples
 from pytest_vllmperf.records.sweep import PointResult
 from pytest_vllmperf.sweep import plan
-from pytest_vllmperf.sweep.findings import curves
+from pytest_vllmperf.sweep.findings import curves, load_axis
 from pytest_vllmperf.sweep.measuring import PointMeasurer
 from pytest_vllmperf.sweep.results import Results
 from pytest_vllmperf.sweep.space import Point
@@ -93,7 +92,6 @@ class Runner:
         return done
 
     def _keep(self, point: Point, result: PointResult) -> None:
-        self._check_hardware(result)
         self._results.put(point, result)
 
     def _tell(self, left: Sequence[Point], doing: str = "") -> None:
@@ -104,8 +102,9 @@ class Runner:
         starts = len({self._spec_key(point) for point in left})
         if doing or left:
             doing = doing or self._words(left[0])
-        seconds = plan.seconds_left(points.values(), rest, starts, self._workers(starts)) if left else None
-        failed = sum(1 for one in points.values() if one.reason)
+        known = plan.Rest([point.values for point in left], max(0, rest - len(left)), starts, self._workers(starts))
+        seconds = plan.seconds_left(points.values(), known, load_axis(self._study.space)) if left else None
+        failed = sum(1 for one in points.values() if not one.sound)
         self._progress(Progress(len(points), total, failed, seconds, doing))
 
     def _workers(self, starts: int) -> int:  # noqa: ARG002 - engines that are left, for several workers
@@ -114,15 +113,6 @@ class Runner:
 
     def _words(self, point: Point) -> str:
         return " ".join(f"{name}={value}" for name, value in point.values.items())
-
-    def _check_hardware(self, result: PointResult) -> None:
-        """Refuse to mix figures of two kinds of hardware."""
-        before = next((one.profile for one in self._results.points.values() if one.profile), result.profile)
-        if result.profile and before != result.profile:
-            raise BaselineError(
-                f"{self._results.path}: its points were measured on {before}, and this is {result.profile}; name "
-                "another file with --results"
-            )
 
     def _undecided(self) -> list[Point]:
         """The points that leave a knee open, as far as they may be measured again."""

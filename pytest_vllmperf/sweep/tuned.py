@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Final
 
 from pytest_vllmperf import stats
 from pytest_vllmperf.records.sweep import PointResult
 from pytest_vllmperf.records.tuning import Best, Contender, Gain, Tried, Tuned
-from pytest_vllmperf.sweep.promise import RATE, SHARE, Promise, level
+from pytest_vllmperf.sweep.promise import RATE, SHARE, Promise, least_share, level
 from pytest_vllmperf.sweep.race import ERROR, MARGIN, Standing, interval, ratio
 from pytest_vllmperf.sweep.results import Results
 from pytest_vllmperf.sweep.serving import ServeStudy
@@ -91,6 +92,7 @@ class Findings:
             ratio=None if found is None else found.ratio,
             low=None if found is None else found.low,
             high=None if found is None else found.high,
+            requests=self._results.points[point].requests * sum(len(engine.values(SHARE)) for engine in engines),
         )
 
     def _best(self, now: Standing[Point]) -> Best:
@@ -101,7 +103,7 @@ class Findings:
         tuner = self._tuner
         open_ = [now.best, *(one for one in now.alike if now.rivals[one].ratio >= 1 - MARGIN)]
         contenders = {point: self._contender(point, now) for point in open_}
-        chosen = min(open_, key=lambda one: (not self._is_default(one), contenders[one].ttft or 0.0))
+        chosen = min(open_, key=lambda one: (not self._is_default(one), _ttft(contenders[one])))
         own = interval(tuner.values(chosen), tuner.noise, ERROR / tuner.looks)
         known = tuner.noise.freedom > 0
         return Best(
@@ -113,6 +115,7 @@ class Findings:
             at_end=chosen.values[self._study.load.name] == self._study.load.values[-1],
             decided=now.decided,
             alike=tuple(one.values for one in (now.best, *now.alike) if one != chosen),
+            least_share=least_share(contenders[chosen].share, contenders[chosen].requests),
             gains=() if self._is_default(chosen) else tuple(self._gains(chosen)),
         )
 
@@ -151,6 +154,10 @@ class Findings:
             key = self._measurer.spec_key(point)
             again[key] = max(again.get(key, 0), len(one.engines) - 1)
         return sum(one.started for one in self._results.points.values()) + sum(again.values())
+
+
+def _ttft(one: Contender) -> float:
+    return inf if one.ttft is None else one.ttft
 
 
 def _failed(results: Sequence[PointResult]) -> tuple[tuple[str, int], ...]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
-from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.records.samples import EngineSamples
 from pytest_vllmperf.records.sweep import PointResult, Values
 from pytest_vllmperf.sweep import asking, plan
@@ -160,22 +159,12 @@ class Tuner:
         if point in self._results.points:
             return
         result = self._measurer.measured(point)
-        self._check_hardware(result)
         self._results.put(point, result)
         score = self._promise.score(result)
         outcome = result.words if score is None else f"{max(0.0, score):.4g} requests/s"
         if score is not None and score <= 0:
             outcome = f"promise not kept, {1 + score:.1%} did"
         self._told(f"{what}: {point.words}: {outcome}")
-
-    def _check_hardware(self, result: PointResult) -> None:
-        """Refuse to mix figures of two kinds of hardware."""
-        before = next((one.profile for one in self._results.points.values() if one.profile), result.profile)
-        if result.profile and before != result.profile:
-            raise BaselineError(
-                f"{self._results.path}: its points were measured on {before}, and this is {result.profile}; name "
-                "another file with --results"
-            )
 
     def _ranked(self) -> list[Point]:
         """Engines that keep the promise at a load, the best first."""

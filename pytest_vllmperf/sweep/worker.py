@@ -56,8 +56,8 @@ class Worker:
             with suppress(metadata.PackageNotFoundError):
                 versions[name] = metadata.version(name)
         nice = _undo_niceness()
-        ready = Ready(host=socket.gethostname(), hardware=hardware(), versions=versions, nice=nice)
-        return ready.model_dump_json()
+        host, gpus = socket.gethostname(), len(gpu.devices())
+        return Ready(host=host, hardware=hardware(), versions=versions, nice=nice, gpus=gpus).model_dump_json()
 
     def work(self, job: str | None, seconds: float) -> list[str]:
         """Begin with a job, or go on; returns what is new, each as `Doing`, `Finished` or `Withdrawn`.

@@ -35,7 +35,7 @@ def test_a_drift_fails_its_test_and_its_session_stays_out() -> None:
 def test_which_statuses_fail(status: Status) -> None:
     ended = check()
     ended.verdict = Verdict(status)
-    failing = {"REGRESSED", "DRIFTED", "NO_BASELINE", "NOT_COMPARABLE", "INVALID"}
+    failing = {"BEYOND_LIMIT", "REGRESSED", "DRIFTED", "NO_BASELINE", "NOT_COMPARABLE", "INVALID"}
     assert (conclude(ended, SETTINGS)[1] is not None) is (status.value in failing)
 
 

@@ -166,3 +166,20 @@ def test_elsewhere_only_what_takes_long_is_told_once_a_minute() -> None:
         "3 of 24 points: waiting for a lease (72 s)",
         "3 of 24 points: loading (12 s)",
     ]
+
+
+def test_a_log_gets_a_line_a_minute_of_each_worker(capsys: Capture) -> None:
+    stream = io.StringIO()
+    line = Line(stream)
+    for second in range(75):
+        line.engine("worker 1: importing vLLM", second)
+        line.engine("worker 2: waiting for cpu", second + 3)
+    line.engine("worker 1: importing vLLM", 12)  # again, by another engine
+    told = [text.rpartition(": ")[2] for text in stream.getvalue().splitlines()]
+    assert told == [
+        "waiting for cpu (10 s)",
+        "importing vLLM (10 s)",
+        "waiting for cpu (70 s)",
+        "importing vLLM (70 s)",
+        "importing vLLM (12 s)",
+    ]

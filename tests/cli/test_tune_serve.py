@@ -35,7 +35,10 @@ def test_a_table_a_recommendation_a_marker_and_a_command(capsys: Capture) -> Non
     assert tune(*SLO, *AXES, "--axis", "prefill_seconds_per_token=0.01,0.02") == 0
     out, err = capsys.readouterr()
     words = " ".join(out.split())
-    assert "goodput with ttft=0.5s e2e=1s kept by 99 % of requests; 5 engines tried of 4 and the default" in words
+    assert (
+        "goodput with ttft=0.5s e2e=1s kept by 99 % of requests; 5 engines tried of 5, the default one among them"
+        in words
+    )
     assert "recommended: the default arguments at concurrency=16" in words
     assert "concurrency=16 is the largest load that was tried" in words
     assert "no gain: the default arguments are as good" in words

@@ -37,8 +37,8 @@ def test_the_last_iterations_count_and_minutes_are_minutes() -> None:
     assert told[-1] == "iteration 8/10, 3 s left"
 
 
-def test_a_moment_is_no_nothing() -> None:
+def test_less_than_a_second_is_not_worth_a_word() -> None:
     clock = Clock()
     pace = Pace(clock)
-    before(pace, clock, 0, 0, 0.001)
-    assert before(pace, clock, 9, 0, 0.0) == "iteration 10/10, 1 s left"
+    before(pace, clock, 0, 0, 0.999)
+    assert before(pace, clock, 9, 0, 0.0) == "iteration 10/10"

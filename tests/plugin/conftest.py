@@ -21,8 +21,8 @@ from pytest_vllmperf.engines.simulated import SimulatedEngine
 from pytest_vllmperf.errors import VllmPerfWarning
 from pytest_vllmperf.gpu import GpuDevice
 from pytest_vllmperf.records.spec import EngineSpec
-from tests.load.scripted import Scripted
-from tests.load.serving import authority, scripted, shared_server, tls_server, trusted
+from tests.loadgen.scripted import Scripted
+from tests.loadgen.serving import authority, scripted, shared_server, tls_server, trusted
 from tests.plugin.prepared import PreparedPython
 from tests.plugin.service import Service
 

@@ -24,8 +24,9 @@ def test_tests_without_a_baseline_are_named_once_they_are_collected(project: Pro
     project.record("-k", "test_0")
     result = project.run("--vllmperf")
     lines = result.outlines
-    start = lines.index("vllmperf: no baseline for 5 of 6 performance tests; record with --vllmperf-update-new:")
+    start = lines.index("vllmperf: 5 of 6 performance tests have no baseline:")
     assert lines[start + 1 : start + 5] == ["  test_1", "  test_2", "  test_3", "  and 2 more"]
+    assert lines[start + 5] == "  check() needs one: record it with --vllmperf-update-new"
     assert lines[start - 1].startswith("collected 6 items")
     result.stdout.no_fnmatch_line("*a check of this measurement will be NO_BASELINE*")
 

@@ -51,6 +51,19 @@ def test_an_open_knee_says_so() -> None:
     )
 
 
+def test_a_knee_without_some_loads_says_which() -> None:
+    knee = Knee("rate", {}, 8.5, 8.5, 8.5, 0, at_end=False, without=(2, 16))
+    assert "knee: rate=8.5 (95 %: 8.5); without rate=2, 16, where the point failed" in lines(
+        found(figures({"rate": 8.5}), knees=(knee,)), 120
+    )
+
+
+def test_a_best_value_that_is_not_decided_says_so() -> None:
+    text = lines(found(figures({"a": 4}), best={"a": 4, "b": 1}, near={"a": [2, 8]}), 120)
+    assert "a=4 was chosen by one engine of each value; within 3 % of it, and so not decided: 2, 8" in text
+    assert not [line for line in text if line.startswith("b=")]
+
+
 @pytest.mark.parametrize("axes", [1, 3, 9])
 def test_no_line_is_longer_than_the_terminal(axes: int) -> None:
     settings = {f"some_long_engine_argument_{number}": {"method": "ngram", "k": number} for number in range(axes)}

@@ -40,7 +40,7 @@ def words(**changed: Any) -> str:
 
 def test_a_recommendation_with_its_interval_its_gain_and_what_to_paste() -> None:
     text = words()
-    assert "2 engines tried of 25 and the default, 70 points, 30 starts" in text
+    assert "2 engines tried of 26, the default one among them, 70 points, 30 starts" in text
     assert "recommended: max_num_seqs=64 concurrency=32: 12.34 requests/s (95 %: 12 to 12.7)" in text
     assert "on 3 engines that took no part in the search" in text
     assert "concurrency=32 (10 requests/s): gain: +23.4 % [+10.0, +40.0]" in text
@@ -52,6 +52,31 @@ def test_the_table_has_replicates_first_and_says_what_came_of_the_search_alone()
     rows = [line.split() for line in tunings.lines(FOUND)]
     assert ["64", "32", "12.34", "99.5", "%", "250", "ms", "3", "recommended"] in rows
     assert ["8", "32", "-", "-", "-", "-", "void:", "client"] in rows
+
+
+def test_a_table_that_is_wider_than_the_terminal_has_one_column_for_all_axes() -> None:
+    wide = {"max_num_batched_tokens": "(default)", "max_num_seqs": "(default)", "concurrency": 32}
+    changed = replace(FOUND, tried=(Tried(wide, 10.2, 0.99, "did not start", keeps=True),), contenders=())
+    table = [line for line in tunings.lines(changed) if "@pytest" not in line and "vllm serve" not in line]
+    assert max(map(len, table)) <= 80
+    first = next(place for place, line in enumerate(table) if line.startswith("max_num_batched_tokens="))
+    assert "did not start" in table[first]
+    assert [line.split()[0] for line in table[first : first + 4]] == [
+        "max_num_batched_tokens=",
+        "(default)",
+        "max_num_seqs=(default)",
+        "concurrency=32",
+    ]
+
+
+def test_a_share_that_may_be_luck_is_told() -> None:
+    lucky = replace(BEST, point=replace(WINNER, requests=384), least_share=0.9837)
+    assert (
+        "it is not certain that 99 % of requests keep the promise there: of 384 requests 99.5 % did, so 98.37 % at "
+        "least (95 %)"
+    ) in words(best=lucky)
+    assert "not certain" not in words(best=replace(lucky, least_share=0.9901))
+    assert "not certain" not in words()
 
 
 def test_no_gain_is_called_no_gain() -> None:

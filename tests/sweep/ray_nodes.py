@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 
 os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
 
@@ -17,7 +18,13 @@ SMALL = {"object_store_memory": 80 << 20, "include_dashboard": False}
 
 
 def main() -> None:
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0, **SMALL})
+    # In a folder of its own: else `--ray auto` of another run would find this cluster.
+    with tempfile.TemporaryDirectory(prefix="vt-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        serve(folder)
+
+
+def serve(folder: str) -> None:
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0, "temp_dir": folder, **SMALL})
     nodes = [cluster.add_node(num_cpus=1, num_gpus=1, wait=False, **SMALL) for _ in range(2)]
     print(cluster.address, flush=True)  # noqa: T201 - to the test
     for line in sys.stdin:

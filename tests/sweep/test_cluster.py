@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import signal
 import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import psutil
 import pytest
 
 from pytest_vllmperf import cli
 from pytest_vllmperf.errors import EngineError, SpecError
 from pytest_vllmperf.sweep import cluster
-from pytest_vllmperf.sweep.messages import STUDY
+from pytest_vllmperf.sweep.messages import STUDY, Alive
 from pytest_vllmperf.sweep.ray_errors import in_words
-from pytest_vllmperf.sweep.study import read
+from pytest_vllmperf.sweep.study import Study, read
 from tests.sweep.conftest import ENGINE, Write
 
 OFFLINE = 'model = "m"\nbackend = "offline"\n'
@@ -114,6 +120,8 @@ def test_one_worker_a_gpu_else_one_a_node() -> None:
             "the Ray cluster runs Ray 2.60.0, Python 3.12.1, and this command Ray 2.44.0, Python 3.11.2; "
             "both must be the same",
         ),
+        ("Could not find any running Ray instance. Please specify the one to connect to",
+         "none runs on this machine; start one with ray start --head, or leave the address out for a local one"),
         ("\n The node died.\nmore", "The node died."),
         ("", "RuntimeError"),
     ],
@@ -125,6 +133,124 @@ def test_rays_errors_in_a_line(text: str, words: str) -> None:
 def test_workers_are_for_ray(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["sweep", str(write(concurrency="[1]")), "--workers", "2"]) == 2
     assert capsys.readouterr().err == "vllmperf: --workers is for a sweep on Ray; add --ray\n"
+
+
+@needs_ray
+def test_the_file_may_stand_behind_ray(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int | None]] = []
+
+    def opened(study: Study, address: str, workers: int | None) -> NoReturn:
+        asked.append((address, workers))
+        raise EngineError("enough")
+
+    monkeypatch.setattr(cluster, "opened", opened)
+    file = str(write(concurrency="[1]"))
+    for arguments in (["--ray", file], ["--ray", file, "--workers", "2"], ["--ray", "auto", file], [file, "--ray"]):
+        assert cli.main(["sweep", *arguments]) == 2
+    assert asked == [("local", None), ("local", 2), ("auto", None), ("local", None)]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--ray"], ["--ray", "auto"]])
+def test_a_sweep_without_a_file_is_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["sweep", *arguments]) == 2
+    assert capsys.readouterr().err == "vllmperf: FILE.toml is missing: vllmperf sweep FILE.toml\n"
+
+
+@needs_ray
+def test_a_ray_that_cannot_be_imported_is_one_line(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "__init__.py").write_text("raise ImportError('its library is broken')", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert cli.main(["sweep", str(write(concurrency="[1]")), "--ray"]) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told == ("vllmperf: the local Ray instance cannot be used: Ray cannot be imported: its library is broken")
+
+
+@pytest.fixture
+def telling() -> Iterator[Callable[[str], cluster.RayWorkers]]:
+    """Workers whose process runs some code and then waits for the end of its input."""
+    processes = []
+
+    def made(code: str) -> cluster.RayWorkers:
+        command = [sys.executable, "-c", f"import sys; {code}"]
+        processes.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        return cluster.RayWorkers(processes[-1], "head:6379", "all is safe")
+
+    yield made
+    for process in processes:
+        process.communicate()
+
+
+WAIT = "sys.stdout.flush(); sys.stdin.read()"
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("", "the Ray cluster at head:6379 went away; all is safe"),
+        (f"print('{{}}'); {WAIT}", "the Ray cluster at head:6379 sent what no worker sends; all is safe"),
+        (f"""print('{{"kind": "failed", "why": "it is full"}}'); {WAIT}""", "head:6379 cannot be used: it is full"),
+    ],
+)
+def test_a_cluster_that_cannot_go_on_is_one_line(
+    telling: Callable[[str], cluster.RayWorkers], code: str, message: str
+) -> None:
+    with pytest.raises(EngineError, match=message):
+        telling(code).event(60)
+
+
+def test_a_cluster_that_is_silent_is_given_up(
+    telling: Callable[[str], cluster.RayWorkers], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "_START_S", 0.0)
+    silent = telling(WAIT)
+    with pytest.raises(EngineError, match="head:6379 has not answered for 0 s; all is safe"):
+        silent.event(0)
+
+
+def test_a_cluster_that_says_something_in_time_is_not_given_up(
+    telling: Callable[[str], cluster.RayWorkers],
+) -> None:
+    talking = telling(f"""print('{{"kind": "alive"}}'); {WAIT}""")
+    assert isinstance(talking.event(60), Alive)
+    assert talking.event(0) is None
+
+
+def test_nobody_else_can_use_a_local_instance_and_nothing_is_reported() -> None:
+    one, other, cluster_of_others = (cluster._environment(local=local) for local in (True, True, False))
+    assert one["RAY_AUTH_MODE"] == "token"
+    assert len(one["RAY_AUTH_TOKEN"]) == 64
+    assert one["RAY_AUTH_TOKEN"] != other["RAY_AUTH_TOKEN"]
+    assert one["RAY_worker_niceness"] == "0"
+    assert "RAY_AUTH_TOKEN" not in cluster_of_others.keys() - os.environ.keys()
+    assert {env["RAY_USAGE_STATS_ENABLED"] for env in (one, cluster_of_others)} == {"0"}
+
+
+class Interrupted(subprocess.Popen[bytes]):
+    """A process during whose end somebody interrupts, once."""
+
+    interrupted = False
+
+    def communicate(self, input: bytes | None = None, timeout: float | None = None) -> tuple[bytes, bytes]:  # noqa: A002 - its name
+        if not self.interrupted:
+            self.interrupted = True
+            raise KeyboardInterrupt
+        return super().communicate(input, timeout)
+
+
+def test_a_second_interrupt_kills_what_does_not_end_by_itself() -> None:
+    child = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'])"
+    process = Interrupted([sys.executable, "-c", child], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    family: list[psutil.Process] = []
+    while not family:
+        family = psutil.Process(process.pid).children(recursive=True)
+    with pytest.raises(KeyboardInterrupt):
+        cluster._end(process)
+    assert process.returncode == -signal.SIGKILL
+    assert psutil.wait_procs(family, 10)[1] == []
 
 
 def test_vllm_gets_rays_executor_unchanged(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.samples import EngineSamples
 from pytest_vllmperf.records.sweep import Findings, PointResult
 from pytest_vllmperf.sweep.findings import curves, findings
@@ -54,6 +55,13 @@ def test_two_loads_are_no_curve_and_failed_points_are_left_out(write: Write) -> 
     study = read(write(max_num_seqs="[4, 8]", concurrency="[1, 2, 4]"))
     (curve,) = curves(study.space, [point(1, 10), point(2, 20), point(8, 70), failed])
     assert curve.loads == [1, 2, 8]
+
+
+def test_a_knee_names_the_loads_that_it_was_found_without(write: Write) -> None:
+    failed = PointResult(settings={"max_num_seqs": 4, "concurrency": 16}, reason="out of memory")
+    void = point(2, 20, problems=(Problem("clocks", "the clock fell"),))
+    (knee,) = found(write, failed, void, point(1, 10), point(4, 40), point(8, 41)).knees
+    assert (knee.load, knee.without) == (4, (2, 16))
 
 
 def test_loads_are_sorted_whatever_the_order_of_measuring(write: Write) -> None:

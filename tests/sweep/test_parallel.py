@@ -15,7 +15,7 @@ from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.records.sweep import PointResult
 from pytest_vllmperf.sweep.dealing import MOST_LOSSES
 from pytest_vllmperf.sweep.measuring import PointMeasurer
-from pytest_vllmperf.sweep.messages import STUDY, Event, Finished, Job, Lost, Ready, Starting, Withdrawn
+from pytest_vllmperf.sweep.messages import STUDY, Doing, Event, Finished, Job, Lost, Ready, Starting, Withdrawn
 from pytest_vllmperf.sweep.parallel import LOST, Listeners, ParallelRunner
 from pytest_vllmperf.sweep.results import Results, opened
 from pytest_vllmperf.sweep.runner import Progress, Runner
@@ -243,10 +243,35 @@ def test_a_worker_of_low_priority_is_told(sweep: Sweep, write: Write) -> None:
     assert sweep.notes[0].startswith("host1: Ray runs its workers with niceness 15")
 
 
+@pytest.mark.parametrize(("host", "gpus", "told"), [("host1", 1, 1), ("host2", 1, 0), ("host1", 0, 0)])
+def test_gpus_that_share_a_host_are_told_once(sweep: Sweep, write: Write, host: str, gpus: int, told: int) -> None:
+    path = write(engine='model = "m"\nbackend = "offline"\n', concurrency="[1]")
+    workers = FakeWorkers(read(path), sweep.lab)
+    ready = [workers.ready(number, host=host if number > 1 else "host1", gpus=gpus) for number in (1, 2)]
+    third = workers.ready(3, host="host1" if told else "host3", gpus=gpus)
+    workers.events = deque([Starting(coming=3), *ready, third, Withdrawn(worker=1, why="enough")])
+    workers.fails = lambda worker, job: Withdrawn(worker=worker, why="enough")
+    with pytest.raises(EngineError, match="enough"):
+        sweep.run(path, workers)
+    assert sum("host1: its workers measure at the same time" in note for note in sweep.notes) == told
+
+
+def test_what_several_workers_do_is_told_apart(sweep: Sweep, write: Write) -> None:
+    told: list[tuple[str, float]] = []
+    path = write(concurrency="[1, 2]")
+    study = read(path)
+    workers = FakeWorkers(study, sweep.lab)
+    workers.events += [Doing(worker=number, doing="m: starting", waited=20) for number in (1, 2)]
+    listeners = Listeners(lambda now: None, lambda doing, waited: told.append((doing, waited)), sweep.notes.append)
+    with opened(study) as results:
+        ParallelRunner(study, results, PointMeasurer(study, sweep.lab), workers, listeners).run()
+    assert told == [("worker 1: m: starting", 20), ("worker 2: m: starting", 20)]
+
+
 def test_time_left_accounts_for_the_workers(sweep: Sweep, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     monkeypatch.setattr(
-        "pytest_vllmperf.sweep.plan.seconds_left", lambda done, rest, starts, workers: seen.append(workers) or 1.0
+        "pytest_vllmperf.sweep.plan.seconds_left", lambda done, rest, load: seen.append(rest.workers) or 1.0
     )
     sweep.run(write(**GRID))
     assert max(seen) == 2

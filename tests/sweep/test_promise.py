@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.samples import EngineSamples
 from pytest_vllmperf.records.served import Slo
 from pytest_vllmperf.records.sweep import PointResult
-from pytest_vllmperf.sweep.promise import Promise, levels, replicates
+from pytest_vllmperf.sweep.promise import Promise, least_share, levels, replicates
 
 PROMISE = Promise(Slo(ttft=0.3), 0.99)
 
@@ -52,3 +53,17 @@ def test_a_point_that_failed_again_keeps_its_score_and_has_no_replicates() -> No
     one = PointResult(settings={}, reason="failed when measured again", engines=(engine(9.0, 1.0), engine(5.0, 1.0)))
     assert PROMISE.score(one) == 9.0
     assert replicates(one, 5) == ()
+
+
+@pytest.mark.parametrize(
+    ("share", "requests", "least"), [(1.0, 384, 0.05 ** (1 / 384)), (0.0, 64, 0.0), (0.5, 20, 0.3020), (1.0, 0, None)]
+)
+def test_the_least_share_of_clopper_and_pearson(share: float, requests: int, least: float | None) -> None:
+    assert least_share(share, requests) == (None if least is None else pytest.approx(least, abs=1e-4))
+
+
+def test_the_least_share_is_below_the_truth_in_nineteen_of_twenty() -> None:
+    rng = np.random.default_rng(1)
+    kept = rng.binomial(384, 0.99, size=4000) / 384
+    bound = {share: least_share(share, 384) or 0.0 for share in set(kept)}
+    assert 0.95 <= np.mean([bound[share] <= 0.99 for share in kept]) < 0.99

@@ -121,6 +121,7 @@ def figures(path: Path) -> list[Any]:
     return points  # type: ignore[no-any-return]
 
 
+@pytest.mark.long  # two nodes start in half a minute; test_ray_local.py has the quick one
 def test_a_node_that_dies_in_mid_sweep_leaves_its_points_to_the_other(
     study: Path, nodes: Nodes, capsys: Capture
 ) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pytest_vllmperf.errors import BaselineError
+from pytest_vllmperf.lab.environment import _gpu_profile
+from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.samples import EngineSamples
 from pytest_vllmperf.records.sweep import PointResult
 from pytest_vllmperf.sweep import results as kept
@@ -103,13 +106,57 @@ def test_a_folder_that_is_not_there_is_one_line(write: Write, tmp_path: Path) ->
         opened(study).__enter__()
 
 
-def test_failed_points_can_be_forgotten(study: Study) -> None:
+def test_points_that_failed_or_are_void_can_be_forgotten(study: Study) -> None:
     put(study, max_num_seqs=8, concurrency=2)
     with opened(study) as results:
         settings = {"max_num_seqs": 4, "concurrency": 1}
         results.put(Point.of(settings), PointResult(settings=settings, reason="did not start"))
+        void = {"max_num_seqs": 4, "concurrency": 2}
+        samples = results.points[Point.of({"max_num_seqs": 8, "concurrency": 2})].engines
+        problems = (Problem("clocks", "the clock fell"),)
+        results.put(Point.of(void), PointResult(settings=void, engines=samples, problems=problems))
         results.forget_failed()
         assert [point.values for point in results.points] == [{"max_num_seqs": 8, "concurrency": 2}]
+
+
+def of(engine: str = "4", profile: str = "", **told: Any) -> PointResult:
+    return PointResult(
+        settings={"max_num_seqs": engine, "concurrency": 1, **told.pop("more", {})}, profile=profile, **told
+    )
+
+
+def kept_together(study: Study, *points: PointResult) -> None:
+    with opened(study) as results:
+        for place, one in enumerate(points):
+            settings = {**one.settings, "concurrency": place}
+            results.put(Point.of(settings), one.model_copy(update={"settings": settings}))
+
+
+def test_the_number_of_gpus_is_no_other_hardware(study: Study) -> None:
+    kept_together(study, of(profile=_gpu_profile(["H200"])), of(profile=_gpu_profile(["H200"] * 2)))
+    with pytest.raises(BaselineError, match="were measured on h200, and this is 2-x-h100; name another file"):
+        kept_together(study, of(profile=_gpu_profile(["H100"] * 2)))
+
+
+def test_points_of_another_version_of_vllm_are_refused(study: Study) -> None:
+    old, new = {"vllm": "0.31.0", "torch": "2.9"}, {"vllm": "0.32.0", "torch": "2.9", "numba": "1"}
+    with pytest.raises(
+        BaselineError, match=r"were measured with vllm 0\.31\.0, and this is vllm 0\.32\.0; name another"
+    ):
+        kept_together(study, of(versions=old), of(versions=new))
+    with opened(study) as results:
+        assert len(results.points) == 1
+
+
+@pytest.mark.parametrize("axis", ["python", "backend"])
+def test_values_of_an_axis_may_have_versions_of_their_own(study: Study, axis: str) -> None:
+    first, second = of(versions={"vllm": "1"}, more={axis: "a"}), of(versions={"vllm": "2"}, more={axis: "b"})
+    with opened(study) as results:
+        results.put(Point.of(first.settings), first)
+        results.put(Point.of(second.settings), second)
+        third = of("8", versions={"vllm": "3"}, more={axis: "b"})
+        with pytest.raises(BaselineError, match="with vllm 2, and this is vllm 3"):
+            results.put(Point.of(third.settings), third)
 
 
 def test_a_study_that_would_not_fit_is_refused_at_its_first_point(

@@ -60,7 +60,7 @@ def test_24_points_over_4_specs_start_4_engines(sweep: Sweep, write: Write, star
 def test_a_point_keeps_its_samples(sweep: Sweep, write: Write) -> None:
     (one,) = sweep(write(concurrency="[4]"))
     assert len(one.samples("output_throughput")[0]) == 3
-    assert (one.requests, one.profile) == (32, "simulated")
+    assert (one.requests, one.profile, one.versions) == (32, "simulated", {"vllm": "simulated"})
     stored = json.loads((write().parent / "study.results.json").read_text(encoding="utf-8"))
     assert len(stored["points"][0]["engines"][0]["samples"]["ttft.p50"]) == 3
 
@@ -85,10 +85,11 @@ def test_a_workload_that_does_not_fit_fails_its_own_point(sweep: Sweep, write: W
     assert [one.reason for one in results] == ["workload does not fit", ""]
 
 
-def test_a_void_point_says_why(sweep: Sweep, write: Write) -> None:
+def test_a_void_point_says_why(sweep: Sweep, write: Write, told: list[Progress]) -> None:
     (one,) = sweep(write(engine=f'{ENGINE}fail = "short"', concurrency="[1]"))
     assert not one.sound
     assert one.words == "void: length"
+    assert told[-1].failed == 1
 
 
 def test_a_killed_sweep_goes_on_where_it_was(

@@ -13,6 +13,7 @@ from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.records.sweep import PointResult
 from pytest_vllmperf.records.tuning import Tuned
 from pytest_vllmperf.storage import atomic
+from pytest_vllmperf.sweep.promise import least_share
 from pytest_vllmperf.sweep.results import Results, opened
 from pytest_vllmperf.sweep.space import Point
 from pytest_vllmperf.sweep.tuned import Findings, nothing_measured
@@ -41,6 +42,15 @@ def test_the_whole_grid_finds_the_planted_optimum_with_fewer_points_than_it_has(
     assert found.best.decided
     assert (len(found.tried), found.engines) == (26, 25)
     assert len([again for _, again in planted.calls if not again]) < 0.7 * 26 * len(LOADS)
+
+
+def test_how_certain_the_promise_is_follows_from_the_requests_of_the_replicates(tmp_path: Path) -> None:
+    found, tuner = tuned(tmp_path, Planted(PEAK))
+    assert found.best is not None
+    (point,) = [one for one in tuner.raced if one.values == BEST]
+    iterations = sum(len(engine.values("goodput")) for engine in tuner.replicates(point))
+    assert found.best.point.requests == 64 * iterations > 0
+    assert found.best.least_share == least_share(found.best.point.share, 64 * iterations)
 
 
 def test_every_point_is_measured_once_on_the_search_and_as_often_as_it_says_after(tmp_path: Path) -> None:

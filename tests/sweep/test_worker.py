@@ -45,6 +45,7 @@ def heard(worker: Worker, job: Job | None, last: type) -> list[Doing | Finished 
 def test_it_says_who_it_is(worker: Worker) -> None:
     ready = Ready.model_validate_json(worker.hello())
     assert ready.hardware == "NVIDIA GeForce RTX 4060 8 GiB, driver 565"
+    assert ready.gpus == 1
     assert ready.versions["pytest-vllmperf"]
 
 
@@ -85,7 +86,11 @@ def test_what_nobody_foresaw_is_told(worker: Worker, monkeypatch: pytest.MonkeyP
     assert told.why == "internal error: RuntimeError: the roof is gone"
 
 
-def test_what_ray_has_set_for_engines_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONBREAKPOINT", "ray.util.rpdb.set_trace")
+@pytest.mark.parametrize(("name", "value"), [("OMP_NUM_THREADS", "1"), ("PYTHONBREAKPOINT", "ray.util.rpdb.set_trace")])
+def test_what_ray_has_set_for_engines_is_taken_back(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    given = Path("/proc/self/environ").read_bytes()
+    if f"{name}=".encode() in given:
+        pytest.skip(f"this run was started with {name}")
+    monkeypatch.setenv(name, value)
     workers._restore_environment()
-    assert "PYTHONBREAKPOINT" not in os.environ
+    assert name not in os.environ
