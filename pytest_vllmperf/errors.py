@@ -100,6 +100,14 @@ class CheckFailed(VllmPerfError, AssertionError):  # noqa: N818 - as pytest's ow
         self.log_tail = log_tail
 
 
+class BisectError(VllmPerfError):
+    """A bisection that cannot begin, or cannot go on."""
+
+
+class UnpreparedError(BisectError):
+    """A version whose environment cannot be made, so that it cannot be measured."""
+
+
 class BaselineError(VllmPerfError):
     """A baseline file that cannot be read or written; the file is left as it was."""
 

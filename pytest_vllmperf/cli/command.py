@@ -14,7 +14,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from pytest_vllmperf import __version__
-from pytest_vllmperf.cli import doctoring, initializing, sweeping
+from pytest_vllmperf.cli import bisecting, doctoring, initializing, sweeping
 from pytest_vllmperf.cli.import_arguments import add_export, add_import
 from pytest_vllmperf.cli.tune_arguments import add_memory, add_serve
 from pytest_vllmperf.errors import ModelError, SpecError, VllmPerfError, in_one_line
@@ -123,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     add_export(commands, _export)
     _add_tune(commands)
     sweeping.add(commands, _print)
+    bisecting.add(commands, _print)
     doctoring.add(commands, _print)
     initializing.add(commands, _print)
     return parser

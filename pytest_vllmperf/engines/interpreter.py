@@ -69,6 +69,16 @@ def look(where: str, python: str, env: Mapping[str, str]) -> Interpreter:
     return Interpreter(python, folder, version)
 
 
+def look_anew(where: str, python: str) -> Interpreter:
+    """The same, for an interpreter whose packages may have changed since this process looked at it.
+
+    Raises:
+        SpecError: as for `look`.
+    """
+    _looked_at.cache_clear()
+    return look(where, python, {})
+
+
 @lru_cache(maxsize=32)
 def _looked_at(python: str, variables: _Variables) -> tuple[str, str]:
     # Any program may be named: it is asked for its version first, which no program takes amiss.

@@ -74,6 +74,8 @@ class Script:
         pace: seconds of the wall clock that each of its own takes, in iterations and in its start; 0: no time passes.
         elsewhere: arguments that differ where the engine names another interpreter than this process's, as a reference
             does.
+        interpreters: part of an interpreter's path -> arguments that differ there; the first that is found counts,
+            before `elsewhere`.
     """
 
     step_seconds: float = 0.01
@@ -99,6 +101,7 @@ class Script:
     fail: str = ""
     pace: float = 0.0
     elsewhere: Mapping[str, Any] = field(default_factory=dict)
+    interpreters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass
@@ -293,6 +296,8 @@ def _at_home(spec: EngineSpec) -> bool:
 
 def _script(spec: EngineSpec) -> Script:
     script = Script(**spec.args)
+    if (own := next((one for part, one in script.interpreters.items() if part in spec.python), None)) is not None:
+        return replace(script, **own)
     return script if _at_home(spec) else replace(script, **script.elsewhere)
 
 

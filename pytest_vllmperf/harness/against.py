@@ -9,6 +9,7 @@ from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.records.settings import Settings, Update
 
 _OPTION = "--vllmperf-against"
+_PYTHON = "--vllmperf-python"
 
 
 def check(python: str | None, settings: Settings) -> None:
@@ -31,17 +32,33 @@ def check(python: str | None, settings: Settings) -> None:
     look(f"{_OPTION}: ", python, {})
 
 
-def header(python: str | None) -> list[str]:
-    """The lines of pytest's header about the reference of the run.
+def check_python(python: str) -> None:
+    """See that engines can run on another interpreter; does nothing without one.
 
     Args:
-        python: absolute path of its interpreter, checked; empty for none.
+        python: its absolute path; empty for none.
+
+    Raises:
+        SpecError: for an interpreter that is none, or has no vLLM.
     """
+    if python:
+        look(f"{_PYTHON}: ", python, {})
+
+
+def header(python: str | None, own: str = "") -> list[str]:
+    """The lines of pytest's header about the interpreters of the run.
+
+    Args:
+        python: absolute path of the reference's, checked; empty for none.
+        own: absolute path of the one that engines run on, checked; empty for that of this process.
+    """
+    lines = [f"vllmperf: engines run on {look(f'{_PYTHON}: ', own, {}).name}"] if own else []
     if not python:
-        return []
+        return lines
     found = look(f"{_OPTION}: ", python, {})
-    same = ", the same vLLM as this interpreter's: an A/A run" if found.same_as(sys.executable, {}) else ""
-    return [f"vllmperf: checks are measured in turns with {found.name}{same}"]
+    whose = "the engines'" if own else "this interpreter's"
+    same = f", the same vLLM as {whose}: an A/A run" if found.same_as(own or sys.executable, {}) else ""
+    return [*lines, f"vllmperf: checks are measured in turns with {found.name}{same}"]
 
 
 def _recording(settings: Settings) -> str | None:

@@ -60,6 +60,7 @@ def register(config: pytest.Config) -> None:
         settings = options.settings(config)
         check_recording(settings)
         against.check(settings.check.against, settings)
+        against.check_python(settings.python)
         if not is_worker(config):
             store = BaselineStore(settings.baselines)
             store.validate(config.rootpath)
@@ -132,7 +133,10 @@ class ArmedPlugin:
 
     def pytest_report_header(self) -> list[str]:
         """Which vLLM the run is measured in turns with."""
-        return [terminal_line(self.redactor.text(line)) for line in against.header(self._settings.check.against)]
+        return [
+            terminal_line(self.redactor.text(line))
+            for line in against.header(self._settings.check.against, self._settings.python)
+        ]
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """From here on engines may run, which must not outlive a run that is ended by a signal."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
@@ -81,7 +83,23 @@ class TestEngines:
                 f"{self._test.nodeid}: no engine to measure; mark the test with @pytest.mark.vllm(model, ...) "
                 f"or pass engine="
             )
-        return self._session.target(spec, self._test.gpu)
+        return self._session.target(self._on_interpreter(spec), self._test.gpu)
+
+    def _on_interpreter(self, spec: EngineSpec) -> EngineSpec:
+        """The engine as the run asks for it: on the interpreter of `--vllmperf-python`, where vLLM runs it.
+
+        Raises:
+            SpecError: for an engine that names another interpreter itself.
+        """
+        python = self._test.run_settings.python
+        if not python or not BACKENDS.of(spec).against or spec.python == python:
+            return spec
+        if spec.python != sys.executable:
+            raise SpecError(
+                f"{self._test.nodeid}: the engine {spec.label} names its own interpreter (python=), which "
+                "--vllmperf-python does not replace; leave one of the two out"
+            )
+        return replace(spec, python=python)
 
     def _measure_settings(
         self,

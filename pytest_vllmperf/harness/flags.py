@@ -97,6 +97,8 @@ OPTIONS = (
     Option("against", "compare every check with the same engine on the vLLM of another interpreter, measured in "
     "turns; needs no baseline; 'off': compare with the stored baseline", "interpreter", "off", value="PYTHON",
            marker=True),
+    Option("python", "run engines on the vLLM of another interpreter; an engine that sets one itself (python=) is "
+           "refused", "interpreter", "off", value="PYTHON"),
     Option("require_gpu", "fail tests that find no GPU or not the GPU that their marker needs, instead of "
     "skipping them or running them on the CPU", kind="switch"),
     Option("gpu_hour_price", "price of one GPU hour, in your currency", "above_zero", value="PRICE"),

@@ -93,6 +93,7 @@ class Settings:
         client_processes: of the load generator; None for as many as it needs.
         trace: folder for traces of engines of failed tests; None for none.
         json_file: that the whole run is written to, for programs; None for none.
+        python: absolute path of the interpreter that engines run on; empty for the one of this process.
     """
 
     update: Update
@@ -113,6 +114,7 @@ class Settings:
     client_processes: int | None = None
     trace: Path | None = None
     json_file: Path | None = None
+    python: str = ""
 
     @property
     def reports(self) -> bool:
