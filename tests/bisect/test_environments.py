@@ -95,9 +95,9 @@ def test_what_would_be_the_same_for_all_versions_is_refused(
         ("echo no matching distribution >&2; exit 1 #{version}", "--python-for ended with 1: no matching distribution"),
         ("no-such-installer {version}", "--python-for ended with 127: "),
         ("true {version}", "--python-for printed nothing; its last line has to be the path of an interpreter"),
-        ("echo /nowhere/{version}", "'/nowhere/0.31.0' is not an interpreter that can be started"),
+        ("echo /nowhere/{version}", "'/nowhere/0.31.0' is not an executable interpreter"),
         ("echo ENVS/0.32.0/bin/python #{version}", "ENVS/0.32.0/bin/python has vLLM 0.32.0, not 0.31.0"),
-        ("echo /bin/true #{version}", "/bin/true is no Python interpreter"),
+        ("echo /bin/true #{version}", "/bin/true is not a Python interpreter"),
     ],
 )
 def test_a_version_that_cannot_be_made_is_told_in_a_line(tmp_path: Path, envs: Path, command: str, words: str) -> None:

@@ -144,7 +144,7 @@ def test_a_build_that_fails_is_told_with_its_last_lines(repository: Path, tmp_pa
 def test_an_interpreter_that_the_build_did_not_make(repository: Path, tmp_path: Path) -> None:
     point = Repository(repository).points("HEAD~1", "HEAD")[0]
     source = commits(repository, tmp_path, "")
-    with pytest.raises(UnpreparedError, match="trees/version/env/bin/python' is not an interpreter"):
+    with pytest.raises(UnpreparedError, match="trees/version/env/bin/python' is not an executable interpreter"):
         source.version(point)
     source.close()
 
