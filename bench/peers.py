@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-from pytest_vllmperf.load import client
-from pytest_vllmperf.load.job import Api, Call, Job, Limits, Server
+from pytest_vllmperf.loadgen import client
+from pytest_vllmperf.loadgen.job import Api, Call, Job, Limits, Server
 
 LIMITS = Limits(total=3600)
 

@@ -31,8 +31,8 @@ from bench.peers import stub
 from pytest_vllmperf.engines.base import Serves
 from pytest_vllmperf.lab.driving import Driver
 from pytest_vllmperf.lab.lab import Lab
-from pytest_vllmperf.load.addresses import Address
-from pytest_vllmperf.load.scrape import MetricsWatch
+from pytest_vllmperf.loadgen.addresses import Address
+from pytest_vllmperf.loadgen.scrape import MetricsWatch
 from pytest_vllmperf.metrics.reduce import iteration_metrics
 from pytest_vllmperf.records.served import ServerMetrics
 from pytest_vllmperf.records.settings import DEFAULTS, Settings, Update

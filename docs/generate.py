@@ -1,10 +1,12 @@
 """Write the parts of the documentation that are made from the code: `python docs/generate.py`, or `nox -s docs`.
 
-A part stands between two comments of a Markdown file, `<!-- NAME: ... -->` and `<!-- /NAME -->`.
+A part stands between two comments of a Markdown file, `<!-- NAME: ... -->` and `<!-- /NAME -->`. Other files are made
+whole.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +17,7 @@ from pytest_vllmperf.metrics.distribution import DistributionMetrics
 from pytest_vllmperf.metrics.gates import Gate, automatic
 from pytest_vllmperf.metrics.table import DECLARATIONS, GATES, IF_MEASURED
 from pytest_vllmperf.report.units import margin
+from pytest_vllmperf.storage import runs
 from pytest_vllmperf.verdict.settings import DEFAULT_MARGIN
 
 ROOT = Path(__file__).parents[1]
@@ -113,6 +116,14 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |".replace("  ", " ") for line in lines)
 
 
+def run_schema() -> str:
+    """The JSON schema of the file that `--vllmperf-json` writes."""
+    return json.dumps(runs.schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+WHOLE: Mapping[str, Callable[[], str]] = {"docs/schema/run.json": run_schema}
+"""File -> what makes all of it."""
+
 PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "README.md": {"options": options_table},
     "docs/metrics.md": {"metrics": metrics, "gates": gates, "classes": classes, "percentiles": percentiles},
@@ -139,6 +150,9 @@ def main() -> None:
     for name, parts in PARTS.items():
         file = ROOT / name
         file.write_text(made(file.read_text(encoding="utf-8"), parts), encoding="utf-8")
+        print(f"written: {name}")
+    for name, make in WHOLE.items():
+        (ROOT / name).write_text(make(), encoding="utf-8")
         print(f"written: {name}")
 
 

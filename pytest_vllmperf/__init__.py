@@ -10,23 +10,43 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pytest_vllmperf.errors import VllmPerfError
+    from pytest_vllmperf.errors import DriftedWarning, NoisyWarning, VllmPerfError, VllmPerfWarning
     from pytest_vllmperf.harness.fixture import VllmPerf
     from pytest_vllmperf.metrics.measurement import Measurement
     from pytest_vllmperf.records.fit import Fit
+    from pytest_vllmperf.records.report import RunReport
     from pytest_vllmperf.records.spec import EngineSpec
+    from pytest_vllmperf.storage.runs import load
     from pytest_vllmperf.workload import Workload
 
 __version__ = "0.1.0"
-__all__ = ["EngineSpec", "Fit", "Measurement", "VllmPerf", "VllmPerfError", "Workload", "__version__"]
+__all__ = [
+    "DriftedWarning",
+    "EngineSpec",
+    "Fit",
+    "Measurement",
+    "NoisyWarning",
+    "RunReport",
+    "VllmPerf",
+    "VllmPerfError",
+    "VllmPerfWarning",
+    "Workload",
+    "__version__",
+    "load",
+]
 
 _HOME = {
+    "DriftedWarning": "pytest_vllmperf.errors",
     "EngineSpec": "pytest_vllmperf.records.spec",
     "Fit": "pytest_vllmperf.records.fit",
     "Measurement": "pytest_vllmperf.metrics.measurement",
+    "NoisyWarning": "pytest_vllmperf.errors",
+    "RunReport": "pytest_vllmperf.records.report",
     "VllmPerf": "pytest_vllmperf.harness.fixture",
     "VllmPerfError": "pytest_vllmperf.errors",
+    "VllmPerfWarning": "pytest_vllmperf.errors",
     "Workload": "pytest_vllmperf.workload",
+    "load": "pytest_vllmperf.storage.runs",
 }
 
 

@@ -105,7 +105,7 @@ class BaselineError(VllmPerfError):
 
 
 class ReportError(VllmPerfError):
-    """A report of another benchmark that cannot be taken, or a baseline that cannot be written in such a form."""
+    """A report that cannot be taken, be it of another benchmark or a run of ours, or results that cannot be written."""
 
 
 class SampleError(VllmPerfError, ValueError):
@@ -155,3 +155,15 @@ def in_one_line(error: BaseException) -> str:
     words = " ".join(str(error).split())
     name = type(error).__name__
     return f"internal error: {name}: {words}" if words else f"internal error: {name}"
+
+
+class VllmPerfWarning(UserWarning):
+    """Root of this package's warnings. Filters of pytest and Python apply, such as `-W error` or `ignore`."""
+
+
+class NoisyWarning(VllmPerfWarning):
+    """A check whose verdict is NOISY: what was measured cannot be told from noise."""
+
+
+class DriftedWarning(VllmPerfWarning):
+    """A check whose verdict is DRIFTED: the level crept away over several sessions."""

@@ -27,6 +27,8 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_vllmperf.harness import armed
 
         armed.register(config)
+    elif problem := flags.pointless(config):
+        raise pytest.UsageError(problem)
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pytest_vllmperf.checking.device_pass import engines_without
+from pytest_vllmperf.checking.limits import limited
 from pytest_vllmperf.checking.plan import Plan, Purpose
 from pytest_vllmperf.checking.policy import counted_engines
 from pytest_vllmperf.errors import VllmPerfError
 from pytest_vllmperf.lab.take import Take
 from pytest_vllmperf.metrics.measurement import Measurement
-from pytest_vllmperf.records.verdict import Status, Verdict
+from pytest_vllmperf.records.verdict import Status, Verdict, worst
 from pytest_vllmperf.verdict import Evidence, judge
 from pytest_vllmperf.verdict.comparability import hard_differences
 from pytest_vllmperf.verdict.rule import MIN_ENGINES
@@ -78,14 +79,28 @@ class Check:
             last: no engine will follow.
         """
         self.closed = self.closed or last
+        before = self.verdict.limits
         if self.measurement.problems or self._to_be_judged:
             self.verdict = self._judged(last=last)
         elif self.plan.purpose is Purpose.RECORD and not self.open:
             self._check_recording()
+        if not self.measurement.problems:
+            self.verdict = limited(self.verdict, before, self.measurement.engines, self.plan.settings, last=self._last)
+
+    @property
+    def _last(self) -> bool:
+        """Whether no further engine will come."""
+        if self.closed or self.error is not None:
+            return True
+        if self.verdict.status is Status.RECORDED:
+            return not self._lacks_engines
+        return worst([self.verdict.status, Status.UNDECIDED]) is not Status.UNDECIDED
 
     def _judged(self, *, last: bool) -> Verdict:
         """By its reference where it has one, to whom stored engines only say what engines vary by; else by these."""
         run, reference, baseline = self.measurement, self.measurement.reference, self.plan.baseline
+        if not self.plan.settings.gate and not run.problems:
+            return Verdict(Status.OK)
         if reference is not None and self.plan.differences and not run.problems:
             return Verdict(Status.NOT_COMPARABLE, reasons=self.plan.differences)
         alike = reference is None or (bool(baseline) and not hard_differences(baseline, run.environment))

@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 
 from pytest_vllmperf.checking.check import Check
 from pytest_vllmperf.checking.device_pass import engines_without
+from pytest_vllmperf.checking.stored import stored_baseline
 from pytest_vllmperf.errors import EngineError
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.metrics.table import METRICS
@@ -15,12 +16,20 @@ from pytest_vllmperf.records.results import CheckRecord, Keeping
 from pytest_vllmperf.records.samples import Environment, Session
 from pytest_vllmperf.records.settings import Settings
 from pytest_vllmperf.records.verdict import Status, Verdict
-from pytest_vllmperf.report import terminal, verdicts
+from pytest_vllmperf.report import verdicts
+from pytest_vllmperf.report.failed import failure_lines
 from pytest_vllmperf.verdict import Evidence
 from pytest_vllmperf.verdict.attribution import of_check
 from pytest_vllmperf.verdict.comparability import changes, not_compared
 
-FAILING = (Status.REGRESSED, Status.DRIFTED, Status.NO_BASELINE, Status.NOT_COMPARABLE, Status.INVALID)
+FAILING = (
+    Status.BEYOND_LIMIT,
+    Status.REGRESSED,
+    Status.DRIFTED,
+    Status.NO_BASELINE,
+    Status.NOT_COMPARABLE,
+    Status.INVALID,
+)
 
 
 @dataclass(frozen=True)
@@ -38,12 +47,13 @@ class Failure:
     log_tail: str = ""
 
 
-def conclude(check: Check, settings: Settings) -> tuple[CheckRecord, Failure | None]:
+def conclude(check: Check, settings: Settings, *, every: bool = False) -> tuple[CheckRecord, Failure | None]:
     """The record of a check that will see no further engine, and why it fails its test; None when it does not.
 
     Args:
         check: the check.
         settings: the run's.
+        every: whether a failure tells all of every metric, as with `-v`.
     """
     record = _record(check, settings)
     if check.error is not None:
@@ -53,17 +63,16 @@ def conclude(check: Check, settings: Settings) -> tuple[CheckRecord, Failure | N
     status = record.verdict.status
     if status not in FAILING and not (status is Status.NOISY and settings.noisy_fails):
         return record, None
-    before = _judged_by(check)
-    changed = [] if before is None else changes(before, record.session.environment)
-    lines = terminal.failure_lines(record, changed, check.plan.site.command)
+    lines = failure_lines(record, record.changed, check.plan.site.command, every=every)
     return record, Failure("\n".join(lines), check.plan.site.line)
 
 
-def _judged_by(check: Check) -> Environment | None:
-    """The environment of what a check is judged by: its reference, or the newest stored session."""
+def _changed(check: Check) -> tuple[str, ...]:
+    """How its environment differs from that of what it is judged by: its reference, or the newest stored session."""
+    before: Environment | None = check.plan.baseline[-1].environment if check.plan.baseline else None
     if check.measurement.reference is not None:
-        return check.measurement.reference.environment
-    return check.plan.baseline[-1].environment if check.plan.baseline else None
+        before = check.measurement.reference.environment
+    return () if before is None else tuple(changes(before, check.measurement.environment))
 
 
 def _record(check: Check, settings: Settings) -> CheckRecord:
@@ -99,6 +108,8 @@ def _record(check: Check, settings: Settings) -> CheckRecord:
         reference=run.reference,
         by_baseline=check.by_baseline(),
         attribution=_attribution(check, verdict),
+        stored=stored_baseline(plan.baseline, [one.metric for one in (*verdict.metrics, *verdict.information)]),
+        changed=_changed(check),
     )
 
 

@@ -16,8 +16,10 @@ from pytest_vllmperf.records.settings import CheckSettings, Settings, Update
 from pytest_vllmperf.verdict import VerdictSettings
 from pytest_vllmperf.verdict.check import is_thin
 from pytest_vllmperf.verdict.comparability import differences, hard_differences
+from pytest_vllmperf.verdict.limits import in_force
 from pytest_vllmperf.verdict.priors import Priors
 from pytest_vllmperf.verdict.rule import MIN_ENGINES
+from pytest_vllmperf.verdict.workload_changes import with_workload_in_words
 
 
 class Purpose(Enum):
@@ -120,13 +122,16 @@ def plan(
     words = own.gate or ()
     sessions = tuple(stored.sessions) if stored is not None else ()
     new = settings.update is Update.NEW and is_thin(sessions)
-    records = run.reference is None and (settings.update is Update.ALL or new)
+    limits = in_force(own.limits)
+    alone = policy.by_limits_alone(site.name, words, limits)
+    records = run.reference is None and not alone and (settings.update is Update.ALL or new)
     purpose = Purpose.RECORD if records else Purpose.JUDGE
     judged_by = stored if purpose is Purpose.JUDGE and run.reference is None else None
     of_pass = unjudged(words, run, judged_by, records=records)
     if not run.problems and (reasons := [*_unjudgeable(words, run, judged_by), *of_pass.lost]):
         raise SpecError(f"{site.name}: the gate cannot be judged: {'; '.join(reasons)}")
-    session = purpose is Purpose.RECORD or (settings.append and run.reference is None)
+    appends = settings.append and not records and not alone and run.reference is None
+    session = records or appends
     wanted = settings.engines if session else 1
     gate = tuple(name for name in policy.gate(words, run) if name not in of_pass.dropped)
     check = CheckId.parse(site.module, site.name)
@@ -138,15 +143,16 @@ def plan(
         a_fail=policy.a_fail(gated),
         max_engines=max(settings.max_engines, wanted),
         priors=in_run.priors(run.profile, run.environment.hard),
+        limits=limits,
     )
     return Plan(
         site=site,
         purpose=purpose,
         baseline=sessions,
         settings=judging,
-        differences=_differences(run, sessions),
+        differences=_differences(run, stored),
         engines=wanted,
-        append=settings.append and purpose is Purpose.JUDGE and run.reference is None,
+        append=appends,
         notes=(*of_pass.notes, *policy.no_longer_gated((*gate, *of_pass.noted), judged_by)),
     )
 
@@ -159,8 +165,10 @@ def _unjudgeable(words: Sequence[str], run: Measurement, stored: Entry | None) -
     return reasons
 
 
-def _differences(run: Measurement, sessions: Sequence[Session]) -> tuple[str, ...]:
+def _differences(run: Measurement, stored: Entry | None) -> tuple[str, ...]:
     """Hard keys in which a measurement differs from its reference, or without one from its stored sessions."""
     if run.reference is not None:
         return tuple(differences(run.reference.environment.hard, run.environment.hard))
-    return tuple(hard_differences(sessions, run.environment)) if sessions else ()
+    if stored is None or not stored.sessions:
+        return ()
+    return with_workload_in_words(hard_differences(stored.sessions, run.environment), stored.workload, run.workload)

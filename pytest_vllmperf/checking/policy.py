@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.metrics.declaration import Metric
+from pytest_vllmperf.metrics.gates import LIMITS
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.metrics.table import GATES, METRICS, resolve_gate
 from pytest_vllmperf.records.samples import EngineSamples, Entry
@@ -52,6 +54,22 @@ def gate(words: Sequence[str], run: Measurement) -> tuple[str, ...]:
     found = measured(run.engines)
     names = resolve_gate(tuple(words), run.device, found)
     return tuple(name for name in names if name in found) if run.rates else names
+
+
+def by_limits_alone(where: str, words: Sequence[str], limits: Mapping[str, float]) -> bool:
+    """Whether a check is judged by its absolute limits alone, and so needs no baseline.
+
+    Args:
+        where: the check's name.
+        words: its gate, as the user wrote it.
+        limits: by metric.
+
+    Raises:
+        SpecError: where they are asked for, and there are none: nothing would be judged.
+    """
+    if LIMITS in words and not limits:
+        raise SpecError(f'{where}: the gate names {LIMITS!r}, and the test has none; add limits={{"ttft.p99": 0.5}}')
+    return bool(words) and all(word == LIMITS for word in words)
 
 
 def unjudgeable(words: Sequence[str], engines: Sequence[EngineSamples], device: str, no_pass: str = "") -> list[str]:
@@ -111,7 +129,7 @@ def no_longer_gated(known: Sequence[str], stored: Entry | None) -> tuple[str, ..
 def _not_measured(word: str, engines: Sequence[EngineSamples], device: str, no_pass: str) -> Iterator[str]:
     names = resolve_gate((word,), device, METRICS)
     found = measured(engines)
-    if found & set(names):
+    if word == LIMITS or found & set(names):
         return
     always = [name for name in names if not METRICS[name].if_measured]
     labels = ", ".join(METRICS[name].label for name in always or names)

@@ -27,12 +27,13 @@ from pytest_vllmperf.verdict.attribution import of_check
 from pytest_vllmperf.verdict.check import judge_keeping
 from pytest_vllmperf.verdict.comparability import hard_differences, not_compared
 from pytest_vllmperf.verdict.explanation import Basis, Explanation, explain
+from pytest_vllmperf.verdict.workload_changes import with_workload_in_words
 
 REGRESSION, NOT_COMPARABLE = 1, 3
 NOT_ASKED = judging.Asked()
 _WAYS_OUT = {
-    Status.NOT_COMPARABLE: "record it anew with: pytest --vllmperf-update",
-    Status.DRIFTED: 'if the new level is meant, accept it with --vllmperf-update --vllmperf-reason "..."',
+    Status.NOT_COMPARABLE: "if this is intended, record it again: pytest --vllmperf-update",
+    Status.DRIFTED: 'if the new level is intended, accept it with --vllmperf-update --vllmperf-reason "..."',
 }
 
 
@@ -165,7 +166,8 @@ def check(a: Path, b: Path, asked: judging.Asked = NOT_ASKED, *, explained: bool
 def _evidence(stored: Entry, new: Entry, settings: VerdictSettings) -> Evidence:
     """The newest session of one side, judged by all sessions of the other."""
     newest = new.sessions[-1]
-    differences = hard_differences(stored.sessions, newest.environment)
+    hard = hard_differences(stored.sessions, newest.environment)
+    differences = with_workload_in_words(hard, stored.workload, new.workload)
     return Evidence(stored.sessions, newest.engines, settings, differences=differences, last_look=True)
 
 

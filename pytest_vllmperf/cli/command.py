@@ -14,7 +14,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from pytest_vllmperf import __version__
-from pytest_vllmperf.cli import sweeping
+from pytest_vllmperf.cli import doctoring, initializing, sweeping
 from pytest_vllmperf.cli.import_arguments import add_export, add_import
 from pytest_vllmperf.cli.tune_arguments import add_memory, add_serve
 from pytest_vllmperf.errors import ModelError, SpecError, VllmPerfError, in_one_line
@@ -119,6 +119,8 @@ def _parser() -> argparse.ArgumentParser:
     add_export(commands, _export)
     _add_tune(commands)
     sweeping.add(commands, _print)
+    doctoring.add(commands, _print)
+    initializing.add(commands, _print)
     return parser
 
 
@@ -360,9 +362,13 @@ def _import(chosen: argparse.Namespace) -> int:
 
 
 def _export(chosen: argparse.Namespace) -> int:
-    from pytest_vllmperf.cli import imports
+    from pytest_vllmperf.cli import exports
 
-    _print(imports.results(chosen.file, chosen.name, chosen.format), as_json=True)
+    asked = exports.Asked(**{one.name: getattr(chosen, one.name) for one in fields(exports.Asked)})
+    made = exports.export(chosen.file, asked)
+    for note in made.notes:
+        _tell(note)
+    _print(made.text, as_json=made.is_json)
     return 0
 
 

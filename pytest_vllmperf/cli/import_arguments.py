@@ -44,10 +44,22 @@ def add_export(commands: Commands, run: Run) -> None:
     """Add `export`."""
     exporting = commands.add_parser(
         "export",
-        help="a baseline file in the field names of vllm bench serve",
-        description="Prints an object a line, one for each engine start, as vllm bench serve --append-result does.",
+        help="a baseline file or the file of a run in the form of another tool",
+        description="Of a baseline file: prints an object a line, one for each engine start, as vllm bench serve "
+        "--append-result does. Of a file that --vllmperf-json wrote: the form that --to names.",
     )
-    exporting.add_argument("file", type=Path, metavar="BASELINE.json")
+    exporting.add_argument("file", type=Path, metavar="FILE.json", help="a baseline file, or the file of a run")
     exporting.add_argument("--name", help="only this check")
-    exporting.add_argument("--format", default="vllm", help="vllm (vllm)")
+    exporting.add_argument(
+        "--to",
+        "--format",
+        dest="format",
+        default="",
+        metavar="FORMAT",
+        help="of a baseline file vllm (vllm); of a run pytest-benchmark, bmf (Bencher), customSmallerIsBetter or "
+        "customBiggerIsBetter (github-action-benchmark), openmetrics or parquet",
+    )
+    exporting.add_argument("--metrics", help="of a run: names of metrics, or the sets gated, all, clock, exact, cpu, "
+                           "vram, device, energy (gated clock)")  # fmt: skip
+    exporting.add_argument("--output", type=Path, metavar="FILE", help="write this file (standard output)")
     exporting.set_defaults(run=run)

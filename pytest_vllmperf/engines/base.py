@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from pytest_vllmperf.errors import SpecError
-from pytest_vllmperf.load.addresses import Address
+from pytest_vllmperf.loadgen.addresses import Address
 from pytest_vllmperf.records.engine import (
     Continuations,
     EngineFacts,

@@ -11,8 +11,8 @@ from pytest_vllmperf.engines import over_http
 from pytest_vllmperf.engines.over_http import ServerUse
 from pytest_vllmperf.engines.starting import Start
 from pytest_vllmperf.errors import EngineStartError, SpecError
-from pytest_vllmperf.load.addresses import Address, server_of
-from pytest_vllmperf.load.listing import ServedModel, served_model
+from pytest_vllmperf.loadgen.addresses import Address, server_of
+from pytest_vllmperf.loadgen.listing import ServedModel, served_model
 from pytest_vllmperf.records.engine import EngineFacts, Sampling, Timeouts
 from pytest_vllmperf.records.run import RunResult
 from pytest_vllmperf.records.spec import EngineSpec

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
 from pytest_vllmperf.errors import EngineStartError
-from pytest_vllmperf.load.addresses import Address
-from pytest_vllmperf.load.job import Job, Limits
+from pytest_vllmperf.loadgen.addresses import Address
+from pytest_vllmperf.loadgen.job import Job, Limits
 from pytest_vllmperf.records.answers import Answer
 from pytest_vllmperf.records.engine import Sampling
 from pytest_vllmperf.records.run import RequestRecord, RunResult
@@ -91,9 +91,9 @@ def send(
         WorkloadError: for a JSON schema or tools that are not valid themselves; nothing has been sent then.
     """
     # Here, and not above: what they import is in an extra, and a table of backends is read without it.
-    from pytest_vllmperf.load import client
-    from pytest_vllmperf.load.scrape import MetricsWatch
-    from pytest_vllmperf.load.validity import Judge
+    from pytest_vllmperf.loadgen import client
+    from pytest_vllmperf.loadgen.scrape import MetricsWatch
+    from pytest_vllmperf.loadgen.validity import Judge
 
     job = _job(address, requests, sampling, timeout)
     judge = Judge(requests)
@@ -120,7 +120,7 @@ def send(
 
 def _job(address: Address, requests: Sequence[Request], sampling: Sampling, timeout: float) -> Job:
     """What the load generator has to know of one iteration."""
-    from pytest_vllmperf.load.calls import calls
+    from pytest_vllmperf.loadgen.calls import calls
 
     schedule = sampling.arrivals.schedule(len(requests), sampling.seed)
     address = replace(address, keep_alive=sampling.keep_alive)

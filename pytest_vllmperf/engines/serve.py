@@ -11,8 +11,8 @@ from pytest_vllmperf.engines.child_engine import Program
 from pytest_vllmperf.engines.offline import VLLM, VllmOperations
 from pytest_vllmperf.engines.over_http import ServerUse
 from pytest_vllmperf.errors import SpecError
-from pytest_vllmperf.load.addresses import Address
-from pytest_vllmperf.load.job import Server
+from pytest_vllmperf.loadgen.addresses import Address
+from pytest_vllmperf.loadgen.job import Server
 from pytest_vllmperf.records.engine import Progress, Sampling
 from pytest_vllmperf.records.run import RunResult
 from pytest_vllmperf.records.spec import EngineSpec

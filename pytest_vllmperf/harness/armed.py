@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,17 +14,21 @@ from pytest_vllmperf.checking.history import History
 from pytest_vllmperf.checking.plan import InRun, check_recording
 from pytest_vllmperf.errors import BaselineError, EngineError, NoGpuError, SpecError, VllmPerfError
 from pytest_vllmperf.gpu import GpuRequirement
-from pytest_vllmperf.harness import against, collection, ending, failures, options
+from pytest_vllmperf.harness import against, collection, colours, ending, failures, options
 from pytest_vllmperf.harness.collection import Collected, Places, is_performance_test
 from pytest_vllmperf.harness.console import Console
 from pytest_vllmperf.harness.context import CONTEXT, TestContext
 from pytest_vllmperf.harness.ending import Ending, Run
 from pytest_vllmperf.harness.fixture import VllmPerf
+from pytest_vllmperf.harness.foretold import Ahead
 from pytest_vllmperf.harness.outcomes import Outcomes
 from pytest_vllmperf.harness.protocol import Protocol, attach
 from pytest_vllmperf.harness.redaction import Redaction
+from pytest_vllmperf.harness.reporting import PERFORMANCE_TEST, RunReporter
 from pytest_vllmperf.harness.results import ModuleTests, Results
+from pytest_vllmperf.harness.seen import LOG_TAIL
 from pytest_vllmperf.harness.signals import EndSignals
+from pytest_vllmperf.harness.warned import warn
 from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.records.ids import TestId
 from pytest_vllmperf.records.results import TestResults
@@ -38,10 +43,10 @@ from pytest_vllmperf.storage.variables_key import check_key
 
 _NAME = "vllmperf-armed"
 _REDACTION = "vllmperf-redaction"
+_REPORTER = "vllmperf-reporter"
 _ASKED = pytest.StashKey[bool]()
 """Set where a test asked for the fixture, be it while it runs."""
 _OUTPUT = "vllmperf_modules"
-_PERFORMANCE_TEST = "vllmperf_test"
 
 
 def register(config: pytest.Config) -> None:
@@ -71,6 +76,8 @@ def register(config: pytest.Config) -> None:
     plugin = ArmedPlugin(config, settings)
     config.pluginmanager.register(plugin, _NAME)
     config.pluginmanager.register(Redaction(plugin.redactor), _REDACTION)
+    if settings.reports:
+        config.pluginmanager.register(plugin.reporter(), _REPORTER)
 
 
 def fixture(config: pytest.Config, item: pytest.Item) -> Iterator[VllmPerf]:
@@ -81,14 +88,11 @@ def fixture(config: pytest.Config, item: pytest.Item) -> Iterator[VllmPerf]:
 
 
 def _section(terminalreporter: Any, title: str, lines: Sequence[str]) -> None:
+    writer = terminalreporter._tw  # the only one that knows whether there are colours
     terminalreporter.section(terminal_line(title))
-    for line in lines:
-        terminalreporter.line(terminal_text(line))
-
-
-def _only_looks(config: pytest.Config) -> bool:
-    """Whether no test function runs: `--collect-only`, `--setup-plan`, `--setup-only`."""
-    return any(config.getoption(name, False) for name in ("collectonly", "setupplan", "setuponly"))
+    for text in lines:
+        for line in terminal_text(text).split("\n"):
+            writer.line(colours.coloured(line, writer))
 
 
 def is_worker(config: pytest.Config) -> bool:
@@ -120,6 +124,11 @@ class ArmedPlugin:
         self._gated = GatedRun(self._perf.store)
         self._in_run = InRun(self._gated.metrics, History(self._perf.store).priors)
         self._leaks: list[str] = []
+        self._ahead = Ahead(self._perf.store, settings)
+
+    def reporter(self) -> RunReporter:
+        """What writes the whole run to a file."""
+        return RunReporter(self._config, self._settings, self._results, self._ending, self.redactor)
 
     def pytest_report_header(self) -> list[str]:
         """Which vLLM the run is measured in turns with."""
@@ -154,6 +163,9 @@ class ArmedPlugin:
             run_settings=self._settings,
             properties=item.user_properties,
             card=marked.card,
+            warn=partial(warn, item),
+            tell=partial(self._tell, TestId.parse(item.nodeid)),
+            verbose=self._config.get_verbosity() > 0,
         )
         item.stash[CONTEXT] = context
         return VllmPerf(self._perf, context, self._in_run)
@@ -201,6 +213,12 @@ class ArmedPlugin:
                 raise pytest.UsageError(terminal_text(f"{shown}: {self.redactor.text(str(error))}")) from None
             own, test = marked.settings.over(self._settings.check), TestId.parse(item.nodeid)
             self._gated.add(GatedTest(test.module, test.name, own.gate or (), bool(own.against)))
+
+    def pytest_report_collectionfinish(self, items: Sequence[pytest.Item]) -> list[str]:
+        """Tests that have no baseline at all, before anything is measured; a worker has no place to show them."""
+        if is_worker(self._config):
+            return []
+        return [terminal_line(self.redactor.text(line)) for line in self._ahead.of_run(items)]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
@@ -259,7 +277,7 @@ class ArmedPlugin:
         self._clear()
         context = item.stash.get(CONTEXT, None)
         if is_performance_test(item) or _ASKED in item.stash:
-            setattr(report, _PERFORMANCE_TEST, True)  # for the process that counts, which has no items under xdist
+            setattr(report, PERFORMANCE_TEST, True)  # for the process that counts, which has no items under xdist
         if context is not None and call.excinfo is not None:
             context.raised = True
             context.failed = context.failed or report.outcome == "failed"
@@ -270,12 +288,15 @@ class ArmedPlugin:
             if not item.config.getoption("fulltrace", False):
                 report.longrepr = failures.shown(item, error, call.excinfo)
             if log_tail := getattr(error, "log_tail", ""):
-                report.sections.append(("end of the engine's log", terminal_text(log_tail)))
+                report.sections.append((LOG_TAIL, terminal_text(log_tail)))
         return report
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take in a test that has come to its end, here or from a worker."""
-        performance_test = hasattr(report, _PERFORMANCE_TEST)
+        performance_test = hasattr(report, PERFORMANCE_TEST)
+        if performance_test and not is_worker(self._config):
+            colours.colour(report)
         self._outcomes.add(report, performance_test=performance_test)
         if report.when == "teardown" and performance_test:
             test = TestResults.model_validate(getattr(report, "vllmperf", {}))
@@ -301,7 +322,7 @@ class ArmedPlugin:
             self._config.workeroutput[_OUTPUT] = handed  # type: ignore[attr-defined]
             return
         self._results.modules.update(modules)
-        if _only_looks(self._config):
+        if options.only_looks(self._config):
             return
         self._results.failed_modules |= self._unsound_modules()
         whole = exitstatus not in ending.CUT_SHORT
@@ -331,10 +352,12 @@ class ArmedPlugin:
         results, end = self._results, self._ending
         columns = self._config.get_terminal_writer().fullwidth
         names = terminal.names(results.checks, results.comparisons, columns)
-        lines = terminal.summary(results.checks, names) + terminal.comparisons(results.comparisons, names)
-        if self._config.get_verbosity() > 0:
+        every = self._config.get_verbosity() > 0
+        lines = terminal.summary(results.checks, names, dict(end.outlook.checks), every=every)
+        lines += terminal.comparisons(results.comparisons, names)
+        if every:
             lines += terminal.ledgers(results.checks)
-        lines += terminal.outlooks(end.outlook.checks, end.outlook.gated, names)
+        lines += terminal.outlooks(end.outlook.checks, end.outlook.gated, names, every=every)
         rootdir = self._config.rootpath
         lines += terminal.books(results.written, results.pruned, end.stale, end.orphans, rootdir=rootdir)
         if self._settings.append:
@@ -359,6 +382,14 @@ class ArmedPlugin:
             self._console.clear()
 
     def _progress(self, doing: str, waited: float) -> None:
+        self._shown().progress(doing, waited)
+
+    def _tell(self, test: TestId, line: str) -> None:
+        """What is ahead of a test, unless that was told before."""
+        if test not in self._ahead.missing:
+            self._shown().say(self.redactor.text(line))
+
+    def _shown(self) -> Console:
         if self._console is None:
             self._console = Console(self._config)
-        self._console.progress(doing, waited)
+        return self._console

@@ -12,11 +12,13 @@ import pytest
 from pytest_vllmperf.report.escaping import terminal_line
 
 _QUIET_S = 10.0
-_REPEAT_S = 30.0
+"""Nothing is said in a log of what takes less."""
+_REPEAT_S = 60.0
+"""A log gets a line at most this often."""
 
 
 class Console:
-    """A line that says what is going on: rewritten in place on a terminal, repeated rarely elsewhere.
+    """A line that says what is going on: rewritten in place on a terminal, elsewhere at most one a minute.
 
     An xdist worker has no terminal: it says on stderr what takes long, and which worker says so. Silent with -q.
 
@@ -36,17 +38,22 @@ class Console:
         self._live = heard and self._worker is None and bool(getattr(self._reporter, "isatty", False))
         self._plain = heard and not self._live
         self._shown = False
-        self._last: tuple[float, str] | None = None
+        self._first: float | None = None
+        self._last: float | None = None
 
     def progress(self, doing: str, waited: float) -> None:
         """Show what is going on and for how many seconds."""
-        who = "vllmperf" if self._worker is None else f"vllmperf {self._worker}"
-        doing = terminal_line(doing)
-        text = f"{who}: {doing}" + (f" ({waited:.0f} s)" if waited >= 1 else "")
+        text = f"{self._who}: {terminal_line(doing)}" + (f" ({waited:.0f} s)" if waited >= 1 else "")
         if self._live:
             self._rewrite(text)
-        elif self._plain and waited >= _QUIET_S and self._due(doing):
+        elif self._plain and self._due(waited):
             self._write(f"{text}\n", newline_first=True)
+
+    def say(self, line: str) -> None:
+        """Show a line that stays."""
+        if self._live or self._plain:
+            self.clear()
+            self._write(f"{self._who}: {terminal_line(line)}\n", newline_first=True)
 
     def clear(self) -> None:
         """Take the line away, so that pytest's own output goes on where it was."""
@@ -54,12 +61,18 @@ class Console:
             self._shown = False
             self._write("\r\x1b[K", newline_first=False)
 
-    def _due(self, doing: str) -> bool:
-        """Whether a plain log should say it: something new, or half a minute of the same."""
+    @property
+    def _who(self) -> str:
+        return "vllmperf" if self._worker is None else f"vllmperf {self._worker}"
+
+    def _due(self, waited: float) -> bool:
+        """Whether a plain log should say it: something takes long, and nothing was said for a minute."""
         now = self._clock()
-        if self._last is not None and doing == self._last[1] and now - self._last[0] < _REPEAT_S:
+        self._first = now if self._first is None else self._first
+        long = max(waited, now - self._first) >= _QUIET_S
+        if not long or (self._last is not None and now - self._last < _REPEAT_S):
             return False
-        self._last = (now, doing)
+        self._last = now
         return True
 
     def _rewrite(self, text: str) -> None:

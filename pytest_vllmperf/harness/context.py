@@ -13,21 +13,32 @@ import pytest
 from pytest_vllmperf.checking.check import Check
 from pytest_vllmperf.checking.outcome import Failure, conclude
 from pytest_vllmperf.checking.plan import Site
-from pytest_vllmperf.errors import SpecError
+from pytest_vllmperf.checking.reported import measured_record
+from pytest_vllmperf.errors import DriftedWarning, NoisyWarning, SpecError, VllmPerfWarning
 from pytest_vllmperf.gpu import GpuRequirement
 from pytest_vllmperf.harness.markers import CardEntry
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.records import ids
 from pytest_vllmperf.records.ids import CHECK_SEPARATOR, CheckId, TestId
 from pytest_vllmperf.records.kernels import KernelTrace
-from pytest_vllmperf.records.results import CheckRecord, ComparisonRecord, TestResults
+from pytest_vllmperf.records.results import (
+    CheckRecord,
+    ComparisonRecord,
+    FitRecord,
+    OverloadRecord,
+    TestResults,
+)
 from pytest_vllmperf.records.samples import EngineSamples
 from pytest_vllmperf.records.scorecard import Row
 from pytest_vllmperf.records.served import Slo
 from pytest_vllmperf.records.settings import CheckSettings, Settings
 from pytest_vllmperf.records.spec import EngineSpec
-from pytest_vllmperf.report import terminal
+from pytest_vllmperf.records.verdict import Status
+from pytest_vllmperf.report import remarks, terminal
 from pytest_vllmperf.storage.traces import drop_traces, keep_traces
+
+Warn = Callable[[type[VllmPerfWarning], str, tuple[str, int]], bool]
+"""Takes a category, a text and a line of the user's code."""
 
 
 @dataclass
@@ -43,6 +54,9 @@ class TestContext:
         gpu: what its `gpu` marker asks for.
         settings: what its `vllmperf` marker says, over the run's settings.
         run_settings: the run's settings.
+        warn: emits a warning of pytest, at a line of the user's code; whether a filter makes it an error.
+        tell: shows a line to a person at once.
+        verbose: whether a failure tells all of every metric, as with `-v`.
         raised: whether setup, call or teardown raised anything.
         failed: whether that made it fail.
         waiting: whether it is held back until the tests on its engine have run.
@@ -57,6 +71,8 @@ class TestContext:
         claims: how many assertions on engines were made besides checks.
         failures: why concluded checks fail the test.
         rows: rows of the scorecard.
+        overloads: what each overload came to.
+        fits: what each search for a memory limit found.
     """
 
     __test__ = False
@@ -71,6 +87,9 @@ class TestContext:
     run_settings: Settings
     properties: list[tuple[str, object]]
     card: CardEntry | None = None
+    warn: Warn = lambda _category, _text, _line: False
+    tell: Callable[[str], None] = lambda _line: None
+    verbose: bool = False
     raised: bool = False
     failed: bool = False
     waiting: bool = False
@@ -83,10 +102,14 @@ class TestContext:
     claims: int = 0
     failures: list[Failure] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
+    overloads: list[OverloadRecord] = field(default_factory=list)
+    fits: list[FitRecord] = field(default_factory=list)
     _names: list[str] = field(default_factory=list)
     _checks: list[Check] = field(default_factory=list)
     _checked: list[Measurement] = field(default_factory=list)
     _promised: list[Slo | None] = field(default_factory=list)
+    _foretold: set[str] = field(default_factory=set)
+    _warned: set[type[VllmPerfWarning]] = field(default_factory=set)
 
     def site(self, name: str | None, line: tuple[str, int]) -> Site:
         """Where the next check stands.
@@ -95,6 +118,12 @@ class TestContext:
             SpecError: for a name that this test has used already, or that could be mistaken for a test's.
         """
         return Site(TestId.parse(self.nodeid).module, self._check_name(name), self.record_command(), line)
+
+    def foretell(self, line: str) -> None:
+        """Tell a person what is known before it is measured; the same of a test only once."""
+        if line and line not in self._foretold:
+            self._foretold.add(line)
+            self.tell(line)
 
     def add(self, check: Check, run: Measurement) -> None:
         """Take in a check of a measurement."""
@@ -106,7 +135,7 @@ class TestContext:
     def conclude(self, check: Check) -> Failure | None:
         """Book a check that will see no further engine; why it fails the test, if it does."""
         self.pending.remove(check)
-        record, failure = conclude(check, self.run_settings)
+        record, failure = conclude(check, self.run_settings, every=self.verbose)
         self.records.append(record)
         self.properties += terminal.properties(record)
         if failure is not None:
@@ -117,7 +146,24 @@ class TestContext:
         """Book every check that is left; why checks fail the test, those included that the test caught itself."""
         for check in list(self.pending):
             self.conclude(check)
+        self._warn_of(Status.NOISY, NoisyWarning)
+        self._warn_of(Status.DRIFTED, DriftedWarning)
         return self.failures
+
+    def _warn_of(self, status: Status, category: type[VllmPerfWarning]) -> None:
+        """Warn of checks with this verdict, once for a test; one that fails for being NOISY says so itself."""
+        text = remarks.warning(status, self.records)
+        if not text or category in self._warned or (status is Status.NOISY and self.run_settings.noisy_fails):
+            return
+        self._warned.add(category)
+        line = next(
+            check.plan.site.line
+            for check, record in zip(self._checks, self.records, strict=False)
+            if record.verdict.status is status
+        )
+        if self.warn(category, text, line) and not self.failures:
+            reason = f"A warning filter makes {category.__name__} an error."
+            self.failures.append(Failure(f"{text}\n{reason}", line))
 
     def results(self) -> TestResults:
         """All that the test came to; of a row whose measurement was checked, with the engines of the check."""
@@ -129,7 +175,13 @@ class TestContext:
             asserted=bool(self.records or self.compared or self.rows or self.claims or self._looked_at()),
             unchecked=self._unchecked(),
             traces=tuple((self.nodeid, one) for one in self.traces),
+            measured=tuple(map(measured_record, self._not_checked())) if self.run_settings.reports else (),
+            overloads=tuple(self.overloads),
+            fits=tuple(self.fits),
         )
+
+    def _not_checked(self) -> list[Measurement]:
+        return [run for run in self.measured if not any(run is one for one in self._checked)]
 
     def end_traces(self) -> None:
         """Keep the traces of a test that failed, and remove those of one that passed."""

@@ -6,6 +6,7 @@ from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.harness.given import check_engine
 from pytest_vllmperf.harness.serving import Serving
 from pytest_vllmperf.records.fit import Fit
+from pytest_vllmperf.records.results import FitRecord
 from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.sweep.bounds import LEAVE_MIB, Bounds
 from pytest_vllmperf.sweep.fitting import fit
@@ -52,4 +53,6 @@ class Fitting(Serving):
             )
         self._test.claims += 1
         with self._where_supported():
-            return fit(self._session, spec, bounds, self._test.gpu)
+            found = fit(self._session, spec, bounds, self._test.gpu)
+        self._test.fits.append(FitRecord.of(found))
+        return found

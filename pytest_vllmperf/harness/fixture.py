@@ -17,6 +17,7 @@ from pytest_vllmperf.comparing.answers import checked_chats, first_requests
 from pytest_vllmperf.comparing.comparison import EngineComparison
 from pytest_vllmperf.comparing.quality import first_difference
 from pytest_vllmperf.engines.base import Generates, Renders, able
+from pytest_vllmperf.harness import foretold
 from pytest_vllmperf.harness.fitting import Fitting
 from pytest_vllmperf.harness.given import check_compared, check_measurement, check_workload, one_of, way_of
 from pytest_vllmperf.harness.markers import CardEntry
@@ -26,9 +27,12 @@ from pytest_vllmperf.lab.pair import Pair
 from pytest_vllmperf.lab.promised import promised
 from pytest_vllmperf.lab.sharing import share
 from pytest_vllmperf.lab.take import Take
+from pytest_vllmperf.metrics.gates import LIMITS
 from pytest_vllmperf.metrics.measurement import Measurement
+from pytest_vllmperf.records.ids import TestId
 from pytest_vllmperf.records.run import MeasureSettings
 from pytest_vllmperf.records.scorecard import Row
+from pytest_vllmperf.records.settings import Update
 from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.records.verdict import Verdict
 from pytest_vllmperf.report import verdicts
@@ -75,6 +79,7 @@ class VllmPerf(Fitting):
         check_workload("measure", workload)
         engine = one_of("measure", engine, endpoint)
         take = self._take(workload, engine, self._measure_settings(iterations, warmup, device_pass))
+        self._foretell(take)
         with self._where_supported():
             run = self._measured(take)
             if self._test.card is not None:
@@ -87,6 +92,15 @@ class VllmPerf(Fitting):
         own = self._test.settings
         take = Take(self._target(engine), workload, settings, own.allow or ())
         return taking.in_turns(self._session, take, own.against) if own.against else take
+
+    def _foretell(self, take: Take) -> None:
+        """Say before measuring, which may take long, that a check of it cannot be judged."""
+        judged = take.sharing is None and self._test.settings.gate != (LIMITS,)
+        if self._test.run_settings.update is not Update.ALL and judged:
+            test = TestId.parse(self._test.nodeid)
+            foreseen = foretold.of_measurement(test, take, self._session.store)
+            new = self._test.run_settings.update is Update.NEW
+            self._test.foretell("" if new and foreseen.missing else foreseen.text)
 
     def _row(self, card: CardEntry, take: Take, run: Measurement) -> Row:
         """A measurement as a row of the scorecard, with what its engine says to the first requests."""
@@ -146,6 +160,7 @@ class VllmPerf(Fitting):
         name: str | None = None,
         margin: float | Mapping[str, float] | None = None,
         gate: str | Sequence[str] | None = None,
+        limits: Mapping[str, float] | None = None,
     ) -> Verdict:
         """Judge a measurement by this hardware's stored baseline, or record it as one.
 
@@ -157,7 +172,8 @@ class VllmPerf(Fitting):
             run: what `measure` returned.
             name: needed in a test with several checks, so that each keeps its baseline.
             margin: tolerated relative change, one for all or by metric.
-            gate: metrics that decide, or the sets `auto`, `exact`, `clock`, `cpu`, `device`.
+            gate: metrics that decide, or the sets `auto`, `exact`, `clock`, `cpu`, `device`; `limits` for limits alone.
+            limits: absolute limits by metric, in the units of docs/metrics.md, over those of the marker and the run.
 
         Returns:
             The verdict as it stands: UNDECIDED while more engines are wanted, RECORDED for one that is recorded.
@@ -170,7 +186,7 @@ class VllmPerf(Fitting):
         """
         __tracebackhide__ = True
         check_measurement(run)
-        own = call_settings(margin=margin, gate=gate).over(self._test.settings)
+        own = call_settings(margin=margin, gate=gate, limits=limits).over(self._test.settings)
         site = self._test.site(name, _line_above(inspect.currentframe()))
         run = promised(asked := run, asked.promised)
         stored = self._session.store.read(run.profile, site.module).tests.get(site.name)

@@ -85,6 +85,9 @@ OPTIONS = (
            marker=True, fills=("margin", "margins")),
     Option("gate", "what decides: names of metrics, or the sets 'auto', 'exact', 'clock', 'cpu', 'vram', 'device', "
            "'energy'", "gate", "auto", kind="list", value="NAMES", marker=True),
+    Option("limits", "absolute limits of metrics, in the units of docs/metrics.md, such as 'ttft.p99=0.5 "
+           "output_throughput=1000'; judged beside the baseline, or alone with the gate 'limits'; 'ttft.p99=off' "
+           "takes one away", "limits", value="LIMITS", marker=True),
     Option("unsupported", "what becomes of a test whose engine the build or GPU cannot run: 'fail' or 'skip'",
            "unsupported", "fail", flag=False, ini=False, marker=True),
     Option("allow", "validity rules that are turned off, such as 'preemptions throttling'", "rules", kind="list",
@@ -101,6 +104,8 @@ OPTIONS = (
     Option("noisy", "what a NOISY verdict does to its test: 'warn' or 'fail'", "noisy", "warn", fills=("noisy_fails",)),
     Option("scorecards", "folder that scorecards are written to, as Markdown and JSON", "folder_or_none",
            value="FOLDER"),
+    Option("json", "file that the whole run is written to as JSON: every test, check, metric and sample; its folder is "
+           "made if need be", "file_or_none", value="FILE", fills=("json_file",)),
     Option("trace", "folder for Chrome traces of engines of failed tests: what the GPU of each did in one iteration, "
            "in at most 50 MB", "folder_or_none", value="FOLDER"),
     Option("client_processes", "processes of the load generator that drives servers; without it as many as it needs",
@@ -150,3 +155,18 @@ def add_options(parser: pytest.Parser) -> None:
 def armed(config: pytest.Config) -> bool:
     """Whether any flag asks for performance tests to run."""
     return any(config.getoption(option.ini_name) for option in OPTIONS if option.arms)
+
+
+def pointless(config: pytest.Config) -> str:
+    """Why a flag that was given can do nothing, in a line; empty where each can.
+
+    An ini setting may stand for runs of either kind; a flag is meant for this one.
+    """
+    json = next(option for option in OPTIONS if option.name == "json")
+    if armed(config) or config.getoption(json.ini_name) is None:
+        return ""
+    arming = ", ".join(option.flag_name for option in OPTIONS if option.arms)
+    return (
+        f"{json.flag_name} writes what performance tests come to, and none runs: add one of {arming}; "
+        f"for a file of every armed run use the ini setting {json.ini_name}"
+    )

@@ -51,7 +51,10 @@ def check_measurement(run: object) -> None:
         SpecError: for it.
     """
     if not isinstance(run, Measurement):
-        raise SpecError(f"check() takes what measure() returned, not {_shown(run)}")
+        raise SpecError(
+            "check() takes what measure() returned, as in vllmperf.check(vllmperf.measure(workload)), "
+            f"not {_shown(run)}"
+        )
 
 
 def check_compared(a: object, b: object, workload: object) -> None:

@@ -24,6 +24,32 @@ def repeated(config: pytest.Config) -> tuple[str, ...]:
     return (option.flag_name, str(folder)) if folder else ()
 
 
+def only_looks(config: pytest.Config) -> bool:
+    """Whether no test function runs: `--collect-only`, `--setup-plan`, `--setup-only`."""
+    return any(config.getoption(name, False) for name in ("collectonly", "setupplan", "setuponly"))
+
+
+def in_force(config: pytest.Config) -> dict[str, str]:
+    """Name -> what holds in this run, as a user would write it; without the options that a flag or ini cannot set.
+
+    Args:
+        config: whose options were read without an error.
+    """
+    return {
+        option.name: _shown(option, _value(config, option)[1])
+        for option in OPTIONS
+        if option.fills != () and (option.flag or option.ini)
+    }
+
+
+def _shown(option: Option, given: Any) -> str:
+    if option.kind == "switch":
+        return "on" if given else "off"
+    if given is None:
+        return option.default
+    return " ".join(map(str, given)) if isinstance(given, (list, tuple)) else str(given)
+
+
 def settings(config: pytest.Config) -> Settings:
     """The run's settings, from flags over ini settings over defaults.
 

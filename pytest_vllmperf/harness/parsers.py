@@ -12,7 +12,7 @@ from pytest_vllmperf.records.parsing import Parser, choice, count, number
 from pytest_vllmperf.records.settings import AUTO
 from pytest_vllmperf.records.spec import interpreter
 from pytest_vllmperf.validity.allowed import rule_names
-from pytest_vllmperf.verdict.words import gate_words, margins
+from pytest_vllmperf.verdict.words import gate_words, limits, margins
 
 OFF = "off"
 """What an option that names something is given to name nothing."""
@@ -59,6 +59,17 @@ def _folder_or_none(where: str, value: Any) -> Path | None:
     return _folder(where, value) if str(value).strip() else None
 
 
+def _file_or_none(where: str, value: Any) -> Path | None:
+    text = str(value)
+    if not text.strip():
+        return None
+    if text == "-":
+        raise SpecError(f"{where}: '-' is not supported, as pytest writes to standard output; name a file")
+    if "\0" in text or text.endswith("/"):
+        raise SpecError(f"{where}: {text!r} is not the name of a file")
+    return Path(text)
+
+
 def _interpreter(where: str, value: Any) -> str:
     return "" if value == OFF else interpreter(f"{where}: ", value)
 
@@ -71,11 +82,13 @@ PARSERS: Mapping[str, Parser] = {
     "above_zero": number(0, exclusive=True),
     "count": count(1),
     "device_pass": _device_pass,
+    "file_or_none": _file_or_none,
     "folder": _folder,
     "folder_or_none": _folder_or_none,
     "from_zero": number(0, exclusive=False),
     "gate": gate_words,
     "interpreter": _interpreter,
+    "limits": limits,
     "margins": margins,
     "noisy": _noisy_fails,
     "reason": _reason,

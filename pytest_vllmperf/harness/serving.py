@@ -13,6 +13,7 @@ from pytest_vllmperf.lab.take import Take
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.metrics.promises import promise
 from pytest_vllmperf.records.overload import Overload
+from pytest_vllmperf.records.results import OverloadRecord
 from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.workload import Workload
 
@@ -148,8 +149,11 @@ class Serving(TestEngines):
         slo = promise(ttft, tpot, e2e, 1.0, streamed=workload.stream)
         plan = overload_plan(slo, factor, seconds, margin, recovery, limits.operation_timeout)
         self._test.claims += 1
+        target = self._target(engine)
         with self._where_supported():
-            seen = overloaded(self._session, self._target(engine), workload, plan)
-        if reason := why_failed(self._test.nodeid, seen, plan, self._test.settings.allow or ()):
+            seen = overloaded(self._session, target, workload, plan)
+        reason = why_failed(self._test.nodeid, seen, plan, self._test.settings.allow or ())
+        self._test.overloads.append(OverloadRecord(engine=target.spec.label, seen=seen, problem=reason))
+        if reason:
             fail(reason)
         return seen

@@ -11,12 +11,13 @@ from pytest_vllmperf.engines.base import CachesPrefixes, Engine, Serves, able
 from pytest_vllmperf.errors import WorkloadError
 from pytest_vllmperf.lab import host
 from pytest_vllmperf.lab.fresh import permuted
+from pytest_vllmperf.lab.pace import Pace
 from pytest_vllmperf.records.engine import Sampling
 from pytest_vllmperf.records.run import EngineRun, MeasureSettings, RunResult
 from pytest_vllmperf.workload import Request, Workload
 
 OnIteration = Callable[[str], None]
-"""Called before each iteration with which one it is, in words."""
+"""Called before each iteration with which one it is and what is left, in words."""
 
 
 def measure(engine: Engine, workload: Workload, settings: MeasureSettings, on_iteration: OnIteration) -> EngineRun:
@@ -28,18 +29,11 @@ def measure(engine: Engine, workload: Workload, settings: MeasureSettings, on_it
     """
     driver = Driver(engine, workload, settings.client_processes)
     done: list[RunResult] = []
+    pace = Pace()
     while (warm := settings.discarded(done)) is None or len(done) < warm + settings.iterations:
-        on_iteration(_progress(len(done), warm, settings.iterations))
+        on_iteration(pace.before(len(done), warm, settings.iterations))
         done.append(driver.iterate())
     return _run(engine, driver, done, warm)
-
-
-def _progress(done: int, warm: int | None, iterations: int) -> str:
-    if warm is None:
-        return f"warm-up {done + 1}"
-    if done < warm:
-        return f"warm-up {done + 1}/{warm}"
-    return f"iteration {done + 1 - warm}/{iterations}"
 
 
 def measure_in_turns(
@@ -72,8 +66,9 @@ def measure_in_turns(
             drivers.append(Driver(engine, workload, settings.client_processes))
     done: tuple[list[RunResult], list[RunResult]] = ([], [])
     wanted = settings.iterations + settings.iterations % 2
+    pace = Pace()
     while (warm := _later(settings, done)) is None or len(done[0]) < warm + wanted:
-        on_iteration(_progress(len(done[0]), warm, wanted))
+        on_iteration(pace.before(len(done[0]), warm, wanted))
         for side in (0, 1) if len(done[0]) % 2 == 0 else (1, 0):
             before_turn(side)
             with using(side):

@@ -131,6 +131,18 @@ def profile(backend: Backend, facts: EngineFacts, gpus: Sequence[GpuDevice]) -> 
     return _cpu_profile(cpu_model(), str(os.cpu_count()))
 
 
+def likely_profiles(target: Target) -> tuple[str, ...]:
+    """The profiles that a target's measurement may get, before its engine has started; the likely one first.
+
+    On a machine with GPUs, a CPU build runs on the CPU all the same. Of a server elsewhere nothing is known.
+    """
+    backend = target.backend
+    if not backend.on_hardware:
+        return () if backend.over_http else (slug(_elsewhere(backend.name, "")),)
+    on_cpu = _cpu_profile(cpu_model(), str(os.cpu_count()))
+    return (_gpu_profile([gpu.name for gpu in target.gpus]), on_cpu) if target.gpus else (on_cpu,)
+
+
 def _elsewhere(backend: str, name: str) -> str:
     """The profile of what runs on no hardware that is known here."""
     return f"{backend} {name}".rstrip()
@@ -196,12 +208,17 @@ def _gpu_soft_keys(gpus: Sequence[GpuDevice]) -> dict[str, str]:
 
 
 def _machine_keys() -> dict[str, str]:
-    flags = set((_cpuinfo("flags") or _cpuinfo("Features") or "").split())
     return {
         "cpu": cpu_model(),
         "cpu cores": str(os.cpu_count()),
-        "cpu instructions": " ".join(flag for flag in _ISA_FLAGS if flag in flags),
+        "cpu instructions": cpu_instructions(),
     }
+
+
+def cpu_instructions() -> str:
+    """The instruction sets that decide which kernels vLLM's CPU build runs, of those that the processor has."""
+    flags = set((_cpuinfo("flags") or _cpuinfo("Features") or "").split())
+    return " ".join(flag for flag in _ISA_FLAGS if flag in flags)
 
 
 def _cpuinfo(field: str) -> str | None:

@@ -28,6 +28,9 @@ VARIABLE = "VLLMPERF_LOCKS"
 FOLDER = Path("/tmp/vllmperf-locks")  # noqa: S108 - fixed: runs with different TMPDIR share the GPUs
 """Where the lock files of all runs and all users of a machine lie."""
 
+LOCK_FILE = "vllmperf-device-{}.lock"
+"""The name of the lock file of a device."""
+
 _POLL_S = 1.0
 
 
@@ -89,7 +92,7 @@ class Leases:
     """
 
     def __init__(self, folder: Path | None = None, pause: float = _POLL_S, timeout: float = float("inf")) -> None:
-        self._folder = folder or Path(os.environ.get(VARIABLE) or FOLDER)
+        self._folder = folder or lock_folder()
         self._pause = pause
         self._timeout = timeout
         self._held: dict[str, LockFile] = {}
@@ -176,7 +179,7 @@ class Leases:
             )
 
     def _acquired(self, device: str) -> bool:
-        file = self._folder / f"vllmperf-device-{device}.lock"
+        file = self._folder / LOCK_FILE.format(device)
         try:
             _make_shared(self._folder)
             lock = LockFile.acquire(file)
@@ -192,6 +195,11 @@ class Leases:
         """Give devices back; all of them unless named."""
         for device in list(self._held) if devices is None else devices:
             self._held.pop(device).release()
+
+
+def lock_folder() -> Path:
+    """Where lock files lie: the folder that `VLLMPERF_LOCKS` names, or else `FOLDER`."""
+    return Path(os.environ.get(VARIABLE) or FOLDER)
 
 
 def endpoint_lease(url: str) -> str:

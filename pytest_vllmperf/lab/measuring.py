@@ -111,7 +111,9 @@ class Measuring:
 
     def iteration_progress(self, target: Target) -> driving.OnIteration:
         """What tells a person of the iterations on this engine."""
-        return lambda number: self._progress(f"{target.spec.name}: {number}", 0.0)
+        start = self._slots.starts(target)
+        which = f" (engine start {start})" if start > 1 else ""
+        return lambda number: self._progress(f"{target.spec.name}{which}: {number}", 0.0)
 
     def measurement(
         self,

@@ -131,6 +131,10 @@ class Slots:
         """Whether this target's engine is its first of this run."""
         return self._slot(target).cold
 
+    def starts(self, target: Target) -> int:
+        """How often this target's engine was started in this run."""
+        return self._slot(target).starts
+
     def lease(self, fitting: Sequence[str], count: int) -> tuple[str, ...]:
         """Hold `count` of the devices that fit: what this run holds already first, then what is free; else wait.
 

@@ -9,6 +9,10 @@ AUTO: Final = "auto"
 """The word that stands for the set that suits the device."""
 
 
+LIMITS: Final = "limits"
+"""The word of a gate that absolute limits alone decide, without a baseline."""
+
+
 class Gate(Enum):
     """A set of metrics; each metric declares the sets that it belongs to.
 

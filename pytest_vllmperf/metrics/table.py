@@ -11,7 +11,7 @@ from pytest_vllmperf.metrics.declaration import Metric
 from pytest_vllmperf.metrics.device_pass import DevicePassMetrics
 from pytest_vllmperf.metrics.devices import DeviceMetrics
 from pytest_vllmperf.metrics.distribution import DistributionMetrics
-from pytest_vllmperf.metrics.gates import AUTO, Gate, automatic, gate_words
+from pytest_vllmperf.metrics.gates import AUTO, LIMITS, Gate, automatic, gate_words
 from pytest_vllmperf.metrics.host import HostMetrics
 from pytest_vllmperf.metrics.memory import MemoryMetrics
 from pytest_vllmperf.metrics.process import ProcessMetrics
@@ -62,7 +62,7 @@ def resolve_gate(words: tuple[str, ...], device: str, measured: Collection[str] 
 
     `auto` is the clock on a GPU, and the GPU's own time where it was measured. On a CPU, where wall time depends on the
     neighbours more than on the engine, it is the counters that are exact on any machine; the clock is shown there, and
-    gated when asked for.
+    gated when asked for. `limits` stands for none: where it is the only word, absolute limits alone decide.
 
     Args:
         words: as the user wrote them.
@@ -77,6 +77,8 @@ def resolve_gate(words: tuple[str, ...], device: str, measured: Collection[str] 
     """
     wanted: set[str] = set()
     for word in words:
+        if word == LIMITS:
+            continue
         sets = [gate.word for gate in automatic(device)] if word == AUTO else [word] if word in GATES else []
         for chosen in sets:
             wanted.update(GATES[chosen], (name for name in IF_MEASURED[chosen] if name in measured))

@@ -44,11 +44,16 @@ def check_location(model: str, arguments: Mapping[str, Any], env: Mapping[str, s
     if any(arguments.get(name) for name in _HUB_ARGUMENTS) or _is_cached(model, arguments, env):
         return
     nowhere = f"there is no {model} in {Path.cwd()}, and the hub's cache holds no model of this name"
-    offline = next((f"{name}={env[name]}" for name in _OFFLINE if env.get(name, "").upper() in _TRUE), None)
+    offline = offline_variable(env)
     if offline is not None:
-        raise ModelError(f"{nowhere}; {offline} forbids downloading it")
+        raise ModelError(f"{nowhere}; {offline}={env[offline]} forbids downloading it")
     if _looks_like_a_path(model):
         raise ModelError(f"{nowhere}; if it is a model of the hub, add its revision, such as revision='main'")
+
+
+def offline_variable(env: Mapping[str, str]) -> str | None:
+    """The variable that forbids the hub's libraries to download anything; None where none does."""
+    return next((name for name in _OFFLINE if env.get(name, "").upper() in _TRUE), None)
 
 
 def _exists(model: str) -> bool:

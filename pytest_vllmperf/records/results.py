@@ -8,15 +8,18 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from pytest_vllmperf.records.attribution import Attribution
+from pytest_vllmperf.records.fit import Fit, Try
 from pytest_vllmperf.records.ids import CheckId
 from pytest_vllmperf.records.kernels import KernelTrace
 from pytest_vllmperf.records.ledger import VramLedger
+from pytest_vllmperf.records.overload import Overload
 from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.quality import Quality
 from pytest_vllmperf.records.ratio import Ratio
 from pytest_vllmperf.records.reference import Reference
 from pytest_vllmperf.records.samples import Entry, Judging, Session
 from pytest_vllmperf.records.scorecard import Row
+from pytest_vllmperf.records.stored import StoredBaseline
 from pytest_vllmperf.records.verdict import Verdict
 
 
@@ -71,6 +74,8 @@ class CheckRecord(BaseModel):
         reference: what it was measured in turns with, and judged by; None where the stored baseline decides.
         by_baseline: what the stored baseline says of a check that is judged by its reference; None without one.
         attribution: where its time differs from what it is judged by; None where it was not judged.
+        stored: the stored sessions that it was judged by, for a report; None without any.
+        changed: how its environment differs from what it was judged by, each difference in words.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -92,6 +97,8 @@ class CheckRecord(BaseModel):
     reference: Reference | None = None
     by_baseline: Verdict | None = None
     attribution: Attribution | None = None
+    stored: StoredBaseline | None = None
+    changed: tuple[str, ...] = ()
 
     @property
     def id(self) -> CheckId:
@@ -109,6 +116,77 @@ class CheckRecord(BaseModel):
         )
 
 
+class MeasuredRecord(BaseModel):
+    """A measurement that was not checked, such as one that a test asserts on itself.
+
+    Attributes:
+        engine: the engine, for a person.
+        profile: the kind of hardware.
+        workload: the workload as stored.
+        session: what was measured.
+        problems: why it is void; empty for one that counts.
+        ledger: where the device's memory went; None where nobody knows.
+        values: metric -> value in the unit of the table.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    engine: str
+    profile: str
+    workload: dict[str, Any]
+    session: Session
+    problems: tuple[Problem, ...] = ()
+    ledger: VramLedger | None = None
+    values: dict[str, float]
+
+
+class OverloadRecord(BaseModel):
+    """What one `overload` came to.
+
+    Attributes:
+        engine: the engine, for a person.
+        seen: what the server did.
+        problem: why it fails the test, in words; empty where it does not.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    engine: str
+    seen: Overload
+    problem: str = ""
+
+
+class FitRecord(BaseModel):
+    """What one `fit` found.
+
+    Attributes:
+        marker: the engine with the values that were found, as a marker; secrets are masked.
+        gpu_memory_utilization: share of a GPU's memory; None where another argument says the size.
+        kv_cache_memory_bytes: size of the KV cache; None where another argument says it.
+        max_model_len: longest prompt plus output in tokens.
+        tries: all that was tried, in that order.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    marker: str
+    gpu_memory_utilization: float | None
+    kv_cache_memory_bytes: int | None
+    max_model_len: int
+    tries: tuple[Try, ...]
+
+    @classmethod
+    def of(cls, found: Fit) -> FitRecord:
+        """The record of what a search found."""
+        return cls(
+            marker=found.marker,
+            gpu_memory_utilization=found.gpu_memory_utilization,
+            kv_cache_memory_bytes=found.kv_cache_memory_bytes,
+            max_model_len=found.max_model_len,
+            tries=found.tries,
+        )
+
+
 class TestResults(BaseModel):
     """All that one test came to.
 
@@ -119,6 +197,9 @@ class TestResults(BaseModel):
         asserted: whether anything was judged, recorded or looked at: a check, a comparison, a row, a value.
         unchecked: what was measured and not looked at, or that nothing was measured, in words.
         traces: of a test that failed, its node id and the trace of each engine.
+        measured: measurements that were not checked.
+        overloads: what each `overload` came to.
+        fits: what each `fit` found.
     """
 
     __test__ = False
@@ -130,3 +211,6 @@ class TestResults(BaseModel):
     asserted: bool = False
     unchecked: tuple[str, ...] = ()
     traces: tuple[tuple[str, KernelTrace], ...] = ()
+    measured: tuple[MeasuredRecord, ...] = ()
+    overloads: tuple[OverloadRecord, ...] = ()
+    fits: tuple[FitRecord, ...] = ()

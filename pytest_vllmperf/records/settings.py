@@ -34,6 +34,7 @@ class CheckSettings:
         allow: names of the validity rules that are turned off.
         against: absolute path of the interpreter whose vLLM each check is measured in turns with; empty for none.
         device_pass: iterations after the counted ones in which the GPU is profiled; 0 for none.
+        limits: absolute limits by metric, in its unit; None for a metric takes away what `other` of `over` gives it.
     """
 
     iterations: int | None = None
@@ -45,12 +46,16 @@ class CheckSettings:
     allow: tuple[str, ...] | None = None
     against: str | None = None
     device_pass: int | None = None
+    limits: Mapping[str, float | None] = field(default_factory=dict)
 
     def over(self, other: CheckSettings) -> CheckSettings:
-        """These settings, with what they leave open taken from `other`; a margin for all leaves nothing open."""
+        """These settings, with what they leave open taken from `other`; a margin for all leaves nothing open.
+
+        Limits add up: the nearer one of a metric counts.
+        """
         open_fields = {one.name: getattr(other, one.name) for one in fields(self) if getattr(self, one.name) is None}
         margins = self.margins if self.margin is not None else {**other.margins, **self.margins}
-        return replace(self, **open_fields, margins=margins)
+        return replace(self, **open_fields, margins=margins, limits={**other.limits, **self.limits})
 
 
 DEFAULTS = CheckSettings(
@@ -87,6 +92,7 @@ class Settings:
         gpu_hour_price: what one GPU costs an hour, in the user's currency; None where nobody said.
         client_processes: of the load generator; None for as many as it needs.
         trace: folder for traces of engines of failed tests; None for none.
+        json_file: that the whole run is written to, for programs; None for none.
     """
 
     update: Update
@@ -106,3 +112,9 @@ class Settings:
     gpu_hour_price: float | None = None
     client_processes: int | None = None
     trace: Path | None = None
+    json_file: Path | None = None
+
+    @property
+    def reports(self) -> bool:
+        """Whether the whole run is written to a file."""
+        return self.json_file is not None

@@ -24,6 +24,7 @@ class Status(str, Enum):
     INVALID = "INVALID"
     DRIFTED = "DRIFTED"
     REGRESSED = "REGRESSED"
+    BEYOND_LIMIT = "BEYOND_LIMIT"
 
     __str__ = str.__str__
 
@@ -91,20 +92,47 @@ class MetricVerdict:
 
 
 @dataclass(frozen=True)
+class LimitVerdict:
+    """One metric, held against an absolute limit.
+
+    Attributes:
+        metric: its name in the table.
+        limit: in the metric's unit: the most it may be where lower is better, the least where higher is.
+        status: OK, BEYOND_LIMIT, NOISY, UNDECIDED, or INVALID where it was not measured.
+        now: value over the new engines; None when not measured.
+        low: lower end of its interval; None where there is none, as of an exact metric.
+        high: upper end.
+        confidence: of that interval.
+        engines: engine starts that it rests on.
+    """
+
+    metric: str
+    limit: float
+    status: Status
+    now: float | None = None
+    low: float | None = None
+    high: float | None = None
+    confidence: float | None = None
+    engines: int = 0
+
+
+@dataclass(frozen=True)
 class Verdict:
     """All gated metrics of one check, judged.
 
     Attributes:
-        status: the worst of them, or why there was nothing to judge.
+        status: the worst of them and of the limits, or why there was nothing to judge.
         metrics: the gated metrics in the order of the table; empty when there was nothing to judge.
         information: metrics that do not decide here, judged alike.
         reasons: in words, why there was nothing to judge.
+        limits: the metrics with an absolute limit, in the order of the table; empty for a void measurement.
     """
 
     status: Status
     metrics: tuple[MetricVerdict, ...] = ()
     information: tuple[MetricVerdict, ...] = ()
     reasons: tuple[str, ...] = ()
+    limits: tuple[LimitVerdict, ...] = ()
 
     @property
     def agrees(self) -> bool:

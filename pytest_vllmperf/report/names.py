@@ -38,6 +38,10 @@ class Names:
         shown = distinct(list(self._full.values()), width)
         return {check: shown[name] for check, name in self._full.items()}
 
+    def whole(self, check: CheckId) -> str:
+        """A check's name, however long."""
+        return self._full[check]
+
     def __getitem__(self, check: CheckId) -> str:
         """A check's name in a line of the summary."""
         return self._in_line[check]

@@ -6,99 +6,32 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tabulate import tabulate
-
-from pytest_vllmperf.metrics.table import METRICS, AllMetrics
+from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.ids import CheckId, TestId
 from pytest_vllmperf.records.kernels import KernelTrace
 from pytest_vllmperf.records.problems import in_words
 from pytest_vllmperf.records.results import CheckRecord, ComparisonRecord, Keeping
-from pytest_vllmperf.records.verdict import MetricVerdict, Outlook, Status
-from pytest_vllmperf.report import attributions, references, units
+from pytest_vllmperf.records.verdict import Outlook
+from pytest_vllmperf.report import units
 from pytest_vllmperf.report.escaping import xml
-from pytest_vllmperf.report.host_bound import host_bound
 from pytest_vllmperf.report.ledger import ledger_lines
 from pytest_vllmperf.report.names import Names
-from pytest_vllmperf.report.verdicts import folded, metric_lines, outlook_lines, suite_lines
-
-_COLUMNS = (
-    ("output_throughput", "tok/s"),
-    ("ttft.p50", "TTFT p50"),
-    ("tpot.p50", "TPOT p50"),
-    ("e2e.p50", "E2E p50"),
-)
-_NAME_WIDTH = 20
-"""Columns that a name has in the table at least."""
-
-_REMARKABLE = (Status.IMPROVED, Status.NOISY, Status.UNDECIDED)
-
-_TOLD_BY_THE_FAILURE = (Status.REGRESSED, Status.DRIFTED)
-"""Statuses of checks whose metrics stand in the failure of their test."""
-
-
-def failure_lines(record: CheckRecord, changed: Sequence[str], command: str) -> list[str]:
-    """Why a check fails its test, and what to do about it.
-
-    Args:
-        record: the check, judged.
-        changed: soft keys in which the environment differs from what the check is judged by.
-        command: what records this test's baseline.
-    """
-    verdict = record.verdict
-    if verdict.status is Status.NO_BASELINE:
-        why = "; ".join(verdict.reasons) or f"has none for {record.profile}"
-        return [f"NO_BASELINE  {record.name}{': ' if verdict.reasons else ' '}{why}; record it with:", f"    {command}"]
-    if verdict.status is Status.NOT_COMPARABLE and record.reference is not None:
-        return folded(f"NOT_COMPARABLE  {record.name}: with {record.reference.name}: {'; '.join(verdict.reasons)}")
-    if verdict.status is Status.NOT_COMPARABLE:
-        advice = f"record it anew with:\n    {command.replace('--vllmperf-update-new', '--vllmperf-update')}"
-        return [f"NOT_COMPARABLE  {record.name}: {'; '.join(verdict.reasons)}", advice]
-    if verdict.status is Status.INVALID and verdict.reasons:
-        return [f"INVALID  {record.name}: {'; '.join(verdict.reasons)}"]
-    return [*_judged_lines(record, changed), *_acceptance(record, command)]
-
-
-def _acceptance(record: CheckRecord, command: str) -> list[str]:
-    """How to accept a level that was reached step by step; that of a regression is the same, and told in the docs."""
-    if record.verdict.status is not Status.DRIFTED:
-        return []
-    recording = command.replace("--vllmperf-update-new", '--vllmperf-update --vllmperf-reason "..."')
-    return ["if the new level is meant, accept it with:", f"    {recording}"]
-
-
-def _judged_lines(record: CheckRecord, changed: Sequence[str]) -> list[str]:
-    """A line for each metric, the one that decided first, and what differs from the baseline's environment."""
-    verdict = record.verdict
-    order = sorted(verdict.metrics, key=lambda judged: judged.status is not verdict.status)
-    own = record.id.own
-    lines = [f"check {own!r}:"] if own else []
-    requests = len(record.session.engines[0].ttft_by_request)
-    reference, found = record.reference, record.attribution
-    against = references.before(reference)
-    for judged in order:
-        lines += metric_lines(judged, requests=requests)
-        lines += attributions.below_metric(judged, verdict, found, against=against)
-    for judged in verdict.information:
-        lines += metric_lines(judged, gated=False)
-    lines += attributions.below_verdicts(verdict, found, against=against)
-    lines += folded(references.in_turns(reference)) if reference is not None else []
-    since = "changed since the baseline" if reference is None else "reference and engine differ"
-    for difference in changed:
-        lines += folded(f"{since}: {difference}")
-    lines += references.by_baseline(record)
-    return [*lines, *(line for note in record.notes for line in folded(note))]
+from pytest_vllmperf.report.overview import Overview
+from pytest_vllmperf.report.remarks import remarks
+from pytest_vllmperf.report.verdicts import folded, outlook_lines, suite_lines
 
 
 def properties(record: CheckRecord) -> list[tuple[str, object]]:
     """A check as JUnit properties: its status, and every metric in the unit of the table, without rounding.
 
-    Of a metric that drifted, the change of its level too, as a fraction.
+    Of a metric that drifted, the change of its level too, as a fraction; of one with a limit, whether it is kept.
     """
     prefix = f"vllmperf.{record.id.own}".rstrip(".")
     status = record.verdict.status.value
     values = [(f"{prefix}.{metric}", _exact(value)) for metric, value in record.values.items()]
     drifts = [one for one in record.verdict.metrics if one.drift is not None]
     values += [(f"{prefix}.{one.metric}.drift", _exact(one.drift.change)) for one in drifts if one.drift is not None]
+    values += [(f"{prefix}.{one.metric}.limit", one.status.value) for one in record.verdict.limits]
     found = [(f"{prefix}.status", status), (f"{prefix}.profile", record.profile), *values]
     if record.reference is not None:
         found += [(f"{prefix}.against", record.reference.name), (f"{prefix}.way", record.reference.way)]
@@ -132,88 +65,28 @@ def summary_title(profiles: Sequence[str]) -> str:
     return "vllmperf" if not profiles else f"vllmperf: {', '.join(profiles)}"
 
 
-def summary(checks: Sequence[CheckRecord], names: Names) -> list[str]:
-    """A table of all checks, then a line for every gated metric that is not simply OK."""
-    if not checks:
-        return []
-    ordered = sorted(checks, key=lambda check: (check.module, check.name))
-    bare = _table([["x" * _NAME_WIDTH, *_row(check)] for check in ordered])
-    shown = names.within(max(_NAME_WIDTH, names.width - max(map(len, bare)) + _NAME_WIDTH))
-    table = _table([[shown[check.id], *_row(check)] for check in ordered])
-    notes = dict.fromkeys(note for check in checks for note in check.notes)
-    told = [line for note in notes for line in folded(note, names.width)]
-    told += _host_bound(ordered, names)
-    return [*table, *_remarks(checks, names), *_left_out(checks, names), *told, *references.summary(ordered, names)]
+def summary(
+    checks: Sequence[CheckRecord],
+    names: Names,
+    outlooks: Mapping[CheckId, Sequence[Outlook]] | None = None,
+    *,
+    every: bool = False,
+) -> list[str]:
+    """A table of all checks, then what is to be known of those that are not simply OK.
 
-
-def _host_bound(checks: Sequence[CheckRecord], names: Names) -> list[str]:
-    """Checks whose GPU waited for its host, each once."""
-    found = [f"{names[check.id]}: {words}" for check in checks if (words := host_bound(check))]
-    return [part for line in found for part in folded(line, names.width)]
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    heads = ["test", "verdict", *(head for _, head in _COLUMNS)]
-    align = ["left", "left", *("right" for _ in _COLUMNS)]
-    return tabulate(rows, heads, tablefmt="plain", colalign=align, disable_numparse=True).splitlines()
-
-
-def _left_out(checks: Sequence[CheckRecord], names: Names) -> list[str]:
-    """Engines that do not count, and why: none is left out unseen."""
-    return [
-        part
-        for check in checks
-        if (reasons := check.session.excluded)
-        for part in folded(f"{names[check.id]}: one engine left out: {in_words(reasons)}", names.width)
-    ]
+    Args:
+        checks: of the run.
+        names: of all of them.
+        outlooks: what recorded baselines will be able to tell, by check.
+        every: whether every metric has a row, as with `-v`.
+    """
+    return [*Overview(checks, names, outlooks or {}, every).lines(), *remarks(checks, names)]
 
 
 def ledgers(checks: Sequence[CheckRecord]) -> list[str]:
     """Where each engine's memory went, an engine's once."""
     known = {check.engine: check.ledger for check in checks if check.ledger is not None}
     return [line for engine, ledger in known.items() for line in ledger_lines(engine, ledger)]
-
-
-def _row(check: CheckRecord) -> list[str]:
-    return [check.verdict.status.value, *(_cell(metric, check.values) for metric, _ in _COLUMNS)]
-
-
-def _cell(metric: str, values: Mapping[str, float]) -> str:
-    if metric not in values:
-        return "-"
-    return units.value(metric, values[metric]).removesuffix(" tok/s")
-
-
-def _remarks(checks: Sequence[CheckRecord], names: Names) -> list[str]:
-    """Metrics of passed checks that deserve a line: improved, or not to be told from noise."""
-    lines: list[str] = []
-    for check in checks:
-        metrics = check.verdict.metrics if check.verdict.status not in _TOLD_BY_THE_FAILURE else ()
-        requests = len(check.session.engines[0].ttft_by_request)
-        told = [one for one in metrics if one.status in _REMARKABLE or one.clearly_better]
-        against = references.before(check.reference)
-        lines += _launches(check, told, names)
-        if told:
-            better = any(one.clearly_better for one in told)
-            ahead = "its baseline; record it if that is meant" if check.reference is None else "its reference"
-            said = f": better than {ahead}" if better else ":"
-            lines += folded(f"{names[check.id]}{said}", names.width)
-        for judged in told:
-            shown = metric_lines(judged, requests=requests, width=names.width - 2)
-            shown += attributions.below_metric(
-                judged, check.verdict, check.attribution, against=against, width=names.width - 2
-            )
-            lines += [f"  {line}" for line in shown]
-    return lines
-
-
-def _launches(check: CheckRecord, told: Sequence[MetricVerdict], names: Names) -> list[str]:
-    """That the GPU runs another number of kernels, where its time is judged and has no line of its own."""
-    judged = {one.metric for one in check.verdict.metrics} - {one.metric for one in told}
-    if check.verdict.status in _TOLD_BY_THE_FAILURE or AllMetrics.gpu_time.name not in judged:
-        return []
-    line = "" if check.attribution is None else attributions.launch_line(check.attribution)
-    return folded(f"{names[check.id]}: {line}", names.width) if line else []
 
 
 def comparisons(compared: Sequence[tuple[str, ComparisonRecord]], names: Names) -> list[str]:
@@ -265,16 +138,19 @@ def traces(found: Sequence[tuple[str, KernelTrace]], rootdir: Path) -> list[str]
     return [line for text in (*lines, *missing) for line in folded(text)]
 
 
-def outlooks(checks: Sequence[tuple[CheckId, Sequence[Outlook]]], gated: int, names: Names) -> list[str]:
-    """What the baselines that were written will be able to tell, each and together.
+def outlooks(
+    checks: Sequence[tuple[CheckId, Sequence[Outlook]]], gated: int, names: Names, *, every: bool = False
+) -> list[str]:
+    """What the baselines that were written will be able to tell together.
 
     Args:
         checks: with their gated metrics that noise can move.
         gated: how many of these the run has.
         names: of all checks of the run.
+        every: whether each metric of each check is told, too.
     """
-    lines = outlook_lines([(names[check], outlook) for check, outlook in checks], names.width)
-    return lines + suite_lines([one for _, outlook in checks for one in outlook], gated, names.width)
+    each = outlook_lines([(names[check], outlook) for check, outlook in checks], names.width) if every else []
+    return each + suite_lines([one for _, outlook in checks for one in outlook], gated, names.width)
 
 
 def books(

@@ -53,8 +53,8 @@ def percent_range(low: float, high: float) -> str:
 
 
 def _per_cent(ratio: float) -> str:
-    """Beyond a hundredfold the number says nothing but that."""
-    return f"{ratio * 100:+.1f}" if ratio <= _MOST else f">+{_MOST * 100:,.0f}"
+    """Beyond a hundredfold the number says nothing but that; nothing is never "-0.0"."""
+    return f"{round(ratio * 100, 1) + 0.0:+.1f}" if ratio <= _MOST else f">+{_MOST * 100:,.0f}"
 
 
 def margin(fraction: float) -> str:

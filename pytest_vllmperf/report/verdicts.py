@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from pytest_vllmperf.metrics.table import METRICS
-from pytest_vllmperf.records.verdict import Drift, MetricVerdict, Outlook, Status
+from pytest_vllmperf.records.verdict import Drift, MetricVerdict, Noise, Outlook, Status
 from pytest_vllmperf.report import units
 from pytest_vllmperf.report.names import WIDTH
 from pytest_vllmperf.verdict import Claim, ClaimOutcome, Comparison
@@ -50,77 +50,112 @@ def folded(text: str, width: int = WIDTH, indent: str = _INDENT) -> list[str]:
 
 
 def _parts(judged: MetricVerdict, *, gated: bool, requests: int) -> list[str]:
+    """What a line says, the most important first: the change, what is tolerated, and what both rest on."""
     if judged.drift is not None:
         return _drifted(judged, judged.drift, gated=gated)
     parts = [_head(judged, gated=gated)]
-    if judged.status is Status.NOISY and gated:
-        parts += _way_out(judged, requests)
-    elif judged.against:
-        parts.append(f"{_engines(judged)} x {judged.iterations} in turns")
-        if judged.noise is not None:
-            parts.append(f"noise: engine {units.plain_percent(judged.noise.engine_sd)}")
+    if judged.change is not None:
+        parts.append(units.pair(judged.metric, judged.baseline, judged.now))
+    undecided = judged.status is Status.NOISY and gated
+    parts += [] if undecided else _rests_on(judged)
+    if judged.low is not None and judged.confidence is not None:
+        parts.append(f"{confidence(judged.confidence)} CI")
+    if undecided:
+        parts += way_out(judged, requests)
     elif judged.noise is not None:
-        noise, percent = judged.noise, units.plain_percent
-        sessions = "session" if noise.sessions == 1 else "sessions"
-        each = f"{judged.iterations} requests" if judged.paired else str(judged.iterations)
-        parts.append(f"{_engines(judged)} x {each} against {noise.engines} in {noise.sessions} {sessions}")
-        parts.append(f"noise: session {percent(noise.session_sd)}, engine {percent(noise.engine_sd)}")
-    elif judged.engines:
-        parts.append(_engines(judged))
+        parts.append(_noise(judged, judged.noise))
     if judged.noise is not None and judged.noise.multimodal:
-        parts.append("the stored engines fall into groups")
+        parts.append("the stored engine starts fall into groups")
     return [*parts, judged.reason] if judged.reason else parts
+
+
+def _rests_on(judged: MetricVerdict) -> list[str]:
+    """How much was measured, and against how much."""
+    if judged.against:
+        return [f"{_starts(judged)} x {units.many(judged.iterations, 'iteration')} in turns"]
+    if judged.noise is not None:
+        each = units.many(judged.iterations, "request" if judged.paired else "iteration")
+        stored = f"{judged.noise.engines} in {units.many(judged.noise.sessions, 'session')}"
+        return [f"{_starts(judged)} x {each} against {stored}"]
+    return [_starts(judged)] if judged.engines else []
+
+
+def _noise(judged: MetricVerdict, noise: Noise) -> str:
+    starts = f"{units.plain_percent(noise.engine_sd)} between engine starts"
+    return f"noise: {starts}" if judged.against else (
+        f"noise: {units.plain_percent(noise.session_sd)} between sessions, {starts}"
+    )  # fmt: skip
 
 
 def _drifted(judged: MetricVerdict, drift: Drift, *, gated: bool) -> list[str]:
     """A level that crept away: no single session was a regression, so the line tells of all of them."""
     words = [judged.status.value if gated else "not gated", METRICS[judged.metric].label, units.percent(drift.change)]
-    words.append(f"since the update of {drift.since[:10]}, over {units.many(drift.sessions, 'session')}, none of which")
+    words.append(f"since the update of {drift.since[:10]}")
+    limit = f", margin {units.margin(judged.margin)}" if gated else ""
     level = units.pair(judged.metric, judged.baseline, judged.now)
-    limit = f"margin {units.margin(judged.margin)}"
-    return [" ".join([*words, "was a regression"]), level, *([limit] if gated else [])]
+    sessions = f"over {units.many(drift.sessions, 'session')}, none of which was a regression by itself"
+    return [" ".join(words) + limit, level, sessions]
 
 
 def _head(judged: MetricVerdict, *, gated: bool) -> str:
     words = [judged.status.value if gated else "not gated", METRICS[judged.metric].label]
-    words.append(units.pair(judged.metric, judged.baseline, judged.now))
-    if judged.change is not None:
-        # Request by request: the medians beside it may have moved otherwise.
-        words.append(f" {'by request ' if judged.paired else ''}{units.percent(judged.change)}")
-    limits = [f"margin {units.margin(judged.margin)}"] if gated else []
-    if METRICS[judged.metric].exact and not judged.margin:
-        limits = ["exact"] if gated else []
-    if judged.low is not None and judged.high is not None and judged.confidence is not None:
-        words.append(units.percent_range(judged.low, judged.high))
-        limits.insert(0, f"{judged.confidence * 100:.4g} % CI")
-    if limits:
-        words.append(f"({', '.join(limits)})")
-    return " ".join(words)
+    # Request by request: the medians may have moved otherwise.
+    by_request = "by request " if judged.paired else ""
+    change = f"{by_request}{change_words(judged)}" if judged.change is not None else ""
+    words.append(change or units.pair(judged.metric, judged.baseline, judged.now))
+    limit = limit_words(judged) if gated else ""
+    return " ".join(words) + (f", {limit}" if limit else "")
 
 
-def _way_out(judged: MetricVerdict, requests: int) -> list[str]:
-    """What a NOISY metric needs."""
-    parts = [f"after {_engines(judged)}"]
+def change_words(judged: MetricVerdict) -> str:
+    """A change with its interval, where it has one: `-8.8 % [-11.2, -6.1]`; empty where there is no change to tell."""
+    if judged.drift is not None:
+        return units.percent(judged.drift.change)
+    if judged.low is None or judged.high is None:
+        return units.percent(judged.change)
+    return f"{units.percent(judged.change)} {units.percent_range(judged.low, judged.high)}"
+
+
+def limit_words(judged: MetricVerdict) -> str:
+    """What a metric may lose: `margin 5 %`, or `exact` where any difference counts."""
+    exact = METRICS[judged.metric].exact and not judged.margin
+    return "exact" if exact else f"margin {units.margin(judged.margin)}"
+
+
+def confidence(of: float) -> str:
+    """The confidence of an interval: `99 %`."""
+    return f"{of * 100:.4g} %"
+
+
+def way_out(judged: MetricVerdict, requests: int) -> list[str]:
+    """What a NOISY metric needs.
+
+    Args:
+        judged: the metric.
+        requests: of the workload; 0 where unknown.
+    """
+    parts = [f"after {_starts(judged)}"]
     if judged.noise is None:
         return parts
-    parts.append(f"detectable here from {units.plain_percent(judged.noise.detectable)}")
-    if judged.against:
-        parts.append("try more rounds (--vllmperf-max-engines)")
-    elif METRICS[judged.metric].decides_from and requests:
-        parts.append(f"try compare() or {2 * requests:,} requests")
-    else:
-        parts.append("try compare() or more sessions (--vllmperf-append)")
-    return parts
+    parts.append(f"smallest slowdown detected: {units.plain_percent(judged.noise.detectable)}")
+    return [*parts, remedy(judged, requests)]
 
 
-def _engines(judged: MetricVerdict) -> str:
+def remedy(judged: MetricVerdict, requests: int) -> str:
+    """What to do about a NOISY metric."""
     if judged.against:
-        return units.many(judged.engines, "round")
-    return f"{judged.engines} engine" if judged.engines == 1 else f"{judged.engines} engines"
+        return "allow more rounds (--vllmperf-max-engines)"
+    if METRICS[judged.metric].decides_from and requests:
+        return f"use compare(), or send {2 * requests:,} requests"
+    return "use compare(), or add sessions (--vllmperf-append)"
+
+
+def _starts(judged: MetricVerdict) -> str:
+    return units.many(judged.engines, "round" if judged.against else "engine start")
 
 
 def outlook_lines(checks: Sequence[tuple[str, Sequence[Outlook]]], width: int = WIDTH) -> list[str]:
-    """The smallest slowdowns that baselines detect, and which margins they cannot test yet.
+    """The smallest slowdown that baselines detect, by metric.
 
     Args:
         checks: names and gated metrics; a check whose metrics are all exact has none, and is left out.
@@ -133,9 +168,9 @@ def outlook_lines(checks: Sequence[tuple[str, Sequence[Outlook]]], width: int = 
             lines += [f"  {name}:", *(f"{_INDENT}{line}" for line in wrapped(found, "", width - len(_INDENT)))]
     if not lines:
         return []
-    lines.insert(0, "smallest slowdowns that these baselines detect (four times in five):")
+    lines.insert(0, "Smallest slowdown that each baseline detects (80 % of the time):")
     if any(not one.noise.testable for _, outlook in checks for one in outlook):
-        lines.append("  * the margin cannot be told from noise yet")
+        lines.append("  * noise is still larger than the margin")
     return lines
 
 
@@ -149,11 +184,11 @@ def suite_lines(outlook: Sequence[Outlook], gated: int, width: int = WIDTH) -> l
     """
     if not outlook:
         return []
-    share = f"{gated} metrics are gated in this run, so each needs more evidence." if gated > 1 else ""
     ends = [min(outlook, key=_detectable), max(outlook, key=_detectable)]
     found = [f"{units.plain_percent(_detectable(one))} ({METRICS[one.metric].label})" for one in ends]
-    written = f"The baselines written now detect a slowdown of {' to '.join(dict.fromkeys(found))}."
-    return folded(" ".join(text for text in (share, written, *_lacking(outlook)) if text), width)
+    smallest = f"Smallest slowdown these baselines detect (80 % of the time): {' to '.join(dict.fromkeys(found))}."
+    share = f"This run gates {gated} metrics; the more it gates, the more evidence each needs." if gated > 1 else ""
+    return folded(" ".join(text for text in (smallest, share, *_lacking(outlook)) if text), width)
 
 
 def _detectable(one: Outlook) -> float:
@@ -161,22 +196,21 @@ def _detectable(one: Outlook) -> float:
 
 
 def _lacking(outlook: Sequence[Outlook]) -> Iterator[str]:
-    """When margins can be told from noise that cannot be yet; and which never can, so that nobody waits for them."""
+    """How many sessions a baseline needs to test its margin; and where none suffice, so that nobody waits."""
     young = [one for one in outlook if not one.noise.testable]
     if growing := [one for one in young if one.noise.sessions_to_test is not None]:
         needed = max(one.noise.sessions_to_test or 0 for one in growing)
-        yield f"{_margins(growing)} can be told from noise after {needed} sessions (--vllmperf-append)."
+        yield f"To test {_margins(growing)} they need {needed} sessions; add some with --vllmperf-append."
     if never := [one for one in young if one.noise.sessions_to_test is None]:
         labels = ", ".join(dict.fromkeys(METRICS[one.metric].label for one in never))
-        remedy = f"widen it for {labels} (--vllmperf-margin)"
-        yield f"{_margins(never)} cannot be told from noise by more sessions: {remedy}."
+        yield (f"No number of sessions is enough to test {_margins(never)} of {labels}: widen it (--vllmperf-margin).")
 
 
 def _margins(outlook: Sequence[Outlook]) -> str:
     margins = sorted({one.margin for one in outlook})
     if len(margins) == 1:
-        return f"The margin of {units.margin(margins[0])}"
-    return f"The margin ({units.margin(margins[0])} to {units.margin(margins[-1])})"
+        return f"the margin of {units.margin(margins[0])}"
+    return f"the margin ({units.margin(margins[0])} to {units.margin(margins[-1])})"
 
 
 def _found(one: Outlook) -> str:

@@ -24,11 +24,7 @@ _TEMPORARY = re.compile(r"\.vllmperf-[0-9a-f]{16}\.tmp")
 
 
 def write_text(path: Path, text: str, unless: Callable[[], bool] = lambda: False) -> bool:
-    """Write a file beside its place, flush it to the disk, then rename it.
-
-    A reader sees the old file or the new one, never a part of one. The mode of an existing file is kept; a new one
-    gets 0o644 less the umask. A symbolic link stays: what it points to is replaced, or made where nothing is there.
-    Unpaired surrogates, which UTF-8 does not have, are written as escapes.
+    """Write a text as `write_bytes` does. Unpaired surrogates, which UTF-8 does not have, are written as escapes.
 
     Args:
         path: the file.
@@ -41,7 +37,26 @@ def write_text(path: Path, text: str, unless: Callable[[], bool] = lambda: False
     Raises:
         OSError: when it cannot be written. The file is then what it was, and nothing else is left behind.
     """
-    content = text.encode("utf-8", "backslashreplace")
+    return write_bytes(path, text.encode("utf-8", "backslashreplace"), unless)
+
+
+def write_bytes(path: Path, content: bytes, unless: Callable[[], bool] = lambda: False) -> bool:
+    """Write a file beside its place, flush it to the disk, then rename it.
+
+    A reader sees the old file or the new one, never a part of one. The mode of an existing file is kept; a new one
+    gets 0o644 less the umask. A symbolic link stays: what it points to is replaced, or made where nothing is there.
+
+    Args:
+        path: the file.
+        content: all of it.
+        unless: asked when all is ready; the file stays as it is where this says so.
+
+    Returns:
+        Whether the file was replaced.
+
+    Raises:
+        OSError: when it cannot be written. The file is then what it was, and nothing else is left behind.
+    """
     target = _target(path)
     mode = _mode(target)
     temporary = target.with_name(f".vllmperf-{secrets.token_hex(8)}.tmp")

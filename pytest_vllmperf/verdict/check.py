@@ -114,7 +114,10 @@ def is_thin(sessions: Sequence[Session]) -> bool:
 
 def thin_reason(sessions: Sequence[Session]) -> str:
     """Why sessions are no baseline, in words."""
-    starts = _starts(sessions)
+    return _holds(_starts(sessions))
+
+
+def _holds(starts: int) -> str:
     return f"the baseline holds {starts} engine start{'' if starts == 1 else 's'}; at least {MIN_ENGINES} are needed"
 
 
@@ -226,8 +229,7 @@ class _Plan:
             before, now = stats.center([e for session in case.baseline for e in session]), stats.center(case.new)
         found = _verdict(decision, before, now, paired=paired)
         if decision.thin_baseline and decision.status is not Status.OK:
-            stored = decision.noise.engines
-            thin = f"nothing can be told from {stored} stored engine(s): record more (--vllmperf-engines)"
+            thin = f"{_holds(decision.noise.engines)}; record more (--vllmperf-engines)"
             found = replace(found, reason=thin)
         if decision.crept is None:
             return found

@@ -25,6 +25,7 @@ class VerdictSettings:
         a_fail: chance of a false REGRESSED per metric and look.
         max_engines: new engines after which an open verdict is NOISY.
         priors: hyperparameters of the profile by class, see `verdict.priors`; a class that is not in it has its own.
+        limits: absolute limits by metric, in its unit.
     """
 
     gate: tuple[str, ...]
@@ -33,11 +34,12 @@ class VerdictSettings:
     a_fail: float = A_FAIL
     max_engines: int = MAX_ENGINES
     priors: Priors = field(default_factory=dict)
+    limits: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def judging(self) -> Judging:
-        """What of it is stored with the check."""
-        return Judging(gate=list(self.gate), margin=self.margin, margins=dict(self.margins))
+        """What of it is stored with the check; where limits alone decide, their metrics are the gate."""
+        return Judging(gate=list(self.gate or self.limits), margin=self.margin, margins=dict(self.margins))
 
     def margin_of(self, metric: Metric) -> float:
         """The margin of one metric: given by name, or its class's own, or the one for all, at least its class's least.

@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pytest_vllmperf.errors import SpecError
-from pytest_vllmperf.metrics.table import METRICS, resolve_gate
+from pytest_vllmperf.metrics.table import METRICS, resolve_gate, unknown
 from pytest_vllmperf.records.parsing import number, words
+from pytest_vllmperf.verdict.limits import limit_error
 
 _FRACTION = number(0, exclusive=False)
+OFF = "off"
+"""Takes a limit away."""
 
 
 class Margins(NamedTuple):
@@ -60,6 +63,40 @@ def margins(where: str, value: Any) -> Margins:
         raise SpecError(f"{where}: {value!r} names {len(general)} margins for all metrics; give one")
     by_metric = {name: _of_metric(where, name, one) for name, _, one in pairs}
     return Margins(margin(where, general[0]) if general else None, by_metric)
+
+
+def limits(where: str, value: Any) -> dict[str, float | None]:
+    """Absolute limits by metric, in its unit: {"ttft.p99": 0.5} or "ttft.p99=0.5 output_throughput=1000".
+
+    "off" for a metric takes away the limit that a setting farther away gives it.
+
+    Raises:
+        SpecError: naming `where`, the metric, and what is not valid.
+    """
+    if isinstance(value, str):
+        found = [word.partition("=") for word in value.replace(",", " ").split()]
+        if bad := next((name for name, sign, _ in found if not sign), None):
+            raise SpecError(f"{where}: {bad!r} is no limit; write ttft.p99=0.5")
+        names = [name for name, _, _ in found]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise SpecError(f"{where}: gives {twice} two limits")
+        value = {name: limit for name, _, limit in found}
+    if not isinstance(value, Mapping):
+        raise SpecError(f'{where}: {value!r} is no mapping of metrics, such as {{"ttft.p99": 0.5}}')
+    if not value:
+        raise SpecError(f"{where}: names no limit")
+    return {name: _limit(where, name, one) for name, one in value.items()}
+
+
+def _limit(where: str, name: object, value: Any) -> float | None:
+    if not isinstance(name, str) or name not in METRICS:
+        raise SpecError(f"{where}: {unknown(str(name))}")
+    if value == OFF:
+        return None
+    limit = _FRACTION(f"{where} of {name}", value)
+    if error := limit_error(name, limit):
+        raise SpecError(f"{where}: {error}")
+    return limit
 
 
 def _of_metric(where: str, name: object, value: Any) -> float:

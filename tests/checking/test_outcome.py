@@ -26,7 +26,7 @@ def test_a_drift_fails_its_test_and_its_session_stays_out() -> None:
     drifted.verdict = Verdict(Status.DRIFTED, (DRIFTED,))
     record, failure = conclude(drifted, SETTINGS)
     assert failure is not None
-    assert failure.text.startswith("DRIFTED output throughput -6.1 % since the update of 2026-10-02, over 14")
+    assert failure.text.startswith("DRIFTED output throughput -6.1 % since the update of 2026-10-02, margin 5 %")
     assert "--vllmperf-update --vllmperf-reason" in failure.text
     assert (record.keeping, record.left_out) == (Keeping.NOTHING, "it is DRIFTED")
 
@@ -35,7 +35,7 @@ def test_a_drift_fails_its_test_and_its_session_stays_out() -> None:
 def test_which_statuses_fail(status: Status) -> None:
     ended = check()
     ended.verdict = Verdict(status)
-    failing = {"REGRESSED", "DRIFTED", "NO_BASELINE", "NOT_COMPARABLE", "INVALID"}
+    failing = {"BEYOND_LIMIT", "REGRESSED", "DRIFTED", "NO_BASELINE", "NOT_COMPARABLE", "INVALID"}
     assert (conclude(ended, SETTINGS)[1] is not None) is (status.value in failing)
 
 

@@ -70,7 +70,7 @@ def test_stored_sessions_of_several_machines_compare_with_nothing(
         "test_x: NOT_COMPARABLE",
         "  its stored sessions differ in gpu (NVIDIA A100 / NVIDIA H200), gpu memory (80",
         "      GiB / none)",
-        "  record it anew with: pytest --vllmperf-update",
+        "  if this is intended, record it again: pytest --vllmperf-update",
     ]
 
 
@@ -84,11 +84,11 @@ def test_a_drift_is_a_failure_with_a_way_out() -> None:
     assert result.exit_code == 1
     assert result.lines() == [
         "test_x: DRIFTED",
-        "  if the new level is meant, accept it with --vllmperf-update --vllmperf-reason",
-        '      "..."',
-        "  DRIFTED output throughput -6.1 % since the update of 2026-10-02, over 14",
-        "      sessions, none of which was a regression · 4,812 -> 4,519 tok/s",
-        "      margin 5 %",
+        "  if the new level is intended, accept it with --vllmperf-update",
+        '      --vllmperf-reason "..."',
+        "  DRIFTED output throughput -6.1 % since the update of 2026-10-02, margin 5 %",
+        "      4,812 -> 4,519 tok/s",
+        "      over 14 sessions, none of which was a regression by itself",
         "test_y: OK",
         "1 DRIFTED, 1 OK",
     ]
@@ -219,7 +219,7 @@ def test_where_the_files_differ_the_second_decides_and_the_change_is_reported(
             "  changed: margin: 40 % -> 5 %",
             "  changed: margin of tpot.p50: 5 % -> none of its own",
             "  changed: margin of engine_steps: 10 % -> none of its own",
-            "  OK engine steps 17 -> 17  +0.0 % (exact) \u00b7 3 engines",
+            "  OK engine steps +0.0 %, exact \u00b7 17 -> 17 \u00b7 3 engine starts",
         ],
     )
     assert max(map(len, out.splitlines())) <= 80

@@ -88,7 +88,7 @@ def test_other_work_is_not_comparable(command: Command, tmp_path: Path) -> None:
     command.take(*files, output=new)
     code, out, _ = command("check", command.file, new)
     assert code == 3
-    assert "workload: " in out
+    assert "max concurrency 4 -> 8" in out
 
 
 @pytest.mark.parametrize(
@@ -275,4 +275,4 @@ def test_export_of_what_has_no_result(command: Command, write: Write, tmp_path: 
     )  # fmt: skip
     assert command("export", write("none.json"))[0] == 2
     assert command("export", tmp_path / "missing.json")[0] == 2
-    assert "--format: 'csv' is none of vllm" in command("export", ours, "--format", "csv")[2]
+    assert "--to: 'csv' is none of vllm, pytest-benchmark, bmf" in command("export", ours, "--format", "csv")[2]

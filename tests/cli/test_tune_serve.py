@@ -12,6 +12,7 @@ from pytest_vllmperf import cli
 from pytest_vllmperf.engines import over_http
 from pytest_vllmperf.lab import leases
 from pytest_vllmperf.storage.locks import exclusive
+from tests import needs
 
 Capture = pytest.CaptureFixture[str]
 
@@ -120,7 +121,9 @@ def test_a_failing_argument_does_not_win_and_is_tried_again_when_asked(capsys: C
         (["--requests", "40", "--axis", "concurrency=50"], "concurrency=50 is more than requests=40"),
         (["--allow", "nothing"], "--allow: no rule is called 'nothing'"),
         (["--backend", "nope"], "backend='nope' does not exist"),
-        (["--backend", "offline", "--axis", "max_num_seq=1"], "did you mean max_num_seqs?"),
+        pytest.param(
+            ["--backend", "offline", "--axis", "max_num_seq=1"], "did you mean max_num_seqs?", marks=needs.VLLM
+        ),
         (["--start-timeout", "0"], "--start-timeout: 0.0 is not a number above 0"),
         (["--results", "no/such/folder.json"], "no/such/folder.json: cannot be written"),
     ],

@@ -61,6 +61,7 @@ class FakeGpu(FakePart):
         sm_clock: megahertz, as are the other clocks.
         mig: whether it is divided; None where it cannot be.
         parts: places for MIG devices; None for an empty one.
+        compute_mode: NVML's number of it.
         lost: whether it fell off the bus.
         forbidden: whether a cgroup keeps this process from it.
         samples: what the driver has sampled: a time stamp in microseconds, who was active then, and percent; None where
@@ -85,6 +86,7 @@ class FakeGpu(FakePart):
     clock_events: int | None = 1
     mig: bool | None = False
     parts: list[FakePart | None] = field(default_factory=list)
+    compute_mode: int | None = 0
     lost: bool = False
     forbidden: bool = False
     samples: list[tuple[int, int, int]] | None = field(default_factory=list)
@@ -95,6 +97,7 @@ _NUMBERS: Mapping[str, tuple[type[Any], str]] = {
     "nvmlDeviceGetEnforcedPowerLimit": (c_uint, "power_limit"),
     "nvmlDeviceGetMemoryBusWidth": (c_uint, "bus_width"),
     "nvmlDeviceGetPowerUsage": (c_uint, "power"),
+    "nvmlDeviceGetComputeMode": (c_uint, "compute_mode"),
     "nvmlDeviceGetTotalEnergyConsumption": (c_ulonglong, "energy"),
     "nvmlDeviceGetCurrentClocksEventReasons": (c_ulonglong, "clock_events"),
     "nvmlDeviceGetCurrentClocksThrottleReasons": (c_ulonglong, "clock_events"),

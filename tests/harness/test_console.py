@@ -71,15 +71,19 @@ def test_a_line_never_wraps() -> None:
     assert terminal.text.removeprefix("\r\x1b[K") == "vllmperf: " + "x" * 29
 
 
-def test_a_log_is_told_what_takes_long_and_what_is_new() -> None:
+def test_a_log_is_told_what_takes_long_at_most_once_a_minute() -> None:
     terminal, clock = Terminal(isatty=False), Clock()
     shown = console(terminal, clock)
-    for seconds, doing in [(0, "loading"), (9.9, "loading"), (10, "loading"), (39.9, "loading"), (40, "loading")]:
+    for seconds, doing in [(0, "loading"), (9.9, "loading"), (10, "loading"), (69.9, "loading"), (70, "compiling")]:
         clock.now = 1000.0 + seconds
         shown.progress(doing, float(seconds))
-    shown.progress("compiling", 41.0)
+    clock.now += 59.9
+    shown.progress("iteration 3/10, 12 s left", 0.0)
+    assert terminal.text == "vllmperf: loading (10 s)\nvllmperf: compiling (70 s)\n"
+    clock.now += 0.1
+    shown.progress("iteration 4/10, 10 s left", 0.0)
     shown.clear()
-    assert terminal.text == "vllmperf: loading (10 s)\nvllmperf: loading (40 s)\nvllmperf: compiling (41 s)\n"
+    assert terminal.text.splitlines()[2:] == ["vllmperf: iteration 4/10, 10 s left"]
 
 
 def test_a_worker_says_on_stderr_who_waits_for_what(capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,3 +111,17 @@ def test_where_there_is_no_terminal_nothing_is_said() -> None:
     config = SimpleNamespace(pluginmanager=SimpleNamespace(get_plugin=plugins.get), getoption=dict[str, int]().get)
     Console(cast("pytest.Config", config)).progress("importing vLLM", 100.0)
     assert terminal.text == ""
+
+
+@pytest.mark.parametrize("isatty", [True, False])
+def test_a_line_that_stays_takes_the_place_of_the_one_that_does_not(isatty: bool) -> None:
+    terminal = Terminal(isatty=isatty)
+    shown = console(terminal, Clock())
+    shown.progress("loading", 0.0)
+    shown.say("test_chat: no baseline\x1b[2J")
+    live = "\r\x1b[Kvllmperf: loading\r\x1b[K" if isatty else ""
+    gap = "\n" if isatty else ""
+    assert terminal.text == f"{live}{gap}vllmperf: test_chat: no baseline\\x1b[2J\n"
+    quiet = Terminal(isatty=isatty)
+    console(quiet, Clock(), verbose=-1).say("test_chat: no baseline")
+    assert quiet.text == ""

@@ -113,8 +113,8 @@ def test_every_marker_is_declared_with_all_its_keywords() -> None:
     for name in ("backend", "python", "env", "per_gpu"):
         assert f"{name}=" in declared["vllm"]
     assert declared["vllmperf"].startswith(
-        "vllmperf(*, iterations=None, warmup=None, device_pass=None, margin=None, gate=None, unsupported=None, "
-        "allow=None, against=None): "
+        "vllmperf(*, iterations=None, warmup=None, device_pass=None, margin=None, gate=None, limits=None, "
+        "unsupported=None, allow=None, against=None): "
     )
     for name in ("min_vram", "min_compute", "count", "mig"):
         assert f"{name}=" in declared["gpu"]

@@ -162,7 +162,7 @@ def test_a_value_that_cannot_be_meant_names_the_ini_setting(pytester: pytest.Pyt
 def test_a_keyword_that_is_none_is_refused_with_those_that_are() -> None:
     with pytest.raises(SpecError) as caught:
         call_settings(rounds=3)
-    known = "iterations, warmup, device_pass, margin, gate, unsupported, allow, against"
+    known = "iterations, warmup, device_pass, margin, gate, limits, unsupported, allow, against"
     assert str(caught.value) == f"unknown keyword 'rounds'; known are {known}"
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from pytest_vllmperf.engines.endpoint import EndpointEngine
 from pytest_vllmperf.lab import overloading
-from pytest_vllmperf.load.addresses import server_of
-from pytest_vllmperf.load.calls import Address
-from pytest_vllmperf.load.listing import ServedModel
+from pytest_vllmperf.loadgen.addresses import server_of
+from pytest_vllmperf.loadgen.calls import Address
+from pytest_vllmperf.loadgen.listing import ServedModel
 from pytest_vllmperf.records.engine import Timeouts
 from pytest_vllmperf.records.overload import Overload, OverloadPlan
 from pytest_vllmperf.records.served import Slo

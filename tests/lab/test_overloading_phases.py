@@ -11,8 +11,8 @@ from pytest_vllmperf.engines.simulated import SimulatedEngine
 from pytest_vllmperf.errors import SpecError, WorkloadError
 from pytest_vllmperf.lab import overloading
 from pytest_vllmperf.lab.overloading import repeated
-from pytest_vllmperf.load.job import Server
-from pytest_vllmperf.load.opening import Opener
+from pytest_vllmperf.loadgen.job import Server
+from pytest_vllmperf.loadgen.opening import Opener
 from pytest_vllmperf.records.overload import Overload, OverloadPlan
 from pytest_vllmperf.records.served import Slo
 from pytest_vllmperf.records.spec import EngineSpec

@@ -13,9 +13,9 @@ from pytest_vllmperf.engines.over_http import Sent, ServerUse, run_result
 from pytest_vllmperf.engines.simulated import SimulatedEngine
 from pytest_vllmperf.errors import SpecError, WorkloadError
 from pytest_vllmperf.lab.searching import find_rate, rate_search, unusable
-from pytest_vllmperf.load import audit
-from pytest_vllmperf.load.addresses import Address
-from pytest_vllmperf.load.job import Server
+from pytest_vllmperf.loadgen import audit
+from pytest_vllmperf.loadgen.addresses import Address
+from pytest_vllmperf.loadgen.job import Server
 from pytest_vllmperf.records.answers import Answer, ClientAudit
 from pytest_vllmperf.records.engine import Sampling
 from pytest_vllmperf.records.rates import RateSearch

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pytest_vllmperf.engines.over_http import Sent, ServerUse, run_result
-from pytest_vllmperf.load import audit
-from pytest_vllmperf.load.calls import Address
-from pytest_vllmperf.load.job import Server
+from pytest_vllmperf.loadgen import audit
+from pytest_vllmperf.loadgen.calls import Address
+from pytest_vllmperf.loadgen.job import Server
 from pytest_vllmperf.records.answers import Answer, ClientAudit, ClientProcess
 from pytest_vllmperf.records.engine import EngineFacts, Sampling
 from pytest_vllmperf.records.run import RunResult

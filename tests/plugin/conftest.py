@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ import xdist.workermanage  # noqa: F401 - the same, by runs with workers
 
 import pytest_vllmperf.harness.armed  # noqa: F401 - numpy cannot be imported a second time by every run inside this process
 from pytest_vllmperf.engines.simulated import SimulatedEngine
+from pytest_vllmperf.errors import VllmPerfWarning
 from pytest_vllmperf.gpu import GpuDevice
 from pytest_vllmperf.records.spec import EngineSpec
-from tests.load.scripted import Scripted
-from tests.load.serving import authority, scripted, shared_server, tls_server, trusted
+from tests.loadgen.scripted import Scripted
+from tests.loadgen.serving import authority, scripted, shared_server, tls_server, trusted
 from tests.plugin.prepared import PreparedPython
 from tests.plugin.service import Service
 
@@ -94,8 +96,13 @@ class Project:
         return self.module("\n".join(line for lines in body for line in lines), module)
 
     def run(self, *args: str) -> pytest.RunResult:
-        """Run pytest in this process; workers of xdist have their own anyway."""
-        return self.pytester.runpytest_inprocess(*UNRELATED, *args)
+        """Run pytest in this process; workers of xdist have their own anyway.
+
+        A run of its own would not know that this project makes warnings errors.
+        """
+        with warnings.catch_warnings():
+            warnings.filterwarnings("default", category=VllmPerfWarning)
+            return self.pytester.runpytest_inprocess(*UNRELATED, *args)
 
     def run_apart(self, *args: str) -> pytest.RunResult:
         """Run pytest in a process of its own."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.load.scripted import Scripted
+from tests.loadgen.scripted import Scripted
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project

@@ -48,7 +48,7 @@ def test_a_baseline_too_young_to_decide_can_grow(project: Project) -> None:
     project.record()
     result = project.run("--vllmperf-append")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["test_chat  NOISY *"])
+    result.stdout.fnmatch_lines(["test_chat  NOISY*"])
     assert project.sessions() == [3, 6]
     project.perf_tests(marks=["@pytest.mark.vllmperf(margin=0.02)"], step_seconds=0.00975)
     project.run("--vllmperf-append").assert_outcomes(passed=1)

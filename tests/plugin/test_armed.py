@@ -45,7 +45,7 @@ def test_armed_runs_them_against_the_baseline(project: Project, workers: list[st
     recorded = project.files()
     result = project.run("--vllmperf", *workers)
     result.assert_outcomes(passed=2)
-    result.stdout.fnmatch_lines(["*= vllmperf: simulated =*", "test_a  OK *", "test_b  OK *"])
+    result.stdout.fnmatch_lines(["*= vllmperf: simulated =*", "test_a  OK*", "test_b  OK*"])
     assert result.ret == pytest.ExitCode.OK
     assert project.files() == recorded
 

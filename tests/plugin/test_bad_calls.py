@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     ("call", "line"),
     [
         ("vllmperf.measure(8)", "measure() takes a Workload, not 8; make one with Workload.synthetic(...)"),
-        ("vllmperf.check(WORK)", "check() takes what measure() returned, not Workload(*"),
+        ("vllmperf.check(WORK)",
+         "check() takes what measure() returned, as in vllmperf.check(vllmperf.measure(workload)), not Work*"),
         ("vllmperf.measure(WORK, engine='vllmperf:tiny')",
          "measure() takes engines made by vllmperf.engine(...), not 'vllmperf:tiny'"),
         ("vllmperf.compare('a', 'b', WORK)", "compare() takes engines made by vllmperf.engine(...), not 'a'"),

@@ -37,14 +37,16 @@ def test_it_fails_its_test_like_a_regression(project: Project, workers: list[str
     project.write("conftest.py", DRIFTS)
     result = project.run("--vllmperf-append", "--junitxml=report.xml", *workers)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.assert_outcomes(failed=1)
+    result.assert_outcomes(failed=1, warnings=1)
+    assert "DriftedWarning: DRIFTED output throughput -6.1 %" in " ".join(result.outlines)
     result.stdout.fnmatch_lines(
         [
-            "DRIFTED output throughput -6.1 % since the update of 2026-10-02, over 14",
-            "    sessions, none of which was a regression · 4,812 -> 4,519 tok/s · margin 5 %",
-            "if the new level is meant, accept it with:",
+            "DRIFTED output throughput -6.1 % since the update of 2026-10-02, margin 5 %",
+            "    4,812 -> 4,519 tok/s",
+            "    over 14 sessions, none of which was a regression by itself",
+            "If the new level is intended, accept it with:",
             '    pytest --vllmperf-update --vllmperf-reason "..." *test_chat.py::test_chat',
-            "test_chat  DRIFTED *",
+            "test_chat  DRIFTED*",
             "appended 0, left out 1:",
             "  test_chat: it is DRIFTED",
             "FAILED test_chat.py::test_chat - DRIFTED *",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.load.scripted import Scripted, scripted_server
+from tests.loadgen.scripted import Scripted, scripted_server
 from tests.plugin.service import SCRIPT, Service
 
 if TYPE_CHECKING:

@@ -54,19 +54,19 @@ def unclear(project: Project) -> Project:
 def _noisy(result: pytest.RunResult, engines: str) -> None:
     result.assert_outcomes(passed=1)
     text = " ".join(line.strip() for line in result.outlines)
-    assert f"after {engines} · detectable here from " in text
+    assert f"cannot be told from noise after {engines} " in f"{text} "
 
 
 def test_a_verdict_ends_with_six(unclear: Project, starts: list[str]) -> None:
-    _noisy(unclear.run("--vllmperf"), "6 engines")
+    _noisy(unclear.run("--vllmperf"), "6 engine starts")
     assert len(starts) == 6
 
 
 def test_or_with_as_many_as_were_allowed(unclear: Project, starts: list[str], workers: list[str]) -> None:
-    _noisy(unclear.run("--vllmperf", "--vllmperf-max-engines=4", *workers), "4 engines")
+    _noisy(unclear.run("--vllmperf", "--vllmperf-max-engines=4", *workers), "4 engine starts")
     unclear.ini("vllmperf_max_engines = 1")
     starts.clear()
-    _noisy(unclear.run("--vllmperf"), "1 engine")
+    _noisy(unclear.run("--vllmperf"), "1 engine start")
     assert len(starts) == 1
 
 
@@ -98,7 +98,7 @@ def test_a_difference_of_counters_is_confirmed_on_a_second_engine(project: Proje
     project.perf_tests(marks=marks, max_num_seqs=3)
     result = project.run("--vllmperf")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["REGRESSED engine steps 5 -> 10  +100.0 % (exact) · 2 engines"])
+    result.stdout.fnmatch_lines(["REGRESSED engine steps +100.0 %, exact · 5 -> 10 · 2 engine starts"])
     assert len(starts) == 2
 
 

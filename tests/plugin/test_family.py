@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
 
 def _confidence(project: Project, *args: str) -> list[str]:
     text = " ".join(line.strip() for line in project.run("--vllmperf", *args).outlines)
-    return [part.rsplit("(", 1)[1] for part in text.split(" % CI, margin 5 %)")[:-1]]
+    return re.findall(r"against \d+ in 1 session · ([\d.]+) % CI", text)
 
 
 def _many(project: Project, count: int) -> None:

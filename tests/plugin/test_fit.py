@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_vllmperf import load
+
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
 
@@ -27,8 +29,12 @@ def _fits(project: Project, engine: dict[str, object], **given: object) -> None:
 
 def test_the_limit_is_an_engine_to_measure(project: Project, workers: list[str]) -> None:
     _fits(project, CACHE, max_model_len=(3072, 4096))
-    result = project.run("--vllmperf", "-rP", *workers)
+    result = project.run("--vllmperf", "--vllmperf-json=run.json", "-rP", *workers)
     result.assert_outcomes(passed=1)
+    (test,) = load(project.root / "run.json").tests
+    assert [(one.max_model_len, one.kv_cache_memory_bytes) for one in test.fits] == [(3840, 4_000_000)]
+    assert {one.outcome for one in test.fits[0].tries} == {"works", "too little"}
+    assert f"marker {test.fits[0].marker}" in result.stdout.str()
     result.stdout.fnmatch_lines(
         [
             "limit 3840 4000000 None",

@@ -35,7 +35,7 @@ def test_nothing_is_written_and_that_is_said(project: Project, workers: list[str
 def test_update_new(project: Project) -> None:
     _interrupted(project)
     result = _run(project, "--vllmperf-update-new")
-    result.stdout.fnmatch_lines(["test_a  UNDECIDED *", NOTE])
+    result.stdout.fnmatch_lines(["test_a  UNDECIDED*", NOTE])
     assert result.parseoutcomes()["passed"] == 1
     assert project.files() == {}
 

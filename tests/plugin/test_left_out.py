@@ -41,7 +41,7 @@ def test_a_recording_has_as_many_engines_as_ever_and_tells_of_the_other(
     assert len(starts) == 4
     assert project.sessions() == [3]
     assert project.stored()["test_chat"]["sessions"][0]["excluded"] == [asdict(HOT), asdict(BUSY)]
-    assert f"test_chat: one engine left out: {HOT}; {BUSY}" in text(result)
+    assert f"test_chat: one engine start left out: {HOT}; {BUSY}" in text(result)
 
 
 def test_a_sound_recording_leaves_nothing_out(project: Project) -> None:
@@ -57,7 +57,7 @@ def test_a_second_one_fails_the_test(project: Project, monkeypatch: pytest.Monke
     result = project.run("--vllmperf-update")
     result.assert_outcomes(failed=1)
     assert f"INVALID  test_chat: {WORDS}" in result.outlines
-    assert f"test_chat: one engine left out: {BUSY}" in text(result)
+    assert f"test_chat: one engine start left out: {BUSY}" in text(result)
     assert len(starts) == 2
     assert project.files() == {}
 

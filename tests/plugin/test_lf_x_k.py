@@ -56,7 +56,7 @@ def test_last_failed_runs_what_has_no_baseline(project: Project) -> None:
 def test_k_runs_and_shows_what_it_names(slower: Project) -> None:
     result = slower.run("--vllmperf", "-k", "test_a")
     result.assert_outcomes(passed=1, deselected=2)
-    result.stdout.fnmatch_lines(["test_a  OK *"])
+    result.stdout.fnmatch_lines(["test_a  OK*"])
     result.stdout.no_fnmatch_line("test_b*")
 
 

@@ -61,7 +61,7 @@ def test_found_recorded_and_judged(slots: Service) -> None:
     slots.conduct(SCRIPT, slots=2)
     result = slots.project.run("--vllmperf", "-n", "1")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["REGRESSED highest rate * -> * req/s  -*", "test_chat  REGRESSED *"])
+    result.stdout.fnmatch_lines(["REGRESSED highest rate -*, margin * -> * req/s*", "test_chat  REGRESSED*"])
 
 
 def test_found_and_asked_for_a_baseline(slots: Service, workers: list[str]) -> None:
@@ -70,7 +70,7 @@ def test_found_and_asked_for_a_baseline(slots: Service, workers: list[str]) -> N
     result = slots.project.run("--vllmperf", "-rf", *workers)
     result.assert_outcomes(failed=1)
     told = " ".join(" ".join(line.split()) for line in result.outlines)
-    assert "NO_BASELINE test_chat has none for endpoint-gateway; record it with:" in told
+    assert "NO_BASELINE test_chat: nothing is recorded for endpoint-gateway. Record it with:" in told
     found = re.search(r"found True (\d+) ([\d.]+)", told)
     assert found is not None
     assert CAPACITY / 3 < float(found[2]) < CAPACITY * 3

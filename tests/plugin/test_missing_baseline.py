@@ -21,7 +21,7 @@ def test_fails_and_the_printed_command_records(project: Project) -> None:
     result = project.run("--vllmperf")
     result.assert_outcomes(passed=1, failed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["NO_BASELINE  test_b has none for simulated; record it with:"])
+    result.stdout.fnmatch_lines(["NO_BASELINE  test_b: nothing is recorded for simulated. Record it with:"])
     result.stdout.no_fnmatch_line("*Traceback*")
     result.stdout.no_fnmatch_line(">  *")
     before = project.stored()["test_a"]
@@ -89,4 +89,4 @@ def test_a_test_of_another_name_has_none(project: Project) -> None:
     project.perf_tests("test_new")
     result = project.run("--vllmperf")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["NO_BASELINE  test_new *", "test_new  NO_BASELINE *"])
+    result.stdout.fnmatch_lines(["NO_BASELINE  test_new: *", "test_new  NO_BASELINE*"])

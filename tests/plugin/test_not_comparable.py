@@ -23,7 +23,7 @@ def test_other_work_is_not_judged(project: Project) -> None:
     result = project.run("--vllmperf")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["NOT_COMPARABLE  test_chat: workload: * -> *", "*record it anew with:", "test_chat *NOT_COMPARABLE *"]
+        ["NOT_COMPARABLE  test_chat: output tokens 5 -> 6", "*record it again with:", "test_chat *NOT_COMPARABLE*"]
     )
     result.stdout.no_fnmatch_line("*REGRESSED*")
     assert project.files() == before
@@ -70,7 +70,7 @@ def test_sessions_of_several_machines_in_one_entry(project: Project, workers: li
     result.stdout.fnmatch_lines(
         [
             "NOT_COMPARABLE  test_chat: its stored sessions differ in gpu (NVIDIA H200 / none), model (other / sim)",
-            "record it anew with:",
+            "If this is intended, record it again with:",
             "    pytest --vllmperf-update *test_chat.py::test_chat",
         ]
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_vllmperf import load
 from tests.serving.gateways import gateway
 
 if TYPE_CHECKING:
@@ -39,8 +40,12 @@ def test_a_gateway_that_comes_through_passes(project: Project, workers: list[str
 def test_a_gateway_that_sheds_at_any_load_fails_in_one_line(project: Project, workers: list[str]) -> None:
     with gateway("--flaw", "jumpy") as url:
         project.module(TEST.format(url=url))
-        result = project.run("--vllmperf", *workers)
+        result = project.run("--vllmperf", "--vllmperf-json=run.json", *workers)
     result.assert_outcomes(failed=1)
+    (told,) = load(project.root / "run.json").tests[0].overloads
+    assert told.problem.startswith("test_chat.py::test_gateway: overload: fails below capacity: ")
+    assert told.seen.single.due == 10
+    assert told.seen.single.shed > 0
     result.stdout.fnmatch_lines(
         [
             "test_chat.py::test_gateway: overload: fails below capacity: * of 10 requests that were sent one at a time "

@@ -18,19 +18,19 @@ def _faster_or_slower(project: Project, step_seconds: float) -> None:
 def test_fails_the_test_itself_in_lines(project: Project, workers: list[str]) -> None:
     _faster_or_slower(project, 0.02)
     before = project.files()
-    result = project.run("--vllmperf", "-rf", *workers)
+    result = project.run("--vllmperf", "-rf", "-v", *workers)
     result.assert_outcomes(failed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     text = " ".join(line.strip() for line in result.outlines)
     told = re.findall(
-        r"REGRESSED .+? [\d.,]+ ?\S* -> [\d.,]+ \S+  (?:by request )?[+-][\d.]+ % \[[+-][\d.]+, [+-][\d.]+\] "
-        r"\(99 % CI, margin 5 %\) (?:· )?3 engines x \d+(?: requests)? against 3 in 1 session (?:· )?"
-        r"noise: session [\d.]+ %, engine [\d.]+ %",
+        r"REGRESSED [^,]+? (?:by request )?[+-][\d.]+ % \[[+-][\d.]+, [+-][\d.]+\], margin 5 % (?:· )?"
+        r"[\d.,]+ ?\S* -> [\d.,]+ \S+ (?:· )?3 engine starts x \d+ (?:iterations|requests) against 3 in 1 session "
+        r"(?:· )?99 % CI (?:· )?noise: [\d.]+ % between sessions, [\d.]+ % between engine starts",
         text,
     )
     assert len(told) == 4
-    result.stdout.fnmatch_lines(["REGRESSED TPOT p50 10 -> 20 ms  +100.0 % [[]+*, +*[]]*"])
-    result.stdout.fnmatch_lines(["test_chat  REGRESSED *"])
+    result.stdout.fnmatch_lines(["REGRESSED TPOT p50 +100.0 % [[]+*, +*[]], margin 5 % · 10 -> 20 ms"])
+    result.stdout.fnmatch_lines(["test_chat  REGRESSED*"])
     result.stdout.fnmatch_lines(["FAILED test_chat.py::test_chat - *REGRESSED *"])
     assert project.files() == before
 
@@ -56,9 +56,9 @@ def test_metrics_that_held_are_told_behind_those_that_did_not(project: Project) 
     project.perf_tests(prefill_seconds_per_token=0.001)
     result = project.run("--vllmperf")
     result.assert_outcomes(failed=1)
-    lines = [line for line in result.outlines if re.match(r"(REGRESSED|OK) ", line)]
-    assert [line.split()[0] for line in lines] == ["REGRESSED"] * 3 + ["OK"]
-    assert lines[3].startswith("OK TPOT p50 10 -> 10 ms")
+    lines = [line for line in result.outlines if re.match(r" *REGRESSED |.* OK: ", line)]
+    assert [line.strip().partition(" ")[0] for line in lines] == ["REGRESSED"] * 3 + ["1"]
+    assert lines[3] == "1 metric OK: TPOT p50"
 
 
 def test_an_improvement_passes_with_a_remark(project: Project) -> None:
@@ -68,9 +68,9 @@ def test_an_improvement_passes_with_a_remark(project: Project) -> None:
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
         [
-            "test_chat  OK *",
-            "test_chat: better than its baseline; record it if that is meant",
-            "  OK TPOT p50 10 -> 5 ms  -50.0 % [[]*",
+            "test_chat  OK*",
+            "test_chat: better than its baseline; record it again if this is intended",
+            "  OK  TPOT p50 *10 -> 5 ms *-50.0 % [[]*",
         ]
     )
     assert project.files() == before
@@ -80,7 +80,7 @@ def test_a_slowdown_below_the_margin_passes(project: Project) -> None:
     _faster_or_slower(project, 0.0102)
     result = project.run("--vllmperf")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["test_chat  OK *"])
+    result.stdout.fnmatch_lines(["test_chat  OK*"])
     result.stdout.no_fnmatch_line("*better than its baseline*")
 
 

@@ -26,7 +26,7 @@ def test_records_what_ran(project: Project) -> None:
     result = project.run("--vllmperf-update")
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(
-        ["test_a  RECORDED *", "test_b  RECORDED *", "written: baselines/simulated/test_chat.json"]
+        ["test_a  RECORDED*", "test_b  RECORDED*", "written: baselines/simulated/test_chat.json"]
     )
     assert sorted(project.stored()) == ["test_a", "test_b"]
     assert sorted(project.files()) == ["simulated/test_chat.json"]

@@ -15,7 +15,7 @@ def test_records_what_has_none_and_judges_the_rest(project: Project, workers: li
     project.perf_tests("test_old", "test_new")
     result = project.run("--vllmperf-update-new", *workers)
     result.assert_outcomes(passed=2)
-    result.stdout.fnmatch_lines(["test_new  RECORDED *", "test_old  OK *"])
+    result.stdout.fnmatch_lines(["test_new  RECORDED*", "test_old  OK*"])
     assert sorted(project.stored()) == ["test_new", "test_old"]
     assert project.stored()["test_old"] == before
 

@@ -33,9 +33,10 @@ def test_record_green_slower_red(demo: pytest.Pytester, monkeypatch: pytest.Monk
     red.assert_outcomes(failed=1, deselected=2)
     red.stdout.fnmatch_lines(
         [
-            "REGRESSED engine steps 64 -> 256  +300.0 % (exact) · 2 engines",
-            "not gated output throughput * -> * tok/s  -*",
-            "changed since the baseline: engine argument max_num_seqs: 16 -> 4",
+            "REGRESSED engine steps +300.0 %, exact · 64 -> 256 · 2 engine starts",
+            "changed since the baseline:",
+            "  engine argument max_num_seqs: 16 -> 4",
+            "  not gated *output throughput * -> * tok/s  -*",
         ]
     )
     red.stdout.no_fnmatch_line("*Traceback*")

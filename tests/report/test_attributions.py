@@ -12,8 +12,8 @@ from pytest_vllmperf.records.kernels import KernelTime
 from pytest_vllmperf.records.results import CheckRecord
 from pytest_vllmperf.records.samples import EngineSamples
 from pytest_vllmperf.records.verdict import MetricVerdict, Status, Verdict
-from pytest_vllmperf.report import terminal
 from pytest_vllmperf.report.attributions import attribution_lines, brief, device_parts, note_lines, signed
+from pytest_vllmperf.report.failed import failure_lines
 from pytest_vllmperf.verdict.attribution import attribute
 from tests.profiling import FLASH, KERNELS, MATMUL, NORM, ROPE, profiled, slower, table, unprofiled
 from tests.report.test_terminal import COMMAND, record, summary
@@ -188,25 +188,21 @@ def judged(*metrics: MetricVerdict, status: Status = Status.REGRESSED, **more: A
 
 
 def test_a_failure_tells_it_below_its_verdicts_once() -> None:
-    told = terminal.failure_lines(judged(SLOWER, GPU), ["driver: 1 -> 2"], COMMAND)
-    assert [line.split()[0] for line in told if not line.startswith(" ")] == [
-        "REGRESSED",
-        "REGRESSED",
-        "GPU",
-        "changed",
-    ]
+    told = failure_lines(judged(SLOWER, GPU), ["driver: 1 -> 2"], COMMAND)
+    assert [line.split()[0] for line in told if not line.startswith(" ")] == ["REGRESSED", "GPU", "changed", "the"]
     assert sum("kernels 50,356 -> 53,940" in line for line in told) == 1
-    assert "flash_fwd" not in "".join(
-        terminal.failure_lines(judged(replace(SLOWER, metric="engine_steps")), [], COMMAND)
-    )
-    assert "flash_fwd" not in "".join(terminal.failure_lines(judged(SLOWER, attribution=None), [], COMMAND))
+    assert "flash_fwd" not in "".join(failure_lines(judged(replace(SLOWER, metric="engine_steps")), [], COMMAND))
+    assert "flash_fwd" not in "".join(failure_lines(judged(SLOWER, attribution=None), [], COMMAND))
 
 
 def test_a_gpu_time_that_held_has_a_note_below_it() -> None:
     fine = replace(GPU, status=Status.OK)
-    told = terminal.failure_lines(judged(replace(SLOWER, metric="engine_steps"), fine), [], COMMAND)
+    told = failure_lines(judged(replace(SLOWER, metric="engine_steps"), fine), [], COMMAND)
+    assert told[1:3] == ["GPU time:", "    kernels 50,356 -> 53,940"]
+    assert told[-1] == "1 metric OK: GPU time"
+    told = failure_lines(judged(replace(SLOWER, metric="engine_steps"), fine), [], COMMAND, every=True)
     assert told[-2:] == [
-        "OK GPU time 306.4 -> 319.5 ms  +4.3 % [+4.1, +4.5] (99 % CI, margin 1 %)",
+        "OK GPU time +4.3 % [+4.1, +4.5], margin 1 % · 306.4 -> 319.5 ms · 99 % CI",
         "    kernels 50,356 -> 53,940",
     ]
 
@@ -216,8 +212,8 @@ def test_a_gpu_time_that_held_is_told_with_clocks_that_did_not() -> None:
     slow = attribute(
         [profiled(table(FLASH), device_pass__sm_clock=1.98e9)], [profiled(table(FLASH), device_pass__sm_clock=1.5e9)]
     )
-    told = terminal.failure_lines(judged(replace(SLOWER, metric="engine_steps"), fine, attribution=slow), [], COMMAND)
-    assert told[-1] == "    SM clock 1,980 -> 1,500 MHz (x0.758)"
+    told = failure_lines(judged(replace(SLOWER, metric="engine_steps"), fine, attribution=slow), [], COMMAND)
+    assert told[1:3] == ["GPU time:", "    SM clock 1,980 -> 1,500 MHz (x0.758)"]
     assert len(summary([judged(fine, status=Status.OK, attribution=slow)])) == 2, "a line that is not shown has no note"
 
 
@@ -225,7 +221,7 @@ def test_the_summary_says_that_the_number_of_kernels_changed() -> None:
     fine, better = replace(GPU, status=Status.OK), replace(GPU, status=Status.IMPROVED)
     assert summary([judged(fine, status=Status.OK)])[2:] == ["test_chat: kernels 50,356 -> 53,940"]
     assert [line.strip() for line in summary([judged(better, status=Status.IMPROVED)])[-2:]] == [
-        "IMPROVED GPU time 306.4 -> 319.5 ms  +4.3 % [+4.1, +4.5] (99 % CI, margin 1 %)",
+        "IMPROVED  GPU time  306.4 -> 319.5 ms  +4.3 % [+4.1, +4.5]  margin 1 %",
         "kernels 50,356 -> 53,940",
     ]
     same = attribute([BEFORE], [BEFORE])

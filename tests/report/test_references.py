@@ -12,6 +12,7 @@ from pytest_vllmperf.records.results import CheckRecord
 from pytest_vllmperf.records.samples import EngineSamples, Environment, Judging, Session
 from pytest_vllmperf.records.verdict import MetricVerdict, Status, Verdict
 from pytest_vllmperf.report import references, terminal, verdicts
+from pytest_vllmperf.report.failed import failure_lines
 
 ENVIRONMENT = Environment(hard={}, soft={})
 ENGINE = EngineSamples(discarded=0, iterations=1, samples={"ttft.p50": [0.05]})
@@ -61,8 +62,8 @@ def joined(lines: list[str]) -> str:
 def test_a_metric_counts_rounds() -> None:
     (line,) = verdicts.metric_lines(SLOWER, width=1000)
     assert line == (
-        "REGRESSED output throughput 4,812 -> 4,391 tok/s  -8.8 % [-11.2, -6.1] (99 % CI, margin 5 %) · "
-        "3 rounds x 10 in turns"
+        "REGRESSED output throughput -8.8 % [-11.2, -6.1], margin 5 % · 4,812 -> 4,391 tok/s · "
+        "3 rounds x 10 iterations in turns · 99 % CI"
     )
     (line,) = verdicts.metric_lines(replace(SLOWER, status=Status.NOISY), width=1000)
     assert line.endswith("· after 3 rounds")
@@ -70,12 +71,13 @@ def test_a_metric_counts_rounds() -> None:
 
 def test_a_failure_says_what_decided_and_what_the_stored_baseline_says() -> None:
     stored = Verdict(Status.NOISY, (replace(SLOWER, status=Status.NOISY, against=""), replace(SAME, against="")))
-    lines = terminal.failure_lines(
+    lines = failure_lines(
         record(Verdict(Status.REGRESSED, (SAME, SLOWER)), by_baseline=stored), ["version of vllm: 0.29.0 -> 0.30.0"], ""
     )
     assert lines[0].startswith("REGRESSED output throughput")
     said = joined(lines)
-    assert f"{JUDGED_BY} reference and engine differ: version of vllm: 0.29.0 -> 0.30.0" in said
+    assert "reference and engine differ: version of vllm: 0.29.0 -> 0.30.0" in said
+    assert JUDGED_BY in said
     at = lines.index("stored baseline (does not decide here): NOISY")
     assert lines[at + 1].startswith("  NOISY output throughput")
     assert not any("TTFT" in line for line in lines[at:])
@@ -84,7 +86,7 @@ def test_a_failure_says_what_decided_and_what_the_stored_baseline_says() -> None
 
 def test_a_reference_that_cannot_be_compared_with() -> None:
     verdict = Verdict(Status.NOT_COMPARABLE, reasons=("device: cpu -> cuda",))
-    said = joined(terminal.failure_lines(record(verdict), [], "pytest --vllmperf-update-new"))
+    said = joined(failure_lines(record(verdict), [], "pytest --vllmperf-update-new"))
     assert said == f"NOT_COMPARABLE test_chat: with {STABLE.name}: device: cpu -> cuda"
 
 

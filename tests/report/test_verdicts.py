@@ -39,69 +39,73 @@ def line_of(judged: MetricVerdict, **more: Any) -> str:
 
 def test_a_regression_in_one_line() -> None:
     assert line_of(SLOWER) == (
-        "REGRESSED output throughput 4,812 -> 4,391 tok/s  -8.8 % [-11.2, -6.1] (99 % CI, margin 5 %) · "
-        "3 engines x 10 against 15 in 5 sessions · noise: session 1.0 %, engine 1.4 %"
+        "REGRESSED output throughput -8.8 % [-11.2, -6.1], margin 5 % · 4,812 -> 4,391 tok/s · "
+        "3 engine starts x 10 iterations against 15 in 5 sessions · 99 % CI · "
+        "noise: 1.0 % between sessions, 1.4 % between engine starts"
     )
 
 
 def test_what_cannot_be_told_says_what_could_be_and_what_to_do() -> None:
     assert line_of(TAIL, requests=500) == (
-        "NOISY TTFT p95 500 -> 530.5 ms  +6.1 % [-3.0, +16.1] (99 % CI, margin 10 %) · after 6 engines · "
-        "detectable here from 11 % · try compare() or 1,000 requests"
+        "NOISY TTFT p95 +6.1 % [-3.0, +16.1], margin 10 % · 500 -> 530.5 ms · 99 % CI · after 6 engine starts · "
+        "smallest slowdown detected: 11 % · use compare(), or send 1,000 requests"
     )
-    assert line_of(replace(TAIL, metric="tpot.p50")).endswith("try compare() or more sessions (--vllmperf-append)")
+    assert line_of(replace(TAIL, metric="tpot.p50")).endswith("use compare(), or add sessions (--vllmperf-append)")
 
 
 def test_a_line_is_broken_at_80_columns_between_its_parts() -> None:
     assert verdicts.metric_lines(SLOWER) == [
-        "REGRESSED output throughput 4,812 -> 4,391 tok/s  -8.8 % [-11.2, -6.1]",
-        "    (99 % CI, margin 5 %) · 3 engines x 10 against 15 in 5 sessions",
-        "    noise: session 1.0 %, engine 1.4 %",
+        "REGRESSED output throughput -8.8 % [-11.2, -6.1], margin 5 %",
+        "    4,812 -> 4,391 tok/s",
+        "    3 engine starts x 10 iterations against 15 in 5 sessions · 99 % CI",
+        "    noise: 1.0 % between sessions, 1.4 % between engine starts",
     ]
     assert max(len(line) for line in verdicts.metric_lines(TAIL, requests=500)) <= 80
     assert len(verdicts.metric_lines(COUNTER)) == 1
 
 
 def test_a_counter_has_no_interval() -> None:
-    assert line_of(COUNTER) == "REGRESSED engine steps 64 -> 256  +300.0 % (exact) · 2 engines"
-    assert "(margin 10 %)" in line_of(replace(COUNTER, margin=0.1))
+    assert line_of(COUNTER) == "REGRESSED engine steps +300.0 %, exact · 64 -> 256 · 2 engine starts"
+    assert "+300.0 %, margin 10 %" in line_of(replace(COUNTER, margin=0.1))
 
 
 def test_what_does_not_decide_says_so_and_why() -> None:
     shown = line_of(replace(TAIL, reason="TTFT p95 decides from 500"), gated=False)
-    assert shown.startswith("not gated TTFT p95 500 -> 530.5 ms  +6.1 % [-3.0, +16.1] (99 % CI) · 6 engines x 10")
+    assert shown.startswith("not gated TTFT p95 +6.1 % [-3.0, +16.1] · 500 -> 530.5 ms · 6 engine starts x 10")
     assert shown.endswith(" · TTFT p95 decides from 500")
 
 
 def test_paired_requests_are_told() -> None:
     shown = line_of(replace(SLOWER, metric="ttft.p50", paired=True, iterations=64))
-    assert "  by request -8.8 % [" in shown
-    assert "3 engines x 64 requests against 15" in shown
+    assert " by request -8.8 % [" in shown
+    assert "3 engine starts x 64 requests against 15" in shown
 
 
 def test_groups_of_engines_are_told() -> None:
-    assert "the stored engines fall into groups" in line_of(replace(SLOWER, noise=replace(NOISE, multimodal=True)))
+    assert "the stored engine starts fall into groups" in line_of(
+        replace(SLOWER, noise=replace(NOISE, multimodal=True))
+    )
     assert "groups" not in line_of(SLOWER)
 
 
 def test_a_metric_of_one_side_says_that_it_was_not_measured() -> None:
     missing = MetricVerdict("ttft.p50", Status.INVALID, 0.05, None, 0.05, reason="only one side has measured it")
-    assert line_of(missing) == ("INVALID TTFT p50 50 ms -> not measured (margin 5 %) · only one side has measured it")
+    assert line_of(missing) == ("INVALID TTFT p50 50 ms -> not measured, margin 5 % · only one side has measured it")
 
 
 def test_one_engine_and_one_session_are_singular() -> None:
     shown = line_of(replace(SLOWER, engines=1, noise=replace(NOISE, sessions=1, engines=3)))
-    assert "1 engine x 10 against 3 in 1 session ·" in shown
+    assert "1 engine start x 10 iterations against 3 in 1 session ·" in shown
 
 
 def test_an_outlook_names_slowdowns_and_margins_that_cannot_be_tested() -> None:
     fine = Outlook("output_throughput", 0.05, replace(NOISE, detectable=0.072))
     blind = Outlook("ttft.p95", 0.1, replace(NOISE, detectable=0.22, testable=False))
     assert verdicts.outlook_lines([("test_chat", [fine, blind]), ("test_exact", ())]) == [
-        "smallest slowdowns that these baselines detect (four times in five):",
+        "Smallest slowdown that each baseline detects (80 % of the time):",
         "  test_chat:",
         "    output throughput 7.2 % · TTFT p95 22 % *",
-        "  * the margin cannot be told from noise yet",
+        "  * noise is still larger than the margin",
     ]
     assert len(verdicts.outlook_lines([("test_chat", [fine])])) == 3
     assert verdicts.outlook_lines([("test_exact", ())]) == []
@@ -120,21 +124,21 @@ def test_a_run_says_in_plain_words_what_its_baselines_can_tell() -> None:
     young = Outlook("ttft.p50", 0.05, replace(NOISE, detectable=0.1, testable=False, sessions_to_test=4))
     younger = Outlook("ttft.p99", 0.1, replace(NOISE, detectable=0.21, testable=False, sessions_to_test=6))
     assert told([fine, young], 80) == (
-        "80 metrics are gated in this run, so each needs more evidence. The baselines written now detect a slowdown "
-        "of 8.1 % (output throughput) to 10 % (TTFT p50). The margin of 5 % can be told from noise after 4 sessions "
-        "(--vllmperf-append)."
+        "Smallest slowdown these baselines detect (80 % of the time): 8.1 % (output throughput) to 10 % (TTFT p50). "
+        "This run gates 80 metrics; the more it gates, the more evidence each needs. "
+        "To test the margin of 5 % they need 4 sessions; add some with --vllmperf-append."
     )
-    assert "to 21 % (TTFT p99). The margin (5 % to 10 %) can be told from noise after 6 " in told(
-        [younger, young, fine], 2
-    )
-    assert told([fine], 1) == "The baselines written now detect a slowdown of 8.1 % (output throughput)."
+    both = told([younger, young, fine], 2)
+    assert "to 21 % (TTFT p99)." in both
+    assert "To test the margin (5 % to 10 %) they need 6 sessions" in both
+    assert told([fine], 1) == "Smallest slowdown these baselines detect (80 % of the time): 8.1 % (output throughput)."
     assert told([], 80) == ""
 
 
 def test_a_margin_that_no_number_of_sessions_can_test_is_not_waited_for() -> None:
     never = Outlook("tpot.p50", 0.01, replace(NOISE, detectable=0.05, testable=False, sessions_to_test=None))
     assert told([never, never], 2).endswith(
-        "The margin of 1 % cannot be told from noise by more sessions: widen it for TPOT p50 (--vllmperf-margin)."
+        "No number of sessions is enough to test the margin of 1 % of TPOT p50: widen it (--vllmperf-margin)."
     )
 
 
@@ -146,12 +150,13 @@ DRIFTED = MetricVerdict(
 
 def test_a_drift_tells_of_all_sessions() -> None:
     assert line_of(DRIFTED) == (
-        "DRIFTED output throughput -6.1 % since the update of 2026-10-02, over 14 sessions, none of which was a "
-        "regression · 4,812 -> 4,519 tok/s · margin 5 %"
+        "DRIFTED output throughput -6.1 % since the update of 2026-10-02, margin 5 % · 4,812 -> 4,519 tok/s · "
+        "over 14 sessions, none of which was a regression by itself"
     )
     assert verdicts.metric_lines(DRIFTED) == [
-        "DRIFTED output throughput -6.1 % since the update of 2026-10-02, over 14",
-        "    sessions, none of which was a regression · 4,812 -> 4,519 tok/s · margin 5 %",
+        "DRIFTED output throughput -6.1 % since the update of 2026-10-02, margin 5 %",
+        "    4,812 -> 4,519 tok/s",
+        "    over 14 sessions, none of which was a regression by itself",
     ]
     assert line_of(DRIFTED, gated=False).startswith("not gated output throughput -6.1 % since ")
 

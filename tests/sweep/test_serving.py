@@ -13,6 +13,7 @@ from pytest_vllmperf.errors import NoDriverError, SpecError, WorkloadError
 from pytest_vllmperf.gpu import GpuDevice
 from pytest_vllmperf.records.run import MeasureSettings
 from pytest_vllmperf.sweep import serving
+from tests import needs
 from tests.sweep.conftest import CARD
 from tests.sweep.planted import PROMISE
 
@@ -68,8 +69,16 @@ def test_axes_replace_and_add_and_set_fixes(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        ({"axes": {"max_num_seq": [1]}}, "no engine argument 'max_num_seq' .did you mean max_num_seqs"),
-        ({"arguments": {"max_num_seq": 1}}, "no engine argument 'max_num_seq' .did you mean max_num_seqs"),
+        pytest.param(
+            {"axes": {"max_num_seq": [1]}},
+            "no engine argument 'max_num_seq' .did you mean max_num_seqs",
+            marks=needs.VLLM,
+        ),
+        pytest.param(
+            {"arguments": {"max_num_seq": 1}},
+            "no engine argument 'max_num_seq' .did you mean max_num_seqs",
+            marks=needs.VLLM,
+        ),
         ({"axes": {"max_num_seqs": []}}, "the grid is empty: axis 'max_num_seqs' has no values"),
         ({"axes": {"max_num_seqs": [4, 4]}}, "the value 4 is there twice"),
         ({"axes": {"input_tokens": [4]}}, "axes of it are concurrency or rate"),

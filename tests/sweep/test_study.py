@@ -10,6 +10,7 @@ import pytest
 from pytest_vllmperf.errors import SpecError, VllmPerfError, WorkloadError
 from pytest_vllmperf.sweep.space import Point
 from pytest_vllmperf.sweep.study import LEFT_OUT, read
+from tests import needs
 from tests.sweep.conftest import ENGINE, WORKLOAD, Write
 
 
@@ -119,6 +120,7 @@ def test_each_value_of_a_workload_axis_is_tried(write: Write) -> None:
         read(write(rate="[1.5]"))
 
 
+@needs.VLLM
 def test_an_axis_that_vllm_does_not_know_is_refused_with_the_nearest_that_is_meant(write: Write) -> None:
     offline = 'model = "vllmperf:tiny"\n'
     with pytest.raises(SpecError, match=r"no engine argument 'max_num_sequences' \(did you mean max_num_seqs\?\)"):

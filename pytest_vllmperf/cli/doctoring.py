@@ -1,0 +1,36 @@
+"""The arguments of `vllmperf doctor`; what it needs is imported when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Callable
+
+_WIDEST = 120
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], show: Callable[..., None]) -> None:
+    """Add the command.
+
+    Args:
+        commands: of the parser.
+        show: prints a text; with `as_json=True` one for a program.
+    """
+    parser = commands.add_parser(
+        "doctor",
+        help="what this machine has, what is missing, and what a first test should say",
+        description="Looks at Python, vLLM, torch, GPUs, leases, memory and the model hub; starts no engine. Exit "
+        "code: 0 a test can run here, 1 it cannot, with the one thing to do first.",
+    )
+    parser.add_argument("--offline", action="store_true", help="do not ask whether the model hub answers")
+    parser.add_argument("--json", action="store_true", help="for a program")
+    parser.set_defaults(run=lambda chosen: _run(chosen, show))
+
+
+def _run(chosen: argparse.Namespace, show: Callable[..., None]) -> int:
+    from pytest_vllmperf.cli.doctor import report
+
+    found = report.diagnose(ask_hub=not chosen.offline)
+    width = min(_WIDEST, shutil.get_terminal_size().columns)
+    show(found.as_json() if chosen.json else "\n".join(found.lines(width)), as_json=chosen.json)
+    return found.exit_code

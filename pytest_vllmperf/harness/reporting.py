@@ -1,0 +1,216 @@
+"""`RunReporter`: keeps what a run comes to, and writes it to the file of `--vllmperf-json`."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from pytest_vllmperf import __version__
+from pytest_vllmperf.errors import VllmPerfError, in_one_line
+from pytest_vllmperf.harness import ending, machine, options
+from pytest_vllmperf.harness.collection import is_performance_test
+from pytest_vllmperf.harness.ending import Ending
+from pytest_vllmperf.harness.results import Results
+from pytest_vllmperf.harness.seen import Seen
+from pytest_vllmperf.metrics.table import METRICS
+from pytest_vllmperf.records.ids import writable
+from pytest_vllmperf.records.redactor import Redactor
+from pytest_vllmperf.records.report import (
+    CollectionProblem,
+    Machine,
+    RunInfo,
+    RunOutcome,
+    RunReport,
+    ScorecardReport,
+    ScorecardRow,
+)
+from pytest_vllmperf.records.results import TestResults
+from pytest_vllmperf.records.scorecard import Line, Scorecard
+from pytest_vllmperf.records.settings import Settings
+from pytest_vllmperf.report.escaping import terminal_line
+from pytest_vllmperf.storage import runs
+
+PERFORMANCE_TEST: Final = "vllmperf_test"
+"""The attribute of a report that marks the test as a performance test."""
+_OUTPUT: Final = "vllmperf_selected"
+_OUTCOMES: Final[dict[int, RunOutcome]] = {
+    pytest.ExitCode.OK: "passed",
+    pytest.ExitCode.TESTS_FAILED: "failed",
+    pytest.ExitCode.INTERRUPTED: "interrupted",
+    pytest.ExitCode.INTERNAL_ERROR: "internal error",
+    pytest.ExitCode.USAGE_ERROR: "usage error",
+    pytest.ExitCode.NO_TESTS_COLLECTED: "no tests collected",
+}
+
+
+class RunReporter:
+    """Hooks of an armed run whose results go to a file. Workers of xdist hand on which tests they were to run.
+
+    Args:
+        config: of the run.
+        settings: the run's.
+        results: the books of the run, filled by others.
+        end: of the run, filled by others.
+        redactor: of this process.
+    """
+
+    def __init__(
+        self, config: pytest.Config, settings: Settings, results: Results, end: Ending, redactor: Redactor
+    ) -> None:
+        self._config = config
+        self._settings = settings
+        self._results = results
+        self._ending = end
+        self._redactor = redactor
+        self._seen = Seen()
+        self._collected: dict[pytest.Item, int] = {}
+        self._problems: list[CollectionProblem] = []
+        self._began = time.monotonic()
+        self._started = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        self._told = ""
+
+    @property
+    def _is_worker(self) -> bool:
+        return hasattr(self._config, "workerinput")
+
+    def pytest_sessionstart(self) -> None:
+        """Remove the file of an earlier run; a file that is no run's stays, and so does one that cannot be removed."""
+        file = self._settings.json_file
+        if file is not None and not self._is_worker and not options.only_looks(self._config):
+            with suppress(OSError):
+                runs.forget(file)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """In which order tests were collected, before anybody orders them anew."""
+        self._collected = {item: at for at, item in enumerate(items)}
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Which tests are to run."""
+        self._seen.selected(self._selected(session))
+
+    def _selected(self, session: pytest.Session) -> list[str]:
+        """The performance tests that are to run, in the order in which they were collected."""
+        chosen = filter(is_performance_test, session.items)
+        ordered = sorted(chosen, key=lambda item: self._collected.get(item, len(self._collected)))
+        return [item.nodeid for item in ordered]
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
+        """Which tests a worker is to run, in which order."""
+        self._seen.ordered(ids)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Which of these are performance tests, if the worker came to its end."""
+        self._seen.selected(getattr(node, "workeroutput", {}).get(_OUTPUT, ()))
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Tests of what cannot be collected are missing."""
+        if report.failed:
+            problem = CollectionProblem(nodeid=writable(report.nodeid), message=report.longreprtext)
+            if problem not in self._problems:  # every worker collects
+                self._problems.append(problem)
+
+    def pytest_runtest_logstart(self, nodeid: str, location: tuple[str, int | None, str]) -> None:
+        """A test has begun."""
+        self._seen.started(nodeid, location)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """A part of a test has come to its end, here or in a worker."""
+        handed = getattr(report, "vllmperf", None)
+        results = None if handed is None else TestResults.model_validate(handed)
+        self._seen.add(report, results, performance_test=hasattr(report, PERFORMANCE_TEST))
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Write the file, once the exit status is decided and all else is written."""
+        if self._is_worker:
+            self._config.workeroutput[_OUTPUT] = self._selected(session)  # type: ignore[attr-defined]
+        elif not options.only_looks(self._config) and self._settings.json_file is not None:
+            self._told = self._write(self._settings.json_file, exitstatus, int(session.exitstatus))
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Where the file is, or why there is none."""
+        if self._told:
+            terminalreporter.write_line(terminal_line(self._redactor.text(self._told)))
+
+    def _write(self, file: Path, ended: int, exit_status: int) -> str:
+        """Write the file; what was done, in a line. Whatever goes wrong, the run's outcome stays."""
+        shown = os.path.relpath(file, self._config.invocation_params.dir)
+        try:
+            runs.write(file, self.report(ended, exit_status), self._redactor.text)
+        except OSError as error:
+            return f"WARNING: --vllmperf-json: {shown}: not written: {error.strerror or error}"
+        except VllmPerfError as error:
+            return f"WARNING: --vllmperf-json: {error}"
+        except Exception as error:  # a defect of ours must not change what the run came to
+            return f"WARNING: --vllmperf-json: {shown}: not written: {in_one_line(error)}"
+        return f"vllmperf: the run is written to {shown}"
+
+    def report(self, ended: int, exit_status: int) -> RunReport:
+        """The run so far.
+
+        Args:
+            ended: the exit status with which the tests ended.
+            exit_status: what pytest is going to return.
+        """
+        tests = self._seen.reports()
+        missing = any(test.outcome in ("interrupted", "not run") for test in tests)
+        run = RunInfo(
+            plugin=__version__,
+            started=self._started,
+            seconds=time.monotonic() - self._began,
+            outcome=_OUTCOMES.get(exit_status, "other"),
+            exit_status=exit_status,
+            complete=ended not in ending.CUT_SHORT and not missing and not self._problems,
+            mode=self._settings.update.value + (" and append" if self._settings.append else ""),
+            machine=_machine(),
+            options=options.in_force(self._config),
+            notes=tuple(self._ending.notes),
+            written=tuple(self._relative(file) for file in self._results.written),
+            collection_problems=tuple(self._problems),
+        )
+        return RunReport(run=run, tests=tests, scorecards=tuple(map(_scorecard, self._ending.cards)))
+
+    def _relative(self, file: Path) -> str:
+        return Path(os.path.relpath(file, self._config.rootpath)).as_posix()
+
+
+def _machine() -> Machine:
+    return Machine(
+        device=machine.device(),
+        driver=machine.driver(),
+        vllm=machine.vllm_version(),
+        python=sys.version.split()[0],
+        pytest=pytest.__version__,
+        platform=f"{platform.system()} {platform.machine()}",
+    )
+
+
+def _scorecard(card: Scorecard) -> ScorecardReport:
+    rows = tuple(map(_row, card.lines))
+    return ScorecardReport(name=card.name, profile=card.profile, baseline=card.baseline, rows=rows, notes=card.notes)
+
+
+def _row(line: Line) -> ScorecardRow:
+    values = {name: line.row.value(name) for name in METRICS}
+    return ScorecardRow(
+        configuration=line.row.configuration,
+        engine=line.row.engine,
+        values={name: value for name, value in values.items() if value is not None},
+        speedup=line.speedup,
+        saved=line.saved,
+        agreement=line.agreement,
+        cost=line.cost,
+        problems=line.row.problems,
+    )

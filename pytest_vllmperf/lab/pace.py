@@ -1,0 +1,53 @@
+"""Which iteration a measurement is at, and how long it will take, for a person."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+_LAST: Final = 5
+"""Iterations that the estimate rests on: the first ones are slower."""
+
+
+class Pace:
+    """Told before each iteration of one measurement.
+
+    Args:
+        clock: in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._begun: deque[float] = deque(maxlen=_LAST + 1)
+
+    def before(self, done: int, warm: int | None, iterations: int) -> str:
+        """Which iteration begins, and what is left by the time of those before.
+
+        Nothing is said of what is left before one is over, and where it is less than a second.
+
+        Args:
+            done: iterations that are over.
+            warm: how many are discarded; None while that is not known.
+            iterations: how many are counted.
+        """
+        self._begun.append(self._clock())
+        where = _where(done, warm, iterations)
+        if warm is None or len(self._begun) == 1:
+            return where
+        left = (self._begun[-1] - self._begun[0]) / (len(self._begun) - 1) * (warm + iterations - done)
+        return where if left < 1 else f"{where}, {_duration(left)} left"
+
+
+def _where(done: int, warm: int | None, iterations: int) -> str:
+    if warm is None:
+        return f"warm-up {done + 1}"
+    if done < warm:
+        return f"warm-up {done + 1}/{warm}"
+    return f"iteration {done + 1 - warm}/{iterations}"
+
+
+def _duration(seconds: float) -> str:
+    whole = round(seconds)
+    return f"{whole} s" if whole < 100 else f"{whole / 60:.0f} min"
