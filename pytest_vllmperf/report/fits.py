@@ -33,7 +33,10 @@ def table(tries: Sequence[Try]) -> list[str]:
 def found(fit: Fit) -> list[str]:
     """What was found: the tries, the limit, and the marker to paste."""
     memory = _memory(fit.gpu_memory_utilization, fit.kv_cache_memory_bytes)
-    return [*table(fit.tries), "", f"the largest that works: {memory} max_model_len={fit.max_model_len}", fit.marker]
+    told = [f"the largest that works: {memory} max_model_len={fit.max_model_len}"]
+    if all(one.outcome == "works" for one in fit.tries):
+        told.append("nothing larger was tried: it is where the search ended, and no limit was met")
+    return [*table(fit.tries), "", *told, fit.marker]
 
 
 def as_json(fit: Fit | None, tries: Sequence[Try], reason: str = "") -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from pytest_vllmperf.records.fit import Try
-from pytest_vllmperf.report.fits import line, table
+from dataclasses import replace
+
+from pytest_vllmperf.records.fit import Fit, Try
+from pytest_vllmperf.records.spec import EngineSpec
+from pytest_vllmperf.report.fits import found, line, table
 
 WORKS = Try(0.86, None, 8192, "works", "", 14.04)
 NOT_TRIED = Try(0.9, None, None, "not tried", "others need it", 0.0)
@@ -21,3 +24,13 @@ def test_a_row_for_each_try() -> None:
     assert [row.split()[0] for row in rows] == ["gpu_memory_utilization=0.86", "gpu_memory_utilization=0.9", "as"]
     assert rows[0].split()[1:] == ["8192", "works", "14.0"]
     assert rows[1].split()[1:] == ["not", "tried", "others", "need", "it"]
+
+
+def test_a_limit_that_was_not_met_is_told() -> None:
+    spec = EngineSpec.create("m", gpu_memory_utilization=0.86, max_model_len=8192)
+    limit = Fit(0.86, None, 8192, (WORKS, WORKS), spec)
+    words = "nothing larger was tried: it is where the search ended, and no limit was met"
+    assert words in found(limit)
+    assert words not in found(replace(limit, tries=(NOT_TRIED, WORKS)))
+    assert words not in found(replace(limit, tries=(GIVEN, WORKS)))
+    assert found(limit)[-1] == '@pytest.mark.vllm("m", gpu_memory_utilization=0.86, max_model_len=8192)'
