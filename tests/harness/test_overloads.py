@@ -33,12 +33,12 @@ def test_all_that_does_not_hold_is_in_one_line() -> None:
     bad = replace(SOUND, goodput_rate=1.0, shed_p99=2.0)
     assert why_failed("t.py::t", bad, PLAN, ()) == (
         "t.py::t: overload at 30 requests/s, 3 times the capacity: loses goodput; goodput 1 requests/s, required 9 (10 "
-        "at capacity); refuses late: refusals took 2 s (p99), longer than the SLO of 1 for an answer s"
+        "at capacity); refuses late: refusals took 2 s (p99), longer than the SLO of 1 s for an answer"
     )
 
 
 def test_a_client_that_was_the_limit_voids_it_whatever_else_was_seen() -> None:
-    line = "INVALID  t.py::t: the load generator was the limit of the closed loop: a; of the overload: b"
+    line = "INVALID  t.py::t: the load generator was the bottleneck in the closed loop: a; in the overload: b"
     assert why_failed("t.py::t", LIMITED, PLAN, ()) == line
     assert why_failed("t.py::t", replace(LIMITED, goodput_rate=0.0), PLAN, ("failed",)) == line
 
