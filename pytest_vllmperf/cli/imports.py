@@ -164,4 +164,4 @@ def _write(output: Path, name: str, new: Entry, *, append: bool) -> None:
     changes = Changes(entries={name: new}) if stored is None else Changes(appended={name: new})
     written = BaselineStore(place.parent.parent).write(place.parent.name, place.name, changes)
     if written.refused:
-        raise ReportError(f"{output}: {name}: not appended: it has been {written.refused[name]} meanwhile")
+        raise ReportError(f"{output}: {name}: not appended: another run has {written.refused[name]} it")

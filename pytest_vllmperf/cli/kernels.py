@@ -74,7 +74,7 @@ def _names(files: Sequence[Path], tests: Sequence[Mapping[str, Entry]], test: st
     if test is not None:
         for path, found in zip(files, tests, strict=True):
             if test not in found:
-                raise BaselineError(f"{path}: has no check {test!r}{did_you_mean(test, found) or _there_is(found)}")
+                raise BaselineError(f"{path} has no check {test!r}{did_you_mean(test, found) or _there_is(found)}")
         return [test]
     names = [name for name in tests[0] if all(name in found for found in tests)]
     if not names and len(files) > 1:
@@ -94,7 +94,7 @@ def _no_kernels(files: Sequence[Path], name: str, entries: Sequence[Entry]) -> s
         engines = _newest(entry).engines
         if not any(engine.kernels for engine in engines):
             why = no_device_pass(engines)
-            return f"{path}: {name} has no device pass (GPU profile){f': {why}' if why else ''}"
+            return f"{path}: {name} has no device pass{f': {why}' if why else ''}"
     return ""
 
 

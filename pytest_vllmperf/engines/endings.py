@@ -47,7 +47,7 @@ def ending(exit_code: int | None, during: str, before: OomKills) -> str:
         before: what `oom_kills` had counted when that began.
     """
     if exit_code is None:
-        return f"went away{during}"
+        return f"ended unexpectedly{during}"
     if exit_code >= 0:
         return f"ended with exit code {exit_code}{during}"
     if exit_code != -signal.SIGKILL:

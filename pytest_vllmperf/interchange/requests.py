@@ -82,7 +82,7 @@ def figures(requests: Sequence[Answered]) -> dict[str, float]:
         if not values:
             continue
         if min(values) <= 0 and name != "itl":
-            raise ReportError(f"a request has a negative {name} ({min(values):g} s)")
+            raise ReportError(f"a request has a {name} of {min(values):g} s, which must be above 0")
         found |= {f"{name}.{point}": value for point, value in stats.summarize(values).items()}
     return found
 

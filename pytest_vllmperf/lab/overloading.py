@@ -148,7 +148,7 @@ class _Phases:
         if count < _FEWEST_OFFERED:
             raise WorkloadError(
                 f"{self._engine.spec.name}: {rate:.3g} requests/s for seconds={plan.seconds:g} give only "
-                f"{count} requests, too few to judge; set seconds= to at least {ceil(_FEWEST_OFFERED / rate)} seconds"
+                f"{count} requests, too few to judge; set seconds= to at least {ceil(_FEWEST_OFFERED / rate)}"
             )
         load = Arrivals("poisson", rate).schedule(count, self._workload.seed) or ()
         apart = min(max(plan.recovery / _PROBES, single * _APART), plan.recovery / _FEWEST_PROBES)

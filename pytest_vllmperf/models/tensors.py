@@ -104,7 +104,7 @@ def _write_file(path: Path, parts: Sequence[Part]) -> None:
 
 def _bytes(name: str, array: Array, layout: Layout) -> memoryview:
     if array.shape != layout.shape or array.dtype != _STORED[layout.dtype]:
-        raise AssertionError(f"{name}: {array.dtype} {array.shape} was made, {layout} was told")
+        raise AssertionError(f"{name}: {array.dtype} {array.shape} was made, but {layout} was declared")
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 

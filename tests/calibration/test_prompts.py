@@ -67,7 +67,7 @@ def test_every_accepted_form(line: str, prompt: CalibrationPrompt, tmp_path: Pat
 def test_only_a_newline_ends_a_line(separator: str, tmp_path: Path) -> None:
     """JSON allows the other separators inside of a string as they are."""
     path = write(tmp_path / "prompts.jsonl", json.dumps({"prompt": f"a{separator}b"}, ensure_ascii=False), "[]")
-    assert ":2: needs messages" in refused(path)
+    assert ":2: needs 'messages'" in refused(path)
     write(path, path.read_text(encoding="utf-8").split("\n")[0])
     assert read_prompts(path, 1) == (CalibrationPrompt(text=f"a{separator}b"),)
 

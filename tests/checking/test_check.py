@@ -47,7 +47,7 @@ def test_a_measurement_that_cannot_be_made_again_is_judged_as_it_is() -> None:
 def test_a_measurement_that_cannot_be_made_again_is_no_baseline() -> None:
     alone = Check(plan(judged=False, engines=3), measurement(100.0))
     assert alone.verdict.status is Status.INVALID
-    assert "check what measure() returned" in alone.verdict.reasons[0]
+    assert "pass check() what measure() returned" in alone.verdict.reasons[0]
 
 
 def test_a_recording_goes_on_until_every_gated_metric_counts_on_enough_engines() -> None:

@@ -179,7 +179,7 @@ def test_a_recording_that_ran_out_of_time_is_closed() -> None:
     assert (recorded.open, recorded.closed, len(recorded.measurement.engines)) == (False, True, 1)
     assert recorded.verdict.status is Status.INVALID
     assert recorded.verdict.reasons == (
-        "nothing was recorded: 1 engine start counts; a baseline needs at least 3; raise --vllmperf-max-time",
+        "nothing was recorded: 1 engine start counts, and a baseline needs at least 3; raise --vllmperf-max-time",
     )
 
 

@@ -48,7 +48,7 @@ def test_the_text_tells_model_looks_and_the_inequality_that_decided(
     assert text.startswith(f"pytest-vllmperf {__version__}. ")
     assert "error budget: 2 gated metrics that are subject to noise, in 1 check: a_fail = 0.005 for each" in text
     assert (
-        "fitted on only only the checks of a.json, which is not in the folder of its profile test_x: REGRESSED" in text
+        "fitted on the checks of a.json only, because it is not in the folder of its profile test_x: REGRESSED" in text
     )
     assert "decided REGRESSED: d = 0.1664 > M = 0.0513 and d = 0.1664 > q(0.995) = 0.0" in text
     assert "5 sessions of 3 engines, at 994.7, 1,004, 1,005, 992.3, 995.4 tok/s" in text

@@ -44,7 +44,7 @@ def test_the_first_and_the_newest_sessions_stay_and_files_of_no_module_go(
     gone = kept.with_name("test_gone.json")
     assert not gone.exists()
     assert capsys.readouterr().out.splitlines() == [
-        f"{kept}: long: 2 of 9 sessions removed, sessions after the first 5 and the newest 2",
+        f"{kept}: long: 2 of 9 sessions removed, between the first 5 and the newest 2",
         f"{gone}: its test module tests/test_gone.py does not exist below {tmp_path.name}/: deleted",
     ]
     assert prune(tmp_path, "--keep", "7") == 0
@@ -191,4 +191,4 @@ def test_the_anchor_and_the_newest_cannot_be_taken_out(
 
 def test_a_folder_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert prune(tmp_path) == 2
-    assert "there is no such folder" in capsys.readouterr().err
+    assert "no such folder" in capsys.readouterr().err

@@ -109,7 +109,7 @@ def test_a_sweep_that_is_killed_goes_on(study: Path, capsys: Capture) -> None:
 
 def test_nothing_to_show(study: Path, capsys: Capture) -> None:
     assert sweep(study, "--show") == 2
-    assert "study.results.json: no such file; nothing is measured yet" in capsys.readouterr().err
+    assert "study.results.json: there is no such file; nothing is measured yet" in capsys.readouterr().err
 
 
 def test_bad_input_is_one_line(study: Path, capsys: Capture) -> None:

@@ -180,7 +180,7 @@ def test_one_that_does_not_start_again_is_told_once_the_engine_is_through(device
         torch.launch("kernel", 1)
         if number == 3:
             torch.failing = {"start": "gone"}
-    with pytest.raises(device_pass.NotRecordedError, match="does not start: gone"):
+    with pytest.raises(device_pass.NotRecordedError, match="did not start: gone"):
         recorder.stop()
     assert torch.opened == []
 

@@ -27,7 +27,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        (None, "ended during run"),
+        (None, "ended unexpectedly during run"),
         (0, "ended with exit code 0 during run"),
         (3, "ended with exit code 3 during run"),
         (-signal.SIGSEGV, "was ended by SIGSEGV during run"),

@@ -95,7 +95,7 @@ def test_two_reports_of_one_run_are_the_same_run() -> None:
 
 def test_a_baseline_needs_three_runs() -> None:
     assert refused(*THREE[:2]).startswith("there are 2 runs; a baseline needs at least 3")
-    assert refused(THREE[0]).startswith("there is 1 run, ")
+    assert refused(THREE[0]).startswith("there is 1 run; ")
     assert len(entry(named(THREE[0]), replace(WANTED, allow=frozenset({"few"}))).sessions[0].engines) == 1
 
 

@@ -132,7 +132,7 @@ def test_the_words_by_which_that_is_known_are_those_of_the_load_generator() -> N
 
 
 def test_a_load_of_a_few_requests_is_refused() -> None:
-    with pytest.raises(WorkloadError, match=r"for seconds=1 are 11 requests, too few to judge; .* 2 s"):
+    with pytest.raises(WorkloadError, match=r"for seconds=1 give only 11 requests, too few to judge; .* 2"):
         drive(VirtualServer(slots=4, queue=4), WORK.at(concurrency=4), replace(PLAN, seconds=1.0))
 
 

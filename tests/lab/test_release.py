@@ -98,7 +98,7 @@ def test_memory_that_never_comes_back_is_told_with_who_holds_it() -> None:
 def test_only_what_nvml_shows_of_this_runs_processes_is_named(held: Held | None, named: str) -> None:
     with pytest.raises(EngineError, match="8,192 MiB of GPU one are still allocated") as caught:
         bench(reading(9 * GIB, held)).wait()
-    assert f": {named} " in str(caught.value)
+    assert named in str(caught.value)
 
 
 @pytest.mark.parametrize(("left", "back"), [(0, True), (TOLERANCE, True), (TOLERANCE + 1, False), (-GIB, True)])
@@ -123,7 +123,7 @@ def test_what_other_people_took_since_does_not_count(after: GpuReading) -> None:
 
 def test_what_other_people_took_hides_nothing_of_ones_own() -> None:
     both = reading(49 * GIB, {DESKTOP: GIB, STRANGER: 40 * GIB, OWN: 8 * GIB})
-    with pytest.raises(EngineError, match=r"^8,192 MiB of GPU one .*: process 42 holds 8,192 MiB;"):
+    with pytest.raises(EngineError, match=r"^8,192 MiB of GPU one .*process 42 holds 8,192 MiB\)"):
         bench(both).wait()
 
 
@@ -136,8 +136,7 @@ def test_an_engine_that_only_the_host_knows_by_that_number_is_this_runs() -> Non
     stuck = reading(9 * GIB, {DESKTOP: GIB, HOST_OWN: 8 * GIB})
     with pytest.raises(
         EngineError,
-        match=r"8,192 MiB of GPU one are still allocated .*: process 31042 holds "
-        "8,192 MiB;",
+        match=r"8,192 MiB of GPU one are still allocated .*process 31042 holds 8,192 MiB",
     ):
         bench(stuck, up=up).wait()
     assert bench(stuck, IDLE, up=up).wait() == 1.0
@@ -150,7 +149,7 @@ def test_who_came_beside_an_engine_that_shows_is_somebody_else() -> None:
 
 @pytest.mark.parametrize("up", [None, reading(81 * GIB), reading(None, {})])
 def test_an_engine_that_nobody_sees_is_known_by_its_processes(up: GpuReading | None) -> None:
-    with pytest.raises(EngineError, match="process 42 holds 8,192 MiB;"):
+    with pytest.raises(EngineError, match="process 42 holds 8,192 MiB"):
         bench(STUCK, up=up).wait()
 
 
@@ -206,7 +205,7 @@ def test_every_device_has_to_be_back_and_no_other() -> None:
     made.proof.taken(["one", "two", "three"])
     made.proof.started(["two", "three"], [OWN, CHILD])
     assert made.wait("one", "two") == 1.0
-    with pytest.raises(EngineError, match="of GPU three did not"):
+    with pytest.raises(EngineError, match="of GPU three are still"):
         made.wait("one", "three")
 
 

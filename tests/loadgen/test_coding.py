@@ -61,7 +61,7 @@ def test_packed_data_that_ends_early_is_not_whole() -> None:
         (PACKED["deflate"] + b"more", "deflate", "data after its end"),
         (PACKED["gzip"][:-8] + bytes(8), "gzip", "not gzip"),
         (b"abc", "br", "content encoding 'br', which the request did not accept"),
-        (b"abc", "gzip, gzip", "which was not asked for"),
+        (b"abc", "gzip, gzip", "which the request did not accept"),
     ],
     ids=["no gzip", "more behind gzip", "more behind deflate", "wrong sum", "other coding", "coded twice"],
 )

@@ -167,7 +167,7 @@ def test_a_half_written_folder_is_refused(tmp_path: Path, missing: str) -> None:
 
 def test_a_quantization_that_does_not_exist_or_fit_makes_nothing(tmp_path: Path) -> None:
     for quantization, words in (
-        ("int3", "no quantization has the name 'int3'; there is none, awq, gptq"),
+        ("int3", "no quantization has the name 'int3'; choose one of none, awq, gptq"),
         (
             "awq",
             "awq needs layers whose numbers of outputs and inputs are multiples of 8 and 128; "
@@ -239,7 +239,7 @@ def test_other_models_keep_their_name(model: str) -> None:
 
 @pytest.mark.parametrize("name", ["huge", "", "../tiny", "tiny-int3", "tiny-", "-awq"])
 def test_a_built_in_name_that_does_not_exist_is_refused(name: str) -> None:
-    with pytest.raises(ModelError, match="there is vllmperf:tiny") as caught:
+    with pytest.raises(ModelError, match="choose one of vllmperf:tiny") as caught:
         resolve(f"vllmperf:{name}")
     assert repr(name) in str(caught.value)
 

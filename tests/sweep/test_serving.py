@@ -141,7 +141,7 @@ def test_a_promise_that_cannot_be_meant(text: str, words: str) -> None:
 def test_a_promise() -> None:
     assert serving.parse_promise("ttft=.3, tpot=.03", 0.99, 128) == PROMISE
     assert serving.parse_promise("e2el=2", 0.9, 1).slo.e2e == 2
-    with pytest.raises(SpecError, match="share above 0"):
+    with pytest.raises(SpecError, match="must be above 0"):
         serving.parse_promise("ttft=.3", 99.0, 128)
     with pytest.raises(SpecError, match="no time between tokens"):
         serving.parse_promise("tpot=.3", 0.99, 1)

@@ -54,7 +54,7 @@ def test_a_server_that_sheds_what_it_cannot_serve_has_no_problem() -> None:
         ),
         (
             {"load": Counts(900, 900, 900)},
-            "was not overloaded: all 900 requests kept the promise, at 30 requests/s; the capacity of 10 requests/s, "
+            "was not overloaded: all 900 requests met the SLO, at 30 requests/s; the capacity of 10 requests/s, "
             "measured with 4 in flight, is too low: leave the workload's concurrency out, or raise factor= or seconds=",
         ),
         (
@@ -78,7 +78,7 @@ def test_a_server_that_sheds_what_it_cannot_serve_has_no_problem() -> None:
         ),
         (
             {"shed_p99": 1.2},
-            "refuses late: refusals took 1.2 s (p99), longer than the SLO of 1 for an answer s",
+            "refuses late: refusals took 1.2 s (p99), longer than the SLO of 1 s for an answer",
         ),
         (
             {"recovery": Recovery(Counts(20, 4, 4, shed=16), None, None, 0.11)},
@@ -133,7 +133,7 @@ def test_a_fault_of_each_phase_is_told() -> None:
 def test_a_promise_that_nothing_keeps_at_capacity_is_not_kept_under_overload_either() -> None:
     """A reference of zero would let every goodput pass."""
     vain = replace(SOUND, closed=Counts(40, 40, 0), goodput_at_capacity=0.0, goodput_rate=0.0)
-    assert problems_of(vain, PLAN)[0].startswith("does not meet the SLO at capacity: 0 of 40 requests did")
+    assert problems_of(vain, PLAN)[0].startswith("does not meet the SLO at capacity: 0 of 40 requests met it")
 
 
 def test_without_an_overload_there_is_always_a_problem() -> None:

@@ -128,7 +128,7 @@ def test_a_trace_keeps_its_times() -> None:
 
 
 def test_a_trace_of_another_length_is_refused() -> None:
-    with pytest.raises(WorkloadError, match="trace of 2 requests, not for 3"):
+    with pytest.raises(WorkloadError, match="trace has times for 2 requests, not for 3"):
         Arrivals("trace", due=(0.0, 1.0)).schedule(3, 0)
 
 

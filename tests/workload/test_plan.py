@@ -136,7 +136,7 @@ def test_speed_scales_the_clock_of_a_trace() -> None:
         ({"rate": 8, "seconds": 0}, "seconds=0"),
         ({"rate": 8, "seconds": math.nan}, "seconds=nan"),
         ({"seconds": "60"}, "seconds='60'"),
-        ({"speed": 2}, "speed=2 belongs to the clock of a trace"),
+        ({"speed": 2}, "speed=2 scales the times of a trace"),
     ],
 )
 def test_loads_that_make_no_sense_are_refused(arguments: dict[str, Any], said: str, refused: Refused) -> None:
@@ -160,7 +160,7 @@ def test_speeds_that_make_no_sense_are_refused(arguments: dict[str, Any], said: 
 def test_other_words_are_refused(refused: Refused) -> None:
     assert "did you mean 'keep-alive'?" in refused(plain().over, "keepalive")
     assert "connections=None" in refused(plain().over, connections=None)
-    assert "streamed(1)" in refused(plain().streamed, 1)
+    assert "streamed() takes True or False, not 1" in refused(plain().streamed, 1)
 
 
 def test_what_is_asked_reaches_every_request_as_canonical_json() -> None:
@@ -199,11 +199,11 @@ LOOP["self"] = LOOP
         ({"json_schema": {"a": {1: 2}}}, "json_schema['a'] is not JSON: the key 1 is not a string"),
         ({"json_schema": {"enum": [1, math.nan]}}, "json_schema['enum'][1] is not JSON: nan"),
         ({"json_schema": {"enum": {1, 2}}}, "json_schema['enum'] is not JSON: {1, 2}"),
-        ({"json_schema": LOOP}, "holds itself"),
+        ({"json_schema": LOOP}, "contains itself"),
         ({"tools": TOOL}, "tools must be a list"),
         ({"tools": []}, "tools must be a list"),
         ({"tools": ["look"]}, "tools must be a list"),
-        ({"tools": [{"x": object}]}, "tools[0]['x'] is no JSON"),
+        ({"tools": [{"x": object}]}, "tools[0]['x'] is not JSON"),
         ({"logprobs": -1}, "logprobs=-1"),
         ({"logprobs": True}, "logprobs=True"),
         ({"logprobs": 0.0}, "logprobs=0.0"),
@@ -222,7 +222,7 @@ def test_what_cannot_be_asked_is_refused(arguments: dict[str, Any], said: str, r
         (trace(), "trace arrivals"),
         (plain().at(seconds=5), "time limit (seconds=5.0)"),
         (plain().streamed(False), "not streamed"),
-        (plain().over("new"), "connection of its own"),
+        (plain().over("new"), "opens its own connection"),
         (plain().asking(model="lora", logprobs=1), "asks for logprobs, model"),
         (Workload.conversations([TALK], output_tokens=1), "turns of conversations"),
     ],
