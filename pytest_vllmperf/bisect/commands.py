@@ -90,7 +90,7 @@ def _waited(command: str | Sequence[str], folder: Path | None, output: IO[bytes]
         raise BisectError(f"{name}: cannot be started: {error.strerror}") from None
     except BaseException:
         if child is not None:
-            _end(child)
+            _end(child, signal.SIGTERM if isinstance(command, str) else signal.SIGINT)
         raise
 
 
@@ -123,15 +123,19 @@ def _writing(log: Path) -> Iterator[None]:
         raise BisectError(f"{log}: cannot be written: {error.strerror or error}") from None
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Interrupt a command and all that it started, as a terminal does, and kill what is left.
+def _end(child: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """Interrupt a command and all that it started, and kill what is left.
 
-    Something is left of a command that takes longer than `_END_S`, or whose user interrupts again, and of a shell:
-    its background jobs ignore interrupts.
+    A shell is terminated: one that is interrupted before its command has begun waits for that. Something is left of a
+    command that takes longer than `_END_S`, or whose user interrupts again, and of one that ignores the signal.
+
+    Args:
+        child: the command.
+        number: the signal.
     """
     try:
         with suppress(subprocess.TimeoutExpired, KeyboardInterrupt, ProcessLookupError):
-            os.killpg(child.pid, signal.SIGINT)
+            os.killpg(child.pid, number)
             child.wait(_END_S)
     finally:
         with suppress(ProcessLookupError):

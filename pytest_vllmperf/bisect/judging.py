@@ -103,9 +103,7 @@ def _first(test: TestReport, asked: Asked) -> Attempt:
     if bad:
         return _attempt(max(bad, key=_weight), test)
     for check in test.checks:
-        if check.status not in _SAYS or (
-            check.status is Status.INVALID and not any(one.judged for one in check.metrics.values())
-        ):
+        if not any(metric.gated and metric.judged is not None for metric in check.metrics.values()):
             return _unjudged(_void(check))
     if not rows:
         gated = ", ".join(dict.fromkeys(row.followed.metric for row in _rows(test))) or "none"

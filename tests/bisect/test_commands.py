@@ -77,7 +77,7 @@ def test_a_signal_ends_the_command_and_all_that_it_started(
 ) -> None:
     """A command that ignores the interrupt is killed by the second one."""
     pids, log = tmp_path / "pids", tmp_path / "log"
-    trap = "trap '' INT; " if stubborn else ""
+    trap = "trap '' INT TERM; " if stubborn else ""
     command = f"{trap}sleep 600 & echo $$ $! > {pids}.new; mv {pids}.new {pids}; wait; wait"
     child = subprocess.Popen([sys.executable, "-c", SCRIPT, command, str(log)], stderr=subprocess.PIPE)
     try:

@@ -220,6 +220,12 @@ def test_a_void_measurement_is_undecided_and_another_verdict_without_metrics_say
     assert ended.judgement is Judgement.UNJUDGED
 
 
+def test_a_limit_of_the_test_does_not_judge_a_version() -> None:
+    over = check(metric("tpot.p50", Status.OK), status=Status.BEYOND_LIMIT)
+    assert judge(run(over), asked()).judgement is Judgement.GOOD
+    assert judge(run(over), asked(FOLLOWED)).judgement is Judgement.GOOD
+
+
 def test_a_second_check_that_saw_nothing_is_no_good_end() -> None:
     sound, blind = check(metric("tpot.p50", Status.OK)), check(name="test_a:b", status=Status.NOT_COMPARABLE)
     assert judge(run(sound, blind), asked()).judgement is Judgement.UNJUDGED
