@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     [
         ("ttft.p99", "TTFT p99 needs at least 2,000 requests to be gated; this workload has 4. Gate ttft.p50, or*"),
         ("ttft.p50 ttft.p95", "TTFT p95 needs at least 500 requests to be gated; this workload has 4.*"),
-        ("energy", "energy per output token was not measured on simulated. Leave energy out of the gate; sets*"),
+        ("energy", "energy per output token was not measured on simulated. Leave energy out of the gate; measured*"),
         ("clock gpu_power", "GPU power was not measured on simulated. Leave gpu_power out of the gate"),
         ("load_time.cold", "load: cold start cannot be gated, because it depends on caches. Gate load_time"),
     ],

@@ -78,7 +78,7 @@ def test_failed_requests_that_are_allowed_keep_no_promise(service: Service) -> N
 
 def test_a_share_near_the_whole_is_told_exactly(service: Service) -> None:
     service.project.perf_tests(check="run.assert_slo(ttft=1, tpot=0.005, goodput=0.995)")
-    assert "wanted 99.5 %" in _fails(service)
+    assert "required 99.5 %" in _fails(service)
 
 
 @pytest.mark.parametrize(
