@@ -100,6 +100,6 @@ def test_a_file_of_another_kind(tmp_path: Path, capsys: pytest.CaptureFixture[st
     for name, content in (("cut.json", b'{"schema": "pytest-vllmperf/run", "ver'), ("text.json", b"hello")):
         (tmp_path / name).write_bytes(content)
         assert main(["export", str(tmp_path / name), "--to", "bmf"]) == 2
-        assert f"{name}: not JSON, or cut short" in capsys.readouterr().err
+        assert f"{name}: not JSON, or truncated" in capsys.readouterr().err
     assert main(["export", str(tmp_path / "none.json"), "--to", "bmf"]) == 2
     assert capsys.readouterr().err == f"vllmperf: {tmp_path / 'none.json'}: there is no such file\n"

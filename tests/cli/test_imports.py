@@ -278,4 +278,7 @@ def test_export_of_what_has_no_result(command: Command, write: Write, tmp_path: 
     )  # fmt: skip
     assert command("export", write("none.json"))[0] == 2
     assert command("export", tmp_path / "missing.json")[0] == 2
-    assert "--to: 'csv' is none of vllm, pytest-benchmark, bmf" in command("export", ours, "--format", "csv")[2]
+    assert (
+        "--to: 'csv' is not valid; choose one of vllm, pytest-benchmark, bmf"
+        in command("export", ours, "--format", "csv")[2]
+    )

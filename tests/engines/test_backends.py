@@ -42,7 +42,9 @@ def test_the_launcher_refuses_it_too() -> None:
 def test_arguments_that_would_take_the_timestamps_away_are_refused_of_vllm(backend: str, refused: bool) -> None:
     spec = EngineSpec.create("m", backend=backend, disable_log_stats=True)
     if refused:
-        with pytest.raises(SpecError, match=r"^disable_log_stats=True removes the timestamps .*; leave it out$"):
+        with pytest.raises(
+            SpecError, match=r"^disable_log_stats=True removes the timestamps .*; leave the argument out$"
+        ):
             BACKENDS.checked(spec)
     else:
         assert BACKENDS.checked(spec) is spec

@@ -285,7 +285,7 @@ def test_an_operation_that_takes_too_long_ends_the_engine(start: Starter) -> Non
         "needs longer"
     )
     wait_until_gone(engine.pid)
-    with pytest.raises(EngineDiedError, match="stopped already"):
+    with pytest.raises(EngineDiedError, match="is already stopped"):
         engine.reset_prefix_cache()
 
 
@@ -404,7 +404,7 @@ def test_close_asks_first(start: Starter, tmp_path: Path) -> None:
     engine.close()
     wait_until_gone(engine.pid)
     assert not log.exists()  # nobody asks for the log of an engine that did not fail
-    with pytest.raises(EngineDiedError, match="stopped already"):
+    with pytest.raises(EngineDiedError, match="is already stopped"):
         engine.run(REQUESTS, Sampling())
 
 

@@ -112,7 +112,7 @@ def test_another_process_is_not(clock: Any) -> None:
         (errno.EACCES, "the kernel does not let this user count instructions (kernel.perf_event_paranoid is 4)"),
         (errno.EPERM, "the kernel does not let this user count instructions (kernel.perf_event_paranoid is 4)"),
         (errno.ENOSYS, "this kernel does not support performance counters"),
-        (errno.EMFILE, "performance counters cannot be opened: Too many open files"),
+        (errno.EMFILE, "the performance counters cannot be opened: Too many open files"),
     ],
 )
 def test_why_nothing_is_counted(

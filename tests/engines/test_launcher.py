@@ -288,7 +288,7 @@ def test_close_ends_the_servers(launcher: Launcher) -> None:
 
 
 def test_a_built_in_model_that_does_not_exist_starts_nothing(launcher: Launcher, here: Path) -> None:
-    with pytest.raises(ModelError, match="no built-in model 'huge'"):
+    with pytest.raises(ModelError, match="no built-in model has the name 'huge'"):
         launcher.start(EngineSpec.create("vllmperf:huge", python=sys.executable), {}, quiet)
     assert left(here) == []
 

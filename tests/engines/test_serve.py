@@ -71,6 +71,6 @@ def test_libraries_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -
     over_http.check_installed()
     monkeypatch.setattr(over_http, "find_spec", lambda name: None if name in ("uvloop", "orjson") else name)
     with pytest.raises(
-        EngineStartError, match=r"^the load generator needs uvloop, orjson, .*pytest-vllmperf\[serve\]$"
+        EngineStartError, match=r"^the load generator needs uvloop, orjson, .*pytest-vllmperf\[serve\]'$"
     ):
         over_http.check_installed()

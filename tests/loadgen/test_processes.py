@@ -181,7 +181,7 @@ def test_a_process_that_is_killed_is_an_error_that_says_so(scripted: Scripted) -
 
 def test_a_failure_of_the_load_generator_itself_is_an_error_with_its_words(scripted: Scripted) -> None:
     parts = processes.shares(job_of(scripted, 2, 0), 1)
-    with pytest.raises(EngineError, match=r"failed: No module named 'tests.loadgen.no_such'; install .*\[serve\]$"):
+    with pytest.raises(EngineError, match=r"failed: No module named 'tests.loadgen.no_such'; run: .*\[serve\]'$"):
         processes.run_shares(parts, lambda _: None, "tests.loadgen.no_such")
     with pytest.raises(EngineError, match=r"failed: TypeError: .*positional argument") as caught:
         processes.run_shares(parts, lambda _: None, "tests.loadgen.bad_reader")

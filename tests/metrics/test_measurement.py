@@ -102,7 +102,7 @@ def test_a_wrong_name_says_the_nearest_right_one() -> None:
         _ = run.ttft.p5
     with pytest.raises(AttributeError, match=r"no metric 'TTFT'; did you mean 'ttft'\?$"):
         _ = run.TTFT
-    with pytest.raises(AttributeError, match=r"no 'xyz'; dir\(run\) lists its metrics$"):
+    with pytest.raises(AttributeError, match=r"no metric 'xyz'; dir\(run\) lists its metrics$"):
         _ = run.xyz
 
 

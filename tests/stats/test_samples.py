@@ -35,7 +35,7 @@ def test_a_bad_sample_is_refused_with_its_metric_and_position(bad: object) -> No
         ([], (), "no sessions"),
         ([[[1.0]], []], (1,), "without engines"),
         ([[[1.0], []]], (0, 1), "without iterations"),
-        ([[1.0, 2.0]], (), "not nested"),
+        ([[1.0, 2.0]], (), "must be nested"),
     ],
 )
 def test_gaps_and_wrong_nesting_are_refused(sessions: object, position: tuple[int, ...], problem: str) -> None:

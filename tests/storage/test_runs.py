@@ -89,7 +89,7 @@ def test_secrets_are_taken_out_wherever_they_are(tmp_path: Path) -> None:
 def test_a_file_that_was_cut_short_is_refused(file: Path, cut: int) -> None:
     content = file.read_bytes().rstrip()
     file.write_bytes(content[:-cut])
-    with pytest.raises(ReportError, match=r"run\.json: not JSON, or cut short \(.*\); write it anew with"):
+    with pytest.raises(ReportError, match=r"run\.json: not JSON, or truncated \(.*\); write it anew with"):
         runs.load(file)
 
 
