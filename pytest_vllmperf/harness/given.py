@@ -52,7 +52,8 @@ def check_measurement(run: object) -> None:
     """
     if not isinstance(run, Measurement):
         raise SpecError(
-            "check() takes the result of measure(), as in vllmperf.check(vllmperf.measure(workload)), not {_shown(run)}"
+            "check() takes the result of measure(), as in vllmperf.check(vllmperf.measure(workload)), "
+            f"not {_shown(run)}"
         )
 
 

@@ -227,7 +227,7 @@ def test_an_interpreter_that_is_not_there(project: Project) -> None:
 @pytest.mark.parametrize(
     ("body", "word"),
     [
-        ("echo hello", "it says 'hello'"),
+        ("echo hello", "its version query returned 'hello'"),
         ("echo broken >&2; exit 3", "it exited with status 3 and printed 'broken'"),
         ("", "nothing"),
     ],
@@ -236,7 +236,7 @@ def test_a_program_that_is_no_interpreter(project: Project, tmp_path: Path, body
     program = tmp_path / "program"
     program.write_text(f"#!/bin/sh\n{body}\n")
     program.chmod(0o755)
-    refused(project, str(program), f"{program} is no Python interpreter", word)
+    refused(project, str(program), f"{program} is not a Python interpreter", word)
 
 
 def test_a_file_that_cannot_be_started(project: Project, tmp_path: Path) -> None:
@@ -394,7 +394,7 @@ def test_a_path_behind_a_blank_must_not_exchange_the_configuration(project: Proj
     project.perf_tests()
     result = project.run_apart("--vllmperf", "--vllmperf-against", stable)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    wanted = f"ERROR: write --vllmperf-against={stable}, with '=': *reads * instead of {project.root / 'pytest.ini'}"
+    wanted = f"ERROR: write --vllmperf-against={stable}, with '=' instead of a space: *reads * instead of {project.root / 'pytest.ini'}"
     result.stderr.fnmatch_lines([wanted])
     project.run_apart("--vllmperf", f"--vllmperf-against={stable}").assert_outcomes(passed=1)
     project.run_apart("--vllmperf", "--vllmperf-against", stable, "-c", "pytest.ini").assert_outcomes(passed=1)

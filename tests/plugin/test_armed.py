@@ -76,7 +76,7 @@ def test_a_test_without_an_engine_says_what_to_do(project: Project) -> None:
     project.module("def test_none(vllmperf):\n    vllmperf.measure(WORK)\n")
     result = project.run("--vllmperf")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*test_chat.py::test_none: no engine; *@pytest.mark.vllm*"])
+    result.stdout.fnmatch_lines(["*test_chat.py::test_none: no engine to measure; *@pytest.mark.vllm*"])
     result.stdout.no_fnmatch_line("*fixture.py*")
 
 

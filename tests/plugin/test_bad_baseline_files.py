@@ -58,7 +58,7 @@ def test_truncated(project: Project, flag: str) -> None:
     project.record()
     whole = project.baseline().read_bytes()
     project.baseline().write_bytes(whole[: len(whole) // 2])
-    _refused(project, "cut short", flag)
+    _refused(project, "truncated", flag)
 
 
 def test_not_text(project: Project) -> None:

@@ -145,7 +145,7 @@ def test_limits_are_in_the_runs_file(project: Project, workers: list[str]) -> No
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("limits={'ttft.p9': 0.5}", "limits: no metric is called 'ttft.p9'; did you mean 'ttft.p90'?"),
+        ("limits={'ttft.p9': 0.5}", "limits: no metric has the name 'ttft.p9'; did you mean 'ttft.p90'?"),
         ("limits={'ttft.p50': -1}", "limits of ttft.p50: -1 is not a number of at least 0"),
         ("limits={'ttft.p50': float('nan')}", "limits of ttft.p50: nan is not a number of at least 0"),
         ("limits={'ttft.p50': True}", "limits of ttft.p50: True is not a number of at least 0"),
@@ -168,4 +168,4 @@ def test_an_option_that_is_not_valid_is_a_usage_error(project: Project, workers:
     project.perf_tests()
     result = project.run("--vllmperf", "--vllmperf-limits=nope=1", *workers)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*--vllmperf-limits: no metric is called 'nope'*"])
+    result.stderr.fnmatch_lines(["*--vllmperf-limits: no metric has the name 'nope'*"])

@@ -38,17 +38,13 @@ def test_in_a_worker_too(project: Project) -> None:
 
 def test_compare_refuses_it(project: Project, starts: list[str], workers: list[str]) -> None:
     call = "engine = vllmperf.engine('sim', backend='simulated'); vllmperf.compare(engine, engine, WORK.at(rate=5))"
-    _refused(
-        project, call, "sim: this workload needs a server, because its requests are due at times of their own", *workers
-    )
+    _refused(project, call, "sim: this workload needs a server, because its requests are sent on a schedule", *workers)
     assert starts == []
 
 
 def test_find_max_rate_refuses_it(project: Project, starts: list[str], workers: list[str]) -> None:
     call = "vllmperf.find_max_rate(WORK, ttft=1, goodput=0.5)"
-    _refused(
-        project, call, "sim: this workload needs a server, because its requests are due at times of their own", *workers
-    )
+    _refused(project, call, "sim: this workload needs a server, because its requests are sent on a schedule", *workers)
     assert starts == []
 
 

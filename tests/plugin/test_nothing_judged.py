@@ -59,7 +59,10 @@ def test_a_fixture_that_was_never_used_is_reported(project: Project) -> None:
     project.module("def test_idle(vllmperf): pass\n", "test_idle.py")
     result = project.run("--vllmperf")
     result.stdout.fnmatch_lines(
-        ["test_idle.py::test_idle: the test uses the vllmperf fixture but measures nothing; call vllmperf.measure()"]
+        [
+            "test_idle.py::test_idle: the test uses the vllmperf fixture but measures",
+            "    nothing; call vllmperf.measure()",
+        ]
     )
     assert result.ret == pytest.ExitCode.OK
 
