@@ -394,7 +394,8 @@ def test_a_path_behind_a_blank_must_not_exchange_the_configuration(project: Proj
     project.perf_tests()
     result = project.run_apart("--vllmperf", "--vllmperf-against", stable)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    wanted = f"ERROR: write --vllmperf-against={stable}, with '=' instead of a space: *reads * instead of {project.root / 'pytest.ini'}"
+    wanted = f"ERROR: write --vllmperf-against={stable}, with '=' instead of a space: *reads * instead of "
+    wanted += str(project.root / "pytest.ini")
     result.stderr.fnmatch_lines([wanted])
     project.run_apart("--vllmperf", f"--vllmperf-against={stable}").assert_outcomes(passed=1)
     project.run_apart("--vllmperf", "--vllmperf-against", stable, "-c", "pytest.ini").assert_outcomes(passed=1)
