@@ -167,6 +167,7 @@ def test_bad_revisions(repository: Path, good: str, bad: str, words: str) -> Non
 
 
 def test_a_folder_that_is_no_work_tree(tmp_path: Path) -> None:
+    (tmp_path / ".git").write_text("")  # where the folder of temporary files lies in a work tree, git would find that
     with pytest.raises(BisectError, match="is no work tree of git"):
         Repository(tmp_path).points("a", "b")
     with pytest.raises(BisectError, match="there is no such folder"):
