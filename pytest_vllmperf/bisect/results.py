@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal
 
@@ -13,12 +13,11 @@ from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.bisect import Final as FinalRun
 from pytest_vllmperf.records.bisect import Followed, Point, Result, Step
-from pytest_vllmperf.storage import atomic
-from pytest_vllmperf.storage.locks import exclusive
+from pytest_vllmperf.storage import resumable
+from pytest_vllmperf.storage.resumable import ELSEWHERE, only_writer
 from pytest_vllmperf.storage.versioned import Format
 
 SCHEMA: Final = "pytest-vllmperf/bisect"
-_ELSEWHERE: Final = "name another file with --results"
 
 
 class Question(BaseModel):
@@ -68,10 +67,10 @@ FORMAT = Format(
     schema=SCHEMA,
     version=1,
     content=BisectFile,
-    foreign=_ELSEWHERE,
-    older=f"this release cannot go on with it; {_ELSEWHERE}",
-    damaged=f"restore it, or {_ELSEWHERE}",
-    too_large=_ELSEWHERE,
+    foreign=ELSEWHERE,
+    older=f"this release cannot go on with it; {ELSEWHERE}",
+    damaged=f"restore it, or {ELSEWHERE}",
+    too_large=ELSEWHERE,
 )
 
 
@@ -120,13 +119,7 @@ class Results:
     def _write(self, update: dict[str, object]) -> None:
         self.content = self.content.model_copy(update=update)
         text = FORMAT.encoded(self.path, self.content)
-        try:
-            atomic.write_text(self.path, text)
-        except OSError as error:
-            raise BaselineError(
-                f"{self.path}: cannot be written: {error.strerror or error}; the steps in it are safe, and the same "
-                "command goes on from there"
-            ) from None
+        resumable.write(self.path, text, "steps")
 
 
 @contextmanager
@@ -136,15 +129,7 @@ def opened(path: Path, question: Question) -> Iterator[Results]:
     Raises:
         BaselineError: where another bisection writes the file, its folder cannot be written, or as for `Results`.
     """
-    with ExitStack() as held:
-        try:
-            held.enter_context(exclusive(path))
-        except TimeoutError as error:
-            hint = f" ({error})" if str(error) else ""
-            raise BaselineError(f"{path}: another bisection writes into it{hint}; {_ELSEWHERE}") from None
-        except OSError as error:
-            raise BaselineError(f"{path}: cannot be written: {error.strerror or error}") from None
-        atomic.sweep(path.parent)
+    with only_writer(path, "bisection"):
         yield Results(path, question)
 
 
@@ -157,7 +142,7 @@ def _read(path: Path, question: Question) -> BisectFile:
         stored, asked = found.question, question
         differ = [names.get(one, one) for one in Question.model_fields if getattr(stored, one) != getattr(asked, one)]
         ends = f"{stored.test}, {stored.points[0].short} to {stored.points[-1].short}"
-        raise BaselineError(f"{path}: results of another bisection ({ends}; {', '.join(differ)} differ); {_ELSEWHERE}")
+        raise BaselineError(f"{path}: results of another bisection ({ends}; {', '.join(differ)} differ); {ELSEWHERE}")
     known = {point.id for point in question.points}
     if strange := next((step.version for step in found.steps if step.version not in known), None):
         raise FORMAT.unfit(path, f"the step {strange} is none of its versions")

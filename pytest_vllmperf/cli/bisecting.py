@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from pytest_vllmperf.cli.argument_types import positive
+
 NOT_CERTAIN = 1
 """The exit code where the first bad version is one of several, or is not bad against the last good one alone."""
 
@@ -56,7 +58,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], show: Cal
     parser.add_argument("--metric", metavar="NAME", help="gate and follow this metric (the largest regression)")
     parser.add_argument(
         "--rounds",
-        type=_positive,
+        type=positive,
         default=3,
         metavar="N",
         help="runs of the test at most on a version that is undecided; then it is skipped (3)",
@@ -77,16 +79,6 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], show: Cal
     parser.add_argument("--retry", action="store_true", help="try versions again that were skipped")
     parser.add_argument("--json", action="store_true", help="for a program")
     parser.set_defaults(run=lambda chosen: _run(chosen, show))
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
-
-
-_positive.__name__ = "positive number"  # as argparse calls it in its message
 
 
 def _run(chosen: argparse.Namespace, show: Callable[..., None]) -> int:

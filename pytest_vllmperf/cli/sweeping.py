@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from pytest_vllmperf.cli.argument_types import positive
 from pytest_vllmperf.errors import SpecError
 
 NOTHING_MEASURED = 2
@@ -40,7 +41,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], show: Cal
         "the GPUs of this machine",
     )
     parser.add_argument(
-        "--workers", type=_positive, metavar="N", help="with --ray: N workers (one a GPU; without GPUs one a node)"
+        "--workers", type=positive, metavar="N", help="with --ray: N workers (one a GPU; without GPUs one a node)"
     )
     parser.add_argument("--json", action="store_true", help="for a program, with all samples")
     parser.set_defaults(run=lambda chosen: _run(_with_file(chosen), show))
@@ -57,16 +58,6 @@ def _with_file(chosen: argparse.Namespace) -> argparse.Namespace:
     if chosen.file is None:
         raise SpecError("FILE.toml is missing: vllmperf sweep FILE.toml")
     return chosen
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
-
-
-_positive.__name__ = "positive number"  # as argparse calls it in its message
 
 
 def _run(chosen: argparse.Namespace, show: Callable[..., None]) -> int:

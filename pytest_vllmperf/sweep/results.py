@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.records.sweep import PointResult
-from pytest_vllmperf.storage import atomic
-from pytest_vllmperf.storage.locks import exclusive
+from pytest_vllmperf.storage import resumable
 from pytest_vllmperf.storage.regular import MIB
+from pytest_vllmperf.storage.resumable import ELSEWHERE, only_writer
 from pytest_vllmperf.storage.versioned import LIMIT, Format, dumps
 from pytest_vllmperf.sweep.space import Point
 from pytest_vllmperf.sweep.study import Study
@@ -46,16 +46,15 @@ _OTHER_VERSIONS = ("backend", "python")
 """Axes whose values may have versions of their own."""
 _NO_POINTS = '\n "points": [],'
 """How a file without points says so: with one blank, as nothing else at this depth is called so."""
-_ELSEWHERE = "name another file with --results"
 
 FORMAT = Format(
     noun="results file of a sweep",
     schema=SCHEMA,
     version=VERSION,
     content=ResultsFile,
-    foreign=_ELSEWHERE,
-    older=f"this release cannot go on with it; {_ELSEWHERE}",
-    damaged=f"restore it, or {_ELSEWHERE}",
+    foreign=ELSEWHERE,
+    older=f"this release cannot go on with it; {ELSEWHERE}",
+    damaged=f"restore it, or {ELSEWHERE}",
     too_large="measure fewer points, or fewer iterations",
 )
 
@@ -117,7 +116,7 @@ class Results:
                     raise self._mixed(f"with {name} {one.versions[name]}", f"{name} {new.versions[name]}")
 
     def _mixed(self, before: str, now: str) -> BaselineError:
-        return BaselineError(f"{self.path}: its points were measured {before}, and this is {now}; {_ELSEWHERE}")
+        return BaselineError(f"{self.path}: its points were measured {before}, and this is {now}; {ELSEWHERE}")
 
     def arrange(self, order: Sequence[Point]) -> None:
         """Put the points into an order, and write the file where that changes it.
@@ -133,13 +132,7 @@ class Results:
             self._write(self._text())
 
     def _write(self, text: str) -> None:
-        try:
-            atomic.write_text(self.path, text)
-        except OSError as error:
-            raise BaselineError(
-                f"{self.path}: cannot be written: {error.strerror or error}; the points in it are safe, and the same "
-                "command goes on from there"
-            ) from None
+        resumable.write(self.path, text, "points")
 
     def _text(self) -> str:
         """All of the file, as `FORMAT.encoded` lays it out; that takes a second for some hundred points.
@@ -169,15 +162,7 @@ def opened(study: Study) -> Iterator[Results]:
         BaselineError: where another sweep writes the file, its folder cannot be written, or as for `Results`.
     """
     path = study.results
-    with ExitStack() as held:
-        try:
-            held.enter_context(exclusive(path))
-        except TimeoutError as error:
-            hint = f" ({error})" if str(error) else ""
-            raise BaselineError(f"{path}: another sweep writes into it{hint}; {_ELSEWHERE}") from None
-        except OSError as error:
-            raise BaselineError(f"{path}: cannot be written: {error.strerror or error}") from None
-        atomic.sweep(path.parent)
+    with only_writer(path, "sweep"):
         yield Results(study)
 
 
@@ -188,9 +173,7 @@ def _read(study: Study) -> tuple[PointResult, ...]:
         return ()
     if content.key != study.key:
         changed = ", ".join(name for name, value in study.settings.items() if content.study.get(name) != value)
-        raise BaselineError(
-            f"{path}: results of another study{f' ({changed} differ)' if changed else ''}; {_ELSEWHERE}"
-        )
+        raise BaselineError(f"{path}: results of another study{f' ({changed} differ)' if changed else ''}; {ELSEWHERE}")
     return tuple(_checked(study, one) for one in content.points)
 
 

@@ -10,7 +10,7 @@ import pytest
 from pytest_vllmperf.bisect.environments import Releases
 from pytest_vllmperf.errors import BisectError, UnpreparedError
 from pytest_vllmperf.records.bisect import Point
-from tests.plugin.test_against import interpreter
+from tests.interpreters import interpreter
 
 POINT = Point(id="0.31.0")
 

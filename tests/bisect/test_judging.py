@@ -14,14 +14,13 @@ from pytest_vllmperf.records.report import (
     CheckReport,
     EnvironmentReport,
     Judged,
-    Machine,
     MetricReport,
     ReferenceReport,
-    RunInfo,
     RunReport,
     TestReport,
 )
 from pytest_vllmperf.records.verdict import Status
+from tests.reporting import run_of
 
 NAME = "vLLM 0.31.0 of /envs/0.31.0/bin/python"
 HERE = EnvironmentReport(hard={}, soft={})
@@ -66,23 +65,11 @@ def check(*metrics: MetricReport, name: str = "test_a", reference: str | None = 
 
 
 def run(*checks: CheckReport, outcome: Any = "passed", message: str = "", tests: int = 1) -> RunReport:
-    machine = Machine(device="", driver=None, vllm=None, python="", pytest="", platform="")
-    info = RunInfo(
-        plugin="",
-        started="",
-        seconds=1,
-        outcome="passed",
-        exit_status=0,
-        complete=True,
-        mode="judge",
-        machine=machine,
-        options={},
-    )
     found = [
         TestReport(nodeid=f"test_a.py::test_{n}", file="test_a.py", outcome=outcome, message=message, checks=checks)
         for n in range(tests)
     ]
-    return RunReport(run=info, tests=tuple(found))
+    return run_of(*found)
 
 
 def asked(followed: Followed | None = None, metric: str | None = None) -> Asked:

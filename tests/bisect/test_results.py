@@ -127,7 +127,7 @@ def test_a_disk_that_is_full_keeps_the_steps_before(path: Path, monkeypatch: pyt
         raise OSError(28, "No space left on device")
 
     with opened(path, QUESTION) as stored:
-        monkeypatch.setattr("pytest_vllmperf.bisect.results.atomic.write_text", full)
+        monkeypatch.setattr("pytest_vllmperf.storage.resumable.atomic.write_text", full)
         with pytest.raises(BaselineError, match="cannot be written: No space left on device; the steps in it are safe"):
             stored.put(Step(version="1", result=Result.GOOD), FOLLOWED)
     assert path.read_bytes() == before

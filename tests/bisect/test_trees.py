@@ -9,7 +9,7 @@ import pytest
 
 from pytest_vllmperf.bisect.trees import Commits, Repository
 from pytest_vllmperf.errors import BisectError, UnpreparedError
-from tests.plugin.test_against import interpreter
+from tests.interpreters import interpreter
 
 
 def git(folder: Path, *arguments: str) -> str:

@@ -14,7 +14,7 @@ from pytest_vllmperf import cli
 from pytest_vllmperf.bisect.results import Question, opened
 from pytest_vllmperf.lab import leases
 from pytest_vllmperf.records.bisect import Followed, Point, Result, Step
-from tests.plugin.test_against import interpreter
+from tests.interpreters import interpreter
 
 Capture = pytest.CaptureFixture[str]
 VERSIONS = ("0.31.0", "0.31.1", "0.32.0", "0.32.1", "0.33.0")

@@ -10,7 +10,7 @@ import pytest
 from pytest_vllmperf.engines.simulated import SimulatedEngine
 from pytest_vllmperf.errors import ProfileError
 from pytest_vllmperf.records.kernels import RankUse
-from tests.plugin.test_against import interpreter
+from tests.interpreters import interpreter
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project

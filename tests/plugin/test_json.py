@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from pytest_vllmperf import RunReport, load
-from tests.plugin.test_against import interpreter
+from tests.interpreters import interpreter
 from tests.plugin.test_attribution import ALL, recorded
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_vllmperf.storage.runs import load
-from tests.plugin.test_against import interpreter, text
+from tests.interpreters import interpreter
+from tests.plugin.test_against import text
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
