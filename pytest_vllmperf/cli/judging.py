@@ -120,7 +120,7 @@ def changes(before: Judging, after: Judging) -> list[str]:
     lines = [f"gate: {verb} {', '.join(names)}" for verb, names in (("added", added), ("removed", removed)) if names]
     if before.margin != after.margin:
         lines.append(f"margin: {units.margin(before.margin)} -> {units.margin(after.margin)}")
-    for name in METRICS:
+    for name in METRICS.ordered({*before.margins, *after.margins}):
         old, new = before.margins.get(name), after.margins.get(name)
         if old != new:
             lines.append(f"margin of {name}: {_own(old)} -> {_own(new)}")

@@ -17,6 +17,7 @@ from pytest_vllmperf.checking.reported import measured_record
 from pytest_vllmperf.errors import DriftedWarning, NoisyWarning, SpecError, VllmPerfWarning
 from pytest_vllmperf.gpu import GpuRequirement
 from pytest_vllmperf.harness.markers import CardEntry
+from pytest_vllmperf.harness.recordings import Recordings
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.records import ids
 from pytest_vllmperf.records.ids import CHECK_SEPARATOR, CheckId, TestId
@@ -65,6 +66,7 @@ class TestContext:
         properties: the test's properties for JUnit, filled as checks end.
         card: the scorecard that its measurements are rows of.
         measured: every measurement that it made.
+        recordings: custom metrics of these.
         compared: makes the record of each comparison.
         traced: tells the traces of each comparison.
         traces: of a test that failed, once that is known.
@@ -96,6 +98,7 @@ class TestContext:
     pending: list[Check] = field(default_factory=list)
     records: list[CheckRecord] = field(default_factory=list)
     measured: list[Measurement] = field(default_factory=list)
+    recordings: Recordings = field(default_factory=Recordings)
     compared: list[Callable[[], ComparisonRecord]] = field(default_factory=list)
     traced: list[Callable[[], Sequence[KernelTrace]]] = field(default_factory=list)
     traces: list[KernelTrace] = field(default_factory=list)
@@ -175,13 +178,19 @@ class TestContext:
             asserted=bool(self.records or self.compared or self.rows or self.claims or self._looked_at()),
             unchecked=self._unchecked(),
             traces=tuple((self.nodeid, one) for one in self.traces),
-            measured=tuple(map(measured_record, self._not_checked())) if self.run_settings.reports else (),
+            measured=tuple(map(measured_record, map(self.recordings.of, self._not_checked())))
+            if self.run_settings.reports
+            else (),
             overloads=tuple(self.overloads),
             fits=tuple(self.fits),
         )
 
+    def is_checked(self, run: Measurement) -> bool:
+        """Whether a measurement has been checked."""
+        return any(run is one for one in self._checked)
+
     def _not_checked(self) -> list[Measurement]:
-        return [run for run in self.measured if not any(run is one for one in self._checked)]
+        return [run for run in self.measured if not self.is_checked(run)]
 
     def end_traces(self) -> None:
         """Keep the traces of a test that failed, and remove those of one that passed."""
@@ -211,6 +220,8 @@ class TestContext:
             return ()
         if not (self.measured or self.compared or self.claims):
             return (f"{self.nodeid}: the test uses the vllmperf fixture but measures nothing; call vllmperf.measure()",)
+        if loose := self.recordings.unchecked(self.is_checked):
+            return (f"{self.nodeid}: recorded but never checked: {', '.join(loose)}; call vllmperf.check(run)",)
         used = [*self._checked, *self._looked_at()]
         forgotten = [run for run in self.measured if not any(run is one for one in used)]
         if any(run.promised != then for run, then in zip(self._checked, self._promised, strict=True)):
@@ -224,7 +235,8 @@ class TestContext:
         return (f"{self.nodeid}: {number} never checked; call vllmperf.check(run)",)
 
     def _engines(self, row: Row) -> tuple[EngineSamples, ...]:
-        checked = [check.session.engines for check in self.records if check.session.engines[0] == row.engines[0]]
+        first = row.engines[0]
+        checked = [one.session.engines for one in self.records if _without_recorded(one.session.engines[0]) == first]
         return max([row.engines, *map(tuple, checked)], key=len)
 
     def _check_name(self, name: str | None) -> str:
@@ -247,6 +259,10 @@ class TestContext:
         test = TestId.parse(self.nodeid)
         here = TestId(os.path.relpath(self.rootdir / ids.raw(test.module), self.started_in), ids.raw(test.name))
         return shlex.join(["pytest", "--vllmperf-update-new", *self.arguments, str(here)])
+
+
+def _without_recorded(engine: EngineSamples) -> EngineSamples:
+    return engine.model_copy(update={"recorded": {}})
 
 
 CONTEXT = pytest.StashKey[TestContext]()
