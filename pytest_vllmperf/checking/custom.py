@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from pytest_vllmperf.errors import SpecError, did_you_mean
 from pytest_vllmperf.metrics.gates import LIMITS, gate_words
@@ -78,8 +78,8 @@ def custom_of(
             notes.append(f"{name} is not judged: its baseline has no value for it yet; this session may bring one")
         elif records and once and not METRICS[key].exact:
             notes.append(
-                f"{name} has one value in each session, and needs {MIN_ENGINES} sessions to detect more than a very large "
-                f"change; add them with --vllmperf-append. {_FUNCTION}"
+                f"{name} has one value in each session. Fewer than {MIN_ENGINES} sessions detect very large changes "
+                f"only; add sessions with --vllmperf-append. {_FUNCTION}"
             )
     return Custom(keys, before, tuple(dropped), tuple(notes))
 
@@ -106,40 +106,97 @@ def declared_differently(custom: Custom) -> list[str]:
     return redeclared(custom.stored, custom.keys)
 
 
-def resolved(where: str, own: CheckSettings, keys: Sequence[str]) -> CheckSettings:
+@dataclass(frozen=True)
+class Where:
+    """Who gave settings, for errors.
+
+    Attributes:
+        gate: what the gate was given as.
+        margin: the same of margins.
+        limits: the same of limits.
+        remedy: what to do about the name of a custom metric that nobody knows; `NAME` stands for it.
+    """
+
+    gate: str
+    margin: str
+    limits: str
+    remedy: str
+
+    @classmethod
+    def of_check(cls, name: str) -> Where:
+        """A check, with its marker and the settings of its run."""
+        remedy = "a custom metric has to be recorded before the check, with vllmperf.record('NAME', ...)"
+        return cls(f"{name}: gate", f"{name}: margin", f"{name}: limits", remedy)
+
+
+COMMAND_LINE: Final = Where("--gate", "--margin", "--limit", "no check holds a custom metric with this name")
+
+
+def resolved(where: Where, own: CheckSettings, keys: Sequence[str]) -> CheckSettings:
     """Settings with the keys of custom metrics in the place of their plain names.
 
     Args:
-        where: the check, for an error.
+        where: who gave them.
         own: of the check; names that are not in the table are those of custom metrics.
-        keys: of the custom metrics that were recorded.
+        keys: of the custom metrics that are known.
 
     Raises:
         SpecError: for a name that no metric has, or a limit that makes no sense for its metric.
     """
     names = {plain_name(key): key for key in keys}
-    gate = own.gate and tuple(_resolved(where, word, names) for word in own.gate)
-    limits = _keyed(where, own.limits, names)
+
+    def keyed(given: Mapping[str, Given], by: str) -> dict[str, Given]:
+        return {_resolved(by, where.remedy, name, names): value for name, value in given.items()}
+
+    gate = own.gate and tuple(_resolved(where.gate, where.remedy, word, names) for word in own.gate)
+    limits = keyed(own.limits, where.limits)
     for key, limit in in_force(limits).items():
         if METRICS[key].custom and (error := limit_error(key, limit)):
-            raise SpecError(f"{where}: limits: {error}")
-    return replace(own, gate=gate, margins=_keyed(where, own.margins, names), limits=limits)
+            raise SpecError(f"{where.limits}: {error}")
+    return replace(own, gate=gate, margins=keyed(own.margins, where.margin), limits=limits)
 
 
-def _keyed(where: str, given: Mapping[str, Given], names: Mapping[str, str]) -> dict[str, Given]:
-    return {_resolved(where, name, names): value for name, value in given.items()}
+def resolved_for_some(where: Where, own: CheckSettings, keys: Sequence[Sequence[str]]) -> list[CheckSettings]:
+    """Settings for several checks, each with the keys of its own custom metrics in the place of their plain names.
+
+    What names a custom metric that only others have does not concern a check.
+
+    Args:
+        where: who gave them.
+        own: the settings.
+        keys: for each check those of its custom metrics.
+
+    Raises:
+        SpecError: for a name that no metric of any of the checks has.
+    """
+    known = {plain_name(key) for each in keys for key in each}
+    resolved(where, own, [key for each in keys for key in each])
+    return [resolved(where, _without(own, known - set(map(plain_name, each))), each) for each in keys]
 
 
-def _resolved(where: str, word: str, names: Mapping[str, str]) -> str:
+def _without(own: CheckSettings, names: Collection[str]) -> CheckSettings:
+    """Settings without what they say of some custom metrics."""
+    return replace(
+        own,
+        gate=own.gate and tuple(word for word in own.gate if word not in names),
+        margins={name: value for name, value in own.margins.items() if name not in names},
+        limits={name: value for name, value in own.limits.items() if name not in names},
+    )
+
+
+def _resolved(where: str, remedy: str, word: str, names: Mapping[str, str]) -> str:
     if word in names:
         return names[word]
     if word in METRICS or word in (*gate_words(), LIMITS):
         return word
     near = did_you_mean(word, [*METRICS, *names])
-    raise SpecError(
-        f"{where}: no metric has the name {word!r}{near}; a custom metric has to be recorded before the check, with "
-        f"vllmperf.record({word!r}, ...)"
-    )
+    raise SpecError(f"{where}: no metric has the name {word!r}{near}; {remedy.replace('NAME', word)}")
+
+
+def given_keys(entry: Entry) -> tuple[str, ...]:
+    """The keys of all custom metrics that a stored check knows, be it by its settings alone."""
+    judging = entry.judging
+    return tuple(custom_names({*stored_keys(entry), *judging.margins, *judging.limits}))
 
 
 def known_words(words: Iterable[str]) -> Iterator[str]:

@@ -119,7 +119,7 @@ def plan(
         SpecError: for a gate that can never be judged on this measurement.
         BaselineError: for a baseline of the profile that cannot be read.
     """
-    own = custom.resolved(site.name, own, custom.recorded_keys(run.engines))
+    own = custom.resolved(custom.Where.of_check(site.name), own, custom.recorded_keys(run.engines))
     words = own.gate or ()
     sessions = tuple(stored.sessions) if stored is not None else ()
     new = settings.update is Update.NEW and is_thin(sessions)

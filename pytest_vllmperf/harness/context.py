@@ -112,6 +112,7 @@ class TestContext:
     _checked: list[Measurement] = field(default_factory=list)
     _promised: list[Slo | None] = field(default_factory=list)
     _foretold: set[str] = field(default_factory=set)
+    _told_unchecked: bool = False
     _warned: set[type[VllmPerfWarning]] = field(default_factory=set)
 
     def site(self, name: str | None, line: tuple[str, int]) -> Site:
@@ -149,9 +150,19 @@ class TestContext:
         """Book every check that is left; why checks fail the test, those included that the test caught itself."""
         for check in list(self.pending):
             self.conclude(check)
+        self._refuse_unchecked()
         self._warn_of(Status.NOISY, NoisyWarning)
         self._warn_of(Status.DRIFTED, DriftedWarning)
         return self.failures
+
+    def _refuse_unchecked(self) -> None:
+        """A metric that was recorded in order to be gated, and was not: its test fails, once."""
+        loose = {} if self.raised else self.recordings.unchecked(self.is_checked)
+        if not loose or self._told_unchecked:
+            return
+        self._told_unchecked = True
+        text = f"{self.nodeid}: recorded but never checked: {', '.join(loose)}; call vllmperf.check(run) after record()"
+        self.failures.append(Failure(text, next(iter(loose.values())).line))
 
     def _warn_of(self, status: Status, category: type[VllmPerfWarning]) -> None:
         """Warn of checks with this verdict, once for a test; one that fails for being NOISY says so itself."""
@@ -220,8 +231,6 @@ class TestContext:
             return ()
         if not (self.measured or self.compared or self.claims):
             return (f"{self.nodeid}: the test uses the vllmperf fixture but measures nothing; call vllmperf.measure()",)
-        if loose := self.recordings.unchecked(self.is_checked):
-            return (f"{self.nodeid}: recorded but never checked: {', '.join(loose)}; call vllmperf.check(run)",)
         used = [*self._checked, *self._looked_at()]
         forgotten = [run for run in self.measured if not any(run is one for one in used)]
         if any(run.promised != then for run, then in zip(self._checked, self._promised, strict=True)):

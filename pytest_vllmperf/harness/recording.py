@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Literal
 
 from pytest_vllmperf.errors import SpecError
+from pytest_vllmperf.harness.failures import line_above
 from pytest_vllmperf.harness.fitting import Fitting
 from pytest_vllmperf.harness.given import check_measurement
+from pytest_vllmperf.harness.recordings import Site
 from pytest_vllmperf.lab.recorded import Recording, checked
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.metrics.table import name_taken
@@ -55,4 +58,5 @@ class RecordsMetrics(Fitting):
             raise SpecError(f"{where}: there is no measurement to add it to; call vllmperf.measure() first")
         of = self._test.measured[-1] if run is None else run
         made = Recording(metric, value) if callable(value) else Recording(metric, values=tuple(checked(metric, value)))
-        self._test.recordings.add(where, of, made, checked=self._test.is_checked(of))
+        site = Site(where, line_above(inspect.currentframe()))
+        self._test.recordings.add(site, of, made, checked=self._test.is_checked(of))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from pytest_vllmperf.errors import SpecError
@@ -10,13 +10,26 @@ from pytest_vllmperf.lab.recorded import Recording, evaluated
 from pytest_vllmperf.metrics.measurement import Measurement
 
 
+@dataclass(frozen=True)
+class Site:
+    """A call of `record`.
+
+    Attributes:
+        where: the test and the call, for an error.
+        line: the user's file and line.
+    """
+
+    where: str
+    line: tuple[str, int]
+
+
 @dataclass
 class _Of:
-    """One measurement, as `measure` returned it, and with what was recorded."""
+    """One measurement, as `measure` returned it, and with what was recorded; the call of each metric by its name."""
 
     asked: Measurement
     run: Measurement
-    names: list[str] = field(default_factory=list)
+    sites: dict[str, Site] = field(default_factory=dict)
 
 
 class Recordings:
@@ -25,11 +38,11 @@ class Recordings:
     def __init__(self) -> None:
         self._found: list[_Of] = []
 
-    def add(self, where: str, run: Measurement, recording: Recording, *, checked: bool) -> None:
+    def add(self, site: Site, run: Measurement, recording: Recording, *, checked: bool) -> None:
         """Take in a recording of a measurement.
 
         Args:
-            where: the call, for an error.
+            site: the call.
             run: as `measure` returned it.
             recording: of it.
             checked: whether it has been checked already.
@@ -39,20 +52,20 @@ class Recordings:
         """
         name = recording.metric.name
         if checked:
-            raise SpecError(f"{where}: its measurement was checked already; call record() before check()")
+            raise SpecError(f"{site.where}: its measurement was checked already; call record() before check()")
         own = next((one for one in self._found if one.asked is run), None)
         if own is None:
             self._found.append(own := _Of(run, run))
-        if name in own.names:
-            raise SpecError(f"{where}: recorded twice for one measurement; give a list of values, or another name")
+        if name in own.sites:
+            raise SpecError(f"{site.where}: recorded twice for one measurement; give a list of values, or another name")
         own.run = evaluated(own.run, recording)
-        own.names.append(name)
+        own.sites[name] = site
 
     def of(self, run: Measurement) -> Measurement:
         """A measurement with what was recorded of it; the measurement itself where nothing was."""
         return next((one.run for one in self._found if one.asked is run), run)
 
-    def unchecked(self, is_checked: Callable[[Measurement], bool]) -> list[str]:
-        """Names of metrics that were recorded of measurements without a check, in order."""
+    def unchecked(self, is_checked: Callable[[Measurement], bool]) -> Mapping[str, Site]:
+        """The metrics that were recorded of measurements without a check, by name, each with its call."""
         loose = [one for one in self._found if not is_checked(one.asked)]
-        return list(dict.fromkeys(name for one in loose for name in one.names))
+        return {name: site for one in loose for name, site in one.sites.items()}

@@ -96,6 +96,7 @@ class Judging(BaseModel):
         gate: names of the metrics that decide; the sets of `--vllmperf-gate` are resolved.
         margin: tolerated relative change for metrics that have none of their own.
         margins: tolerated relative change by metric.
+        limits: absolute limits that were in force, by metric, in its unit.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -103,6 +104,7 @@ class Judging(BaseModel):
     gate: list[str] = Field(min_length=1)
     margin: float = Field(ge=0, allow_inf_nan=False)
     margins: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default_factory=dict)
+    limits: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default_factory=dict)
 
 
 class Entry(BaseModel):

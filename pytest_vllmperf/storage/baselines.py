@@ -27,7 +27,7 @@ VERSION: Literal[6] = 6
 READ_AS_CURRENT = (3, 4, 5)
 """Versions whose files are read as they are.
 
-3 does not say how many sessions were dropped, 4 has no device pass, and 5 no custom metrics.
+3 does not say how many sessions were dropped, 4 has no device pass, and 5 neither custom metrics nor limits.
 """
 LOCK_TIMEOUT_S = 60
 FEWEST_KEPT = ANCHOR_SESSIONS + 1
@@ -362,7 +362,7 @@ def load(path: Path, limit: int = LIMIT) -> BaselineFile:
 
 
 def _check_metrics(path: Path, name: str, entry: Entry) -> None:
-    for metric in (*entry.judging.gate, *entry.judging.margins):
+    for metric in (*entry.judging.gate, *entry.judging.margins, *entry.judging.limits):
         if metric not in METRICS:
             raise FORMAT.unfit(path, f"{name}: judging: no metric has the name {metric!r}")
 

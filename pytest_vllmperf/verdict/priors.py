@@ -42,8 +42,8 @@ def class_prior(kind: MetricClass) -> Prior:
 def fit_priors(histories: Iterable[Sequence[Session]]) -> Priors:
     """Fit the hyperparameters of every class over all metrics of all baselines of one profile.
 
-    The sessions' own stay those of the class until a baseline has three of them. Custom metrics are not pooled: one test's
-    says nothing of another's.
+    The sessions' own stay those of the class until a baseline has three of them. Custom metrics are not pooled:
+    those of one test say nothing of another's.
 
     Args:
         histories: the sessions of each stored check of the profile, oldest first; all of one kind of hardware.
