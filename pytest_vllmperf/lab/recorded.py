@@ -81,9 +81,7 @@ def checked(metric: Declared, given: object) -> list[float]:
         raise SpecError(f"{where}: no values; give a number, a list of numbers or a function")
     if len(values) > _MOST_VALUES:
         raise SpecError(f"{where}: {len(values):,} values, and at most {_MOST_VALUES:,} are stored; summarize them")
-    if bad := next((value for value in values if not isinstance(value, Real) or isinstance(value, bool)), None):
-        raise SpecError(f"{where}: {_shown(bad)} is not a number; give a number, a list of numbers or a function")
-    numbers = [_rounded(float(value)) for value in values if isinstance(value, Real)]
+    numbers = [_rounded(_number(where, value)) for value in values]
     for number in numbers:
         if problem := _problem(number, exact=metric.exact):
             raise SpecError(f"{where}: {number!r} {problem}")
@@ -94,6 +92,15 @@ def _listed(given: Any) -> list[object]:
     """A list, a tuple or an array of one dimension as a list; anything else, a text too, as the only value."""
     several = isinstance(given, (list, tuple)) or getattr(given, "ndim", 0) == 1
     return list(given) if several else [given]
+
+
+def _number(where: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise SpecError(f"{where}: {_shown(value)} is not a number; give a number, a list of numbers or a function")
+    try:
+        return float(value)
+    except OverflowError:
+        raise SpecError(f"{where}: {_shown(value)} is too large") from None
 
 
 def _problem(number: float, *, exact: bool) -> str:
