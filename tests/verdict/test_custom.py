@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from pytest_vllmperf.records.samples import EngineSamples, Environment, Session
 from pytest_vllmperf.records.verdict import LimitVerdict, MetricVerdict, Status
+from pytest_vllmperf.stats import UNKNOWN, WALL_CLOCK, Prior
 from pytest_vllmperf.verdict import Evidence, VerdictSettings, family_a_fail, judge
 from pytest_vllmperf.verdict.limits import judge_limits
+from tests.verdict.conftest import bench
 
 ONCE, EACH, EXACT = "steps [ms, lower, once]", "steps [ms, lower]", "builds [lower, exact, once]"
-TRIALS = 300
+TRIALS = 500
+
+simulation = bench("custom_metrics")
 
 
 def engine(metric: str, *values: float) -> EngineSamples:
@@ -35,25 +38,37 @@ def verdict(metric: str, before: list[list[float]], now: list[float], *, last: b
     return found
 
 
-def draws(seed: int, noise: float, stored: int, shift: float = 1.0) -> list[MetricVerdict]:
-    rng = np.random.default_rng(seed)
-    found = []
-    for _ in range(TRIALS):
-        values = 10 * np.exp(rng.normal(0, noise, stored + 1))
-        found.append(verdict(ONCE, [[float(one)] for one in values[:-1]], [float(values[-1]) * shift]))
-    return found
+def share(case: object, statuses: tuple[Status, ...], prior: Prior = UNKNOWN) -> float:
+    found = simulation.verdicts(case, TRIALS, 7, prior)
+    assert found.total() == TRIALS
+    return sum(found[one] for one in statuses) / TRIALS
 
 
-@pytest.mark.parametrize(("noise", "stored", "most"), [(0.02, 3, 3), (0.05, 3, 6), (0.05, 6, 6), (0.1, 6, 12)])
-def test_noise_alone_is_hardly_ever_a_regression(noise: float, stored: int, most: int) -> None:
-    bad = [one for one in draws(7, noise, stored) if one.status in (Status.REGRESSED, Status.DRIFTED)]
-    assert len(bad) <= most
+@pytest.mark.parametrize(
+    ("noise", "stored", "starts", "most"),
+    [
+        (0.02, 1, 1, 0.005),
+        (0.05, 1, 1, 0.01),
+        (0.1, 1, 1, 0.06),
+        (0.02, 1, 3, 0.005),
+        (0.05, 1, 3, 0.03),
+        (0.1, 1, 3, 0.1),
+    ],
+)
+def test_noise_alone_is_rarely_a_regression(noise: float, stored: int, starts: int, most: float) -> None:
+    assert share(simulation.Case(noise, stored, starts), simulation.BAD) <= most
 
 
-def test_a_change_that_noise_does_not_explain_is_found_and_never_passes_in_silence() -> None:
-    found = [one.status for one in draws(8, 0.01, 6, shift=1.25)]
-    assert found.count(Status.REGRESSED) == TRIALS
-    assert Status.OK not in [one.status for one in draws(9, 0.01, 1, shift=1.25)]
+def test_the_prior_of_a_wall_clock_would_not_do() -> None:
+    case = simulation.Case(0.1, 1, 1)
+    assert share(case, simulation.BAD, WALL_CLOCK) > 3 * share(case, simulation.BAD)
+
+
+def test_a_change_that_noise_does_not_explain_is_found_and_does_not_pass_in_silence() -> None:
+    assert share(simulation.Case(0.01, 6, 1, 0.25), simulation.BAD) > 0.99
+    assert share(simulation.Case(0.01, 1, 3, 0.25), simulation.BAD) > 0.95
+    for stored in (1, 6):
+        assert share(simulation.Case(0.02, stored, 1, 0.25), (Status.OK, Status.IMPROVED)) == 0
 
 
 def test_a_value_of_the_run_is_decided_at_once() -> None:
