@@ -9,7 +9,7 @@ from typing import Any
 from pytest_vllmperf import stats
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.metrics.table import METRICS
-from pytest_vllmperf.records.report import (
+from pytest_vllmperf.records.check_report import (
     BaselineReport,
     CheckReport,
     EngineStart,

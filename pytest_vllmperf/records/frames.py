@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from pytest_vllmperf.errors import SpecError
 
 if TYPE_CHECKING:
-    from pytest_vllmperf.records.report import MeasurementReport, MetricReport, RunReport, TestReport
+    from pytest_vllmperf.records.check_report import MeasurementReport, MetricReport
+    from pytest_vllmperf.records.report import RunReport, TestReport
 
 Rows = Literal["samples", "metrics", "tests"]
 Library = Literal["pandas", "polars"]

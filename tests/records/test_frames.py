@@ -10,8 +10,8 @@ import pytest
 
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.records import frames
+from pytest_vllmperf.records.check_report import Judged
 from pytest_vllmperf.records.frames import COLUMNS
-from pytest_vllmperf.records.report import Judged
 from pytest_vllmperf.records.verdict import Status
 from tests.reporting import HOSTILE, check, hostile_run, measurement, metric, one_test, run_of
 
