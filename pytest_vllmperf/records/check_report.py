@@ -14,6 +14,8 @@ from pytest_vllmperf.records.attribution import Attribution
 from pytest_vllmperf.records.kernels import KernelTable
 from pytest_vllmperf.records.ledger import VramLedger
 from pytest_vllmperf.records.problems import Problem
+from pytest_vllmperf.records.requests import RequestColumns, Requests
+from pytest_vllmperf.records.timeline import EngineTimeline
 from pytest_vllmperf.records.verdict import Drift, LimitVerdict, Status
 
 Better = Literal["higher", "lower"]
@@ -112,6 +114,8 @@ class EngineStart(Part):
         ttft_by_request: seconds; for each request of the workload the median over the iterations.
         kernels: of each GPU what it did in an iteration of the device pass; empty without one.
         no_device_pass: why there was no device pass; empty where there was one, or nobody asked for it.
+        requests: its single requests, or an even choice of them; None where nobody knows them.
+        timeline: the memory of its GPUs over time; None on a CPU, and where nobody knows.
     """
 
     cold_start: bool
@@ -121,6 +125,8 @@ class EngineStart(Part):
     ttft_by_request: Numbers = ()
     kernels: tuple[KernelTable, ...] = ()
     no_device_pass: str = ""
+    requests: RequestColumns | None = None
+    timeline: EngineTimeline | None = None
 
 
 class EnvironmentReport(Part):
@@ -163,6 +169,11 @@ class MeasurementReport(Part):
     problems: tuple[Problem, ...] = ()
     excluded: tuple[Problem, ...] = ()
     ledger: VramLedger | None = None
+
+    @property
+    def requests(self) -> Requests:
+        """Its single requests, of all engine starts; of many an even choice, see `left_out`."""
+        return Requests.of([start.requests for start in self.engines])
 
 
 class SessionReport(Part):

@@ -41,6 +41,8 @@ class TestReport(Part):
         comparisons: of two engines.
         overloads: of servers.
         fits: searches for the memory limit.
+        point: of a test that the `sweep` marker made, the engine arguments that it varies, by name. Tests of one curve
+            have the same node id up to the bracket. Empty for any other test.
     """
 
     __test__ = False
@@ -58,6 +60,7 @@ class TestReport(Part):
     comparisons: tuple[ComparisonRecord, ...] = ()
     overloads: tuple[OverloadRecord, ...] = ()
     fits: tuple[FitRecord, ...] = ()
+    point: dict[str, Any] = Field(default_factory=dict)
 
 
 class ScorecardRow(Part):
@@ -206,7 +209,8 @@ class RunReport(Part):
 
         Args:
             rows: `samples`: one row for each test, check, metric, engine start and iteration; `metrics`: one row for
-                each test, check and metric, with its verdict; `tests`: one row for each test, with its outcome.
+                each test, check and metric, with its verdict; `tests`: one row for each test, with its outcome;
+                `requests`: one row for each single request of a measured iteration.
             library: `pandas` or `polars`; without it pandas where it is installed, else polars.
 
         Raises:

@@ -57,6 +57,9 @@ class ScriptedNvml:
         self.watched.append(tuple(uuids))
         return ScriptedSampler(self, uuids)
 
+    def start_sampler(self, uuids: Sequence[str]) -> ScriptedSampler:
+        return ScriptedSampler(self, uuids)
+
 
 class ScriptedSampler(AbstractContextManager["ScriptedSampler"]):
     """Tells its traces once it has been left, when they are whole."""
@@ -81,6 +84,7 @@ def nvml(monkeypatch: pytest.MonkeyPatch) -> ScriptedNvml:
     scripted = ScriptedNvml()
     monkeypatch.setattr(gpu, "look", scripted.look)
     monkeypatch.setattr(measuring, "Sampler", scripted.sampler)
+    monkeypatch.setattr(slots, "Sampler", scripted.start_sampler)
     return scripted
 
 
