@@ -167,7 +167,7 @@ class ArmedPlugin:
             run_settings=self._settings,
             properties=item.user_properties,
             card=marked.card,
-            point=sweeping.engine_arguments(item),
+            point=sweeping.shown_point(item, marked.spec),
             warn=partial(warn, item),
             tell=partial(self._tell, TestId.parse(item.nodeid)),
             verbose=self._config.get_verbosity() > 0,
