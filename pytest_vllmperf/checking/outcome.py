@@ -111,6 +111,7 @@ def _record(check: Check, settings: Settings) -> CheckRecord:
         attribution=_attribution(check, verdict),
         stored=stored_baseline(plan.baseline, [one.metric for one in (*verdict.metrics, *verdict.information)]),
         changed=_changed(check),
+        roofline=run.roofline,
         details=start_details(run) if settings.reports else (),
         reference_details=reference_details(run) if settings.reports else (),
     )

@@ -45,6 +45,7 @@ def measured_record(run: Measurement) -> MeasuredRecord:
         problems=run.problems,
         ledger=run.vram,
         values={metric: stats.center(found) for metric in METRICS if (found := run.samples(metric))},
+        roofline=run.roofline,
         details=start_details(run),
     )
 
@@ -129,6 +130,7 @@ def _common(record: CheckRecord | MeasuredRecord) -> dict[str, Any]:
         "engines": _starts(session.engines, record.details),
         "excluded": tuple(session.excluded),
         "ledger": record.ledger,
+        "roofline": record.roofline,
     }
 
 

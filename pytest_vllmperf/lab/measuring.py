@@ -18,6 +18,7 @@ from pytest_vllmperf.lab.take import Take
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.metrics.reduce import engine_samples
+from pytest_vllmperf.metrics.roofline import roofline_limits
 from pytest_vllmperf.metrics.timeline import engine_timeline
 from pytest_vllmperf.models.checkpoint import model_digest
 from pytest_vllmperf.records.devices import GpuTrace
@@ -162,6 +163,7 @@ class Measuring:
             traces=seen.traces,
             iterations=(run.iterations,),
             unmeasured=run.facts.unmeasured,
+            roofline=roofline_limits(run.facts, seen.bandwidth, seen.flops, len(gpus)),
             timelines=(self._timeline(target, run, seen.traces),),
         )
 

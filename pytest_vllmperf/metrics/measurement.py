@@ -21,6 +21,7 @@ from pytest_vllmperf.records.problems import Problem, in_words
 from pytest_vllmperf.records.rates import FoundRate
 from pytest_vllmperf.records.reference import Reference
 from pytest_vllmperf.records.requests import Requests
+from pytest_vllmperf.records.roofline import RooflineLimits
 from pytest_vllmperf.records.run import RunResult
 from pytest_vllmperf.records.samples import EngineSamples, Environment
 from pytest_vllmperf.records.served import Slo
@@ -55,6 +56,7 @@ class Measurement(AllMetrics):
         rates: of each engine what a search for the highest rate came to; empty for any other measurement.
         unmeasured: metric -> why the machine does not let it be measured.
         kernel_traces: of each engine a trace of what its GPU did; empty where nobody asked for them.
+        roofline: the limits that its GPUs set; None where they are not known.
         timelines: of each engine the memory of its GPUs over time; None where nobody knows.
     """
 
@@ -76,6 +78,7 @@ class Measurement(AllMetrics):
     rates: tuple[FoundRate, ...] = field(default=(), repr=False)
     unmeasured: Mapping[str, str] = field(default_factory=dict, repr=False)
     kernel_traces: tuple[KernelTrace, ...] = field(default=(), repr=False, compare=False)
+    roofline: RooflineLimits | None = field(default=None, repr=False)
     timelines: tuple[EngineTimeline | None, ...] = field(default=(), repr=False, compare=False)
     _read: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
     _promises: list[Slo] = field(default_factory=list, init=False, repr=False, compare=False)

@@ -15,6 +15,7 @@ from pytest_vllmperf.records.kernels import KernelTable
 from pytest_vllmperf.records.ledger import VramLedger
 from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.requests import RequestColumns, Requests
+from pytest_vllmperf.records.roofline import RooflineLimits
 from pytest_vllmperf.records.timeline import EngineTimeline
 from pytest_vllmperf.records.verdict import Drift, LimitVerdict, Status
 
@@ -157,6 +158,7 @@ class MeasurementReport(Part):
         problems: why it is void; empty for one that counts.
         excluded: why an engine start was left out.
         ledger: where the device's memory went; None where nobody knows.
+        roofline: the limits that its GPUs set; None on a CPU, and where they are not known.
     """
 
     engine: str
@@ -169,6 +171,7 @@ class MeasurementReport(Part):
     problems: tuple[Problem, ...] = ()
     excluded: tuple[Problem, ...] = ()
     ledger: VramLedger | None = None
+    roofline: RooflineLimits | None = None
 
     @property
     def requests(self) -> Requests:

@@ -18,6 +18,7 @@ from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.quality import Quality
 from pytest_vllmperf.records.ratio import Ratio
 from pytest_vllmperf.records.reference import Reference
+from pytest_vllmperf.records.roofline import RooflineLimits
 from pytest_vllmperf.records.samples import Entry, Judging, Session
 from pytest_vllmperf.records.scorecard import Row
 from pytest_vllmperf.records.stored import StoredBaseline
@@ -77,6 +78,7 @@ class CheckRecord(BaseModel):
         attribution: where its time differs from what it is judged by; None where it was not judged.
         stored: the stored sessions that it was judged by, for a report; None without any.
         changed: how its environment differs from what it was judged by, each difference in words.
+        roofline: the limits that its GPUs set; None where they are not known.
         details: of each engine start, for a report; empty where nobody asked for one.
         reference_details: the same of each engine start of the reference.
     """
@@ -102,6 +104,7 @@ class CheckRecord(BaseModel):
     attribution: Attribution | None = None
     stored: StoredBaseline | None = None
     changed: tuple[str, ...] = ()
+    roofline: RooflineLimits | None = None
     details: tuple[StartDetails, ...] = ()
     reference_details: tuple[StartDetails, ...] = ()
 
@@ -132,6 +135,7 @@ class MeasuredRecord(BaseModel):
         problems: why it is void; empty for one that counts.
         ledger: where the device's memory went; None where nobody knows.
         values: metric -> value in the unit of the table.
+        roofline: the limits that its GPUs set; None where they are not known.
         details: of each engine start, for a report.
     """
 
@@ -144,6 +148,7 @@ class MeasuredRecord(BaseModel):
     problems: tuple[Problem, ...] = ()
     ledger: VramLedger | None = None
     values: dict[str, float]
+    roofline: RooflineLimits | None = None
     details: tuple[StartDetails, ...] = ()
 
 

@@ -95,6 +95,16 @@ def test_on_a_cpu_there_is_no_timeline(real: Lab) -> None:
     assert real.measure(on(), WORKLOAD, ONCE).timelines == (None,)
 
 
+def test_the_roofline_is_that_of_all_devices_or_unknown(real: Lab) -> None:
+    fast = replace(H200, flops=1e15)
+    found = [
+        real.measure(on(*gpus), WORKLOAD, ONCE).roofline
+        for gpus in ((fast,), (fast, replace(fast, uuid="GPU-3")), (fast, SECOND), (H200, A6000), ())
+    ]
+    told = [one and (one.memory_bandwidth, one.flops, one.weights) for one in found]
+    assert told == [(4.9e12, 1e15, None), (9.8e12, 2e15, None), (9.8e12, None, None), None, None]
+
+
 def test_the_bandwidth_is_that_of_all_devices_or_unknown(real: Lab) -> None:
     one, two = (real.measure(on(*gpus), WORKLOAD, ONCE) for gpus in ((H200,), (H200, SECOND)))
     assert two.model_bandwidth_utilization == pytest.approx(one.model_bandwidth_utilization / 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 from pydantic import ValidationError
@@ -79,7 +80,7 @@ def test_a_thinned_line_keeps_its_ends_and_its_extremes(seed: int) -> None:
     assert min(points[1:-1], key=lambda point: point[1]) in kept
     assert list(kept) == sorted(kept)
     if count > most:  # no stretch of time is without a point
-        gaps = [later[0] - earlier[0] for earlier, later in zip(kept, kept[1:], strict=False)]
+        gaps = [later[0] - earlier[0] for earlier, later in pairwise(kept)]
         assert max(gaps) <= 4 * count / most + 2
 
 

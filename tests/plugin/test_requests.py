@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -39,6 +41,15 @@ def test_a_test_reads_them(project: Project, workers: list[str]) -> None:
     result = project.run("--vllmperf", *workers)
     result.assert_outcomes(passed=1)
     assert result.ret == pytest.ExitCode.OK  # to read them is to look at the measurement
+
+
+def test_the_snippet_of_the_page_runs(project: Project) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "machine-readable.md").read_text(encoding="utf-8")
+    _of_a_file, snippet = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    project.module(
+        f"WORKLOAD = WORK\n{MARK}\n{snippet}    assert list(slowest['e2e']) == sorted(requests.e2e)[-10:][::-1]"
+    )
+    project.run("--vllmperf").assert_outcomes(passed=1)
 
 
 def test_a_file_has_those_of_every_engine_start(project: Project, workers: list[str]) -> None:
