@@ -102,7 +102,7 @@ def test_the_roofline_is_that_of_all_devices_or_unknown(real: Lab) -> None:
         for gpus in ((fast,), (fast, replace(fast, uuid="GPU-3")), (fast, SECOND), (H200, A6000), ())
     ]
     told = [one and (one.memory_bandwidth, one.flops, one.weights) for one in found]
-    assert told == [(4.9e12, 1e15, None), (9.8e12, 2e15, None), (9.8e12, None, None), None, None]
+    assert told == [(4.9e12, 1e15, 1000), (9.8e12, 2e15, 2000), (9.8e12, None, 2000), None, None]
 
 
 def test_the_bandwidth_is_that_of_all_devices_or_unknown(real: Lab) -> None:
