@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,7 +66,10 @@ class TestContext:
         records: checks that are.
         properties: the test's properties for JUnit, filled as checks end.
         card: the scorecard that its measurements are rows of.
+        point: engine arguments that the `sweep` marker gives it; empty without one.
         measured: every measurement that it made.
+        shared: measurements that `vllmperf_session` made while it ran, for this test and others.
+        shares: whether it uses `vllmperf_session`.
         recordings: custom metrics of these.
         compared: makes the record of each comparison.
         traced: tells the traces of each comparison.
@@ -89,6 +93,7 @@ class TestContext:
     run_settings: Settings
     properties: list[tuple[str, object]]
     card: CardEntry | None = None
+    point: Mapping[str, Any] = field(default_factory=dict)
     warn: Warn = lambda _category, _text, _line: False
     tell: Callable[[str], None] = lambda _line: None
     verbose: bool = False
@@ -98,6 +103,8 @@ class TestContext:
     pending: list[Check] = field(default_factory=list)
     records: list[CheckRecord] = field(default_factory=list)
     measured: list[Measurement] = field(default_factory=list)
+    shared: list[Measurement] = field(default_factory=list)
+    shares: bool = False
     recordings: Recordings = field(default_factory=Recordings)
     compared: list[Callable[[], ComparisonRecord]] = field(default_factory=list)
     traced: list[Callable[[], Sequence[KernelTrace]]] = field(default_factory=list)
@@ -111,6 +118,7 @@ class TestContext:
     _checks: list[Check] = field(default_factory=list)
     _checked: list[Measurement] = field(default_factory=list)
     _promised: list[Slo | None] = field(default_factory=list)
+    _late_promise: bool = False
     _foretold: set[str] = field(default_factory=set)
     _told_unchecked: bool = False
     _warned: set[type[VllmPerfWarning]] = field(default_factory=set)
@@ -194,6 +202,7 @@ class TestContext:
             else (),
             overloads=tuple(self.overloads),
             fits=tuple(self.fits),
+            point=dict(self.point),
         )
 
     def is_checked(self, run: Measurement) -> bool:
@@ -201,7 +210,7 @@ class TestContext:
         return any(run is one for one in self._checked)
 
     def _not_checked(self) -> list[Measurement]:
-        return [run for run in self.measured if not self.is_checked(run)]
+        return [run for run in (*self.measured, *self.shared) if not self.is_checked(run)]
 
     def end_traces(self) -> None:
         """Keep the traces of a test that failed, and remove those of one that passed."""
@@ -211,7 +220,11 @@ class TestContext:
         if self.failed:
             self.traces = keep_traces(self.nodeid, made, folder)
         else:
-            drop_traces(made)
+            others = [id(one) for run in self._checked if not self._made(run) for one in run.kernel_traces]
+            drop_traces([one for one in made if id(one) not in others])
+
+    def _made(self, run: Measurement) -> bool:
+        return any(run is one for one in self.measured)
 
     def _made_traces(self) -> list[KernelTrace]:
         """Of all engines of the test, in order; a check has those of the measurement that it began with."""
@@ -220,6 +233,7 @@ class TestContext:
             last[id(run)] = check.measurement
         found = [one for run in last.values() for one in run.kernel_traces]
         found += [one for told in self.traced for one in told()]
+        found = [one for one in found if one.file is None or one.file.exists()]  # a test that shares it has moved it
         return list({id(one): one for one in found}.values())
 
     def _looked_at(self) -> list[Measurement]:
@@ -229,11 +243,13 @@ class TestContext:
         """What a test measured and nobody looked at; a test that failed says enough."""
         if self.raised:
             return ()
-        if not (self.measured or self.compared or self.claims):
+        if not (self.measured or self._checked or self.compared or self.claims):
+            if self.shares:
+                return (f"{self.nodeid}: the test uses vllmperf_session but looks at none of its measurements",)
             return (f"{self.nodeid}: the test uses the vllmperf fixture but measures nothing; call vllmperf.measure()",)
         used = [*self._checked, *self._looked_at()]
         forgotten = [run for run in self.measured if not any(run is one for one in used)]
-        if any(run.promised != then for run, then in zip(self._checked, self._promised, strict=True)):
+        if self._late_promise or self._promised_late(self.measured):
             return (
                 f"{self.nodeid}: assert_slo() was called after check(); call it before, so that check() can "
                 f"gate goodput",
@@ -242,6 +258,17 @@ class TestContext:
             return ()
         number = "a measurement was" if len(forgotten) == 1 else f"{len(forgotten)} measurements were"
         return (f"{self.nodeid}: {number} never checked; call vllmperf.check(run)",)
+
+    def note_shared(self, shared: Sequence[Measurement]) -> None:
+        """The test is over: note what it did with measurements that the next test will look at anew."""
+        if any(run.looked_at for run in shared):
+            self.claims += 1
+        self._late_promise = self._promised_late(shared)
+
+    def _promised_late(self, runs: Sequence[Measurement]) -> bool:
+        """Whether the SLO of one of these was asserted after its check."""
+        checks = zip(self._checked, self._promised, strict=True)
+        return any(run.promised != then for run, then in checks if any(run is one for one in runs))
 
     def _engines(self, row: Row) -> tuple[EngineSamples, ...]:
         first = row.engines[0]

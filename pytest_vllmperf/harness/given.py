@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pytest_vllmperf.errors import SpecError
+from pytest_vllmperf.gpu import GpuRequirement
 from pytest_vllmperf.lab.sharing import Way
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.records.spec import EngineSpec
@@ -29,6 +30,16 @@ def check_engine(call: str, engine: object) -> None:
     """
     if engine is not None and not isinstance(engine, EngineSpec):
         raise SpecError(f"{call}() takes engines made by vllmperf.engine(...), not {_shown(engine)}")
+
+
+def check_requirement(call: str, gpu: object) -> None:
+    """Refuse what is neither a GPU that is asked for nor None.
+
+    Raises:
+        SpecError: naming the method.
+    """
+    if gpu is not None and not isinstance(gpu, GpuRequirement):
+        raise SpecError(f"{call}() takes gpu=vllmperf_session.gpu(NAME, ...), not {_shown(gpu)}")
 
 
 def one_of(call: str, engine: EngineSpec | None, endpoint: EngineSpec | None) -> EngineSpec | None:

@@ -10,10 +10,11 @@ from typing import Final
 
 from pytest_vllmperf.errors import ReportError, SpecError, did_you_mean
 from pytest_vllmperf.metrics.table import GATES, IF_MEASURED, METRICS, custom_names
+from pytest_vllmperf.records.check_report import CheckReport, MeasurementReport, MetricReport
 from pytest_vllmperf.records.custom import plain_name
 from pytest_vllmperf.records.frames import measured_of
 from pytest_vllmperf.records.ids import CHECK_SEPARATOR
-from pytest_vllmperf.records.report import CheckReport, MeasurementReport, MetricReport, RunReport
+from pytest_vllmperf.records.report import RunReport
 from pytest_vllmperf.records.verdict import Status
 
 GATED: Final = "gated"
