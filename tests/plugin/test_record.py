@@ -330,7 +330,7 @@ def test_exports_name_it_and_tell_two_declarations_apart(project: Project, capsy
     }
     assert cli.main(["export", run, "--to", "openmetrics", "--metrics", "stepps"]) == 2
     assert "no metric or set is called 'stepps'; did you mean 'steps'?" in capsys.readouterr().err
-    for tool in ("bmf", "customSmallerIsBetter", "pytest-benchmark"):
+    for tool in ("bmf", "customSmallerIsBetter"):
         assert cli.main(["export", run, "--to", tool, "--metrics", "kv.steps"]) == 0
         assert "kv.steps [%/s, lower]" in capsys.readouterr().out
 
@@ -363,3 +363,15 @@ def test_with_a_reference_a_function_is_judged_by_the_ratio(
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["REGRESSED steps +4?.? % *"])
     assert "accuracy is not judged: it has one value for the run, and none of the reference" in text(result)
+
+
+def test_a_void_measurement_says_why_and_nothing_else(project: Project, workers: list[str]) -> None:
+    fails = 'vllmperf.record("odd", lambda run: 1 / 0, better="lower")'
+    chat(project, fails, check='vllmperf.check(run, limits={"odd": 1}, gate="odd")')
+    module = project.root / "test_chat.py"
+    module.write_text(module.read_text().replace("step_seconds=0.01", 'fail="short"'), encoding="utf-8")
+    result = project.run("--vllmperf", "--vllmperf-json=run.json", *workers)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["INVALID  test_chat: a request returned 4 output tokens instead of 5 *"])
+    [(_, check)] = load(project.root / "run.json").checks
+    assert check.status == "INVALID"
