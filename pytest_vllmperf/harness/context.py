@@ -18,6 +18,7 @@ from pytest_vllmperf.checking.reported import measured_record
 from pytest_vllmperf.errors import DriftedWarning, NoisyWarning, SpecError, VllmPerfWarning
 from pytest_vllmperf.gpu import GpuRequirement
 from pytest_vllmperf.harness.markers import CardEntry
+from pytest_vllmperf.harness.recordings import Recordings
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.records import ids
 from pytest_vllmperf.records.ids import CHECK_SEPARATOR, CheckId, TestId
@@ -69,6 +70,7 @@ class TestContext:
         measured: every measurement that it made.
         shared: measurements that `vllmperf_session` made while it ran, for this test and others.
         shares: whether it uses `vllmperf_session`.
+        recordings: custom metrics of these.
         compared: makes the record of each comparison.
         traced: tells the traces of each comparison.
         traces: of a test that failed, once that is known.
@@ -103,6 +105,7 @@ class TestContext:
     measured: list[Measurement] = field(default_factory=list)
     shared: list[Measurement] = field(default_factory=list)
     shares: bool = False
+    recordings: Recordings = field(default_factory=Recordings)
     compared: list[Callable[[], ComparisonRecord]] = field(default_factory=list)
     traced: list[Callable[[], Sequence[KernelTrace]]] = field(default_factory=list)
     traces: list[KernelTrace] = field(default_factory=list)
@@ -117,6 +120,7 @@ class TestContext:
     _promised: list[Slo | None] = field(default_factory=list)
     _late_promise: bool = False
     _foretold: set[str] = field(default_factory=set)
+    _told_unchecked: bool = False
     _warned: set[type[VllmPerfWarning]] = field(default_factory=set)
 
     def site(self, name: str | None, line: tuple[str, int]) -> Site:
@@ -154,9 +158,19 @@ class TestContext:
         """Book every check that is left; why checks fail the test, those included that the test caught itself."""
         for check in list(self.pending):
             self.conclude(check)
+        self._refuse_unchecked()
         self._warn_of(Status.NOISY, NoisyWarning)
         self._warn_of(Status.DRIFTED, DriftedWarning)
         return self.failures
+
+    def _refuse_unchecked(self) -> None:
+        """A metric that was recorded in order to be gated, and was not: its test fails, once."""
+        loose = {} if self.raised else self.recordings.unchecked(self.is_checked)
+        if not loose or self._told_unchecked:
+            return
+        self._told_unchecked = True
+        text = f"{self.nodeid}: recorded but never checked: {', '.join(loose)}; call vllmperf.check(run) after record()"
+        self.failures.append(Failure(text, next(iter(loose.values())).line))
 
     def _warn_of(self, status: Status, category: type[VllmPerfWarning]) -> None:
         """Warn of checks with this verdict, once for a test; one that fails for being NOISY says so itself."""
@@ -183,18 +197,20 @@ class TestContext:
             asserted=bool(self.records or self.compared or self.rows or self.claims or self._looked_at()),
             unchecked=self._unchecked(),
             traces=tuple((self.nodeid, one) for one in self.traces),
-            measured=tuple(map(measured_record, self._not_checked())) if self.run_settings.reports else (),
+            measured=tuple(map(measured_record, map(self.recordings.of, self._not_checked())))
+            if self.run_settings.reports
+            else (),
             overloads=tuple(self.overloads),
             fits=tuple(self.fits),
             point=dict(self.point),
         )
 
-    def _not_checked(self) -> list[Measurement]:
-        return [run for run in (*self.measured, *self.shared) if not self.checked(run)]
-
-    def checked(self, run: Measurement) -> bool:
-        """Whether a check was made of this very measurement."""
+    def is_checked(self, run: Measurement) -> bool:
+        """Whether a measurement has been checked."""
         return any(run is one for one in self._checked)
+
+    def _not_checked(self) -> list[Measurement]:
+        return [run for run in (*self.measured, *self.shared) if not self.is_checked(run)]
 
     def end_traces(self) -> None:
         """Keep the traces of a test that failed, and remove those of one that passed."""
@@ -257,7 +273,8 @@ class TestContext:
         return any(run.promised != then for run, then in checks if any(run is one for one in runs))
 
     def _engines(self, row: Row) -> tuple[EngineSamples, ...]:
-        checked = [check.session.engines for check in self.records if check.session.engines[0] == row.engines[0]]
+        first = row.engines[0]
+        checked = [one.session.engines for one in self.records if _without_recorded(one.session.engines[0]) == first]
         return max([row.engines, *map(tuple, checked)], key=len)
 
     def _check_name(self, name: str | None) -> str:
@@ -280,6 +297,10 @@ class TestContext:
         test = TestId.parse(self.nodeid)
         here = TestId(os.path.relpath(self.rootdir / ids.raw(test.module), self.started_in), ids.raw(test.name))
         return shlex.join(["pytest", "--vllmperf-update-new", *self.arguments, str(here)])
+
+
+def _without_recorded(engine: EngineSamples) -> EngineSamples:
+    return engine.model_copy(update={"recorded": {}})
 
 
 CONTEXT = pytest.StashKey[TestContext]()

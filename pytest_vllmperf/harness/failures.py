@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sysconfig
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from _pytest._code.code import ReprEntry, ReprExceptionInfo, ReprFileLocation, ReprTraceback
@@ -53,3 +54,9 @@ def item_line(item: pytest.Item) -> tuple[str, int]:
     """The file of a test and the line on which it begins, from 1."""
     path, line, _ = item.reportinfo()
     return str(path), (line or 0) + 1
+
+
+def line_above(frame: FrameType | None) -> tuple[str, int]:
+    """The file and line that called the function of this frame."""
+    caller = frame.f_back if frame is not None else None
+    return (caller.f_code.co_filename, caller.f_lineno) if caller is not None else ("", 0)

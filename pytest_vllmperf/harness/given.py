@@ -55,15 +55,20 @@ def one_of(call: str, engine: EngineSpec | None, endpoint: EngineSpec | None) ->
     return named
 
 
-def check_measurement(run: object) -> None:
+def check_measurement(run: object, call: str = "check", argument: str = "") -> None:
     """Refuse what is no measurement.
 
+    Args:
+        run: what was given.
+        call: the method.
+        argument: what it was given as, such as `run=`; empty for the first argument.
+
     Raises:
-        SpecError: for it.
+        SpecError: naming the method.
     """
     if not isinstance(run, Measurement):
         raise SpecError(
-            "check() takes the result of measure(), as in vllmperf.check(vllmperf.measure(workload)), "
+            f"{call}() takes the result of measure(), as in vllmperf.{call}({argument}vllmperf.measure(workload)), "
             f"not {_shown(run)}"
         )
 

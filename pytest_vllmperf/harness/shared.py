@@ -105,7 +105,7 @@ class SharedMeasurements:
         if context is not None:
             context.note_shared([one.run for one in self._all])
         for one in self._all:
-            checked = context is not None and context.checked(one.run)
+            checked = context is not None and context.is_checked(one.run)
             one.used = one.used or one.run.looked_at or checked
         try:
             return (yield)
