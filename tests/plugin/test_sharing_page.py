@@ -22,10 +22,8 @@ PAGE = (Path(__file__).parents[2] / "docs" / "sharing.md").read_text(encoding="u
 def test_the_example_runs(project: Project, gpus: Callable[..., None]) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     gpus(GpuDevice("GPU-1", "NVIDIA H200", 2**37, (9, 0), "565"))
-    project.write(
-        "test_chat.py",
-        example.replace('"Qwen/Qwen3-0.6B", ', '"sim", backend="simulated", prefill_seconds_per_token=0, '),
-    )
+    simulated = '"sim", backend="simulated", prefill_seconds_per_token=0, '
+    project.write("test_chat.py", example.replace('"Qwen/Qwen3-0.6B", ', simulated))
     result = project.run("--vllmperf-update")
     result.assert_outcomes(passed=3)
     assert result.ret == pytest.ExitCode.OK
