@@ -1,7 +1,7 @@
 """Where the level of a series changed: E-divisive means, tested with Student's t-test and weakly filtered.
 
-The algorithm is that of Apache Otava, formerly Hunter: Fleming et al., "Hunter: Using Change Point Detection to Hunt for
-Performance Regressions", ICPE 2023, https://doi.org/10.1145/3578244.3583719. The statistic that places a change is
+The algorithm is that of Apache Otava, formerly Hunter: Fleming et al., "Hunter: Using Change Point Detection to Hunt
+for Performance Regressions", ICPE 2023, https://doi.org/10.1145/3578244.3583719. The statistic that places a change is
 that of Matteson and James, "A Nonparametric Approach for Multiple Change Point Analysis of Multivariate Data", 2014,
 https://arxiv.org/abs/1306.4933, with the exponent 1. Written from these papers; docs/history.md compares the two.
 """
@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 from scipy.special import stdtr
 
-from pytest_vllmperf.stats.robust import FloatArray
+from pytest_vllmperf.stats.robust import BoolArray, FloatArray
 
 WINDOW: Final = 50
 """Values that are looked at together. The next window begins half of it later, or at the last change in it."""
@@ -121,24 +121,27 @@ def _best_division(part: FloatArray) -> tuple[int, float]:
     np.cumsum(np.cumsum(np.abs(part[:, None] - part[None, :]), axis=0), axis=1, out=sums[1:, 1:])
     within = sums.diagonal()  # each pair twice
     across = sums - within[:, None]
-    between, left, right = _weights(length)
+    between, left, right, impossible = _weights(length)
     after = within[None, :] - 2 * sums + within[:, None]
-    score = (between * across - left * within[:, None] - right * after)[1:-1, 2:]
-    score[np.tri(*score.shape, k=-1, dtype=bool)] = -np.inf  # an end has to lie behind its place
-    place, end = np.unravel_index(int(np.argmax(score)), score.shape)
-    return int(place) + 1, float(score[place, end])
+    score = between * across - left * within[:, None] - right * after
+    score[impossible] = -np.inf
+    place, end = divmod(int(np.argmax(score)), length + 1)
+    return place, float(score[place, end])
 
 
 @cache
-def _weights(length: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Factors of the three sums, for all places (rows) and ends (columns) 0 .. length; pairs are counted twice."""
+def _weights(length: int) -> tuple[FloatArray, FloatArray, FloatArray, BoolArray]:
+    """Factors of the three sums, for all places (rows) and ends (columns) 0 .. length; pairs are counted twice.
+
+    And where there is nothing to compare, as one of both sides would be empty.
+    """
     n = np.arange(length + 1.0)[:, None]
     m = np.arange(length + 1.0)[None, :] - n
     valid = (n >= 1) & (m >= 1)
     both = np.where(valid, n + m, 1.0)
     left = np.where(valid & (n > 1), m / (both * np.where(n > 1, n - 1, 1.0)), 0.0)
     right = np.where(valid & (m > 1), n / (both * np.where(m > 1, m - 1, 1.0)), 0.0)
-    return np.where(valid, 2 / both, 0.0), left, right
+    return np.where(valid, 2 / both, 0.0), left, right, ~valid
 
 
 @dataclass(frozen=True)
@@ -189,5 +192,3 @@ def _between(series: FloatArray, ends: Sequence[int]) -> ChangePoint:
     low, at, high = ends
     tested = _test(series[low:at], series[at:high])
     return ChangePoint(at, tested.p_value, tested.before, tested.after)
-
-
