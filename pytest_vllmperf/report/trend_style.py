@@ -27,8 +27,8 @@ body { margin: 1.5rem auto; max-width: 84rem; padding: 0 1rem; font: 15px/1.45 s
 .vllmperf-trends .filter { width: 22rem; max-width: 100%; padding: .3rem .5rem; font: inherit; color: inherit;
   background: inherit; border: 1px solid var(--line); }
 .vllmperf-trends article { content-visibility: auto; contain-intrinsic-size: auto 14rem; }
-.vllmperf-trends .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(26rem, 100%), 1fr)); gap: .8rem;
-  align-items: end; }
+.vllmperf-trends .charts { display: grid; gap: .8rem; align-items: end;
+  grid-template-columns: repeat(auto-fill, minmax(min(26rem, 100%), 1fr)); }
 .vllmperf-trends figure { margin: 0; min-width: 0; }
 .vllmperf-trends figcaption { font-size: .85rem; overflow-wrap: anywhere; }
 .vllmperf-trends .plot { display: grid; grid-template-columns: 5.2rem 1fr; height: 7.5rem; }
