@@ -4,9 +4,9 @@
 
 Needs apache-otava 0.8, which pins numpy: run it in an environment of its own, with this package on the path.
 
-Otava's filter takes a change away and then tests the next two anew. The left neighbour of what is gone, whose level grew
-as well, keeps its old figures. `anew` is Otava with all of them tested anew, as the paper says; ours is compared with both.
-Ours also finds levels that came and went, which Otava may miss: then it has more changes.
+Otava's filter takes a change away and then tests the next two anew. The left neighbour of what is gone, whose level
+grew as well, keeps its old figures. `anew` is Otava with all of them tested anew, as the paper says; ours is compared
+with both. Ours also finds levels that came and went, which Otava may miss: then it has more changes.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ TIMEOUT_S: Final = 10.0
 """How long a database that another process has locked is waited for."""
 _CONNECT_TIMEOUT: Final = {"psycopg": "connect_timeout", "psycopg2": "connect_timeout", "pymysql": "connect_timeout"}
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+_]*://")
+_OTHER_TABLES: Final = ("no such column", "no column named", "no such table", "undefinedcolumn", "undefinedtable")
 _LOCKED: Final = ("database is locked", "locknotavailable", "lock timeout", "lock wait timeout")
 
 
@@ -89,14 +90,10 @@ class Database:
             engine.dispose()
 
     def _engine(self, lock: str) -> Engine:
-        arguments: dict[str, Any] = {}
-        driver = self._url.get_driver_name()
-        if self._url.get_backend_name() == "sqlite":
-            arguments = {"timeout": self._timeout}
-        elif driver in _CONNECT_TIMEOUT:
-            arguments = {_CONNECT_TIMEOUT[driver]: max(1, round(self._timeout))}
         try:
-            engine = sqlalchemy.create_engine(self._url, connect_args=arguments, poolclass=sqlalchemy.pool.NullPool)
+            engine = sqlalchemy.create_engine(
+                self._url, connect_args=self._arguments(), poolclass=sqlalchemy.pool.NullPool
+            )
         except ModuleNotFoundError as error:
             raise HistoryError(f"{self.name}: its driver {error.name} is not installed; install it with pip") from None
         except exc.NoSuchModuleError:
@@ -108,6 +105,13 @@ class Database:
             sqlalchemy.event.listen(engine, "connect", _leave_transactions)
             sqlalchemy.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(lock))
         return engine
+
+    def _arguments(self) -> dict[str, Any]:
+        """How long the driver waits, in its own words."""
+        if self._url.get_backend_name() == "sqlite":
+            return {"timeout": self._timeout}
+        name = _CONNECT_TIMEOUT.get(self._url.get_driver_name())
+        return {} if name is None else {name: max(1, round(self._timeout))}
 
     def _is_ours(self, connection: Connection) -> bool:
         """Whether it holds our tables, of this version; False where it holds none of ours, and may be given them.
@@ -157,7 +161,7 @@ class Database:
             )
         if "file is not a database" in words or "malformed" in words:
             return HistoryError(f"{self.name}: is not a database of SQLite, or is damaged; name another file")
-        if isinstance(error, exc.SQLAlchemyError | sqlite3.Error) and "no such column" in words:
+        if any(sign in words for sign in _OTHER_TABLES):
             return HistoryError(f"{self.name}: its tables are not those of this release; name another one")
         return HistoryError(f"{self.name}: cannot be {purpose}: {masked_text(said)}")
 

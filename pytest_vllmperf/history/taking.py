@@ -82,7 +82,7 @@ def of_run(report: RunReport) -> Taken:
     told = report.run
     named = [(head, measured) for test in report.tests for measured, head in measured_of(test)]
     points = tuple(_each_once(point for head, measured in named for point in _points(head, measured)))
-    what = [(head["test"], head["check"], head["measurement"], measured.measured) for head, measured in named]
+    what = [(one.series.test, one.series.check, one.series.metric, one.time, one.value) for one in points]
     outcomes = [(test.nodeid, test.outcome) for test in report.tests]
     return Taken(
         key=digest(["run", told.started, told.seconds, told.machine.model_dump(), outcomes, what]),

@@ -118,7 +118,7 @@ def _in_window(part: FloatArray, max_p: float) -> list[int]:
 
 
 class _Division(NamedTuple):
-    """Where a part may be divided: at `place`, whose `score` is the largest, or at `in_two`, the best of both halves."""
+    """Where a part may be divided: at `place`, which has the largest `score`, or at `in_two`, into the whole."""
 
     score: float
     place: int
