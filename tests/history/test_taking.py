@@ -34,9 +34,7 @@ def test_every_metric_of_every_check_and_measurement() -> None:
     assert taken.notes == ()
 
 
-@pytest.mark.parametrize(
-    "change", [{"status": Status.INVALID}, {"problems": (Problem("swapping", "it swapped"),)}]
-)
+@pytest.mark.parametrize("change", [{"status": Status.INVALID}, {"problems": (Problem("swapping", "it swapped"),)}])
 def test_a_void_check_is_kept_and_does_not_count(change: dict[str, object]) -> None:
     report = run_on(1, of_test(checked(1, throughput(100.0), **change), checked(1, throughput(5.0), name="b")))
     assert [one[2:] for one in points(report)] == [(100.0, "void"), (5.0, "")]
