@@ -53,7 +53,7 @@ def section(found: Trends) -> str:
     for trend in found.trends:
         for run in trend.runs:
             runs.setdefault(run, len(runs))
-    labels = [f"{run.minute} {words.commits(run, run)}" for run in runs]
+    labels = [f"{run.minute}, commit {words.commit(run)}" for run in runs]
     parts = [
         '<section class="vllmperf-trends">',
         f"<p>{shown(words.headline(found))}</p>",

@@ -104,11 +104,12 @@ def commits(before: RunOfHistory, after: RunOfHistory) -> str:
     if before.commit is None and after.commit is None:
         return "commit unknown"
     if before.commit == after.commit and before.dirty == after.dirty:
-        return f"same commit {_commit(after)}"
-    return f"commits {_commit(before)}..{_commit(after)}"
+        return f"same commit {commit(after)}"
+    return f"commits {commit(before)}..{commit(after)}"
 
 
-def _commit(run: RunOfHistory) -> str:
+def commit(run: RunOfHistory) -> str:
+    """The commit of a run: `1a2b3c4`, or `1a2b3c4+changes` where files differed from it."""
     if run.commit is None:
         return "unknown"
     return f"{run.commit[:_SHORT]}{'+changes' if run.dirty else ''}"
