@@ -32,7 +32,7 @@ def runs_until_found(rng: np.random.Generator, change: float, number: int) -> li
         shown = (
             new
             for new in range(1, MOST + 1)
-            if any(BEFORE - 2 <= one.at for one in change_points(values[: BEFORE + new], min_magnitude=MIN_CHANGE))
+            if any(one.at >= BEFORE - 2 for one in change_points(values[: BEFORE + new], min_magnitude=MIN_CHANGE))
         )
         found.append(float(next(shown, MOST + 1)))
     return found

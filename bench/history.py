@@ -7,6 +7,7 @@ Each command is a process of its own, as a user starts it. Some levels change, s
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -40,11 +41,13 @@ def report(day: int, tests: int, metrics: int, noise: random.Random) -> RunRepor
     return run_on(day, *made)
 
 
-def timed(*arguments: str) -> float:
-    """Seconds that a command takes."""
-    began = time.perf_counter()
+def timed(*arguments: str) -> str:
+    """Seconds that a command takes, and seconds of a processor, which hardly depend on what else the machine does."""
+    before, began = os.times(), time.perf_counter()
     subprocess.run([*COMMAND, *arguments], check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began
+    took, after = time.perf_counter() - began, os.times()
+    used = after.children_user + after.children_system - before.children_user - before.children_system
+    return f"{took:.2f} s (CPU {used:.2f} s)"
 
 
 def main() -> None:
@@ -64,7 +67,7 @@ def main() -> None:
             plotted = timed("plot", "--metrics", "all", "--output", str(page), "--database", where)
             size = page.stat().st_size / 2**20
             print(f"{days} runs x {tests} tests x {metrics} metrics, added together: {made:.1f} s")
-            print(f"  one more run {added:.2f} s, show {shown:.2f} s, page {plotted:.2f} s ({size:.1f} MiB)")
+            print(f"  one more run {added}, show {shown}, page of {size:.1f} MiB {plotted}")
 
 
 if __name__ == "__main__":

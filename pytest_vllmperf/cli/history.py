@@ -16,7 +16,7 @@ from pytest_vllmperf.errors import HistoryError, SpecError
 from pytest_vllmperf.records.trends import RunOfHistory, Trend, Trends
 from pytest_vllmperf.report import trend_page, trends, units
 from pytest_vllmperf.report.names import WIDTH
-from pytest_vllmperf.storage import baselines, pages, runs
+from pytest_vllmperf.storage import pages
 from pytest_vllmperf.verdict.words import margin
 
 if TYPE_CHECKING:
@@ -99,10 +99,13 @@ def add(where: Where, files: Sequence[Path]) -> Done:
 
 def _taken(file: Path) -> Sequence[Taken]:
     from pytest_vllmperf.history import taking
+    from pytest_vllmperf.storage import baselines, runs
 
     try:
         if file.exists() and baselines.FORMAT.concerns(file):
-            return taking.of_baseline(_module(file), baselines.load(file).tests)
+            from pytest_vllmperf.history import sessions
+
+            return sessions.of_baseline(_module(file), baselines.load(file).tests)
         return [taking.of_run(runs.load(file))]
     except ValueError as error:
         raise HistoryError(f"{file}: a time in it is no ISO date and time: {error}") from None
@@ -111,6 +114,7 @@ def _taken(file: Path) -> Sequence[Taken]:
 def _module(file: Path) -> str:
     """The test module of a baseline file, as in node ids: its path below the folder of its profile."""
     from pytest_vllmperf.lab.environment import profile_of
+    from pytest_vllmperf.storage import baselines
 
     profiles = {
         profile_of(session.environment.hard)

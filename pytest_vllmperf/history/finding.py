@@ -11,8 +11,7 @@ from pytest_vllmperf.errors import HistoryError
 from pytest_vllmperf.history import words
 from pytest_vllmperf.history.choosing import Choice, Metrics
 from pytest_vllmperf.history.reading import History, Series, Value
-from pytest_vllmperf.history.taking import NOT_MEASURED
-from pytest_vllmperf.records.trends import Break, SeriesId, Shift, Trend, Trends
+from pytest_vllmperf.records.trends import NOT_MEASURED, Break, SeriesId, Shift, Trend, Trends
 from pytest_vllmperf.stats.changes import MAX_P, WINDOW, ChangePoint, change_points
 
 MIN_CHANGE: Final = 0.01

@@ -1,4 +1,4 @@
-"""What a history keeps of the file of a run, or of a baseline file. Pure."""
+"""What a history keeps of the file of a run. Pure."""
 
 from __future__ import annotations
 
@@ -10,21 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from statistics import median
-from typing import Any, Final
+from typing import Any
 
-from pytest_vllmperf import stats
-from pytest_vllmperf.lab.environment import profile_of
-from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.frames import measured_of
-from pytest_vllmperf.records.ids import CheckId, writable
+from pytest_vllmperf.records.ids import writable
 from pytest_vllmperf.records.report import CheckReport, MeasurementReport, MetricReport, RunReport
-from pytest_vllmperf.records.samples import Entry, Session
-from pytest_vllmperf.records.trends import Declared, SeriesId
+from pytest_vllmperf.records.trends import NOT_FINITE, NOT_MEASURED, VOID, Declared, SeriesId
 from pytest_vllmperf.records.verdict import Status
-
-VOID: Final = "void"
-NOT_FINITE: Final = "not a finite number"
-NOT_MEASURED: Final = "not measured"
 
 
 @dataclass(frozen=True)
@@ -103,82 +95,17 @@ def of_run(report: RunReport) -> Taken:
     )
 
 
-def of_baseline(module: str, entries: Mapping[str, Entry]) -> list[Taken]:
-    """What is kept of a baseline file: a run for each of its sessions, oldest first.
-
-    Args:
-        module: path of the test module, as in a node id.
-        entries: the checks of the file by their names in it.
-    """
-    return [
-        _of_session(CheckId.parse(module, name), entry, session)
-        for name, entry in entries.items()
-        for session in entry.sessions
-    ]
-
-
-def _of_session(check: CheckId, entry: Entry, session: Session) -> Taken:
-    environment = _environment(session.environment.hard, session.environment.soft, entry.workload)
-    profile = storable(profile_of(session.environment.hard))
-    points = []
-    for name, metric in METRICS.items():
-        engines = [values for engine in session.engines if (values := engine.values(name))]
-        if engines:
-            value = float(stats.center(engines))
-            points.append(
-                Point(
-                    series=SeriesId(storable(str(check.test)), storable(check.own), 0, profile, name),
-                    metric=Declared(
-                        label=metric.label,
-                        unit=metric.unit.symbol,
-                        better=metric.better.value,
-                        kind=metric.kind.value,
-                        clock=metric.clock.value,
-                        gated=name in entry.judging.gate,
-                    ),
-                    environment=environment,
-                    time=seconds(session.recorded),
-                    value=value if math.isfinite(value) else None,
-                    engines=tuple(float(median(values)) for values in engines),
-                    check_status=Status.RECORDED.value,
-                    left_out="" if math.isfinite(value) else NOT_FINITE,
-                )
-            )
-    soft = session.environment.soft
-    content = [[engine.model_dump() for engine in session.engines], environment]
-    return Taken(
-        key=digest(["baseline", str(check.test), check.own, profile, session.recorded, content]),
-        source="baseline",
-        run={
-            "started": storable(session.recorded),
-            "commit_hash": None,
-            "dirty": None,
-            "complete": True,
-            "outcome": "recorded",
-            "plugin": storable(soft.get("plugin", "")),
-            "device": profile,
-            "driver": soft.get("driver"),
-            "vllm": soft.get("version of vllm"),
-        },
-        points=tuple(points),
-    )
-
-
 def _points(head: Mapping[str, Any], measured: MeasurementReport) -> Iterator[Point]:
     check = measured if isinstance(measured, CheckReport) else None
     status = "" if check is None else check.status.value
     void = bool(measured.problems) or status == Status.INVALID.value
     told = measured.environment
-    environment = _environment(told.hard, told.soft, measured.workload)
+    environment = place(told.hard, told.soft, measured.workload)
     time = seconds(measured.measured)
+    named = storable(str(head["test"])), storable(head["check"] or "")
+    profile = storable(measured.profile)
     for metric in measured.metrics.values():
-        series = SeriesId(
-            storable(str(head["test"])),
-            storable(head["check"] or ""),
-            head["measurement"] or 0,
-            storable(measured.profile),
-            storable(metric.name),
-        )
+        series = SeriesId(*named, head["measurement"] or 0, profile, storable(metric.name))
         finite = metric.value is not None and math.isfinite(metric.value)
         judged = metric.judged
         yield Point(
@@ -231,7 +158,8 @@ def _notes(report: RunReport, points: Sequence[Point]) -> Iterator[str]:
         yield f"without a measurement: {', '.join(map(storable, empty))}"
 
 
-def _environment(hard: Mapping[str, str], soft: Mapping[str, str], workload: Mapping[str, Any]) -> tuple[str, str, str]:
+def place(hard: Mapping[str, str], soft: Mapping[str, str], workload: Mapping[str, Any]) -> tuple[str, str, str]:
+    """An environment as it is stored: the same text for the same content."""
     return _json(hard), _json(soft), _json(workload)
 
 
@@ -256,7 +184,8 @@ def seconds(when: str) -> float:
 
 def storable(text: str) -> str:
     r"""A text that every database takes: NUL and unpaired surrogates become escapes."""
-    return writable(text).replace("\x00", "\\x00")
+    plain = text.isascii() and text.isprintable()  # as most are, and there are many
+    return text if plain else writable(text).replace("\x00", "\\x00")
 
 
 def _finite(value: float | None) -> float | None:

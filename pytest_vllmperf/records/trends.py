@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Final
 
 from pytest_vllmperf.records.ids import CHECK_SEPARATOR
-from pytest_vllmperf.records.report import Better
+
+if TYPE_CHECKING:
+    from pytest_vllmperf.records.report import Better
+
+VOID: Final = "void"
+NOT_FINITE: Final = "not a finite number"
+NOT_MEASURED: Final = "not measured"
+"""Why a value does not count."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from pytest_vllmperf.history import adding
 from pytest_vllmperf.history.adding import add
 from pytest_vllmperf.history.database import Database
 from pytest_vllmperf.history.reading import read
-from pytest_vllmperf.history.taking import of_baseline, of_run
+from pytest_vllmperf.history.sessions import of_baseline
+from pytest_vllmperf.history.taking import of_run
 from pytest_vllmperf.records.samples import EngineSamples, Entry, Environment, Judging, Session
 from pytest_vllmperf.storage import runs
 from tests.history.conftest import Add
