@@ -22,6 +22,7 @@ from pytest_vllmperf.cli import (
     interchanging,
     modelling,
     sweeping,
+    trending,
     tuning,
 )
 from pytest_vllmperf.errors import VllmPerfError, in_one_line
@@ -35,6 +36,7 @@ _COMMANDS: Final = (
     tuning,
     sweeping,
     bisecting,
+    trending,
     doctoring,
     initializing,
 )
