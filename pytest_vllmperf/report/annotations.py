@@ -82,7 +82,9 @@ def _failed(test: TestReport) -> Annotation:
     lines = test.message.split("\n")
     more = [f"... {units.many(len(lines) - _LINES, 'more line')}"] if len(lines) > _LINES else []
     message = "\n".join([*lines[:_LINES], *more]) or test.outcome
-    return Annotation("error", f"{', '.join(dict.fromkeys(bad)) or test.outcome}: {test.nodeid}", message, *_place(test))
+    return Annotation(
+        "error", f"{', '.join(dict.fromkeys(bad)) or test.outcome}: {test.nodeid}", message, *_place(test)
+    )
 
 
 def _warnings(test: TestReport) -> Iterator[Annotation]:

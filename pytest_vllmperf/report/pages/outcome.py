@@ -112,7 +112,11 @@ def _statuses(checks: Sequence[CheckReport]) -> str:
 
 def _others(tests: Sequence[TestReport]) -> Iterator[str]:
     """Tests that did not simply pass; none of them makes the run fail."""
-    for outcome, said in (("skipped", "skipped"), ("xfailed", "failed as expected"), ("xpassed", "passed unexpectedly")):
+    for outcome, said in (
+        ("skipped", "skipped"),
+        ("xfailed", "failed as expected"),
+        ("xpassed", "passed unexpectedly"),
+    ):
         if number := _count(tests, outcome):
             yield f"{units.many(number, 'test')} {said}"
 
