@@ -11,7 +11,7 @@ from typing import Final
 from pytest_vllmperf.errors import VllmPerfError, in_one_line
 from pytest_vllmperf.records.report import RunReport
 from pytest_vllmperf.records.settings import Settings
-from pytest_vllmperf.report import annotations
+from pytest_vllmperf.report import annotated
 from pytest_vllmperf.report.pages import bounded, markdown
 from pytest_vllmperf.storage import pages
 
@@ -50,7 +50,7 @@ class GitHubJob:
 
     def commands(self, report: RunReport) -> list[str]:
         """The commands of its annotations, each a line that has to be printed as it is."""
-        return [annotations.github(one, self._file(one.file)) for one in annotations.annotations(report)]
+        return [annotated.github(one, self._file(one.file)) for one in annotated.annotate(report)]
 
     def _file(self, file: str) -> str:
         """A file of the run from the root of the repository; empty where it is not in it."""

@@ -22,19 +22,19 @@ _PIPE_AFTER_BACKSLASH: Final = re.compile(r"(?<=\\)\|")
 
 
 def code(text: str, longest: int = LONGEST) -> str:
-    """A text on one line, as code. Nothing in it means anything; empty where it is empty.
+    r"""A text on one line, as code. Nothing in it means anything; empty where it is empty.
 
     Args:
-        text: anything; control characters are shown as `\\x1b` is.
+        text: anything; control characters are shown as `\x1b` is.
         longest: characters that are shown of it.
     """
     return _span(_one_line(text, longest))
 
 
 def cell(text: str, longest: int = LONGEST) -> str:
-    """The same in a cell of a table, where a bar ends the cell unless there is a backslash before it.
+    r"""The same in a cell of a table, where a bar ends the cell unless there is a backslash before it.
 
-    A bar behind a backslash cannot be written there; it is shown as `\\x7c`.
+    A bar behind a backslash cannot be written there; it is shown as `\x7c`.
     """
     line = _PIPE_AFTER_BACKSLASH.sub(r"\\x7c", _one_line(text, longest))
     return _span(line).replace("|", r"\|")

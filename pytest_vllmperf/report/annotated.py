@@ -44,7 +44,7 @@ class Annotation:
     line: int | None = None
 
 
-def annotations(report: RunReport) -> list[Annotation]:
+def annotate(report: RunReport) -> list[Annotation]:
     """At most `MOST` errors and as many warnings, the most important first.
 
     Args:

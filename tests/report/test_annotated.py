@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pytest_vllmperf.records.report import RunReport
 from pytest_vllmperf.records.verdict import Status
-from pytest_vllmperf.report.annotations import MOST, Annotation, annotations, github
+from pytest_vllmperf.report.annotated import MOST, Annotation, annotate, github
 from tests.reporting import HOSTILE, check, metric, one_test, run_of
 
 COMMAND = re.compile(r"::(error|warning) ((?:\w+=[^,:\r\n]*,?)+)::([^\r\n]*)")
@@ -29,7 +29,7 @@ def of(*statuses: Status) -> list[Annotation]:
         )
         for number, status in enumerate(statuses)
     ]
-    return annotations(red(run_of(*tests)))
+    return annotate(red(run_of(*tests)))
 
 
 def red(report: RunReport) -> RunReport:
@@ -71,7 +71,7 @@ def test_the_most_important_first_and_not_more_than_are_shown() -> None:
 def test_what_no_test_tells_is_an_error_of_the_run(more: dict[str, object], title: str) -> None:
     tests = [] if more.get("exit_status") == 5 else [one_test("t", check(metric("ttft.p50", (1.0,))))]
     report = run_of(*tests)
-    (found,) = annotations(report.model_copy(update={"run": report.run.model_copy(update=more)}))
+    (found,) = annotate(report.model_copy(update={"run": report.run.model_copy(update=more)}))
     assert (found.level, found.title, found.file) == ("error", title, "")
 
 
@@ -97,7 +97,7 @@ def test_any_text_stays_in_its_place(level: str, title: str, message: str, file:
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names(name: str) -> None:
     test = one_test(f"t.py::test[{name}]", check(status=Status.REGRESSED), outcome="failed", message=name, line=1)
-    (found,) = annotations(red(run_of(test)))
+    (found,) = annotate(red(run_of(test)))
     match = COMMAND.fullmatch(github(found, name))
     assert match
     assert not re.search(r"(?m)^\s*::|##\[", unquote(match[3]))
