@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from pytest_vllmperf.records.report import CheckReport, RunReport, TestReport
+from pytest_vllmperf.records.check_report import CheckReport
+from pytest_vllmperf.records.report import RunReport, TestReport
 from pytest_vllmperf.records.verdict import Status
 from pytest_vllmperf.report import units
 from pytest_vllmperf.report.escaping import terminal_line, terminal_text

@@ -87,7 +87,9 @@ class Job:
         ended = subprocess.run(
             [*SHELL, str(script)], cwd=folder, env=environ, text=True, capture_output=True, timeout=120, check=False
         )
-        return Ended(ended.returncode, ended.stdout + ended.stderr, _outputs(output), summary.read_text(encoding="utf-8"))
+        return Ended(
+            ended.returncode, ended.stdout + ended.stderr, _outputs(output), summary.read_text(encoding="utf-8")
+        )
 
     def _variables(self, output: Path, summary: Path) -> dict[str, str]:
         return {
@@ -108,10 +110,10 @@ def _clean() -> dict[str, str]:
 
 
 def _outputs(file: Path) -> dict[str, str]:
-    """What a runner makes of the file of outputs: each value stands between a line with its name and one with its end."""
+    """What a runner makes of the file of outputs: a value stands between a line with its name and one with its end."""
     found, lines = {}, iter(file.read_text(encoding="utf-8").split("\n"))
     for line in lines:
         if line:
             name, _, end = line.partition("<<")
-            found[name] = "\n".join(iter(lambda: next(lines), end))  # noqa: B023 - used at once
+            found[name] = "\n".join(iter(lambda: next(lines), end))
     return found

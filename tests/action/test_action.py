@@ -134,7 +134,9 @@ def test_a_run_that_is_not_armed_is_no_success(job: Job) -> None:
 def test_the_files_of_an_earlier_run_are_not_taken_for_this_one(job: Job) -> None:
     recorded(job)
     assert measured(job).outputs["outcome"] == "passed"
-    (job.folder / "conftest.py").write_text("import os\ndef pytest_runtest_setup():\n    os._exit(0)\n", encoding="utf-8")
+    (job.folder / "conftest.py").write_text(
+        "import os\ndef pytest_runtest_setup():\n    os._exit(0)\n", encoding="utf-8"
+    )
     ended = measured(job)
     assert (ended.status, ended.outputs["outcome"], ended.outputs["json"]) == (1, "error", "")
 

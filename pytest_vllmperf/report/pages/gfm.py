@@ -18,6 +18,8 @@ LONGEST: Final = 300
 """Characters of a text in a code span; the middle of a longer one is left out."""
 
 _TICKS: Final = re.compile("`+")
+_PLAIN: Final = re.compile(r"[A-Za-z0-9 .,:%+/>\[\]-]*")
+_MEANS_SOMETHING: Final = re.compile(r"://|www\.|\]:", re.IGNORECASE)
 _PIPE_AFTER_BACKSLASH: Final = re.compile(r"(?<=\\)\|")
 
 
@@ -38,6 +40,14 @@ def cell(text: str, longest: int = LONGEST) -> str:
     """
     line = _PIPE_AFTER_BACKSLASH.sub(r"\\x7c", _one_line(text, longest))
     return _span(line).replace("|", r"\|")
+
+
+def figure(text: str) -> str:
+    """A label or a value in a cell of a table: as it is where no sign in it means anything, else as `cell` has it.
+
+    Labels and units of metrics that a test records are texts of others.
+    """
+    return text if _PLAIN.fullmatch(text) and not _MEANS_SOMETHING.search(text) else cell(text)
 
 
 def _one_line(text: str, longest: int) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS
-from pytest_vllmperf.records.report import CheckReport, Judged
+from pytest_vllmperf.records.check_report import CheckReport, Judged
 from pytest_vllmperf.records.verdict import LimitVerdict, MetricVerdict, Status, Verdict
 from pytest_vllmperf.report import limits, units
 from pytest_vllmperf.report.overview import headline

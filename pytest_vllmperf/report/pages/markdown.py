@@ -16,7 +16,8 @@ from pytest_vllmperf.report.rows import has_something_to_tell, metric_rows
 from pytest_vllmperf.report.verdicts import confidence
 
 if TYPE_CHECKING:
-    from pytest_vllmperf.records.report import CheckReport, RunReport, TestReport
+    from pytest_vllmperf.records.check_report import CheckReport
+    from pytest_vllmperf.records.report import RunReport, TestReport
 
 _RIGHT: Final = (3, 4, 5, 6)
 _LEAST_MESSAGE: Final = 1_500
@@ -83,7 +84,7 @@ def _rows(test: TestReport) -> Iterator[str]:
     for check in test.checks:
         line = judged.deciding(check)
         own = f" {gfm.cell(check.name)}" if check.name else ""
-        figures = [line.metric, line.now, line.change, line.margin, line.detects]
+        figures = map(gfm.figure, (line.metric, line.now, line.change, line.margin, line.detects))
         yield gfm.row([_verdict(test, check), f"{gfm.cell(test.nodeid)}{own}", *figures])
     if not test.checks:
         yield gfm.row([_outcome(test), gfm.cell(test.nodeid), *[judged.NONE] * 5])

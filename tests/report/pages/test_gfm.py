@@ -86,3 +86,23 @@ def test_a_long_name_is_cut_in_its_middle() -> None:
     assert len(text) == gfm.LONGEST
     assert text[0] == "a"
     assert text[-1] == "z"
+
+
+@given(ANY)
+def test_any_label_or_value_in_a_table(text: str) -> None:
+    found = rendered(f"{gfm.head(['one', 'two'])}\n{gfm.row([gfm.figure(text), 'z'])}\n")
+    assert found.tags <= {"table", "thead", "tbody", "tr", "th", "td", "code"}
+    assert not set("".join(found.words)) & set("@#<`*|")
+    assert found.rows[1][1] == "z"
+
+
+@pytest.mark.parametrize("text", ["-20.0 % [-21.0, +19.0]", "1,234.5 tok/s", "limit: at most 500 ms", "TTFT p50", "-"])
+def test_figures_of_ours_stay_as_they_are(text: str) -> None:
+    assert gfm.figure(text) == text
+    assert rendered(f"{gfm.head(['one', 'two'])}\n{gfm.row([gfm.figure(text), 'z'])}\n").rows[1] == [text, "z"]
+
+
+@pytest.mark.parametrize("text", [*NASTY, "www.x.org", "https://x.org", "HTTP://X.ORG"])
+def test_figures_of_others(text: str) -> None:
+    found = rendered(f"{gfm.head(['one', 'two'])}\n{gfm.row([gfm.figure(text), 'z'])}\n")
+    assert found.tags <= {"table", "thead", "tbody", "tr", "th", "td", "code"}

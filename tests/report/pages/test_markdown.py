@@ -7,16 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_vllmperf.records.attribution import Attribution, Change, KernelChange
+from pytest_vllmperf.records.check_report import CheckReport, Judged
 from pytest_vllmperf.records.kernels import KernelTime
 from pytest_vllmperf.records.ratio import Ratio
-from pytest_vllmperf.records.report import (
-    CheckReport,
-    CollectionProblem,
-    Judged,
-    RunReport,
-    ScorecardReport,
-    ScorecardRow,
-)
+from pytest_vllmperf.records.report import CollectionProblem, RunReport, ScorecardReport, ScorecardRow
 from pytest_vllmperf.records.results import ComparisonRecord
 from pytest_vllmperf.records.verdict import LimitVerdict, Status
 from pytest_vllmperf.report.pages.bounded import COMMENT
