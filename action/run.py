@@ -60,9 +60,12 @@ class Inputs:
         """
         mode = _one_of(environ, "MODE", tuple(MODES))
         fail_on = _one_of(environ, "FAIL_ON", FAIL_ON)
-        folder = Path(_text(environ, "OUTPUT") or "vllmperf").absolute()
-        baselines = _text(environ, "BASELINES")
+        folder = Path(_text(environ, "OUTPUT") or "vllmperf-report").absolute()
+        baselines, reason = _text(environ, "BASELINES"), _text(environ, "REASON")
+        if reason and mode != "update":
+            raise InputError("input reason: it is for the mode update alone")
         command = [sys.executable, "-m", "pytest", MODES[mode]]
+        command += [f"--vllmperf-reason={reason}"] if reason else []
         command += [f"--vllmperf-baselines={baselines}"] if baselines else []
         command += ["--vllmperf-require-gpu"] if _one_of(environ, "REQUIRE_GPU", SWITCHES) == "true" else []
         command += ["--vllmperf-noisy=fail"] if fail_on == "noisy" else []

@@ -20,12 +20,14 @@ export VLLMPERF_LOCKS=${VLLMPERF_LOCKS:-/tmp/vllmperf-locks} # on the node: othe
 
 # Two minutes before its time is over the job gets SIGTERM: pytest then ends its engines and writes what it has.
 pid=
-trap 'if [ -n "$pid" ]; then kill -TERM "$pid"; fi' TERM
+stop=
+trap 'stop=yes; if [ -n "$pid" ]; then kill -TERM "$pid"; fi' TERM
 
 .venv/bin/pytest --vllmperf --vllmperf-require-gpu tests/test_vllm_performance.py \
     --junitxml="$folder/junit.xml" --vllmperf-json="$folder/run.json" \
     --vllmperf-report="$folder/report.md" --vllmperf-report="$folder/report.html" &
 pid=$!
+if [ -n "$stop" ]; then kill -TERM "$pid"; fi # the signal came before the process had its number
 
 status=0
 wait "$pid" || status=$?

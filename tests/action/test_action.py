@@ -141,14 +141,15 @@ def test_the_files_of_an_earlier_run_are_not_taken_for_this_one(job: Job) -> Non
     assert (ended.status, ended.outputs["outcome"], ended.outputs["json"]) == (1, "error", "")
 
 
-@pytest.mark.parametrize("name", ["tests", "arguments", "baselines", "output", "mode", "fail-on", "require-gpu"])
+@pytest.mark.parametrize(
+    "name", ["tests", "arguments", "baselines", "output", "mode", "fail-on", "require-gpu", "reason"]
+)
 def test_inputs_cannot_be_commands(job: Job, name: str) -> None:
-    evil = "a'\"; touch pwned; $(touch pwned) `touch pwned` \n touch pwned #"
+    evil = "a'; touch pwned; $(touch pwned) `touch pwned` \n touch pwned '\noutcome=passed\noutcome<<x\npassed\nx\n"
     ended = measured(job, {name: evil})
     assert ended.status != 0
+    assert ended.outputs["outcome"] in ("error", "failed")  # without a baseline
     assert not list(job.folder.parent.rglob("pwned*"))
-    forged = measured(job, {name: "x\noutcome=passed\n::error::forged"})
-    assert forged.outputs.get("outcome") != "passed"
 
 
 @pytest.mark.parametrize(("name", "said"), [
@@ -162,6 +163,12 @@ def test_an_input_that_is_not_valid(job: Job, name: str, said: str) -> None:
     assert f"::error title=vllmperf::{said}" in ended.output
 
 
+def test_a_reason_without_a_recording(job: Job) -> None:
+    ended = measured(job, {"reason": "new driver"})
+    assert ended.status == 4
+    assert "::error title=vllmperf::input reason: it is for the mode update alone" in ended.output
+
+
 def test_quotes_that_do_not_match(job: Job) -> None:
     ended = measured(job, {"arguments": "-k 'open"})
     assert ended.status == 4
@@ -170,9 +177,10 @@ def test_quotes_that_do_not_match(job: Job) -> None:
 
 def test_inputs_reach_pytest(job: Job) -> None:
     given = {"tests": "'test_chat.py::test_chat'", "arguments": "-k 'test_chat or other'", "baselines": "my folder"}
-    ended = measured(job, {**given, "mode": "update-new", "output": "out/put"})
+    ended = measured(job, {**given, "mode": "update", "reason": "it's new; $x", "output": "out/put"})
     assert ended.status == 0, ended.output
-    assert (job.folder / "my folder" / "simulated" / "test_chat.json").is_file()
+    stored = json.loads((job.folder / "my folder" / "simulated" / "test_chat.json").read_text(encoding="utf-8"))
+    assert stored["tests"]["test_chat"]["reason"] == "it's new; $x"
     assert Path(ended.outputs["json"]) == job.folder / "out" / "put" / "run.json"
     assert len(json.loads(Path(ended.outputs["json"]).read_text(encoding="utf-8"))["tests"]) == 1
 
