@@ -75,7 +75,7 @@ class Overview:
         judged = [*((one, True) for one in check.verdict.metrics), *((one, False) for one in check.verdict.information)]
         if not judged:
             return [_unjudged(check, metric, outlook.get(metric)) for metric in _shown(check, every=self.every)]
-        chosen = judged if self.every else [_headline(check.verdict)]
+        chosen = judged if self.every else [headline(check.verdict)]
         return [_judged(one, outlook.get(one.metric), gated=gated) for one, gated in chosen]
 
     def _table(self, found: Sequence[tuple[CheckRecord, Sequence[_Row]]]) -> list[str]:
@@ -134,7 +134,7 @@ def _without_empty(cells: Sequence[Sequence[str]]) -> list[Sequence[str]]:
     return [["" if number in empty else cell for number, cell in enumerate(row)] for row in cells]
 
 
-def _headline(verdict: Verdict) -> tuple[MetricVerdict, bool]:
+def headline(verdict: Verdict) -> tuple[MetricVerdict, bool]:
     """The metric that says most: the first with the verdict of the check; of an OK one, the first that noise moves.
 
     Where only exact metrics are gated, and all are OK, it is one that does not decide: people look for the clock.
@@ -206,7 +206,7 @@ def _left(checks: Sequence[CheckRecord]) -> Iterator[str]:
         one
         for check in checks
         for one in check.verdict.metrics
-        if not has_something_to_tell(one) and one is not _headline(check.verdict)[0]
+        if not has_something_to_tell(one) and one is not headline(check.verdict)[0]
     ]
     exact = sum(METRICS[one.metric].exact for one in ok)
     told = [f"{units.many(len(ok) - exact, 'other gated metric')} OK"] if len(ok) > exact else []
