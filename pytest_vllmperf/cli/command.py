@@ -56,7 +56,7 @@ def _show_every_character() -> None:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    chosen = _parser().parse_args(arguments)
+    chosen = parser().parse_args(arguments)
     try:
         return int(chosen.run(chosen))
     except VllmPerfError as error:
@@ -99,7 +99,8 @@ def _discard_output() -> None:
     os.close(nowhere)
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="vllmperf", description="Commands for vLLM performance tests, used outside a pytest run."
     )
@@ -149,7 +150,7 @@ def _add_quantize(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     quantize.add_argument(
         "--max-length", type=int, default=2048, metavar="N", help="maximum prompt length in tokens (default: 2048)"
     )
-    quantize.add_argument("--output", type=Path, metavar="FOLDER", help="where to (./NAME-SCHEME)")
+    quantize.add_argument("--output", type=Path, metavar="FOLDER", help="output folder (default: ./NAME-SCHEME)")
     quantize.set_defaults(run=_quantize)
 
 
