@@ -1,5 +1,7 @@
 """Write the parts of the documentation that are made from the code: `python docs/generate.py`, or `nox -s docs`.
 
+With `--check`, nothing is written, and the exit code is 1 where a file is not up to date.
+
 A part stands between two comments of a Markdown file, `<!-- NAME: ... -->` and `<!-- /NAME -->`. Other files are made
 whole.
 """
@@ -9,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -69,7 +72,7 @@ def _command(parser: argparse.ArgumentParser) -> Iterator[str]:
     names = " ".join(_bracketed(one) for one in taken if not one.option_strings)
     needed = " ".join(_flag(one) for one in taken if one.option_strings and one.required)
     others = "[OPTIONS]" if any(one.option_strings and not one.required for one in taken) else ""
-    yield f"    {' '.join(filter(None, (parser.prog, names, needed, others)))}"
+    yield f"```text\n{' '.join(filter(None, (parser.prog, names, needed, others)))}\n```"
     rows = [(f"`{_flag(one) or _named(one)}`", _meaning(one, parser.prog)) for one in taken]
     if rows:
         yield _table(("argument", "meaning"), rows)
@@ -213,16 +216,19 @@ def made(text: str, parts: Mapping[str, Callable[[], str]]) -> str:
     return text
 
 
-def main() -> None:
-    """Write every file that has such parts."""
-    for name, parts in PARTS.items():
-        file = ROOT / name
-        file.write_text(made(file.read_text(encoding="utf-8"), parts), encoding="utf-8")
+def main(arguments: Sequence[str]) -> int:
+    """Write every file that has such parts; with `--check`, say which are not up to date, and write nothing."""
+    texts = {name: made((ROOT / name).read_text(encoding="utf-8"), parts) for name, parts in PARTS.items()}
+    texts |= {name: make() for name, make in WHOLE.items()}
+    old = [name for name, text in texts.items() if (ROOT / name).read_text(encoding="utf-8") != text]
+    if "--check" in arguments:
+        print("\n".join(f"not up to date: {name}; run `python docs/generate.py`" for name in old))
+        return 1 if old else 0
+    for name in old:
+        (ROOT / name).write_text(texts[name], encoding="utf-8")
         print(f"written: {name}")
-    for name, make in WHOLE.items():
-        (ROOT / name).write_text(make(), encoding="utf-8")
-        print(f"written: {name}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

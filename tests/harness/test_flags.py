@@ -1,4 +1,4 @@
-"""The table of options: each row has its field, its parser, its flag, its ini setting, and its line in docs/options.md."""
+"""The table of options: each row has its field, its parser, its flag, its ini setting, its line in the documents."""
 
 import dataclasses
 import re
