@@ -222,7 +222,8 @@ def main(arguments: Sequence[str]) -> int:
     texts |= {name: make() for name, make in WHOLE.items()}
     old = [name for name, text in texts.items() if (ROOT / name).read_text(encoding="utf-8") != text]
     if "--check" in arguments:
-        print("\n".join(f"not up to date: {name}; run `python docs/generate.py`" for name in old))
+        for name in old:
+            print(f"not up to date: {name}; run `python docs/generate.py`")
         return 1 if old else 0
     for name in old:
         (ROOT / name).write_text(texts[name], encoding="utf-8")

@@ -126,7 +126,8 @@ def test_a_wrong_command_in_a_sentence_is_found(span: str) -> None:
 
 
 def test_blocks_are_found_with_their_kind_and_their_reason() -> None:
-    page = "a\n\n    vllmperf init\n\n    x\n\nb\n```python\ny = 1\n```\n<!-- not checked: a sketch -->\n```docker\nz\n```\n"
+    page = "a\n\n    vllmperf init\n\n    x\n\nb\n```python\ny = 1\n```\n"
+    page += "<!-- not checked: a sketch -->\n```docker\nz\n```\n"
     found = [(one.line, one.language, one.text, one.reason) for one in blocks(page)]
     assert found == [
         (3, "", "vllmperf init\n\nx\n", ""),
