@@ -96,7 +96,7 @@ def columns() -> int:
 
 def _tell(now: Progress) -> None:
     line = report.progress(now.done, now.left, now.seconds, now.doing)
-    print(terminal_line(line), file=sys.stderr, flush=True)  # noqa: T201 - the command's own progress
+    print(terminal_line(line), file=sys.stderr, flush=True)
 
 
 def _split(text: str) -> tuple[str, ...]:
@@ -140,7 +140,7 @@ def _points(wanted: Wanted) -> tuple[Point, ...]:
         points = repository.points(wanted.good, wanted.bad)
         if repository.uncommitted:
             note = f"note: {wanted.git} has changes that are not committed; they are not measured, and stay as they are"
-            print(terminal_line(note), file=sys.stderr)  # noqa: T201
+            print(terminal_line(note), file=sys.stderr)
         return points
     if wanted.versions_from:
         known = versions.listed(wanted.versions_from, wanted.log)

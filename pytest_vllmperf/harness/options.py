@@ -65,6 +65,7 @@ def settings(config: pytest.Config) -> Settings:
     check = CheckSettings(**_given(config, of_tests)).over(CheckSettings(**_defaults(of_tests)))
     found: dict[str, Any] = _defaults(of_run) | _given(config, of_run)
     found |= {name: config.rootpath / value for name, value in found.items() if isinstance(value, Path)}
+    found["report_files"] = tuple(config.rootpath / file for file in found.get("report_files", ()))
     return Settings(update=update, check=check, **found)
 
 

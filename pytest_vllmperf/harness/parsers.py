@@ -11,6 +11,7 @@ from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.records.parsing import Parser, choice, count, number
 from pytest_vllmperf.records.settings import AUTO
 from pytest_vllmperf.records.spec import interpreter
+from pytest_vllmperf.report.pages import SUFFIXES
 from pytest_vllmperf.validity.allowed import rule_names
 from pytest_vllmperf.verdict.words import gate_words, limits, margins
 
@@ -70,6 +71,14 @@ def _file_or_none(where: str, value: Any) -> Path | None:
     return Path(text)
 
 
+def _report_files(where: str, value: Any) -> tuple[Path, ...]:
+    files = tuple(file for one in value if (file := _file_or_none(where, one)))
+    for file in files:
+        if file.suffix not in SUFFIXES:
+            raise SpecError(f"{where}: {str(file)!r} is not a report's name; it has to end in {' or '.join(SUFFIXES)}")
+    return files
+
+
 def _interpreter(where: str, value: Any) -> str:
     return "" if value == OFF else interpreter(f"{where}: ", value)
 
@@ -92,6 +101,7 @@ PARSERS: Mapping[str, Parser] = {
     "margins": margins,
     "noisy": _noisy_fails,
     "reason": _reason,
+    "report_files": _report_files,
     "rules": rule_names,
     "unsupported": choice("fail", "skip"),
     "warmup": _warmup,

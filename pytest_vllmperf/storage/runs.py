@@ -49,7 +49,7 @@ def load(path: str | os.PathLike[str]) -> RunReport:
     return found
 
 
-def write(path: Path, report: RunReport, redacted: Callable[[str], str]) -> None:
+def write(path: Path, report: RunReport, redacted: Callable[[str], str] = str) -> None:
     """Write a run.
 
     Args:
@@ -105,6 +105,27 @@ def encoded(report: RunReport, redacted: Callable[[str], str] = str) -> str:
     head, rest = {key: content.pop(key) for key in ("schema", "version", "run")}, content
     lines = ",\n".join(_json(test) for test in tests)
     return f'{_json(head)[:-1]}, "tests": [\n{lines}\n], {_json(rest)[1:]}\n'
+
+
+def without_secrets(report: RunReport, redacted: Callable[[str], str]) -> RunReport:
+    """The same run; only its texts are changed.
+
+    Args:
+        report: the run.
+        redacted: takes secrets out of a text.
+    """
+    return RunReport.model_validate(_texts(report.model_dump(by_alias=True), cache(redacted)))
+
+
+def _texts(value: Any, redacted: Callable[[str], str]) -> Any:
+    """A value whose texts, also the keys, hold no secrets and no unpaired surrogates."""
+    if isinstance(value, str):
+        return redacted(value).encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {_texts(key, redacted): _texts(one, redacted) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return value if set(map(type, value)) <= {float, int} else type(value)(_texts(one, redacted) for one in value)
+    return value
 
 
 def _json(value: object) -> str:
