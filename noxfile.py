@@ -38,6 +38,7 @@ TEST_TOOLS = [
     "uvicorn>=0.30",
     "trustme>=1.1",
 ]
+UV = "uv>=0.8"
 LINT_TOOLS = ["ruff>=0.14", "mypy>=1.18", "import-linter>=2.5", "types-psutil", "types-tabulate", "pytest-xdist"]
 
 
@@ -78,7 +79,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def faults(session: nox.Session) -> None:
     """Faults done to runs on real engines: signals, full disks, clocks, damaged files, many starts; two hours."""
-    install_with_vllm(session, *TEST_TOOLS)
+    install_with_vllm(session, *TEST_TOOLS, UV)
     if session.posargs:
         session.run("pytest", *session.posargs)
         return
@@ -155,7 +156,7 @@ def build(session: nox.Session) -> None:
 @nox.session
 def stranger(session: nox.Session) -> None:
     """A stranger's ten minutes: the wheel in a clean environment, real vLLM, recorded, green, slowed, red, reported."""
-    session.install("-e", ".", *TEST_TOOLS, env=uv_environment())
+    session.install("-e", ".", *TEST_TOOLS, UV, env=uv_environment())
     session.run("pytest", "tests/docs/test_ten_minutes.py", "-q", "-s", *session.posargs, env=uv_environment())
 
 

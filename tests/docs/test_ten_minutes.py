@@ -153,6 +153,7 @@ def shows(output: str, verdict: str) -> None:
 
 def masked(line: str) -> str:
     """A line without what differs between two machines: figures, their units, the name of the hardware, widths."""
+    line = re.sub(r" \(\d+:\d\d:\d\d\)", "", line)
     line = re.sub(r"[+-]?\d[\d,.]*( ?(s|ms|us|%|tok/s|MiB|GiB))?(?![\w:])", "N", line)
     line = re.sub(r"(?<=vllmperf: )[\w-]+|(?<=baselines/)[\w-]+", "HARDWARE", line)
     return re.sub(r"N( in)? N(s)?\b", "N", re.sub(r"[=\s]+", " ", line)).strip()
