@@ -59,8 +59,8 @@ def as_json(found: Tuned) -> str:
 def _head(found: Tuned) -> str:
     return (
         f"{found.name}: highest goodput at which {share_percent(found.share)} of requests meet the SLO "
-        f"{found.slo.key}; tried {len(found.tried):,} of {units.many(found.engines + 1, 'engine')}, the default one included: "
-        f"{units.many(found.points, 'point')}, {units.many(found.starts, 'start')}"
+        f"{found.slo.key}; tried {len(found.tried):,} of {units.many(found.engines + 1, 'engine')}, the default one "
+        f"included: {units.many(found.points, 'point')}, {units.many(found.starts, 'start')}"
     )
 
 

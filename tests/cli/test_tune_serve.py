@@ -73,7 +73,7 @@ def test_a_promise_that_no_point_keeps_has_an_exit_code_of_its_own(capsys: Captu
     assert tune("--slo", "ttft=0.001", *AXES) == 1
     words = " ".join(capsys.readouterr().out.split())
     assert "no point meets the SLO; the nearest is max_num_seqs=" in words
-    assert "of requests kept it, wanted 99 %" in words
+    assert "of requests met it, 99 % are needed" in words
     assert tune("--slo", "ttft=0.001", *AXES, "--json") == 1
     assert json.loads(capsys.readouterr().out)["found"] is None
 
@@ -81,7 +81,7 @@ def test_a_promise_that_no_point_keeps_has_an_exit_code_of_its_own(capsys: Captu
 def test_where_nothing_could_be_measured_the_reason_is_shown(capsys: Capture) -> None:
     assert tune(*SLO, *AXES, "--set", "fail=load") == 3
     words = " ".join(capsys.readouterr().out.split())
-    assert "nothing could be measured: every point failed or is void" in words
+    assert "nothing could be measured: every point failed or was void" in words
     assert "did not start: the simulated engine refused sim: scripted failure" in words
 
 
