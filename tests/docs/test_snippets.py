@@ -30,7 +30,7 @@ from pytest_vllmperf import EngineSpec, Measurement, VllmPerf, Workload
 
 MODEL = "vllmperf:tiny"
 MODELS = dict.fromkeys(["fp16", "awq", "gptq"], MODEL)
-CHAT = WORK = BATCH = Workload.synthetic(requests=4, input_tokens=8, output_tokens=4, concurrency=2)
+CHAT = WORK = WORKLOAD = BATCH = Workload.synthetic(requests=4, input_tokens=8, output_tokens=4, concurrency=2)
 """
 LOOSE = """
 @pytest.mark.vllm(MODEL)
