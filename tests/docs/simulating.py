@@ -28,6 +28,8 @@ from pytest_vllmperf.records.overload import Overload
 
 MEMORY, CACHE = 2**34, 2**26
 SMALL = Workload.synthetic(requests=4, input_tokens=8, output_tokens=4)
+UNNAMED = EngineSpec.create("vllmperf:tiny")
+"""The engine of a test that leaves its marker out: a page shows it once."""
 _SCRIPT = {one.name for one in fields(Script)} - {"quantization"}
 
 
@@ -54,7 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     def simulated_target(self: TestEngines, engine: EngineSpec | None) -> Target:
         given = engine or self._test.spec
-        return target(self, None if given is None else simulated(given))
+        return target(self, simulated(given or UNNAMED))
 
     def simulated_fit(self: Fitting, engine: EngineSpec | None = None, **bounds: Any) -> Any:
         return fit(self, simulated(engine).with_args(kv_cache_memory_bytes=CACHE), **bounds) if engine else fit(self)
