@@ -20,8 +20,8 @@ from pytest_vllmperf.errors import VllmPerfError, in_one_line
 from pytest_vllmperf.harness import ending, machine, options
 from pytest_vllmperf.harness.collection import is_performance_test
 from pytest_vllmperf.harness.ending import Ending
+from pytest_vllmperf.harness.github import GitHubJob
 from pytest_vllmperf.harness.repository import Revision, revision
- from pytest_vllmperf.harness.github import GitHubJob
 from pytest_vllmperf.harness.results import Results
 from pytest_vllmperf.harness.seen import Seen
 from pytest_vllmperf.metrics.table import METRICS

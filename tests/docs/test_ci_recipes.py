@@ -190,7 +190,7 @@ def test_the_batch_job_hands_its_signal_on_and_waits(tmp_path: Path) -> None:
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     python = tmp_path / ".venv" / "bin" / "pytest"
     python.write_text(
-        '#!/bin/bash\ntrap \'echo written > report; exit 2\' TERM\nkill -TERM "$PPID"\n'
+        "#!/bin/bash\ntrap 'echo written > report; exit 2' TERM\nkill -TERM \"$PPID\"\n"
         "for _ in {1..600}; do sleep 0.05; done\n",
         encoding="utf-8",
     )
