@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from pytest_vllmperf.errors import BisectError
 from pytest_vllmperf.records.bisect import Attempt, Followed, Judgement
-from pytest_vllmperf.records.report import CheckReport, Judged, RunReport, TestReport
+from pytest_vllmperf.records.check_report import CheckReport, Judged
+from pytest_vllmperf.records.report import RunReport, TestReport
 from pytest_vllmperf.records.verdict import Status
 
 _SAYS = {

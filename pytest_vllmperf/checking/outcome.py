@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 
 from pytest_vllmperf.checking.check import Check
 from pytest_vllmperf.checking.device_pass import engines_without
+from pytest_vllmperf.checking.reported import reference_details, start_details
 from pytest_vllmperf.checking.stored import stored_baseline
 from pytest_vllmperf.errors import EngineError
 from pytest_vllmperf.metrics.measurement import Measurement
@@ -110,6 +111,9 @@ def _record(check: Check, settings: Settings) -> CheckRecord:
         attribution=_attribution(check, verdict),
         stored=stored_baseline(plan.baseline, [one.metric for one in (*verdict.metrics, *verdict.information)]),
         changed=_changed(check),
+        roofline=run.roofline,
+        details=start_details(run) if settings.reports else (),
+        reference_details=reference_details(run) if settings.reports else (),
     )
 
 

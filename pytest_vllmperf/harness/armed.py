@@ -14,7 +14,7 @@ from pytest_vllmperf.checking.history import History
 from pytest_vllmperf.checking.plan import InRun, check_recording
 from pytest_vllmperf.errors import BaselineError, EngineError, NoGpuError, SpecError, VllmPerfError
 from pytest_vllmperf.gpu import GpuRequirement
-from pytest_vllmperf.harness import against, collection, colours, ending, failures, options
+from pytest_vllmperf.harness import against, collection, colours, ending, failures, options, sweeping
 from pytest_vllmperf.harness.collection import Collected, Places, is_performance_test
 from pytest_vllmperf.harness.console import Console
 from pytest_vllmperf.harness.context import CONTEXT, TestContext
@@ -167,6 +167,7 @@ class ArmedPlugin:
             run_settings=self._settings,
             properties=item.user_properties,
             card=marked.card,
+            point=sweeping.shown_point(item, marked.spec),
             warn=partial(warn, item),
             tell=partial(self._tell, TestId.parse(item.nodeid)),
             verbose=self._config.get_verbosity() > 0,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,6 +65,7 @@ class TestContext:
         records: checks that are.
         properties: the test's properties for JUnit, filled as checks end.
         card: the scorecard that its measurements are rows of.
+        point: engine arguments that the `sweep` marker gives it; empty without one.
         measured: every measurement that it made.
         compared: makes the record of each comparison.
         traced: tells the traces of each comparison.
@@ -87,6 +89,7 @@ class TestContext:
     run_settings: Settings
     properties: list[tuple[str, object]]
     card: CardEntry | None = None
+    point: Mapping[str, Any] = field(default_factory=dict)
     warn: Warn = lambda _category, _text, _line: False
     tell: Callable[[str], None] = lambda _line: None
     verbose: bool = False
@@ -178,6 +181,7 @@ class TestContext:
             measured=tuple(map(measured_record, self._not_checked())) if self.run_settings.reports else (),
             overloads=tuple(self.overloads),
             fits=tuple(self.fits),
+            point=dict(self.point),
         )
 
     def _not_checked(self) -> list[Measurement]:

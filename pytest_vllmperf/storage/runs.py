@@ -146,8 +146,11 @@ def _plain(value: Any, redacted: Callable[[str], str]) -> Any:
 
 
 def _are_finite(values: list[Any]) -> bool:
-    """Whether these are numbers that JSON has; samples are most of a run."""
-    return set(map(type, values)) <= {float, int} and math.isfinite(sum(values))
+    """Whether these are numbers that JSON has, or null; such lists are most of a run."""
+    kinds = set(map(type, values))
+    if not kinds <= {float, int, type(None)}:
+        return False
+    return math.isfinite(sum(values if type(None) not in kinds else filter(None, values)))
 
 
 def schema() -> dict[str, Any]:

@@ -10,9 +10,10 @@ from typing import Final
 
 from pytest_vllmperf.errors import ReportError, SpecError, did_you_mean
 from pytest_vllmperf.metrics.table import GATES, IF_MEASURED, METRICS
+from pytest_vllmperf.records.check_report import CheckReport, MeasurementReport, MetricReport
 from pytest_vllmperf.records.frames import measured_of
 from pytest_vllmperf.records.ids import CHECK_SEPARATOR
-from pytest_vllmperf.records.report import CheckReport, MeasurementReport, MetricReport, RunReport
+from pytest_vllmperf.records.report import RunReport
 from pytest_vllmperf.records.verdict import Status
 
 GATED: Final = "gated"
