@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_vllmperf.metrics.table import METRICS
-from pytest_vllmperf.records.report import CheckReport, Judged
+from pytest_vllmperf.records.check_report import CheckReport, Judged
 from pytest_vllmperf.records.verdict import MetricVerdict, Status, Verdict
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pytest_vllmperf.metrics.kernel_sums import kernel_sums
 from pytest_vllmperf.metrics.table import METRICS
-from pytest_vllmperf.records.report import CheckReport, EnvironmentReport, MeasurementReport, MetricReport
+from pytest_vllmperf.records.check_report import CheckReport, EnvironmentReport, MeasurementReport, MetricReport
 from pytest_vllmperf.records.verdict import Status
 from pytest_vllmperf.report import kernels, limits, units
 from pytest_vllmperf.report.attributions import attribution_lines, device_parts

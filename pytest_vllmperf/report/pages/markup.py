@@ -31,7 +31,7 @@ def joined(*contents: Content) -> Html:
     return Html("".join(map(escaped, contents)))
 
 
-def tag(name: str, *contents: Content, **attributes: str | bool | None) -> Html:
+def tag(name: str, /, *contents: Content, **attributes: str | bool | None) -> Html:
     """An element.
 
     Args:

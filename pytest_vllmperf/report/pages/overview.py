@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from pytest_vllmperf.records.report import CheckReport, RunReport, TestReport
+from pytest_vllmperf.records.check_report import CheckReport
+from pytest_vllmperf.records.report import RunReport, TestReport
 from pytest_vllmperf.records.verdict import MetricVerdict, Status
 from pytest_vllmperf.report import units
 from pytest_vllmperf.report.judged import headline, verdict

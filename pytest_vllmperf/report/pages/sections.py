@@ -8,7 +8,7 @@ from typing import Final
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.report import TestReport
 from pytest_vllmperf.records.results import ComparisonRecord, FitRecord
-from pytest_vllmperf.report import units
+from pytest_vllmperf.report import fits, units
 from pytest_vllmperf.report.judged import headline, verdict
 from pytest_vllmperf.report.pages import wording
 from pytest_vllmperf.report.pages.checks import measured
@@ -16,7 +16,6 @@ from pytest_vllmperf.report.pages.markup import Column, Content, Html, facts, jo
 from pytest_vllmperf.report.pages.overloads import overload
 from pytest_vllmperf.report.pages.overview import Row, anchor
 from pytest_vllmperf.report.pages.shell import Sheet
-from pytest_vllmperf.report.pages.texts import try_cells
 
 _MOST_TEXT: Final = 200_000
 """Characters of one message or log."""
@@ -135,12 +134,13 @@ def _comparison(found: ComparisonRecord) -> Html:
 
 def _fit(found: FitRecord) -> Html:
     """The memory limit that was found, and all that was tried."""
-    columns = [Column("memory"), Column("max_model_len", "n"), Column("outcome"), Column("s", "n"), Column("reason")]
-    rows = [try_cells(one) for one in found.tries]
+    columns = [Column(head, "n" if head in ("max_model_len", "s") else None) for head in fits.COLUMNS]
+    rows = [fits.cells(one) for one in found.tries]
+    tries = "try" if len(rows) == 1 else "tries"
     return tag(
         "div",
         tag("h3", "Memory limit"),
         tag("pre", found.marker),
-        more(f"{units.many(len(rows), 'try')}".replace("trys", "tries"), table(columns, rows)),
+        more(f"{len(rows):,} {tries}", table(columns, rows)),
         class_="check",
     )

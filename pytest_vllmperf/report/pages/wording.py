@@ -6,7 +6,8 @@ from typing import Final, Literal
 
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.metrics.units import count
-from pytest_vllmperf.records.report import CheckReport, MetricReport, RunOutcome, TestOutcome
+from pytest_vllmperf.records.check_report import CheckReport, MetricReport
+from pytest_vllmperf.records.report import RunOutcome, TestOutcome
 from pytest_vllmperf.records.verdict import MetricVerdict, Status
 from pytest_vllmperf.report import units
 from pytest_vllmperf.report.judged import metric_verdict

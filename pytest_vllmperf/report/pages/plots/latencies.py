@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any, Final
 
 from pytest_vllmperf.metrics.units import SECONDS
-from pytest_vllmperf.records.report import CheckReport, MeasurementReport, MetricReport
+from pytest_vllmperf.records.check_report import CheckReport, MeasurementReport, MetricReport
 from pytest_vllmperf.report.pages.plots.scales import distribution, metric_scale, scale
 from pytest_vllmperf.report.pages.shell import Figure
 

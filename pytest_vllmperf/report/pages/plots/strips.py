@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any, Final
 
 from pytest_vllmperf.metrics.table import METRICS
-from pytest_vllmperf.records.report import CheckReport, Judged, MetricReport
+from pytest_vllmperf.records.check_report import CheckReport, Judged, MetricReport
 from pytest_vllmperf.records.verdict import Status
 from pytest_vllmperf.report.pages.plots.scales import Scale, metric_scale
 from pytest_vllmperf.report.pages.shell import Figure
