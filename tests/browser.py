@@ -115,7 +115,9 @@ class Browser:
     def _next(self) -> dict[str, Any]:
         end = time.monotonic() + _TIMEOUT_S
         while b"\0" not in self._buffer:
-            assert select.select([self._read], [], [], max(0.0, end - time.monotonic()))[0], "the browser does not answer"
+            assert select.select([self._read], [], [], max(0.0, end - time.monotonic()))[0], (
+                "the browser does not answer"
+            )
             part = os.read(self._read, 1 << 20)
             assert part, "the browser has ended"
             self._buffer += part

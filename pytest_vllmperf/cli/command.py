@@ -21,6 +21,7 @@ from pytest_vllmperf.cli import (
     initializing,
     interchanging,
     modelling,
+    reporting,
     sweeping,
     tuning,
 )
@@ -32,6 +33,7 @@ _COMMANDS: Final = (
     comparing,
     baselining,
     interchanging,
+    reporting,
     tuning,
     sweeping,
     bisecting,

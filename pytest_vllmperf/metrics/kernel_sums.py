@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from pytest_vllmperf.records.kernels import KernelTable, KernelTime
+from pytest_vllmperf.records.samples import EngineSamples
 
 NOTHING: Final = KernelTime("others", 0.0, 0.0)
 
@@ -87,7 +88,7 @@ def kernel_sums(engines: Sequence[Profiled]) -> KernelSums:
     )
 
 
-def no_device_pass(engines: Sequence[Profiled]) -> str:
+def no_device_pass(engines: Sequence[EngineSamples]) -> str:
     """Why none of these engines has a device pass, the newest reason; empty where one has, and where nobody knows."""
     if any(engine.passes for engine in engines):
         return ""

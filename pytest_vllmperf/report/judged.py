@@ -57,8 +57,8 @@ def _judged(check: CheckReport) -> Iterator[tuple[MetricVerdict, bool]]:
 def headline(found: Verdict) -> tuple[MetricVerdict, bool] | None:
     """The metric that says most, and whether it decides; None where none was judged.
 
-    That is the first with the verdict of the check; of an OK one, the first that noise moves. Where only exact metrics are
-    gated, and all are OK, it is one that does not decide: people look for the clock.
+    That is the first with the verdict of the check; of an OK one, the first that noise moves. Where only exact metrics
+    are gated, and all are OK, it is one that does not decide: people look for the clock.
     """
     if not found.metrics and not found.information:
         return None

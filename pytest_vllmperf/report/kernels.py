@@ -36,7 +36,10 @@ def table_lines(sums: KernelSums, *, top: int = TOP, width: int = WIDTH) -> list
         width: columns of a line.
     """
     rows = table_rows(sums, top)
-    return [*_table([name for name, *_ in rows], [cells for _, *cells in rows], TABLE_HEADS, width), *_together(sums.ranks, width)]
+    return [
+        *_table([name for name, *_ in rows], [cells for _, *cells in rows], TABLE_HEADS, width),
+        *_together(sums.ranks, width),
+    ]
 
 
 def table_rows(sums: KernelSums, top: int = TOP) -> list[list[str]]:

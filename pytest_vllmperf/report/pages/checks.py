@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from pytest_vllmperf.metrics.kernel_sums import kernel_sums
@@ -19,8 +19,11 @@ from pytest_vllmperf.report.pages.forest import forest
 from pytest_vllmperf.report.pages.markup import Column, Content, Html, facts, joined, more, paragraphs, table, tag
 from pytest_vllmperf.report.pages.overview import detects
 from pytest_vllmperf.report.pages.plots import kernels as kernel_plots
+from pytest_vllmperf.report.pages.plots import requests as request_plots
 from pytest_vllmperf.report.pages.plots.latencies import over_time, ttft_distribution
-from pytest_vllmperf.report.pages.plots.memory import ledger_bar
+from pytest_vllmperf.report.pages.plots.memory import ledger_bar, timeline
+from pytest_vllmperf.report.pages.plots.rooflines import missing as missing_of_roofline
+from pytest_vllmperf.report.pages.plots.rooflines import roofline
 from pytest_vllmperf.report.pages.plots.strips import strip
 from pytest_vllmperf.report.pages.shell import Sheet
 from pytest_vllmperf.verdict.attribution import slower
@@ -60,7 +63,11 @@ def _head(found: MeasurementReport) -> Html:
         ("engine", tag("span", found.engine, class_="mono")),
         ("workload", _workload(found.workload)),
         ("hardware", found.profile),
-        ("measured", f"{found.measured}, {starts}" + (f" x {units.many(first.iterations, 'iteration')}" if first else "")),
+        (
+            "measured",
+            f"{wording.moment(found.measured)}, {starts}"
+            + (f" x {units.many(first.iterations, 'iteration')}" if first else ""),
+        ),
         ("void", "; ".join(map(str, found.problems))),
         ("left out", f"one engine start: {left_out}" if left_out else None),
     ]
@@ -81,7 +88,9 @@ def _baseline(check: CheckReport) -> str:
     sessions = () if check.baseline is None else check.baseline.sessions
     told = []
     if sessions:
-        told.append(f"{units.many(len(sessions), 'session')}, {sessions[0].recorded[:10]} to {sessions[-1].recorded[:10]}")
+        told.append(
+            f"{units.many(len(sessions), 'session')}, {sessions[0].recorded[:10]} to {sessions[-1].recorded[:10]}"
+        )
     if check.keeping != "nothing":
         told.append(f"this session {check.keeping}")
     return "; ".join(told)
@@ -91,7 +100,9 @@ def _workload(workload: Mapping[str, Any]) -> str:
     """A workload as it is stored, in a line; what is not set is left out."""
     parts = {name: value for name, value in workload.items() if name not in _HIDDEN and value not in (None, "", 0, 0.0)}
     kind = str(parts.pop("kind", ""))
-    return ", ".join([*([kind] if kind else []), *(f"{name.replace('_', ' ')} {_brief(value)}" for name, value in parts.items())])
+    return ", ".join(
+        [*([kind] if kind else []), *(f"{name.replace('_', ' ')} {_brief(value)}" for name, value in parts.items())]
+    )
 
 
 def _brief(value: object, most: int = 60) -> str:
@@ -104,7 +115,9 @@ def _verdict(check: CheckReport) -> Html:
     judged = [one for one in check.metrics.values() if one.judged is not None]
     ordered = sorted(judged, key=lambda one: (not one.gated, _severity(one)))
     told, rest = [one for one in ordered if not _folded(one)], [one for one in ordered if _folded(one)]
-    folded = f"{units.many(len(rest), 'exact metric')} unchanged: {', '.join(one.label for one in rest)}" if rest else ""
+    folded = (
+        f"{units.many(len(rest), 'exact metric')} unchanged: {', '.join(one.label for one in rest)}" if rest else ""
+    )
     parts: list[Html] = []
     if told:
         parts.append(_judged_table(check, told))
@@ -183,13 +196,17 @@ def _by_baseline(check: CheckReport) -> Html:
     if found is None:
         return Html()
     reasons = f": {'; '.join(found.reasons)}" if found.reasons else ""
-    head = tag("p", "The stored baseline, which does not decide here, says ", wording.status_badge(found.status), reasons)
+    head = tag(
+        "p", "The stored baseline, which does not decide here, says ", wording.status_badge(found.status), reasons
+    )
     rows = [
         [one.status.value, check.metrics[name].label, wording.change(metric_verdict(name, one))]
         for name, one in found.metrics.items()
         if name in check.metrics
     ]
-    return joined(head, table([Column("verdict", "w"), Column("metric"), Column("change", "n")], rows) if rows else None)
+    return joined(
+        head, table([Column("verdict", "w"), Column("metric"), Column("change", "n")], rows) if rows else None
+    )
 
 
 def _strips(sheet: Sheet, check: CheckReport) -> Html:
@@ -200,13 +217,25 @@ def _strips(sheet: Sheet, check: CheckReport) -> Html:
     if not plots:
         return Html()
     before = "the reference" if check.reference is not None else "stored engine starts by session"
-    key = f"grey: {before}; diamonds: engine starts now, with their iterations; line and field: baseline and margin"
-    return joined(tag("h3", "Against the baseline ", tag("span", key, class_="muted small")), plots)
+    key = f"Grey: {before}. Diamonds: engine starts now, with their iterations. Line: the baseline. Field: the margin."
+    return joined(tag("h3", "Against the baseline"), tag("p", key, class_="muted small"), plots)
 
 
 def _latencies(sheet: Sheet, found: MeasurementReport) -> Html:
-    plots = sheet.put(ttft_distribution(found), *over_time(found))
-    return joined(tag("h3", "Requests and iterations"), plots) if plots else Html()
+    single = found.requests
+    plots = sheet.put(
+        ttft_distribution(found),
+        request_plots.distributions(single),
+        *over_time(found),
+        *request_plots.over_time(single),
+        roofline(found),
+    )
+    if not plots:
+        return Html()
+    key = "Over iterations and time each engine start has its colour; dashed: the baseline."
+    lacking = missing_of_roofline(found)
+    told = tag("p", f"No roofline: not known is {lacking}.", class_="small muted") if lacking else None
+    return joined(tag("h3", "Requests and iterations"), tag("p", key, class_="muted small"), plots, told)
 
 
 def _kernels(sheet: Sheet, found: MeasurementReport) -> Html:
@@ -214,7 +243,8 @@ def _kernels(sheet: Sheet, found: MeasurementReport) -> Html:
     compared = found.attribution if isinstance(found, CheckReport) else None
     if compared is not None and compared.kernels:
         plot = sheet.put(kernel_plots.compared(compared))
-        heads, rows = kernels.COMPARISON_HEADS, kernels.comparison_rows(compared)
+        heads: Sequence[str] = kernels.COMPARISON_HEADS
+        rows = kernels.comparison_rows(compared)
         notes = kernels.notes(compared, _UNWRAPPED)
     else:
         sums = kernel_sums(found.engines)
@@ -224,7 +254,10 @@ def _kernels(sheet: Sheet, found: MeasurementReport) -> Html:
         heads, rows, notes = kernels.TABLE_HEADS, kernels.table_rows(sums), []
     columns = [Column(head, "n" if at else "kernel") for at, head in enumerate(heads)]
     return joined(
-        tag("h3", "GPU time"), plot, more(f"Table of kernels ({len(rows) - 1})", table(columns, rows)), paragraphs(notes, "small")
+        tag("h3", "GPU time"),
+        plot,
+        more(f"Table of kernels ({len(rows) - 1})", table(columns, rows)),
+        paragraphs(notes, "small"),
     )
 
 
@@ -237,13 +270,14 @@ def _no_kernels(found: MeasurementReport) -> Html:
 def _memory(sheet: Sheet, found: MeasurementReport) -> Html:
     ledger = found.ledger
     if ledger is None:
-        return Html()
-    plot = sheet.put(ledger_bar(ledger))
+        plot = sheet.put(timeline(found.engines))
+        return joined(tag("h3", "Memory"), plot) if plot else Html()
+    plot = sheet.put(ledger_bar(ledger), timeline(found.engines))
     known = [(name, units.size(held)) for name, held in ledger_rows(ledger) if held is not None]
     if not plot and not known:
         return Html()
     untold = [name for name, held in ledger_rows(ledger) if held is None]
-    missing = f"not measured: {', '.join(untold)}" if untold else ""
+    missing = f"Not measured: {', '.join(untold)}" if untold else ""
     text = tag("p", ". ".join(filter(None, (capacity(ledger), missing))), class_="small muted")
     rows = table([Column("use"), Column("size", "n")], known)
     return joined(tag("h3", "Memory"), plot, text, more("Table of the memory", rows))
@@ -283,5 +317,7 @@ def _environment_rows(now: EnvironmentReport, before: EnvironmentReport | None) 
 
 def _every(found: MeasurementReport) -> Html:
     """All metrics with their values."""
-    rows = [[one.label, wording.value(one, one.value), "gated" if one.gated else None] for one in found.metrics.values()]
+    rows = [
+        [one.label, wording.value(one, one.value), "gated" if one.gated else None] for one in found.metrics.values()
+    ]
     return table([Column("metric"), Column("value", "n"), Column("")], rows)

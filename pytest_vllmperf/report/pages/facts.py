@@ -24,7 +24,7 @@ def head(report: RunReport, rows: Sequence[Row]) -> Html:
     """
     run = report.run
     title = tag("h1", "vLLM performance report ", wording.badge(run.outcome.upper(), _tone(report)))
-    about = f"{run.machine.device} · vLLM {run.machine.vllm or 'not installed here'} · {run.started.replace('T', ' ')}"
+    about = f"{run.machine.device} · vLLM {run.machine.vllm or 'not installed here'} · {wording.moment(run.started)}"
     return joined(title, tag("p", about, class_="muted"), *(_alert(one) for one in alerts(report, rows)))
 
 
@@ -85,7 +85,7 @@ def about(report: RunReport) -> Html:
         ("Python, pytest", f"{machine.python}, {machine.pytest}"),
         ("platform", machine.platform),
         ("pytest-vllmperf", run.plugin),
-        ("started", f"{run.started}, took {timedelta(seconds=round(run.seconds))}"),
+        ("started", f"{wording.moment(run.started)}, took {timedelta(seconds=round(run.seconds))}"),
         ("baselines", run.mode),
         ("written", ", ".join(run.written)),
         ("exit status", f"{run.exit_status} ({run.outcome})"),

@@ -33,8 +33,16 @@ def forest(one: MetricVerdict, *, decides: bool = True) -> Html:
         f'<rect class="band" x="{band:g}" y="1" width="{_MARGIN:g}" height="16"/>'
         f'<line class="zero" x1="{_MIDDLE:g}" x2="{_MIDDLE:g}" y1="1" y2="17"/>'
         f'<line class="ci" x1="{low:g}" x2="{max(high, low + 0.1):g}" y1="9" y2="9"/>'
-        f'<circle class="dot" cx="{at:g}" cy="9" r="3.6"/></svg>'
+        f"{_dot(at)}</svg>"
     )
+
+
+def _dot(at: float) -> str:
+    """The change; an arrow where it lies beyond the picture."""
+    if abs(at - _MIDDLE) < _MOST:
+        return f'<circle class="dot" cx="{at:g}" cy="9" r="3.6"/>'
+    tip = 4 if at > _MIDDLE else -4
+    return f'<path class="dot" d="M{at - tip:g} 4L{at + tip:g} 9L{at - tip:g} 14Z"/>'
 
 
 def _place(change: float, margin: float) -> float:

@@ -80,12 +80,8 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[Content]], caption:
     known = [list(row) for row in rows]
     kept = [at for at in range(len(columns)) if any(row[at] for row in known)]
     head = joined(*(_cell("th", columns[at].head, columns[at].kind, ' scope="col"') for at in kept))
-    body = joined(
-        *(Html("<tr>") + joined(*(_cell("td", row[at], columns[at].kind) for at in kept)) for row in known)
-    )
-    return scrolling(
-        Html(f"<table>{tag('caption', caption) if caption else ''}<thead><tr>{head}<tbody>{body}</table>")
-    )
+    body = joined(*(joined(Html("<tr>"), *(_cell("td", row[at], columns[at].kind) for at in kept)) for row in known))
+    return scrolling(Html(f"<table>{tag('caption', caption) if caption else ''}<thead><tr>{head}<tbody>{body}</table>"))
 
 
 def scrolling(content: Html) -> Html:

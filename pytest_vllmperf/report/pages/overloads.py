@@ -68,5 +68,3 @@ def _facts(found: OverloadRecord) -> list[tuple[str, Content]]:
     if seen.vram_before is not None and seen.vram_after is not None:
         pairs.append(("memory", f"{size(seen.vram_before)} before, {size(seen.vram_after)} after"))
     return pairs
-
-

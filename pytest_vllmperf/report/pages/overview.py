@@ -13,16 +13,16 @@ from pytest_vllmperf.report import units
 from pytest_vllmperf.report.judged import headline, verdict
 from pytest_vllmperf.report.pages import wording
 from pytest_vllmperf.report.pages.forest import forest
-from pytest_vllmperf.report.pages.markup import Html, escaped, joined, scrolling, tag
+from pytest_vllmperf.report.pages.markup import Html, joined, scrolling, tag
 
 _ORDER: Final = {"bad": 0, "warn": 1, "info": 2, "ok": 3, "none": 4}
 _HEADS: Final = (
     ("verdict", ""),
     ("test", ""),
     ("metric", ""),
-    ("now", "n"),
     ("change", "n"),
     ("", "optional"),
+    ("now", "n"),
     ("detects", "n optional"),
 )
 _FAILED: Final = ("failed", "error", "interrupted", "not run")
@@ -70,11 +70,7 @@ class Row:
 
 def rows(report: RunReport) -> list[Row]:
     """All of a run, the worst first, otherwise in the order of the tests."""
-    found = [
-        Row(place, test, check)
-        for place, test in enumerate(report.tests)
-        for check in (test.checks or (None,))  # type: ignore[arg-type]
-    ]
+    found = [Row(place, test, check) for place, test in enumerate(report.tests) for check in (test.checks or (None,))]
     return sorted(found, key=lambda one: _ORDER[one.tone])
 
 
@@ -125,10 +121,10 @@ def _headline(row: Row) -> Iterator[Html]:
         return
     one, gated = found
     metric = row.check.metrics[one.metric]
-    yield tag("td", metric.label)
-    yield tag("td", wording.value(metric, one.now), class_="n")
+    yield tag("td", metric.label, class_="w")
     yield tag("td", wording.change(one), class_="n")
     yield tag("td", forest(one, decides=gated), class_="optional")
+    yield tag("td", wording.value(metric, one.now), class_="n")
     yield tag("td", detects(row.check, one, gated=gated), class_="n optional")
 
 
@@ -153,7 +149,7 @@ def _reason(row: Row) -> str:
     check, test = row.check, row.test
     if check is not None:
         return "; ".join(map(str, (*check.reasons, *check.problems))) or _without(check)
-    said = next((line for line in test.message.splitlines() if line.strip()), "")
+    said = _said(test.message)
     made = [
         *([units.many(len(test.measurements), "measurement")] if test.measurements else []),
         *([units.many(len(test.comparisons), "comparison")] if test.comparisons else []),
@@ -163,8 +159,18 @@ def _reason(row: Row) -> str:
     return said or (f"no check; {', '.join(made)}" if made else "no check")
 
 
+def _said(message: str) -> str:
+    """The line of a message that says why: pytest marks those of an exception with an E."""
+    lines = [line for line in message.splitlines() if line.strip()]
+    marked = [line[1:].strip() for line in lines if line.startswith("E ")]
+    return (marked or lines or [""])[0]
+
+
 def _without(check: CheckReport) -> str:
-    return "recorded; there was nothing to compare it with" if check.status is Status.RECORDED else ""
+    """Why a check has no judged metric, where it does not say so itself."""
+    if check.status is Status.RECORDED:
+        return f"recorded for {check.profile}"
+    return f"nothing is recorded for {check.profile}" if check.status is Status.NO_BASELINE else ""
 
 
 def counts(found: Iterable[Row]) -> dict[tuple[str, wording.Tone], int]:
@@ -178,21 +184,28 @@ def counts(found: Iterable[Row]) -> dict[tuple[str, wording.Tone], int]:
 
 
 def tiles(counted: dict[tuple[str, wording.Tone], int]) -> Html:
-    """Totals of a run."""
-    made = (
-        tag("span", tag("b", f"{number:,}", class_=of), escaped(word), class_="tile")
+    """Totals of a run, each of which shows its rows alone; without a script they only tell."""
+    made = [
+        tag(
+            "button",
+            tag("b", f"{number:,}", class_=of),
+            f" {word}",
+            type="button",
+            class_="tile",
+            disabled=True,
+            aria_pressed="false",
+            data_filter=word.replace(" ", "-"),
+        )
         for (word, of), number in counted.items()
-    )
+    ]
     return tag("div", *made, class_="tiles")
 
 
-def tools(counted: dict[tuple[str, wording.Tone], int]) -> Html:
-    """The filter of the table and of the sections; without a script there is none."""
-    buttons = [
-        tag("button", word, type="button", aria_pressed="false", data_filter=word.replace(" ", "-"))
-        for word, _ in counted
-    ]
-    search = tag("input", type="search", id="search", placeholder="filter by name, metric or engine", aria_label="filter")
-    all_of_them = tag("button", "open or close all", type="button", id="open-all")
+def tools() -> Html:
+    """The filter by words; without a script there is none."""
+    search = tag(
+        "input", type="search", id="search", placeholder="filter by test, metric or engine", aria_label="filter"
+    )
+    all_of_them = tag("button", "open or close all tests", type="button", id="open-all")
     shown = tag("span", id="shown", class_="muted small", aria_live="polite")
-    return tag("div", search, *(buttons if len(buttons) > 1 else []), all_of_them, shown, class_="tools")
+    return tag("div", search, all_of_them, shown, class_="tools")

@@ -29,7 +29,9 @@ def page(report: RunReport | None, sweeps: Sequence[Findings] = ()) -> str:
     found = [sweep(sheet, one) for one in sweeps]
     parts = [tag("h1", "vLLM performance report"), *found] if report is None else [*_run(sheet, report), *found]
     end = [] if report is None else [facts.about(report)]
-    body = tag("main", *parts, *end, tag("noscript", tag("p", "Plots need JavaScript.", class_="muted")), _footer(report))
+    body = tag(
+        "main", *parts, *end, tag("noscript", tag("p", "Plots need JavaScript.", class_="muted")), _footer(report)
+    )
     return shell.page(_title(report, sweeps), body, sheet, library.source())
 
 
@@ -44,7 +46,7 @@ def _run(sheet: shell.Sheet, report: RunReport) -> list[Html]:
     return [
         facts.head(report, rows),
         overview.tiles(counted),
-        overview.tools(counted),
+        overview.tools(),
         overview.table(rows),
         *map(scorecard, report.scorecards),
         tag("h2", "Tests"),

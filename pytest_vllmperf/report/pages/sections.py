@@ -31,9 +31,12 @@ def section(sheet: Sheet, rows: Sequence[Row]) -> Html:
     test, place = rows[0].test, rows[0].place
     parts = [
         _facts(test),
-        _message(test),
+        _message(test, folded=any(row.check is not None and row.tone == "bad" and len(row.told) == 1 for row in rows)),
         *(_check(sheet, row, alone=len(rows) == 1) for row in rows if row.check is not None),
-        *(tag("div", tag("h3", "Measured, not checked"), measured(sheet, one), class_="check") for one in test.measurements),
+        *(
+            tag("div", tag("h3", "Measured, not checked"), measured(sheet, one), class_="check")
+            for one in test.measurements
+        ),
         *map(_comparison, test.comparisons),
         *(overload(sheet, one) for one in test.overloads),
         *map(_fit, test.fits),
@@ -78,14 +81,20 @@ def _facts(test: TestReport) -> Html:
     return facts(pairs)
 
 
-def _message(test: TestReport) -> Html:
-    return tag("pre", _cut(test.message.strip())) if test.message.strip() else Html()
+def _message(test: TestReport, *, folded: bool) -> Html:
+    """Why it failed, or was skipped; folded where a verdict below says the same."""
+    if not test.message.strip():
+        return Html()
+    text = tag("pre", _cut(test.message.strip()))
+    return more("The failure as the terminal shows it", text) if folded else text
 
 
 def _log(test: TestReport) -> Html:
     if not test.log_tail.strip():
         return Html()
-    return joined(tag("h3", "End of the engine's log"), tag("pre", _cut(test.log_tail.rstrip()), class_="log", tabindex="0"))
+    return joined(
+        tag("h3", "End of the engine's log"), tag("pre", _cut(test.log_tail.rstrip()), class_="log", tabindex="0")
+    )
 
 
 def _cut(text: str) -> str:
@@ -97,7 +106,11 @@ def _check(sheet: Sheet, row: Row, *, alone: bool) -> Html:
     check = row.check
     if check is None:
         return Html()
-    head = tag("h3", wording.status_badge(check.status), f" check {check.name}".rstrip()) if check.name or not alone else None
+    head = (
+        tag("h3", wording.status_badge(check.status), f" check {check.name}".rstrip())
+        if check.name or not alone
+        else None
+    )
     return tag("div", head, measured(sheet, check), class_="check")
 
 

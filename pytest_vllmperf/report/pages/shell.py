@@ -53,7 +53,9 @@ class Sheet:
 
     def _place(self, figure: Figure) -> Html:
         self._figures.append(figure)
-        caption = tag("figcaption", figure.title, *([tag("span", figure.remark, class_="muted")] if figure.remark else []))
+        caption = tag(
+            "figcaption", figure.title, *([tag("span", figure.remark, class_="muted")] if figure.remark else [])
+        )
         place = tag(
             "div",
             class_="plot",

@@ -7,7 +7,7 @@ from typing import Final, Literal
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.metrics.units import count
 from pytest_vllmperf.records.check_report import CheckReport, MetricReport
-from pytest_vllmperf.records.report import RunOutcome, TestOutcome
+from pytest_vllmperf.records.report import TestOutcome
 from pytest_vllmperf.records.verdict import MetricVerdict, Status
 from pytest_vllmperf.report import units
 from pytest_vllmperf.report.judged import metric_verdict
@@ -40,9 +40,9 @@ def tone(status: Status) -> Tone:
     return _TONES.get(status, "bad")
 
 
-def outcome_tone(outcome: TestOutcome | RunOutcome) -> Tone:
-    """How good it is what became of a test, or of a run."""
-    return _OUTCOMES.get(outcome, "bad")  # type: ignore[call-overload, no-any-return]
+def outcome_tone(outcome: TestOutcome) -> Tone:
+    """How good it is what became of a test."""
+    return _OUTCOMES.get(outcome, "bad")
 
 
 def badge(text: str, of: Tone) -> Html:
@@ -94,3 +94,8 @@ def confidences(check: CheckReport) -> str:
     found = {one.judged.confidence for one in check.metrics.values() if one.judged is not None}
     known = [one for one in found if one is not None]
     return f"{confidence(known[0])} CI" if len(known) == 1 else "CI"
+
+
+def moment(iso: str) -> str:
+    """An ISO date and time, for a person."""
+    return iso.replace("T", " ").replace("+00:00", " UTC")

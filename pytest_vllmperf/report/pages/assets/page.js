@@ -58,7 +58,7 @@
     legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11.5, color: "@muted" }, bgcolor: "rgba(0,0,0,0)" },
     dragmode: "zoom",
   };
-  const CONFIG = { displaylogo: false, responsive: true, displayModeBar: "hover", modeBarButtonsToRemove: ["select2d", "lasso2d"] };
+  const CONFIG = { displaylogo: false, responsive: true, displayModeBar: false };
   function merged(base, more) {
     const result = { ...base };
     for (const [name, one] of Object.entries(more ?? {})) {
@@ -125,6 +125,7 @@
   }
   search?.addEventListener("input", filter);
   for (const button of buttons) {
+    button.disabled = false;
     button.addEventListener("click", () => {
       button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
       filter();

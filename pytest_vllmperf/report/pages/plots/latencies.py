@@ -13,6 +13,7 @@ from pytest_vllmperf.report.pages.shell import Figure
 
 _OVER_TIME: Final = ("output_throughput", "ttft.p50", "tpot.p50")
 _COLOURS: Final = ("p1", "p2", "p3", "p4", "p5", "p6")
+"""Of engine starts."""
 _FEWEST: Final = 3
 """Requests below which a distribution is nothing but its numbers."""
 
@@ -41,10 +42,22 @@ def ttft_distribution(measured: MeasurementReport) -> Figure | None:
         layout={
             "showlegend": bool(stored),
             "margin": {"t": 26},
-            "xaxis": {"title": {"text": drawn.unit}, "tickformat": ",~g", "rangemode": "normal"},
+            "xaxis": {
+                "title": {"text": drawn.unit},
+                "tickformat": ",~g",
+                "nticks": 5,
+                "range": _around(drawn.all([*stored, *now])),
+            },
             "yaxis": {"range": [0, 1.02], "tickformat": ".0%", "nticks": 5},
         },
     )
+
+
+def _around(numbers: Sequence[float | None]) -> list[float]:
+    """A range with some room on both sides, also where all numbers are nearly the same."""
+    known = [one for one in numbers if one is not None]
+    room = max(0.05 * (max(known) - min(known)), 0.01 * max(known))
+    return [min(known) - room, max(known) + room]
 
 
 def _by_request(engines: Sequence[Sequence[float]]) -> list[float]:
@@ -53,9 +66,7 @@ def _by_request(engines: Sequence[Sequence[float]]) -> list[float]:
     return [median(found) for found in zip(*(one for one in known if len(one) == len(known[0])), strict=True)]
 
 
-def _steps(
-    x: Sequence[float | None], y: Sequence[float], name: str, colour: str, unit: str
-) -> dict[str, Any]:
+def _steps(x: Sequence[float | None], y: Sequence[float], name: str, colour: str, unit: str) -> dict[str, Any]:
     return {
         "type": "scatter", "mode": "lines", "x": x, "y": y, "name": name, "line": {"color": f"@{colour}", "width": 2,
         "shape": "hv"}, "hovertemplate": f"%{{y:.0%}} within %{{x:,.4~g}} {unit}<extra>{name}</extra>",

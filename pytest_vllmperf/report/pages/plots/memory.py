@@ -68,8 +68,9 @@ def timeline(engines: Sequence[EngineStart]) -> Figure | None:
     drawn = scale(BYTES, [held for device in found.devices for held in device.used_bytes])
     traces: list[dict[str, Any]] = [
         {
-            "type": "scatter", "mode": "lines", "x": [round(at, 3) for at in device.at], "y": drawn.all(device.used_bytes),
-            "name": f"GPU {number}", "line": {"color": f"@{_LINES[number % len(_LINES)]}", "width": 2, "shape": "hv"},
+            "type": "scatter", "mode": "lines", "name": f"GPU {number}",
+            "x": [round(at, 3) for at in device.at], "y": drawn.all(device.used_bytes),
+             "line": {"color": f"@{_LINES[number % len(_LINES)]}", "width": 2, "shape": "hv"},
             "hovertemplate": f"%{{y:,.4~g}} {drawn.unit} after %{{x:,.3~g}} s<extra>GPU {number}</extra>",
         }
         for number, device in enumerate(found.devices)
@@ -80,8 +81,8 @@ def timeline(engines: Sequence[EngineStart]) -> Figure | None:
         for one in found.phases
     ]  # fmt: skip
     names = [
-        {"x": (one.begin + one.end) / 2, "y": 1, "yref": "paper", "yanchor": "bottom", "text": one.name, "showarrow": False,
-         "font": {"size": 11, "color": "@muted"}}
+        {"x": (one.begin + one.end) / 2, "y": 1, "yref": "paper", "yanchor": "bottom", "text": one.name,
+         "showarrow": False, "font": {"size": 11, "color": "@muted"}}
         for one in found.phases
     ]  # fmt: skip
     return Figure(

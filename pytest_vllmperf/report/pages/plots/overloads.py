@@ -49,7 +49,8 @@ def outcomes(phases: Sequence[tuple[str, Counts]]) -> Figure | None:
                 "ticktext": [name for name, _ in known], "showgrid": False,
             },
         },
-        height=100 + 26 * len(known),
+        height=90 + 26 * len(known),
+        wide=True,
     )  # fmt: skip
 
 
@@ -62,7 +63,8 @@ def rates(seen: Overload) -> Figure | None:
     places = list(range(len(names)))
     trace = {
         "type": "bar", "orientation": "h", "y": places, "x": [float(f"{one:.6g}") for one in values],
-        "marker": {"color": ["@base", "@base", "@accent", "@accent"]}, "hovertemplate": "%{x:,.4~g} req/s<extra></extra>",
+        "marker": {"color": ["@base", "@base", "@accent", "@accent"]},
+        "hovertemplate": "%{x:,.4~g} req/s<extra></extra>",
     }  # fmt: skip
     return Figure(
         kind="overload-rates",

@@ -17,7 +17,9 @@ _FEWEST: Final = 3
 
 def distributions(found: Requests) -> Figure | None:
     """TTFT, TPOT and E2E latency of all requests, on a logarithmic scale, as they differ by orders of magnitude."""
-    columns = [(label, _known(values)) for label, values in (("TPOT", found.tpot), ("TTFT", found.ttft), ("E2E", found.e2e))]
+    columns = [
+        (label, _known(values)) for label, values in (("TPOT", found.tpot), ("TTFT", found.ttft), ("E2E", found.e2e))
+    ]
     known = [(label, values) for label, values in columns if len(values) >= _FEWEST]
     if not known:
         return None
@@ -38,7 +40,7 @@ def distributions(found: Requests) -> Figure | None:
         layout={
             "showlegend": True,
             "margin": {"t": 26},
-            "xaxis": {"type": "log", "title": {"text": drawn.unit}, "nticks": 6, "tickformat": ",~g", "dtick": "D2"},
+            "xaxis": {"type": "log", "title": {"text": drawn.unit}, "tickformat": ",~g"},
             "yaxis": {"range": [0, 1.02], "tickformat": ".0%", "nticks": 5},
         },
     )

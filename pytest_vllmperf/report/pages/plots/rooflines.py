@@ -82,7 +82,8 @@ def _point(intensity: float, flops: float, share: float) -> dict[str, Any]:
     return {
         "type": "scatter", "mode": "markers", "x": [_short(intensity)], "y": [_short(flops / _TERA)],
         "marker": {"color": "@accent", "size": 11, "symbol": "diamond"},
-        "hovertemplate": f"%{{y:,.3~g}} Tops/s at %{{x:,.3~g}} operations per byte, {share:.1%} of the limit<extra></extra>",
+        "hovertemplate": f"%{{y:,.3~g}} Tops/s at %{{x:,.3~g}} operations per byte, {share:.1%} of the limit"
+                         "<extra></extra>",
     }  # fmt: skip
 
 

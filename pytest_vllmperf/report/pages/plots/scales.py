@@ -1,4 +1,4 @@
-"""Numbers for plots: in a unit that suits their size, with as many digits as anybody can see, and none that JSON lacks."""
+"""Numbers for plots: in a unit that suits their size, with as many digits as anybody can see."""
 
 from __future__ import annotations
 

@@ -47,8 +47,9 @@ def _lines(
         loads = [one.result.settings[axis] for one in known]
         label = plot_label(_short(name) or "all")
         traces.append({
-            "type": "scatter", "mode": "lines+markers", "x": loads, "y": drawn.all(getattr(one, field) for one in known),
-            "name": label, "line": {"color": f"@{_COLOURS[number % len(_COLOURS)]}", "width": 2},
+            "type": "scatter", "mode": "lines+markers", "name": label,
+            "x": loads, "y": drawn.all(getattr(one, field) for one in known),
+            "line": {"color": f"@{_COLOURS[number % len(_COLOURS)]}", "width": 2},
             "marker": {"size": [11 if load in knees else 5 for load in loads],
                        "symbol": ["star" if load in knees else "circle" for load in loads]},
             "hovertemplate": f"%{{y:,.4~g}} {drawn.unit} at %{{x}}<extra>{label}</extra>",
@@ -82,18 +83,27 @@ def front(found: Findings) -> Figure | None:
     on = sorted(((place, one) for place, one in known if place in best), key=lambda pair: pair[1].per_user or 0.0)
     off = [(place, one) for place, one in known if place not in best]
     traces = [
-        _points([one for _, one in off], found, "other points", {"mode": "markers", "marker": {"color": "@base/70", "size": 6}}),
+        _points(
+            [one for _, one in off],
+            found,
+            "other points",
+            {"mode": "markers", "marker": {"color": "@base/70", "size": 6}},
+        ),
         _points(
             [one for _, one in on],
             found,
             "front",
-            {"mode": "lines+markers", "marker": {"color": "@accent", "size": 8}, "line": {"color": "@accent/50", "width": 1.5}},
+            {
+                "mode": "lines+markers",
+                "marker": {"color": "@accent", "size": 8},
+                "line": {"color": "@accent/50", "width": 1.5},
+            },
         ),
     ]
     return Figure(
         kind="pareto",
         title="Pareto front",
-        remark=f"no other point is better in throughput, {METRICS[found.ttft].label} and tokens/s a user",
+        remark="throughput against the speed of a user",
         traces=tuple(one for one in traces if one["x"]),
         layout={
             "showlegend": bool(off),
@@ -107,11 +117,13 @@ def front(found: Findings) -> Figure | None:
 
 def _points(chosen: Sequence[Figures], found: Findings, name: str, look: dict[str, Any]) -> dict[str, Any]:
     texts = [
-        plot_label(f"{_short(points.settings(one.result.settings))}: {units.value(found.ttft, one.ttft)}") for one in chosen
+        plot_label(f"{_short(points.settings(one.result.settings))}: {units.value(found.ttft, one.ttft)}")
+        for one in chosen
     ]
     return {
-        "type": "scatter", "x": [_round(one.per_user) for one in chosen], "y": [_round(one.throughput) for one in chosen],
-        "name": name, "text": texts, "hovertemplate": "%{text}<br>%{y:,.4~g} tok/s, %{x:,.4~g} tok/s a user<extra></extra>",
+        "type": "scatter", "name": name, "text": texts,
+        "x": [_round(one.per_user) for one in chosen], "y": [_round(one.throughput) for one in chosen],
+        "hovertemplate": "%{text}<br>%{y:,.4~g} tok/s, %{x:,.4~g} tok/s a user<extra></extra>",
         **look,
     }  # fmt: skip
 
