@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import select
 import shutil
-import subprocess
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,9 @@ _NAMES: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome
 EXECUTABLE: Final = next(filter(None, map(shutil.which, _NAMES)), None)
 NEEDS_BROWSER: Final = pytest.mark.skipif(EXECUTABLE is None, reason=f"no browser is installed: {', '.join(_NAMES)}")
 _TIMEOUT_S: Final = 60.0
+_GRACE_S: Final = 5.0
+_HIGH: Final = 16
+"""Descriptors from here on stand in nobody's way."""
 
 
 class Page:
@@ -85,14 +89,14 @@ class Browser:
             EXECUTABLE, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-pipe",
             "--disable-dev-shm-usage", "--disable-background-networking", f"--user-data-dir={profile}", "about:blank",
         ]  # fmt: skip
-        self._process = subprocess.Popen(
-            ["sh", "-c", f'exec "$@" 3<&{its_read} 4>&{its_write}', "sh", *arguments],
-            pass_fds=(its_read, its_write),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        os.close(its_read)
-        os.close(its_write)
+        # The browser has its end of both pipes as 3 and 4, whatever they are here.
+        theirs = [fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, _HIGH) for one in (its_read, its_write)]
+        nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        places = [(nowhere, 0), (nowhere, 1), (nowhere, 2), (theirs[0], 3), (theirs[1], 4)]
+        actions = [(os.POSIX_SPAWN_DUP2, own, there) for own, there in places]
+        self._process = os.posix_spawn(EXECUTABLE, arguments, os.environ, file_actions=actions)
+        for one in (its_read, its_write, nowhere, *theirs):
+            os.close(one)
         self._read, self._write = own_read, own_write
         self._buffer = b""
         self._number = 0
@@ -152,11 +156,13 @@ class Browser:
         """End it."""
         os.close(self._write)
         os.close(self._read)
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end = time.monotonic() + _GRACE_S
+        while os.waitpid(self._process, os.WNOHANG) == (0, 0):
+            if time.monotonic() > end:
+                os.kill(self._process, signal.SIGKILL)
+                os.waitpid(self._process, 0)
+                return
+            time.sleep(0.02)
 
 
 @contextmanager

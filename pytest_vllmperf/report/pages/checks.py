@@ -30,6 +30,8 @@ from pytest_vllmperf.verdict.attribution import slower
 
 _UNWRAPPED: Final = 10_000
 """Columns of a line that a page wraps by itself."""
+_STATISTICS: Final = ("mean", "p50", "p90", "p95", "p99")
+"""Of distributions, as metrics end in them."""
 _HIDDEN: Final = ("key",)
 """Parts of a workload that say nothing to a person."""
 
@@ -316,8 +318,29 @@ def _environment_rows(now: EnvironmentReport, before: EnvironmentReport | None) 
 
 
 def _every(found: MeasurementReport) -> Html:
-    """All metrics with their values."""
-    rows = [
-        [one.label, wording.value(one, one.value), "gated" if one.gated else None] for one in found.metrics.values()
-    ]
-    return table([Column("metric"), Column("value", "n"), Column("")], rows)
+    """All metrics with their values; distributions with a row for each."""
+    families: dict[str, dict[str, MetricReport]] = {}
+    single = []
+    for name, one in found.metrics.items():
+        family, _, statistic = name.rpartition(".")
+        if family and statistic in _STATISTICS:
+            families.setdefault(family, {})[statistic] = one
+        else:
+            single.append(one)
+    spread = [[_family(of), *(_of_family(of, statistic) for statistic in _STATISTICS)] for of in families.values()]
+    rows = [[one.label, wording.value(one, one.value), "gated" if one.gated else None] for one in single]
+    return joined(
+        table([Column("distribution"), *(Column(one, "n") for one in _STATISTICS)], spread) if spread else None,
+        table([Column("metric"), Column("value", "n"), Column("")], rows) if rows else None,
+    )
+
+
+def _family(of: Mapping[str, MetricReport]) -> str:
+    """What a distribution is called."""
+    statistic, one = next(iter(of.items()))
+    return one.label.removesuffix(f" {statistic}")
+
+
+def _of_family(of: Mapping[str, MetricReport], statistic: str) -> str:
+    one = of.get(statistic)
+    return "" if one is None else wording.value(one, one.value)

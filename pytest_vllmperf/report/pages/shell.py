@@ -6,7 +6,7 @@ import base64
 import gzip
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, Final
 
@@ -15,6 +15,8 @@ from pytest_vllmperf.report.pages.markup import Html, escaped, joined, tag
 _FIGURES: Final = "figures"
 _LIBRARY: Final = "library"
 _LEVEL: Final = 9
+HEIGHT: Final = 190
+"""Of a plot that says no other, in pixels; the style sheet has it, too."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Figure:
     traces: tuple[dict[str, Any], ...]
     layout: dict[str, Any] = field(default_factory=dict)
     remark: str | Html = ""
-    height: int = 190
+    height: int = HEIGHT
     wide: bool = False
 
 
@@ -56,15 +58,8 @@ class Sheet:
         caption = tag(
             "figcaption", figure.title, *([tag("span", figure.remark, class_="muted")] if figure.remark else [])
         )
-        place = tag(
-            "div",
-            class_="plot",
-            role="img",
-            aria_label=f"plot: {figure.title}",
-            data_kind=figure.kind,
-            data_figure=str(len(self._figures) - 1),
-            style=f"height:{figure.height}px",
-        )
+        height = None if figure.height == HEIGHT else f"height:{figure.height}px"
+        place = tag("div", class_="plot", data_figure=str(len(self._figures) - 1), style=height)
         return tag("figure", caption, place, class_="wide" if figure.wide else None)
 
     @property
@@ -74,7 +69,7 @@ class Sheet:
 
     def text(self) -> str:
         """All plots as JSON, in the order of their numbers."""
-        kept = [{"traces": one["traces"], "layout": one["layout"]} for one in map(asdict, self._figures)]
+        kept = [{"kind": one.kind, "traces": one.traces, "layout": one.layout} for one in self._figures]
         return json.dumps(kept, separators=(",", ":"), allow_nan=False)
 
 

@@ -79,6 +79,9 @@
     try {
       const figure = (await load())[Number(place.dataset.figure)];
       drawn.set(place, figure);
+      place.dataset.kind = figure.kind;
+      place.setAttribute("role", "img");
+      place.setAttribute("aria-label", `plot: ${place.parentElement.querySelector("figcaption").textContent}`);
       await window.Plotly.react(place, themed(figure.traces), themed(laidOut(figure.layout)), CONFIG);
       place.dataset.drawn = "yes";
     } catch (error) {

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pytest_vllmperf.metrics.units import SECONDS
 from pytest_vllmperf.records.check_report import CheckReport, MeasurementReport, MetricReport
-from pytest_vllmperf.report.pages.plots.scales import distribution, metric_scale, scale
+from pytest_vllmperf.report.pages.plots.scales import COARSE, distribution, metric_scale, scale
 from pytest_vllmperf.report.pages.shell import Figure
 
 _OVER_TIME: Final = ("output_throughput", "ttft.p50", "tpot.p50")
@@ -28,7 +28,7 @@ def ttft_distribution(measured: MeasurementReport) -> Figure | None:
         stored = measured.baseline.ttft_by_request
     if len(now) < _FEWEST:
         return None
-    drawn = scale(SECONDS, [*stored, *now])
+    drawn = scale(SECONDS, [*stored, *now], COARSE)
     traces = [
         _steps(drawn.all(distribution(values)[0]), distribution(values)[1], name, colour, drawn.unit)
         for values, name, colour in ((stored, "before", "base"), (now, "now", "accent"))

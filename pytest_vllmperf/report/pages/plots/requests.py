@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from pytest_vllmperf.metrics.units import SECONDS
 from pytest_vllmperf.records.requests import Requests
-from pytest_vllmperf.report.pages.plots.scales import distribution, scale
+from pytest_vllmperf.report.pages.plots.scales import COARSE, distribution, scale
 from pytest_vllmperf.report.pages.shell import Figure
 
-_MOST: Final = 400
+_MOST: Final = 300
 """Points of a scatter plot."""
 _FEWEST: Final = 3
 
@@ -23,7 +23,7 @@ def distributions(found: Requests) -> Figure | None:
     known = [(label, values) for label, values in columns if len(values) >= _FEWEST]
     if not known:
         return None
-    drawn = scale(SECONDS, [max(values) for _, values in known])
+    drawn = scale(SECONDS, [max(values) for _, values in known], COARSE)
     traces: list[dict[str, Any]] = []
     for (label, values), colour in zip(known, ("p2", "p1", "p3"), strict=False):
         ordered, shares = distribution(values)
@@ -63,7 +63,7 @@ def _scattered(found: Requests, label: str, values: Sequence[float | None]) -> F
     if len(rows) < _FEWEST or len({at for _, at, _ in rows}) < _FEWEST:  # all at once: there is no time to show
         return None
     rows = rows[:: max(1, -(-len(rows) // _MOST))]
-    along, up = scale(SECONDS, [at for _, at, _ in rows]), scale(SECONDS, [value for _, _, value in rows])
+    along, up = (scale(SECONDS, [row[column] for row in rows], COARSE) for column in (1, 2))
     traces: list[dict[str, Any]] = []
     for engine in sorted({engine for engine, _, _ in rows}):
         own = [row for row in rows if row[0] == engine]

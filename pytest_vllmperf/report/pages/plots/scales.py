@@ -10,8 +10,10 @@ from typing import Final
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.metrics.units import BYTES, HERTZ, NEAR_WHOLE, SECONDS, SHARE, Unit
 
-_DIGITS: Final = 6
-_MOST_POINTS: Final = 120
+_DIGITS: Final = 5
+COARSE: Final = 3
+"""Digits of numbers of which there are hundreds in one plot."""
+_MOST_POINTS: Final = 80
 """Points of a line: no screen shows more of a distribution."""
 
 _STEPS: Final = {
@@ -30,35 +32,38 @@ class Scale:
     Attributes:
         factor: drawn number / stored number.
         unit: of drawn numbers; empty for counts.
+        digits: of drawn numbers.
     """
 
     factor: float
     unit: str
+    digits: int = _DIGITS
 
     def of(self, number: float | None) -> float | None:
         """A drawn number; None for what cannot be drawn."""
         if number is None or not math.isfinite(number):
             return None
-        return float(f"{number * self.factor:.{_DIGITS}g}")
+        return float(f"{number * self.factor:.{self.digits}g}")
 
     def all(self, numbers: Iterable[float | None]) -> list[float | None]:
         """Drawn numbers."""
         return [self.of(one) for one in numbers]
 
 
-def scale(unit: Unit | str, numbers: Iterable[float | None]) -> Scale:
+def scale(unit: Unit | str, numbers: Iterable[float | None], digits: int = _DIGITS) -> Scale:
     """The scale in which the largest of these numbers has a few digits before its point.
 
     Args:
         unit: that they are stored in, or its symbol.
         numbers: all that are drawn.
+        digits: of drawn numbers.
     """
     symbol = unit if isinstance(unit, str) else unit.symbol
     largest = max((abs(one) for one in numbers if one is not None and math.isfinite(one)), default=0.0)
     for least, factor, shown in _STEPS.get(symbol, ()):
         if largest >= least:
-            return Scale(factor, shown)
-    return Scale(1.0, symbol)
+            return Scale(factor, shown, digits)
+    return Scale(1.0, symbol, digits)
 
 
 def metric_scale(metric: str, numbers: Iterable[float | None]) -> Scale:
