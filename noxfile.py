@@ -152,6 +152,7 @@ def bench(session: nox.Session) -> None:
     session.run("python", "bench/judging.py")
     session.run("python", "bench/unarmed.py")
     session.run("python", "bench/around_engine.py")
+    session.run("python", "-m", "bench.page")
 
 
 @nox.session(name="bench-client")

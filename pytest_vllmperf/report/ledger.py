@@ -41,7 +41,7 @@ def ledger_lines(engine: str, ledger: VramLedger) -> list[str]:
         [(name, _size(held)) for name, held in ledger_rows(ledger)],
         tablefmt="plain", colalign=("left", "right"), disable_numparse=True,
     )  # fmt: skip
-    told = [f"  {line}" for line in (*table.splitlines(), *folded(capacity(ledger)))]
+    told = [*(f"  {line}" for line in table.splitlines()), *folded(f"  {capacity(ledger)}")]
     return [*folded(f"memory of {engine}"), *told]
 
 

@@ -64,7 +64,9 @@ def test_hostile_names_do_nothing(drawn: Page) -> None:
     assert drawn.evaluate("document.querySelectorAll('img, .plot a, .plot b, main script').length") == 0
     # Shown as they are, in a table and in a plot.
     assert drawn.evaluate("document.querySelector('main').textContent.includes(\"onerror='window.hit=1'\")")
-    ticks = drawn.evaluate("[...document.querySelectorAll('[data-kind=kernels] .ytick text')].map((o) => o.textContent)")
+    ticks = drawn.evaluate(
+        "[...document.querySelectorAll('[data-kind=kernels] .ytick text')].map((o) => o.textContent)"
+    )
     assert any("<b>rope</b>" in one for one in ticks), ticks
 
 
