@@ -96,7 +96,8 @@ def test_a_page_imports_neither_plotly_nor_a_data_frame(project: Project) -> Non
     recorded(project)
     project.write(
         "conftest.py",
-        "import sys\ndef pytest_unconfigure():\n    print('imported:', 'plotly' in sys.modules, 'pandas' in sys.modules)\n",
+        "import sys\ndef pytest_unconfigure():\n"
+        "    print('imported:', 'plotly' in sys.modules, 'pandas' in sys.modules)\n",
     )
     result = project.run_apart("--vllmperf", "--vllmperf-report=report.html")
     result.stdout.fnmatch_lines(["imported: False False"])

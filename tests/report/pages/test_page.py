@@ -24,8 +24,20 @@ from pytest_vllmperf.report.pages.page import page
 from tests.report.pages.material import KINDS, findings, rich_check, rich_run, rich_test
 from tests.reporting import HOSTILE, check, measurement, metric, one_test, run_of
 
-ENDINGS = ("</script><script>alert(1)</script>", "<!--<script>", "\u2028\u2029", "</title></style></pre>", "]]>", "@bad",
-           "<a href='javascript:alert(1)'>x</a>", "%{y}", "$x$", "<img src=x onerror=alert(1)>", "\x00\x1b[31m")  # fmt: skip
+ENDINGS = (
+    "</script><script>alert(1)</script>",
+    "<!--<script>",
+    "\u2028\u2029",
+    "</title></style></pre>",
+    "]]>",
+    "@bad",
+    "<a href='javascript:alert(1)'>x</a>",
+    "%{y}",
+    "$x$",
+    "<img src=x onerror=alert(1)>",
+    "\x00\x1b[31m",
+)
+"""Texts that would end an element, or be markup, a colour, a field or a formula."""
 
 
 @pytest.fixture(autouse=True)
