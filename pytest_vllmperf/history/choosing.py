@@ -8,6 +8,7 @@ from typing import Final
 
 from pytest_vllmperf.errors import SpecError, did_you_mean
 from pytest_vllmperf.metrics.table import GATES, IF_MEASURED, METRICS
+from pytest_vllmperf.records.custom import plain_name
 from pytest_vllmperf.records.trends import Declared, SeriesId
 
 GATED: Final = "gated"
@@ -49,14 +50,19 @@ class Metrics:
 
     def __init__(self, words: Sequence[str], stored: Sequence[str]) -> None:
         self._words = set(words)
+        own: dict[str, set[str]] = {}
+        for key in stored:
+            own.setdefault(plain_name(key), set()).add(key)
         self._names: set[str] = set()
         for word in words:
             if word in GATES:
                 self._names.update(GATES[word], IF_MEASURED[word])
             elif word in METRICS or word in stored:
                 self._names.add(word)
+            elif word in own:
+                self._names.update(own[word])
             elif word not in (GATED, OWN, ALL):
-                known = list(dict.fromkeys([GATED, OWN, ALL, *GATES, *METRICS, *stored]))
+                known = list(dict.fromkeys([GATED, OWN, ALL, *GATES, *METRICS, *own]))
                 raise SpecError(f"--metrics: no metric or set is called {word!r}{did_you_mean(word, known)}; "
                                 f"sets: {', '.join([GATED, OWN, ALL, *GATES])}")  # fmt: skip
 
@@ -66,5 +72,5 @@ class Metrics:
             ALL in self._words
             or name in self._names
             or (GATED in self._words and metric.gated)
-            or (OWN in self._words and name not in METRICS)
+            or (OWN in self._words and (name not in METRICS or METRICS[name].custom))
         )

@@ -11,6 +11,7 @@ from pytest_vllmperf.errors import HistoryError, SpecError
 from pytest_vllmperf.history.choosing import Choice
 from pytest_vllmperf.history.finding import Rule
 from pytest_vllmperf.records.check_report import MetricReport
+from pytest_vllmperf.records.custom import plain_name
 from pytest_vllmperf.records.report import RunReport
 from pytest_vllmperf.records.verdict import Status
 from tests import reporting
@@ -164,14 +165,13 @@ def replace_gate(metric: MetricReport) -> MetricReport:
     return metric.model_copy(update={"gated": False})
 
 
-def test_metrics_of_the_tests_own_are_shown(add_runs: Add, found: Found) -> None:
-    own = replace_gate(steps(3.0)).model_copy(update={"name": "my_metric", "label": "my metric"})
+@pytest.mark.parametrize("name", ["my_metric [ms, lower]", "metric_of_a_newer_version"])
+def test_metrics_of_the_tests_own_are_shown(add_runs: Add, found: Found, name: str) -> None:
+    own = replace_gate(steps(3.0)).model_copy(update={"name": name, "label": "my metric"})
     add_runs([run_on(0, of_test(checked(0, own, replace_gate(steps(1.0)))))])
-    assert [trend.id.metric for trend in found().trends] == ["my_metric"]
-    assert [trend.id.metric for trend in found(Choice(("engine_steps", "my_metric"))).trends] == [
-        "my_metric",
-        "engine_steps",
-    ]
+    assert [trend.id.metric for trend in found().trends] == [name]
+    for chosen in (plain_name(name), "own"):
+        assert {trend.id.metric for trend in found(Choice(("engine_steps", chosen))).trends} == {name, "engine_steps"}
 
 
 def test_what_is_not_there_cannot_be_chosen(add_runs: Add, found: Found) -> None:
