@@ -10,7 +10,8 @@ import pytest
 from pytest_vllmperf.errors import HistoryError, SpecError
 from pytest_vllmperf.history.choosing import Choice
 from pytest_vllmperf.history.finding import Rule
-from pytest_vllmperf.records.report import MetricReport, RunReport
+from pytest_vllmperf.records.check_report import MetricReport
+from pytest_vllmperf.records.report import RunReport
 from pytest_vllmperf.records.verdict import Status
 from tests import reporting
 from tests.history.conftest import Add, Found
@@ -164,13 +165,13 @@ def replace_gate(metric: MetricReport) -> MetricReport:
 
 
 def test_metrics_of_the_tests_own_are_shown(add_runs: Add, found: Found) -> None:
-    own = replace_gate(steps(3.0)).model_copy(update={"name": "my_metric", "label": "my metric"})
-    add_runs([run_on(0, of_test(checked(0, own, replace_gate(steps(1.0)))))])
-    assert [trend.id.metric for trend in found().trends] == ["my_metric"]
-    assert [trend.id.metric for trend in found(Choice(("engine_steps", "my_metric"))).trends] == [
-        "my_metric",
-        "engine_steps",
-    ]
+    keys = ("accepted [tokens, higher]", "accepted [share, higher]")
+    own = [replace_gate(steps(3.0)).model_copy(update={"name": key, "label": "accepted"}) for key in keys]
+    add_runs([run_on(0, of_test(checked(0, *own, replace_gate(steps(1.0)))))])
+    assert [trend.id.metric for trend in found().trends] == list(keys)
+    for words in (("accepted",), ("own",)):
+        assert [trend.id.metric for trend in found(Choice(words)).trends] == list(keys)
+    assert [trend.id.metric for trend in found(Choice(("engine_steps", "accepted"))).trends] == [*keys, "engine_steps"]
 
 
 def test_what_is_not_there_cannot_be_chosen(add_runs: Add, found: Found) -> None:
