@@ -91,6 +91,7 @@ def cause(shift: Shift) -> str:
     changed = "since " + ", ".join([*shift.changed, *([same] if same else [])])
     if not shift.changed:
         changed = f"no known difference in the environment{f' ({same})' if same else ''}"
+    changed += f", but {shift.nearby}" if shift.nearby else ""
     return f"{changed}; {commits(shift.last_before, shift.first_after)}"
 
 
