@@ -57,7 +57,9 @@ def _points(
     check: CheckId, profile: str, environment: tuple[str, str, str], session: Session, gate: Sequence[str]
 ) -> Iterator[Point]:
     time = seconds(session.recorded)
-    for name, metric in METRICS.items():
+    measured = {name for one in session.engines for name in (*one.samples, *one.once, *one.passes)}
+    for name in METRICS.ordered(measured):
+        metric = METRICS[name]
         engines = [values for engine in session.engines if (values := engine.values(name))]
         if not engines:
             continue
