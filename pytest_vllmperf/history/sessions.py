@@ -57,8 +57,7 @@ def _points(
     check: CheckId, profile: str, environment: tuple[str, str, str], session: Session, gate: Sequence[str]
 ) -> Iterator[Point]:
     time = seconds(session.recorded)
-    measured = {name for one in session.engines for name in (*one.samples, *one.once, *one.passes)}
-    for name in METRICS.ordered(measured):
+    for name in METRICS.ordered(frozenset[str]().union(*(engine.measured for engine in session.engines))):
         metric = METRICS[name]
         engines = [values for engine in session.engines if (values := engine.values(name))]
         if not engines:
