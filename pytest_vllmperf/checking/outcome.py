@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
+from pytest_vllmperf.checking import policy
 from pytest_vllmperf.checking.check import Check
 from pytest_vllmperf.checking.device_pass import engines_without
 from pytest_vllmperf.checking.reported import reference_details, start_details
@@ -105,7 +106,7 @@ def _record(check: Check, settings: Settings) -> CheckRecord:
             *engines_without(plan.settings.gate, run.engines),
             *_of_client(run),
         ),
-        values={metric: run.value(metric) for metric in METRICS if run.samples(metric)},
+        values={metric: run.value(metric) for metric in METRICS.ordered(policy.measured(run.engines))},
         reference=run.reference,
         by_baseline=check.by_baseline(),
         attribution=_attribution(check, verdict),

@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from pytest_vllmperf import stats
+from pytest_vllmperf.checking import policy
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.metrics.requests import request_columns
 from pytest_vllmperf.metrics.table import METRICS
@@ -44,7 +45,11 @@ def measured_record(run: Measurement) -> MeasuredRecord:
         ),
         problems=run.problems,
         ledger=run.vram,
-        values={metric: stats.center(found) for metric in METRICS if (found := run.samples(metric))},
+        values={
+            metric: stats.center(found)
+            for metric in METRICS.ordered(policy.measured(run.engines))
+            if (found := run.samples(metric))
+        },
         roofline=run.roofline,
         details=start_details(run),
     )
@@ -181,8 +186,7 @@ def _metrics(
             reference=tuple(tuple(one.values(name)) for one in reference),
             judged=_judged(verdicts[name]) if name in verdicts else None,
         )
-        for name, metric in METRICS.items()
-        if name in values or name in gate or name in verdicts
+        for name, metric in ((name, METRICS[name]) for name in METRICS.ordered({*values, *gate, *verdicts}))
     }
 
 

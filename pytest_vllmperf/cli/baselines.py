@@ -11,12 +11,14 @@ from typing import Any
 from tabulate import tabulate
 
 from pytest_vllmperf import stats
+from pytest_vllmperf.checking import policy
 from pytest_vllmperf.cli import judging
 from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.samples import Entry
 from pytest_vllmperf.report import units
 from pytest_vllmperf.report.explanations import prior_words
+from pytest_vllmperf.report.limits import bound_words
 from pytest_vllmperf.report.names import WIDTH
 from pytest_vllmperf.report.verdicts import folded
 from pytest_vllmperf.stats import ANCHOR_SESSIONS
@@ -107,6 +109,7 @@ def _shown(entry: Entry, settings: VerdictSettings) -> dict[str, Any]:
         "not_comparable": mixed(entry.sessions),
         "environment": entry.sessions[-1].environment.hard,
         "metrics": metrics,
+        "limits": entry.judging.limits,
     }
 
 
@@ -121,6 +124,9 @@ def _shown_lines(name: str, shown: dict[str, Any]) -> list[str]:
     head += [line for why in shown["not_comparable"] for line in folded(f"  not comparable: {why}")]
     if shown["reason"]:
         head.append(f"  recorded again: {shown['reason']}")
+    if shown["limits"]:
+        told = (f"{METRICS[metric].label} {bound_words(metric, limit)}" for metric, limit in shown["limits"].items())
+        head += folded(f"  limits: {', '.join(told)}")
     rows = []
     for metric, found in shown["metrics"].items():
         row = [METRICS[metric].label, units.value(metric, found["level"]), units.margin(found["margin"])]
@@ -176,7 +182,7 @@ def diff(a: Path, b: Path, *, as_json: bool) -> str:
 def _differences(before: Entry, after: Entry) -> dict[str, Any]:
     old, new = before.sessions[-1].environment, after.sessions[-1].environment
     levels = {}
-    for metric in METRICS:
+    for metric in METRICS.ordered({*_measured(before), *_measured(after)}):
         sides = [
             [values for session in entry.sessions for e in session.engines if (values := e.values(metric))]
             for entry in (before, after)
@@ -191,6 +197,10 @@ def _differences(before: Entry, after: Entry) -> dict[str, Any]:
         "judging": judging.changes(before.judging, after.judging),
         "levels": {metric: sides for metric, sides in levels.items() if sides[0] != sides[1]},
     }
+
+
+def _measured(entry: Entry) -> frozenset[str]:
+    return policy.measured([engine for session in entry.sessions for engine in session.engines])
 
 
 def _diff_lines(name: str, found: dict[str, Any]) -> list[str]:

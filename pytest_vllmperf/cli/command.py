@@ -23,6 +23,7 @@ from pytest_vllmperf.cli import (
     modelling,
     reporting,
     sweeping,
+    trending,
     tuning,
 )
 from pytest_vllmperf.errors import VllmPerfError, in_one_line
@@ -37,6 +38,7 @@ _COMMANDS: Final = (
     tuning,
     sweeping,
     bisecting,
+    trending,
     doctoring,
     initializing,
 )

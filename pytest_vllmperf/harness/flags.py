@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 PREFIX = "vllmperf_"
 FIXTURE = "vllmperf"
+SESSION_FIXTURE = "vllmperf_session"
 NOT_ARMED = "needs --vllmperf"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -109,3 +110,11 @@ PARSERS: Mapping[str, Parser] = {
     "warmup": _warmup,
 }
 """By the name that a row of `flags.OPTIONS` has for it."""
+
+PARSERS_OF_TESTS: Mapping[str, Parser] = {
+    **PARSERS,
+    "gate": partial(gate_words, custom=True),
+    "limits": partial(limits, custom=True),
+    "margins": partial(margins, custom=True),
+}
+"""The same for markers and calls, which may name the custom metrics of their test."""

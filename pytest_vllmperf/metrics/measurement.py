@@ -160,6 +160,15 @@ class Measurement(AllMetrics):
         """What `assert_slo` was asked last; None where it was not."""
         return self._promises[-1] if self._promises else None
 
+    def look_anew(self, promised: Slo | None) -> None:
+        """Forget that anybody looked, and what `assert_slo` was asked but for this: another test begins.
+
+        Args:
+            promised: what holds for all tests that share the measurement; None for nothing.
+        """
+        self._read.clear()
+        self._promises[:] = [] if promised is None else [promised]
+
     @property
     def looked_at(self) -> bool:
         """Whether a test has read any value of it."""

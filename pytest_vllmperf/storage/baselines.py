@@ -23,9 +23,12 @@ from pytest_vllmperf.storage.versioned import LIMIT, Format
 from pytest_vllmperf.verdict.comparability import differences
 
 SCHEMA: Literal["pytest-vllmperf/baseline"] = "pytest-vllmperf/baseline"
-VERSION: Literal[5] = 5
-READ_AS_CURRENT = (3, 4)
-"""Versions whose files are read as they are: 3 does not say how many sessions were dropped, 4 has no device pass."""
+VERSION: Literal[6] = 6
+READ_AS_CURRENT = (3, 4, 5)
+"""Versions whose files are read as they are.
+
+3 does not say how many sessions were dropped, 4 has no device pass, and 5 neither custom metrics nor limits.
+"""
 LOCK_TIMEOUT_S = 60
 FEWEST_KEPT = ANCHOR_SESSIONS + 1
 """How many sessions a long entry keeps at least: those that its level is anchored to, and the newest."""
@@ -41,7 +44,7 @@ class BaselineFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
 
     schema_name: Literal["pytest-vllmperf/baseline"] = Field(default=SCHEMA, alias="schema")
-    version: Annotated[Literal[5], BeforeValidator(_read_as_current)] = VERSION
+    version: Annotated[Literal[6], BeforeValidator(_read_as_current)] = VERSION
     tests: dict[str, Entry] = Field(default_factory=dict)
 
 
@@ -324,6 +327,11 @@ def _state(path: Path) -> tuple[int, ...] | None:
     return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
+def baseline_files(folder: Path) -> list[Path]:
+    """Every file below a folder that is a baseline, or may be a damaged one, sorted; JSON of other programs is not."""
+    return [file for file in sorted(folder.rglob("*.json")) if not _is_foreign(file)]
+
+
 def _concerns(file: Path) -> bool:
     with suppress(OSError):
         return FORMAT.concerns(file)
@@ -359,7 +367,7 @@ def load(path: Path, limit: int = LIMIT) -> BaselineFile:
 
 
 def _check_metrics(path: Path, name: str, entry: Entry) -> None:
-    for metric in (*entry.judging.gate, *entry.judging.margins):
+    for metric in (*entry.judging.gate, *entry.judging.margins, *entry.judging.limits):
         if metric not in METRICS:
             raise FORMAT.unfit(path, f"{name}: judging: no metric has the name {metric!r}")
 
