@@ -90,6 +90,10 @@ def _noisy_fails(where: str, value: Any) -> bool:
     return choice("warn", "fail")(where, value) == "fail"
 
 
+def _github(where: str, value: Any) -> bool:
+    return choice(AUTO, OFF)(where, value) == AUTO
+
+
 PARSERS: Mapping[str, Parser] = {
     "above_zero": number(0, exclusive=True),
     "count": count(1),
@@ -99,6 +103,7 @@ PARSERS: Mapping[str, Parser] = {
     "folder_or_none": _folder_or_none,
     "from_zero": number(0, exclusive=False),
     "gate": gate_words,
+    "github": _github,
     "interpreter": _interpreter,
     "limits": limits,
     "margins": margins,

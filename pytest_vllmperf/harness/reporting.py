@@ -20,6 +20,7 @@ from pytest_vllmperf.errors import VllmPerfError, in_one_line
 from pytest_vllmperf.harness import ending, machine, options
 from pytest_vllmperf.harness.collection import is_performance_test
 from pytest_vllmperf.harness.ending import Ending
+from pytest_vllmperf.harness.github import GitHubJob
 from pytest_vllmperf.harness.repository import Revision, revision
 from pytest_vllmperf.harness.results import Results
 from pytest_vllmperf.harness.seen import Seen
@@ -81,6 +82,8 @@ class RunReporter:
         self._started = datetime.now(timezone.utc).isoformat(timespec="seconds")
         self._revision = Revision()
         self._told: list[str] = []
+        self._job = GitHubJob.found(settings, os.environ, config.rootpath)
+        self._commands: list[str] = []
 
     @property
     def _is_worker(self) -> bool:
@@ -156,6 +159,8 @@ class RunReporter:
         """Where the files are, or why there are none."""
         for line in self._told:
             terminalreporter.write_line(terminal_line(self._redactor.text(line)))
+        for command in self._commands:  # the only lines that a CI is to take for commands
+            terminalreporter.write_line(command)
 
     def _write(self, ended: int, exit_status: int) -> list[str]:
         """Write all files; what was done, a line for each."""
@@ -163,7 +168,7 @@ class RunReporter:
             report = runs.without_secrets(self.report(ended, exit_status), self._redactor.text)
         except Exception as error:  # a defect of ours must not change what the run came to
             return [f"WARNING: --vllmperf-json, --vllmperf-report: not written: {in_one_line(error)}"]
-        told = []
+        told = self._tell_job(report)
         if (data := self._settings.json_file) is not None:
             told.append(self._one(data, "json", "the run is written to", lambda: runs.write(data, report)))
         told += [
@@ -171,6 +176,16 @@ class RunReporter:
             for file in self._settings.report_files
         ]
         return told
+
+    def _tell_job(self, report: RunReport) -> list[str]:
+        """Append to the summary of the job that the run is in, and make its annotations; what went wrong, in lines."""
+        if self._job is None:
+            return []
+        try:
+            self._commands = self._job.commands(report)
+        except Exception as error:  # a defect of ours must not change what the run came to
+            return [f"WARNING: no annotations: {in_one_line(error)}"]
+        return [line for line in [self._job.append(report)] if line]
 
     def _one(self, file: Path, option: str, done: str, write: Callable[[], None]) -> str:
         """Write one file; what was done, in a line. Whatever goes wrong, the run's outcome stays."""

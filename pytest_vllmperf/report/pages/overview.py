@@ -10,8 +10,7 @@ from pytest_vllmperf.records.check_report import CheckReport
 from pytest_vllmperf.records.report import RunReport, TestReport
 from pytest_vllmperf.records.verdict import MetricVerdict, Status
 from pytest_vllmperf.report import units
-from pytest_vllmperf.report.judged import headline, verdict
-from pytest_vllmperf.report.pages import wording
+from pytest_vllmperf.report.pages import judged, wording
 from pytest_vllmperf.report.pages.forest import forest
 from pytest_vllmperf.report.pages.markup import Html, joined, scrolling, tag
 
@@ -114,18 +113,23 @@ def _name(row: Row) -> Html:
 
 
 def _headline(row: Row) -> Iterator[Html]:
-    """What says most of it: the metric, its value, its change."""
-    found = None if row.check is None else headline(verdict(row.check))
-    if row.check is None or found is None:
+    """What says most of it: the metric, its change, its value."""
+    line = None if row.check is None else judged.deciding(row.check)
+    if row.check is None or line is None or _unjudged(row.check):
         yield tag("td", _reason(row), colspan="5", class_="muted small")
         return
-    one, gated = found
-    metric = row.check.metrics[one.metric]
-    yield tag("td", metric.label, class_="w")
-    yield tag("td", wording.change(one), class_="n")
-    yield tag("td", forest(one, decides=gated), class_="optional")
-    yield tag("td", wording.value(metric, one.now), class_="n")
-    yield tag("td", detects(row.check, one, gated=gated), class_="n optional")
+    found = judged.decisive(row.check)
+    yield tag("td", line.metric, class_="w")
+    yield tag("td", line.change, class_="n")
+    yield tag("td", None if found is None else forest(found[0], decides=found[1]), class_="optional")
+    yield tag("td", line.now, class_="n")
+    yield tag("td", line.margin if found is None or not found[1] else line.detects, class_="n optional")
+
+
+def _unjudged(check: CheckReport) -> bool:
+    """Whether a check has neither a judged metric nor a limit that decided it."""
+    found = judged.verdict(check)
+    return not (found.metrics or found.information or found.limits)
 
 
 def detects(check: CheckReport, one: MetricVerdict, *, gated: bool) -> str:
@@ -138,9 +142,9 @@ def detects(check: CheckReport, one: MetricVerdict, *, gated: bool) -> str:
     """
     if not gated:
         return "not gated"
-    judged = check.metrics[one.metric].judged
-    if judged is not None and judged.detectable is not None and not one.against:
-        return units.plain_percent(judged.detectable)
+    found = check.metrics[one.metric].judged
+    if found is not None and found.detectable is not None and not one.against:
+        return units.plain_percent(found.detectable)
     return "exact" if check.metrics[one.metric].kind == "exact" else ""
 
 
