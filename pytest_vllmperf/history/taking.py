@@ -12,9 +12,10 @@ from datetime import datetime, timezone
 from statistics import median
 from typing import Any
 
+from pytest_vllmperf.records.check_report import CheckReport, MeasurementReport, MetricReport
 from pytest_vllmperf.records.frames import measured_of
 from pytest_vllmperf.records.ids import writable
-from pytest_vllmperf.records.report import CheckReport, MeasurementReport, MetricReport, RunReport
+from pytest_vllmperf.records.report import RunReport
 from pytest_vllmperf.records.trends import NOT_FINITE, NOT_MEASURED, VOID, Declared, SeriesId
 from pytest_vllmperf.records.verdict import Status
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from pytest_vllmperf.records.ids import CHECK_SEPARATOR
 
 if TYPE_CHECKING:
-    from pytest_vllmperf.records.report import Better
+    from pytest_vllmperf.records.check_report import Better
 
 VOID: Final = "void"
 NOT_FINITE: Final = "not a finite number"

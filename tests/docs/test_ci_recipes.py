@@ -1,4 +1,4 @@
-"""Recipes for CI: each file is valid for the system that reads it, and its commands are accepted by the real parsers."""
+"""Recipes for CI: each file is valid for the system that reads it, and the real parsers accept its commands."""
 
 from __future__ import annotations
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from pytest_vllmperf.records.report import CheckReport, EnvironmentReport, MetricReport, RunReport, TestReport
+from pytest_vllmperf.records.check_report import CheckReport, EnvironmentReport, MetricReport
+from pytest_vllmperf.records.report import RunReport, TestReport
 from tests import reporting
 
 HARD = {"backend": "offline", "device": "cuda", "gpu": "NVIDIA H200", "model": "tiny", "workload": "aaaa"}

@@ -10,7 +10,8 @@ import pytest
 from pytest_vllmperf.errors import HistoryError, SpecError
 from pytest_vllmperf.history.choosing import Choice
 from pytest_vllmperf.history.finding import Rule
-from pytest_vllmperf.records.report import MetricReport, RunReport
+from pytest_vllmperf.records.check_report import MetricReport
+from pytest_vllmperf.records.report import RunReport
 from pytest_vllmperf.records.verdict import Status
 from tests import reporting
 from tests.history.conftest import Add, Found

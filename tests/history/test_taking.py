@@ -7,8 +7,9 @@ import math
 import pytest
 
 from pytest_vllmperf.history.taking import Point, of_run, seconds
+from pytest_vllmperf.records.check_report import Judged
 from pytest_vllmperf.records.problems import Problem
-from pytest_vllmperf.records.report import Judged, RunReport
+from pytest_vllmperf.records.report import RunReport
 from pytest_vllmperf.records.verdict import Status
 from tests import reporting
 from tests.history.material import HARD, TEST, checked, of_test, run_on, throughput

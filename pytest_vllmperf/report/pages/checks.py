@@ -12,10 +12,10 @@ from pytest_vllmperf.records.verdict import Status
 from pytest_vllmperf.report import kernels, limits, units
 from pytest_vllmperf.report.attributions import attribution_lines, device_parts
 from pytest_vllmperf.report.failed import changed_lines
+from pytest_vllmperf.report.judged import metric_verdict, verdict
 from pytest_vllmperf.report.ledger import capacity, ledger_rows
 from pytest_vllmperf.report.pages import wording
 from pytest_vllmperf.report.pages.forest import forest
-from pytest_vllmperf.report.pages.judged import metric_verdict, verdict
 from pytest_vllmperf.report.pages.markup import Column, Content, Html, facts, joined, more, paragraphs, table, tag
 from pytest_vllmperf.report.pages.overview import detects
 from pytest_vllmperf.report.pages.plots import kernels as kernel_plots

@@ -10,7 +10,9 @@ from pytest_vllmperf.records.check_report import CheckReport
 from pytest_vllmperf.records.report import RunReport, TestReport
 from pytest_vllmperf.records.verdict import MetricVerdict, Status
 from pytest_vllmperf.report import units
-from pytest_vllmperf.report.pages import judged, wording
+from pytest_vllmperf.report.judged import verdict
+from pytest_vllmperf.report.pages import wording
+from pytest_vllmperf.report.pages.deciding import deciding, decisive
 from pytest_vllmperf.report.pages.forest import forest
 from pytest_vllmperf.report.pages.markup import Html, joined, scrolling, tag
 
@@ -114,11 +116,11 @@ def _name(row: Row) -> Html:
 
 def _headline(row: Row) -> Iterator[Html]:
     """What says most of it: the metric, its change, its value."""
-    line = None if row.check is None else judged.deciding(row.check)
+    line = None if row.check is None else deciding(row.check)
     if row.check is None or line is None or _unjudged(row.check):
         yield tag("td", _reason(row), colspan="5", class_="muted small")
         return
-    found = judged.decisive(row.check)
+    found = decisive(row.check)
     yield tag("td", line.metric, class_="w")
     yield tag("td", line.change, class_="n")
     yield tag("td", None if found is None else forest(found[0], decides=found[1]), class_="optional")
@@ -128,7 +130,7 @@ def _headline(row: Row) -> Iterator[Html]:
 
 def _unjudged(check: CheckReport) -> bool:
     """Whether a check has neither a judged metric nor a limit that decided it."""
-    found = judged.verdict(check)
+    found = verdict(check)
     return not (found.metrics or found.information or found.limits)
 
 

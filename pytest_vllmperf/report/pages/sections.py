@@ -11,7 +11,7 @@ from pytest_vllmperf.records.results import ComparisonRecord, FitRecord
 from pytest_vllmperf.report import fits, units
 from pytest_vllmperf.report.pages import wording
 from pytest_vllmperf.report.pages.checks import measured
-from pytest_vllmperf.report.pages.judged import NONE, deciding
+from pytest_vllmperf.report.pages.deciding import NONE, deciding
 from pytest_vllmperf.report.pages.markup import Column, Content, Html, facts, joined, more, table, tag
 from pytest_vllmperf.report.pages.overloads import overload
 from pytest_vllmperf.report.pages.overview import Row, anchor

@@ -10,7 +10,7 @@ from pytest_vllmperf.records.check_report import CheckReport, MetricReport
 from pytest_vllmperf.records.report import TestOutcome
 from pytest_vllmperf.records.verdict import MetricVerdict, Status
 from pytest_vllmperf.report import units
-from pytest_vllmperf.report.pages.judged import metric_verdict
+from pytest_vllmperf.report.judged import metric_verdict
 from pytest_vllmperf.report.pages.markup import Html, tag
 from pytest_vllmperf.report.verdicts import change_words, confidence, limit_words
 

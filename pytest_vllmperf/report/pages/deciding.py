@@ -1,4 +1,4 @@
-"""Checks of a report as the wording of verdicts takes them, and the one line that says most of each; pure."""
+"""The one line that says most of a check; pure."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS
-from pytest_vllmperf.records.check_report import CheckReport, Judged
+from pytest_vllmperf.records.check_report import CheckReport
 from pytest_vllmperf.records.verdict import LimitVerdict, MetricVerdict, Status, Verdict
 from pytest_vllmperf.report import limits, units
-from pytest_vllmperf.report.overview import headline
+from pytest_vllmperf.report.judged import headline, verdict
 from pytest_vllmperf.report.rows import NOT_GATED
 from pytest_vllmperf.report.verdicts import change_words, limit_words
 
@@ -36,53 +36,10 @@ class Line:
     detects: str = NONE
 
 
-def verdict(check: CheckReport) -> Verdict:
-    """The verdict of a check; of noise it knows no more than the report does.
-
-    A metric that this release does not know is left out, as nobody can tell its unit; the status knows it.
-    """
-    judged = [
-        (metric_verdict(name, one.judged), one.gated)
-        for name, one in check.metrics.items()
-        if one.judged is not None and name in METRICS
-    ]
-    return Verdict(
-        status=check.status,
-        metrics=tuple(one for one, gated in judged if gated),
-        information=tuple(one for one, gated in judged if not gated),
-        reasons=check.reasons,
-        limits=tuple(one for one in check.limits if one.metric in METRICS),
-    )
-
-
-def metric_verdict(name: str, one: Judged) -> MetricVerdict:
-    """One metric, judged, as the wording of verdicts takes it."""
-    return MetricVerdict(
-        metric=name,
-        status=one.status,
-        baseline=one.baseline,
-        now=one.now,
-        margin=one.margin,
-        change=one.change,
-        low=one.low,
-        high=one.high,
-        confidence=one.confidence,
-        engines=one.engines,
-        iterations=one.iterations,
-        paired=one.paired,
-        reason=one.reason,
-        clearly_better=one.clearly_better,
-        drift=one.drift,
-        against=one.against,
-    )
-
-
 def decisive(check: CheckReport) -> tuple[MetricVerdict, bool] | None:
     """The judged metric that says most, and whether it is gated; None where a limit does, and where none was judged."""
     found = verdict(check)
-    if _beyond(found) or not (found.metrics or found.information):
-        return None
-    return headline(found)
+    return None if _beyond(found) else headline(found)
 
 
 def _beyond(found: Verdict) -> list[LimitVerdict]:
@@ -96,10 +53,10 @@ def deciding(check: CheckReport) -> Line:
     found = verdict(check)
     if beyond := _beyond(found):
         return _limit(beyond[0], found)
-    judged = decisive(check)
-    if judged is None:
+    most = headline(found)
+    if most is None:
         return _measured(check)
-    one, gated = judged
+    one, gated = most
     return Line(
         METRICS[one.metric].label,
         units.value(one.metric, one.now),
