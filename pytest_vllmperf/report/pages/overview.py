@@ -26,6 +26,10 @@ _HEADS: Final = (
     ("now", "n"),
     ("detects", "n optional"),
 )
+_KEY: Final = (
+    "change: against the baseline, with its confidence interval; the bar shows the interval, the shaded field the "
+    "tolerated margin. detects: the smallest slowdown that the baseline detects (80 % of the time)."
+)
 _FAILED: Final = ("failed", "error", "interrupted", "not run")
 
 
@@ -88,12 +92,8 @@ def table(found: Iterable[Row]) -> Html:
     """
     head = joined(*(tag("th", name, scope="col", class_=kind or None) for name, kind in _HEADS))
     body = joined(*map(_row, found))
-    caption = tag(
-        "caption",
-        "change: against the baseline, with its confidence interval. The bar shows the interval, the shaded field the "
-        "tolerated margin. detects: the smallest slowdown that the baseline detects (80 % of the time).",
-    )
-    return scrolling(tag("table", caption, tag("thead", tag("tr", head)), tag("tbody", body), class_="overview"))
+    made = tag("table", tag("thead", tag("tr", head)), tag("tbody", body), class_="overview")
+    return joined(scrolling(made), tag("p", _KEY, class_="small muted"))
 
 
 def _row(row: Row) -> Html:
@@ -135,7 +135,7 @@ def _unjudged(check: CheckReport) -> bool:
 
 
 def detects(check: CheckReport, one: MetricVerdict, *, gated: bool) -> str:
-    """The smallest slowdown that the baseline detects, or why there is none.
+    """The smallest slowdown that the baseline detects; empty for a metric that decides nothing.
 
     Args:
         check: that the metric belongs to.
@@ -143,7 +143,7 @@ def detects(check: CheckReport, one: MetricVerdict, *, gated: bool) -> str:
         gated: whether it decides.
     """
     if not gated:
-        return "not gated"
+        return ""
     found = check.metrics[one.metric].judged
     if found is not None and found.detectable is not None and not one.against:
         return units.plain_percent(found.detectable)
