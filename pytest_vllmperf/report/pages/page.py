@@ -12,7 +12,7 @@ from pytest_vllmperf.report.pages import facts, library, outcome, overview, shel
 from pytest_vllmperf.report.pages.cards import scorecard
 from pytest_vllmperf.report.pages.markup import Html, joined, tag
 from pytest_vllmperf.report.pages.sections import section
-from pytest_vllmperf.report.pages.sweeps import sweep
+from pytest_vllmperf.report.pages.sweeps import of_markers, sweep
 
 
 def page(report: RunReport | None, sweeps: Sequence[Findings] = ()) -> str:
@@ -48,6 +48,7 @@ def _run(sheet: shell.Sheet, report: RunReport) -> list[Html]:
         overview.tiles(counted),
         overview.tools(),
         overview.table(rows),
+        *of_markers(sheet, report),
         *map(scorecard, report.scorecards),
         tag("h2", "Tests"),
         joined(*sections),
