@@ -176,7 +176,7 @@ def _without(check: CheckReport) -> str:
     """Why a check has no judged metric, where it does not say so itself."""
     if check.status is Status.RECORDED:
         return f"recorded for {check.profile}"
-    return f"nothing is recorded for {check.profile}" if check.status is Status.NO_BASELINE else ""
+    return f"nothing is recorded for {check.profile}" if check.status is Status.NO_BASELINE else "no metric was judged"
 
 
 def counts(found: Iterable[Row]) -> dict[tuple[str, wording.Tone], int]:

@@ -174,6 +174,19 @@ def test_a_run_that_only_recorded_does_not_look_green() -> None:
     assert "badge ok" not in made[: made.index("<details")]
 
 
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (Status.OK, "no metric was judged"),
+        (Status.RECORDED, "recorded for h100"),
+        (Status.NO_BASELINE, "nothing is recorded for h100"),
+    ],
+)
+def test_a_check_without_a_judged_metric_says_why(status: Status, told: str) -> None:
+    made = page(run_of(one_test("t.py::t", check(metric("ttft.p50", (0.1,)), status=status))))
+    assert told in Parsed(made[: made.index("<h2>Tests")]).text
+
+
 def test_a_green_run_has_no_alert() -> None:
     made = page(run_of(one_test("t.py::t", rich_check(status=Status.OK))))
     assert 'class="alert"' not in made
