@@ -1,4 +1,4 @@
-"""Recipes for CI: each file is valid for the system that reads it, and its commands are accepted by the real parsers."""
+"""Recipes for CI: each file is valid for the system that reads it, and the real parsers accept its commands."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def test_the_batch_job_hands_its_signal_on_and_waits(tmp_path: Path) -> None:
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     python = tmp_path / ".venv" / "bin" / "pytest"
     python.write_text(
-        '#!/bin/bash\ntrap \'echo written > report; exit 2\' TERM\nkill -TERM "$PPID"\n'
+        "#!/bin/bash\ntrap 'echo written > report; exit 2' TERM\nkill -TERM \"$PPID\"\n"
         "for _ in {1..600}; do sleep 0.05; done\n",
         encoding="utf-8",
     )
