@@ -1,7 +1,7 @@
 """The table of options, the markers, and what is declared from them. Imported in every pytest run: nothing heavy here.
 
 An option is a row of `OPTIONS` and a typed field of `Settings` or `CheckSettings`. The flag, the ini setting, the
-default, the marker's keyword, the help text and the line in the README are made from the row.
+default, the marker's keyword, the help text and the line in docs/options.md are made from the row.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ OPTIONS = (
     Option("lease_timeout", "seconds to wait for a GPU that another run uses; then the test fails",
            "from_zero", "3600", value="SECONDS"),
 )  # fmt: skip
-"""All options, in the order of help texts and of the README."""
+"""All options, in the order of help texts and of docs/options.md."""
 
 _WRITTEN = ("json", "report")
 """Options that name files in which an armed run is written down."""

@@ -12,7 +12,7 @@ from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.records.parsing import Parser, choice, count, number
 from pytest_vllmperf.records.settings import AUTO
 from pytest_vllmperf.records.spec import interpreter
-from pytest_vllmperf.report.pages import SUFFIXES
+from pytest_vllmperf.report.pages import PAGE, SUFFIXES, library
 from pytest_vllmperf.validity.allowed import rule_names
 from pytest_vllmperf.verdict.words import gate_words, limits, margins
 
@@ -77,6 +77,8 @@ def _report_files(where: str, value: Any) -> tuple[Path, ...]:
     for file in files:
         if file.suffix not in SUFFIXES:
             raise SpecError(f"{where}: {str(file)!r} is not a report's name; it has to end in {' or '.join(SUFFIXES)}")
+    if any(file.suffix == PAGE for file in files) and not library.installed():
+        raise SpecError(f"{where}: {library.MISSING}")
     return files
 
 

@@ -21,6 +21,7 @@ from pytest_vllmperf.harness import ending, machine, options
 from pytest_vllmperf.harness.collection import is_performance_test
 from pytest_vllmperf.harness.ending import Ending
 from pytest_vllmperf.harness.github import GitHubJob
+from pytest_vllmperf.harness.repository import Revision, revision
 from pytest_vllmperf.harness.results import Results
 from pytest_vllmperf.harness.seen import Seen
 from pytest_vllmperf.metrics.table import METRICS
@@ -79,6 +80,7 @@ class RunReporter:
         self._problems: list[CollectionProblem] = []
         self._began = time.monotonic()
         self._started = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        self._revision = Revision()
         self._told: list[str] = []
         self._job = GitHubJob.found(settings, os.environ, config.rootpath)
         self._commands: list[str] = []
@@ -88,9 +90,14 @@ class RunReporter:
         return hasattr(self._config, "workerinput")
 
     def pytest_sessionstart(self) -> None:
-        """Remove the files of an earlier run; a file that is no run's stays, and so does one that cannot be removed."""
+        """Remove the files of an earlier run; a file that is no run's stays, and so does one that cannot be removed.
+
+        The commit is read here: it may be another one when the run ends.
+        """
         if self._is_worker or options.only_looks(self._config):
             return
+        if self._settings.json_file is not None or self._settings.report_files:
+            self._revision = revision(self._config.rootpath)
         if self._settings.json_file is not None:
             with suppress(OSError):
                 runs.forget(self._settings.json_file)
@@ -215,6 +222,8 @@ class RunReporter:
             notes=tuple(self._ending.notes),
             written=tuple(self._relative(file) for file in self._results.written),
             collection_problems=tuple(self._problems),
+            commit=self._revision.commit,
+            dirty=self._revision.dirty,
         )
         return RunReport(run=run, tests=tests, scorecards=tuple(map(_scorecard, self._ending.cards)))
 

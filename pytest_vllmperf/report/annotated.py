@@ -11,8 +11,9 @@ from pytest_vllmperf.records.report import RunReport, TestReport
 from pytest_vllmperf.records.verdict import Status
 from pytest_vllmperf.report import units
 from pytest_vllmperf.report.escaping import terminal_line, terminal_text
+from pytest_vllmperf.report.judged import verdict
 from pytest_vllmperf.report.names import shorten
-from pytest_vllmperf.report.pages import judged, outcome
+from pytest_vllmperf.report.pages import outcome
 from pytest_vllmperf.report.rows import metric_rows
 
 Level = Literal["error", "warning"]
@@ -98,7 +99,7 @@ def _warnings(test: TestReport) -> Iterator[Annotation]:
 
 
 def _reasons(check: CheckReport) -> list[str]:
-    told = [one for one in judged.verdict(check).metrics if one.status is not Status.OK]
+    told = [one for one in verdict(check).metrics if one.status is not Status.OK]
     return [*check.reasons, *(line.strip() for line in metric_rows(told, width=120))] or [check.status.value]
 
 

@@ -11,6 +11,7 @@ from pytest_vllmperf.records.ids import CheckId
 from pytest_vllmperf.records.results import CheckRecord
 from pytest_vllmperf.records.verdict import MetricVerdict, Outlook, Status, Verdict
 from pytest_vllmperf.report import units
+from pytest_vllmperf.report.judged import headline
 from pytest_vllmperf.report.layout import GAP, aligned, first_that_fits
 from pytest_vllmperf.report.names import Names
 from pytest_vllmperf.report.rows import NOT_GATED, has_something_to_tell
@@ -75,7 +76,7 @@ class Overview:
         judged = [*((one, True) for one in check.verdict.metrics), *((one, False) for one in check.verdict.information)]
         if not judged:
             return [_unjudged(check, metric, outlook.get(metric)) for metric in _shown(check, every=self.every)]
-        chosen = judged if self.every else [headline(check.verdict)]
+        chosen = judged if self.every else [_headline(check.verdict)]
         return [_judged(one, outlook.get(one.metric), gated=gated) for one, gated in chosen]
 
     def _table(self, found: Sequence[tuple[CheckRecord, Sequence[_Row]]]) -> list[str]:
@@ -134,18 +135,11 @@ def _without_empty(cells: Sequence[Sequence[str]]) -> list[Sequence[str]]:
     return [["" if number in empty else cell for number, cell in enumerate(row)] for row in cells]
 
 
-def headline(verdict: Verdict) -> tuple[MetricVerdict, bool]:
-    """The metric that says most: the first with the verdict of the check; of an OK one, the first that noise moves.
-
-    Where only exact metrics are gated, and all are OK, it is one that does not decide: people look for the clock.
-    """
-    if verdict.status is not Status.OK:
-        decided = [one for one in verdict.metrics if one.status is verdict.status]
-        return (decided or list(verdict.metrics) or list(verdict.information))[0], bool(verdict.metrics)
-    noisy = [one for one in verdict.metrics if not METRICS[one.metric].exact]
-    if noisy:
-        return noisy[0], True
-    return (verdict.information[0], False) if verdict.information else (verdict.metrics[0], True)
+def _headline(verdict: Verdict) -> tuple[MetricVerdict, bool]:
+    """The metric that says most, of a verdict with at least one."""
+    found = headline(verdict)
+    assert found is not None, "a check without a judged metric has no such row"
+    return found
 
 
 def _judged(one: MetricVerdict, outlook: Outlook | None, *, gated: bool) -> _Row:
@@ -206,7 +200,7 @@ def _left(checks: Sequence[CheckRecord]) -> Iterator[str]:
         one
         for check in checks
         for one in check.verdict.metrics
-        if not has_something_to_tell(one) and one is not headline(check.verdict)[0]
+        if not has_something_to_tell(one) and one is not _headline(check.verdict)[0]
     ]
     exact = sum(METRICS[one.metric].exact for one in ok)
     told = [f"{units.many(len(ok) - exact, 'other gated metric')} OK"] if len(ok) > exact else []

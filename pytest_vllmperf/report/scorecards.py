@@ -76,19 +76,19 @@ Column = tuple[str, Callable[[Line], str]]
 _NONE = "-"
 _NAME_WIDTH = 17
 
-_SPEED = (
+SPEED = (
     ("req/s", "request_throughput"),
     ("tok/s", "output_throughput"),
     ("TTFT p50", "ttft.p50"),
     ("TPOT p50", "tpot.p50"),
 )
-_MEMORY = (
+MEMORY = (
     ("weights", "weight_bytes"),
     ("KV tokens", "kv_cache_tokens"),
     ("device", "device_memory_used"),
     ("load", "load_time"),
 )
-_ENERGY = (
+ENERGY = (
     ("power", "gpu_power"),
     ("J/tok", "joules_per_token"),
     ("tok/J", "tokens_per_joule"),
@@ -98,9 +98,9 @@ _ENERGY = (
 
 def terminal(card: Scorecard) -> list[str]:
     """The card in tables of one subject each, what has to be said about it, and the speedups."""
-    speed = _table(card, [*_metrics(_SPEED), ("speedup", _speedup), ("agrees", _agreement)])
-    memory = _table(card, [*_metrics(_MEMORY), ("saved", _saved)])
-    energy = _table(card, [*_metrics(_ENERGY), ("cost/Mtok", _cost)])
+    speed = _table(card, [*_metrics(SPEED), ("speedup", _speedup), ("agrees", _agreement)])
+    memory = _table(card, [*_metrics(MEMORY), ("saved", _saved)])
+    energy = _table(card, [*_metrics(ENERGY), ("cost/Mtok", _cost)])
     lines: list[str] = []
     for table in (speed, memory, energy):
         lines += [""] * bool(lines and table) + table
@@ -121,12 +121,12 @@ def markdown_lines(card: Card, shown: Callable[[str], str] = escaping.markdown) 
         shown: makes a name, or a line that holds names, Markdown for a cell of a table.
     """
     columns = [
-        *_metrics(_MEMORY),
-        *_metrics(_SPEED),
+        *_metrics(MEMORY),
+        *_metrics(SPEED),
         ("speedup", _speedup_interval),
         ("weights saved", _saved),
         ("agreement", _agreement),
-        *_metrics(_ENERGY),
+        *_metrics(ENERGY),
         ("cost/Mtok", _cost),
     ]
     remarks = [line for note in card.notes for line in ("", shown(note))]

@@ -9,8 +9,9 @@ from pytest_vllmperf.records.problems import in_words
 from pytest_vllmperf.records.verdict import Status
 from pytest_vllmperf.report import attributions, units
 from pytest_vllmperf.report.failed import changed_lines
+from pytest_vllmperf.report.judged import verdict
 from pytest_vllmperf.report.limits import limit_lines
-from pytest_vllmperf.report.pages import gfm, judged, more, outcome
+from pytest_vllmperf.report.pages import deciding, gfm, more, outcome
 from pytest_vllmperf.report.pages.bounded import COMMENT, Part, Sheet, shortened
 from pytest_vllmperf.report.rows import has_something_to_tell, metric_rows
 from pytest_vllmperf.report.verdicts import confidence
@@ -82,12 +83,12 @@ def _titles(report: RunReport) -> list[str]:
 def _rows(test: TestReport) -> Iterator[str]:
     """A row for each check; one for a test without any."""
     for check in test.checks:
-        line = judged.deciding(check)
+        line = deciding.deciding(check)
         own = f" {gfm.cell(check.name)}" if check.name else ""
         figures = map(gfm.figure, (line.metric, line.now, line.change, line.margin, line.detects))
         yield gfm.row([_verdict(test, check), f"{gfm.cell(test.nodeid)}{own}", *figures])
     if not test.checks:
-        yield gfm.row([_outcome(test), gfm.cell(test.nodeid), *[judged.NONE] * 5])
+        yield gfm.row([_outcome(test), gfm.cell(test.nodeid), *[deciding.NONE] * 5])
 
 
 def _verdict(test: TestReport, check: CheckReport) -> str:
@@ -148,7 +149,7 @@ def _others(sheet: Sheet, tests: Sequence[TestReport], columns: str) -> None:
 
 def _told(check: CheckReport) -> Iterator[str]:
     """What is to be known of a check whose test has no message: of one that is OK, only what changed, if anything."""
-    found = judged.verdict(check)
+    found = verdict(check)
     against = "baseline" if check.reference is None else "reference"
     head = f"check {check.name!r}: " if check.name else ""
     told = [one for one in found.metrics if has_something_to_tell(one)]

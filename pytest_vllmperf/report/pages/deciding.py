@@ -1,4 +1,4 @@
-"""Checks of a report as the wording of verdicts takes them, and the one line that says most of each; pure."""
+"""The one line that says most of a check; pure."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS
-from pytest_vllmperf.records.check_report import CheckReport, Judged
-from pytest_vllmperf.records.verdict import LimitVerdict, MetricVerdict, Status, Verdict
+from pytest_vllmperf.records.check_report import CheckReport
+from pytest_vllmperf.records.verdict import LimitVerdict, Status, Verdict
 from pytest_vllmperf.report import limits, units
-from pytest_vllmperf.report.overview import headline
+from pytest_vllmperf.report.judged import headline, verdict
 from pytest_vllmperf.report.rows import NOT_GATED
 from pytest_vllmperf.report.verdicts import change_words, limit_words
 
@@ -36,48 +36,16 @@ class Line:
     detects: str = NONE
 
 
-def verdict(check: CheckReport) -> Verdict:
-    """The verdict of a check; of noise it knows no more than the report does."""
-    judged = [(_metric(name, one.judged), one.gated) for name, one in check.metrics.items() if one.judged is not None]
-    return Verdict(
-        status=check.status,
-        metrics=tuple(one for one, gated in judged if gated),
-        information=tuple(one for one, gated in judged if not gated),
-        reasons=check.reasons,
-        limits=check.limits,
-    )
-
-
-def _metric(name: str, one: Judged) -> MetricVerdict:
-    return MetricVerdict(
-        metric=name,
-        status=one.status,
-        baseline=one.baseline,
-        now=one.now,
-        margin=one.margin,
-        change=one.change,
-        low=one.low,
-        high=one.high,
-        confidence=one.confidence,
-        engines=one.engines,
-        iterations=one.iterations,
-        paired=one.paired,
-        reason=one.reason,
-        clearly_better=one.clearly_better,
-        drift=one.drift,
-        against=one.against,
-    )
-
-
 def deciding(check: CheckReport) -> Line:
     """The metric or the limit that decided a check; of one that was not judged, what it measured."""
     found = verdict(check)
     beyond = [one for one in check.limits if one.status is check.status is not Status.OK]
     if beyond and check.status not in {one.status for one in found.metrics}:
         return _limit(beyond[0], found)
-    if not found.metrics and not found.information:
+    most = headline(found)
+    if most is None:
         return _measured(check)
-    one, gated = headline(found)
+    one, gated = most
     return Line(
         METRICS[one.metric].label,
         units.value(one.metric, one.now),
