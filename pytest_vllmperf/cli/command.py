@@ -14,7 +14,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from pytest_vllmperf import __version__
-from pytest_vllmperf.cli import bisecting, doctoring, initializing, sweeping
+from pytest_vllmperf.cli import bisecting, doctoring, initializing, merging, renaming, sweeping
 from pytest_vllmperf.cli.import_arguments import add_export, add_import
 from pytest_vllmperf.cli.tune_arguments import add_memory, add_serve
 from pytest_vllmperf.errors import ModelError, SpecError, VllmPerfError, in_one_line
@@ -205,6 +205,8 @@ def _add_baseline(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     diff.add_argument("--json", action="store_true", help="for a program")
     diff.set_defaults(run=_diff)
     _add_prune(actions)
+    renaming.add(actions, _print)
+    merging.add(actions, _print)
     restore = actions.add_parser("restore", help="restore what a run could not write, from its vllmperf-rescue file")
     restore.add_argument("file", type=Path, metavar="FILE.json")
     restore.add_argument("--baselines", type=Path, default=Path("baselines"), help="their folder (baselines)")
