@@ -20,7 +20,7 @@ from pytest_vllmperf.report import verdicts
 from pytest_vllmperf.report.failed import failure_lines
 from pytest_vllmperf.verdict import Evidence
 from pytest_vllmperf.verdict.attribution import of_check
-from pytest_vllmperf.verdict.comparability import changes, not_compared
+from pytest_vllmperf.verdict.comparability import changes, not_compared, strange_machine
 
 FAILING = (
     Status.BEYOND_LIMIT,
@@ -100,6 +100,7 @@ def _record(check: Check, settings: Settings) -> CheckRecord:
         ledger=run.vram,
         notes=(
             *(not_compared(plan.baseline[-1].environment, run.environment) if plan.baseline else ()),
+            *(strange_machine(plan.baseline, run.environment) if plan.baseline and not run.reference else ()),
             *plan.notes,
             *engines_without(plan.settings.gate, run.engines),
             *_of_client(run),

@@ -55,7 +55,7 @@ class Lab:
         self._targets = Targets(self.slots, backends)
         self.require, self.target = self._targets.require, self._targets.target
         self.weight_bytes = weight_bytes
-        measuring = Measuring(self.slots, progress)
+        measuring = Measuring(self.slots, progress, settings.profile_name)
         self.measure, self.measurement = measuring.measure, measuring.measurement
         self.search = measuring.search
         self.profile = Profiling(self.slots, measuring, traced=settings.trace is not None).profile

@@ -10,7 +10,7 @@ from functools import cached_property
 from pytest_vllmperf import models
 from pytest_vllmperf.engines.base import Engine
 from pytest_vllmperf.gpu import Sampler
-from pytest_vllmperf.lab import driving, environment
+from pytest_vllmperf.lab import driving, environment, fleet
 from pytest_vllmperf.lab.observing import observation
 from pytest_vllmperf.lab.searching import find_rate
 from pytest_vllmperf.lab.slots import Slots
@@ -39,11 +39,13 @@ class Measuring:
     Args:
         slots: where they run.
         progress: called with what is going on, for a person.
+        profile_name: what machines of equal hardware call their profile; empty for the name of the hardware.
     """
 
-    def __init__(self, slots: Slots, progress: Progress) -> None:
+    def __init__(self, slots: Slots, progress: Progress, profile_name: str = "") -> None:
         self._slots = slots
         self._progress = progress
+        self._profile_name = profile_name
 
     @cached_property
     def _key(self) -> VariablesKey | None:
@@ -139,20 +141,21 @@ class Measuring:
         problems = _problems(workload, run, validity.Observed(seen.traces, seen.uses, seen.occupants), allowed)
         cold = self._slots.cold(target)
         digest = model_digest(models.resolve(target.spec.model))
+        made_in = environment.fingerprint(
+            target,
+            workload,
+            run.facts,
+            gpus,
+            digest,
+            self._key if target.spec.env else None,
+            [result.host for result in run.iterations],
+        )
         return Measurement(
             spec_label=target.spec.label,
             device=environment.boundary(target.backend, run.facts),
-            profile=environment.profile(target.backend, run.facts, gpus),
+            profile=self._profile_name or environment.profile(target.backend, run.facts, gpus),
             workload=workload.describe(),
-            environment=environment.fingerprint(
-                target,
-                workload,
-                run.facts,
-                gpus,
-                digest,
-                self._key if target.spec.env else None,
-                [result.host for result in run.iterations],
-            ),
+            environment=fleet.named(made_in, self._profile_name) if self._profile_name else made_in,
             engines=(engine_samples(run.facts, run.warmup, run.iterations, cold_start=cold, device=seen.for_metrics),),
             problems=tuple(problems),
             gpus=len(gpus),

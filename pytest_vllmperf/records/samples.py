@@ -13,6 +13,11 @@ from pytest_vllmperf.records.variables import Variables
 MOST_SESSIONS: Final = 20
 """How many sessions an entry keeps: the first `stats.ANCHOR_SESSIONS`, and the newest."""
 
+PROFILE_NAME: Final = "profile name"
+"""The soft key for what machines of equal hardware call the profile that they share."""
+MACHINE: Final = "machine"
+"""The soft key for which of these machines it was."""
+
 
 class EngineSamples(BaseModel):
     """One engine start: what was measured on it. Stored as it is.

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pytest_vllmperf.records.samples import Environment, Session
+from pytest_vllmperf.records.samples import MACHINE, Environment, Session
 from pytest_vllmperf.records.variables import REMEDY, Variables
+
+OTHER_NAME = "choose another --vllmperf-profile-name here, or 'off'"
+"""What to do on a machine that is not of the hardware that a named profile holds."""
 
 
 def differences(then: dict[str, str], now: dict[str, str]) -> list[str]:
@@ -41,7 +44,31 @@ def mixed(sessions: Sequence[Session]) -> list[str]:
 
 def changes(then: Environment, now: Environment) -> list[str]:
     """What differs and may, each in words: soft keys, and variables of the engine by name."""
-    return [*differences(then.soft, now.soft), *_changed(then.variables, now.variables)]
+    return [*_soft_differences(then.soft, now.soft), *_changed(then.variables, now.variables)]
+
+
+def _soft_differences(then: dict[str, str], now: dict[str, str]) -> list[str]:
+    """As `differences`; that it is another machine is said in words."""
+    before, after = then.get(MACHINE), now.get(MACHINE)
+    plain = [{key: value for key, value in one.items() if key != MACHINE} for one in (then, now)]
+    another = [f"measured on another machine ({before} -> {after})"] if before and after and before != after else []
+    return [*another, *differences(*plain)]
+
+
+def strange_machine(sessions: Sequence[Session], now: Environment) -> list[str]:
+    """That none of the stored sessions was recorded on this machine of a fleet, in words; empty where one was.
+
+    Args:
+        sessions: what the baseline holds.
+        now: where it was measured.
+    """
+    own = now.soft.get(MACHINE)
+    known = {found for session in sessions if (found := session.environment.soft.get(MACHINE))}
+    if not own or not sessions or own in known:
+        return []
+    return [
+        f"no stored session was recorded on this machine ({own}): a difference between machines counts as a change here"
+    ]
 
 
 def not_compared(then: Environment, now: Environment) -> list[str]:
