@@ -165,8 +165,8 @@ def _of_other_hardware(site: Site, run: Measurement, stored: Entry | None, profi
     """That a named profile holds sessions of another kind of hardware, in words; empty where not."""
     if not profile_name or stored is None or run.reference is not None:
         return ""
-    own, *kinds = [_machine_keys(one.environment) for one in (run, *stored.sessions)]
-    if all(kind == own for kind in kinds):
+    own = _machine_keys(run.environment)
+    if all(_machine_keys(session.environment) == own for session in stored.sessions):
         return ""
     return f"the profile {profile_name!r} holds {site.name} of other hardware"
 
