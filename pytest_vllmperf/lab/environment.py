@@ -13,11 +13,13 @@ from pytest_vllmperf import __version__
 from pytest_vllmperf.engines.backends import Backend
 from pytest_vllmperf.gpu import GpuDevice
 from pytest_vllmperf.lab.target import Target
+from pytest_vllmperf.models.adapters import adapter_digest
+from pytest_vllmperf.records.adapters import adapters
 from pytest_vllmperf.records.engine import EngineFacts
 from pytest_vllmperf.records.home import home, without_home
 from pytest_vllmperf.records.host import HostUse, host_words
 from pytest_vllmperf.records.masking import masked_text
-from pytest_vllmperf.records.samples import Environment
+from pytest_vllmperf.records.samples import ADAPTER, Environment
 from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.records.variables import Variables, VariablesKey
 from pytest_vllmperf.storage.names import slug
@@ -68,7 +70,7 @@ def fingerprint(
 
 def hardware(hard: Mapping[str, str]) -> dict[str, str]:
     """What hard keys say of the hardware; two environments that agree in it are of one profile."""
-    return {key: value for key, value in hard.items() if key not in _WORK_KEYS}
+    return {key: value for key, value in hard.items() if key not in _WORK_KEYS and not key.startswith(ADAPTER)}
 
 
 def profile_of(hard: Mapping[str, str]) -> str:
@@ -94,8 +96,16 @@ def _hard_keys(
         "device": boundary(target.backend, facts),
         "model": _shareable(_with_commit(spec) if model_digest == spec.model else model_digest),
         "workload": workload.key,
+        **_adapter_keys(spec, workload),
         **_where_keys(target.backend, facts, gpus),
     }
+
+
+def _adapter_keys(spec: EngineSpec, workload: Workload) -> dict[str, str]:
+    """What the adapters hold that the workload asks for; one that lies elsewhere stands for itself."""
+    known = adapters(spec.args)
+    asked = {name: known[name] for name in workload.named_models if name in known}
+    return {f"{ADAPTER} {name}": adapter_digest(path) or _shareable(path) for name, path in asked.items()}
 
 
 def boundary(backend: Backend, facts: EngineFacts) -> str:

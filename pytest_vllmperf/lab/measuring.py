@@ -68,7 +68,9 @@ class Measuring:
             WorkloadError: when the workload does not fit it.
         """
         # Before the start of an engine, which may take minutes.
-        driving.check_can_be_sent(workload, target.spec.name, serves=target.backend.over_http)
+        driving.check_can_be_sent(
+            workload, target.spec, serves=target.backend.over_http, adapts=target.backend.adapters
+        )
         with self._slots.engines([target], timed=True) as (engine,):
             with self.watching([target]) as sampler:
                 run = driving.measure(engine, workload, settings, self.iteration_progress(target))
@@ -87,7 +89,9 @@ class Measuring:
         assert take.search is not None
         target, workload, search = take.target, take.workload, take.search
         at_some_rate = workload.at(rate=1.0)
-        driving.check_can_be_sent(at_some_rate, target.spec.name, serves=target.backend.over_http)
+        driving.check_can_be_sent(
+            at_some_rate, target.spec, serves=target.backend.over_http, adapts=target.backend.adapters
+        )
         with self._slots.engines([target], timed=True) as (engine,):
             with self.watching([target]) as sampler:
                 found = find_rate(engine, workload, take.settings, search, self.iteration_progress(target))

@@ -80,7 +80,9 @@ class Pair:
             WorkloadError: when the workload does not fit one of them.
         """
         for target in self.sharing.targets:
-            check_can_be_sent(self.workload, target.spec.name, serves=target.backend.over_http)
+            check_can_be_sent(
+                self.workload, target.spec, serves=target.backend.over_http, adapts=target.backend.adapters
+            )
         return self._one_after_the_other(number) if self.sharing.way is Way.RESTART else self._in_turns()
 
     def ask(self, side: int, use: Callable[[Engine], Answer]) -> Answer:

@@ -15,6 +15,8 @@ MOST_SESSIONS: Final = 20
 
 PROFILE_NAME: Final = "profile name"
 """The soft key for what machines of equal hardware call the profile that they share."""
+ADAPTER: Final = "adapter"
+"""How the hard key of a LoRA adapter begins; its name follows."""
 MACHINE: Final = "machine"
 """The soft key for which of these machines it was."""
 

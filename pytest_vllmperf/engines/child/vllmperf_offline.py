@@ -32,9 +32,16 @@ class OfflineEngine:
         self.counter = StepCounter()
         self.iteration = 0
         self.instructions = vllmperf_instructions.Counter(None)
+        self.adapters: dict[str, Any] = {}
 
-    def load(self, model: str, engine_args: dict[str, Any]) -> dict[str, Any]:
-        """Start vLLM with the user's arguments. Returns what the engine knows of itself."""
+    def load(self, model: str, engine_args: dict[str, Any], adapters: dict[str, str] | None = None) -> dict[str, Any]:
+        """Start vLLM with the user's arguments. Returns what the engine knows of itself.
+
+        Args:
+            model: its path or name.
+            engine_args: of vLLM.
+            adapters: LoRA adapters by name, with their paths.
+        """
         import vllm
 
         ours = {"disable_log_stats": False, "trust_remote_code": False, "worker_extension_cls": EXTENSION}
@@ -47,6 +54,7 @@ class OfflineEngine:
         started = time.monotonic()
         self.llm = vllm.LLM(model, **{**arguments, **self.chosen})
         seconds = time.monotonic() - started
+        self.adapters = lora_requests(adapters or {})
         template = getattr(self.llm, "chat_template", None)
         self.chat |= {} if template is None else {"chat_template": template}
         self.llm.llm_engine.logger_manager.stat_loggers.append(self.counter)
@@ -176,8 +184,8 @@ class OfflineEngine:
         vllmperf_prompts.check_fit(request, tokens, limit)
         return tokens
 
-    def prepare(self, requests: list[dict[str, Any]], sampling: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-        """Tokens and sampling parameters of each request, refused whole when one does not fit."""
+    def prepare(self, requests: list[dict[str, Any]], sampling: dict[str, Any]) -> list[dict[str, Any]]:
+        """What `add_request` takes of each request, refused whole when one does not fit."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -191,15 +199,21 @@ class OfflineEngine:
                 output_kind=RequestOutputKind.FINAL_ONLY,
                 **sampling,
             )
-            name = f"{self.iteration}-{request['index']}"
-            prepared.append((name, {"prompt_token_ids": tokens}, parameters))
+            prepared.append(
+                {
+                    "request_id": f"{self.iteration}-{request['index']}",
+                    "prompt": {"prompt_token_ids": tokens},
+                    "params": parameters,
+                    "lora_request": self.adapters.get(request.get("adapter")),
+                }
+            )
         return prepared
 
     def run(self, requests: list[dict[str, Any]], concurrency: int | None, sampling: dict[str, Any]) -> dict[str, Any]:
         """Send all requests, at most `concurrency` in flight, and wait for the last. Tokenizing is not timed."""
         self.iteration += 1
         waiting = self.prepare(requests, sampling)[::-1]
-        order = {name: position for position, (name, _, _) in enumerate(reversed(waiting))}
+        order = {one["request_id"]: position for position, one in enumerate(reversed(waiting))}
         engine, limit = self.llm.llm_engine, concurrency or len(waiting)
         records: list[dict[str, Any] | None] = [None] * len(waiting)
         self.counter.clear()
@@ -207,7 +221,7 @@ class OfflineEngine:
         started, running = time.perf_counter(), 0
         while waiting or running:
             while waiting and running < limit:
-                engine.add_request(*waiting.pop())
+                engine.add_request(**waiting.pop())
                 running += 1
             for output in engine.step():
                 if output.finished:
@@ -269,7 +283,13 @@ class OfflineEngine:
             SamplingParams(temperature=0.0, max_tokens=request["output_tokens"], ignore_eos=True, detokenize=False)
             for request in requests
         ]
-        made = self.llm.generate([{"prompt_token_ids": prompt} for prompt in prompts], parameters, use_tqdm=False)
+        wanted = [self.adapters.get(request.get("adapter")) for request in requests]
+        made = self.llm.generate(
+            [{"prompt_token_ids": prompt} for prompt in prompts],
+            parameters,
+            use_tqdm=False,
+            **({"lora_request": wanted} if any(wanted) else {}),
+        )
         return {"prompts": prompts, "outputs": [list(output.outputs[0].token_ids) for output in made]}
 
     def score(self, sequences: list[list[int]]) -> list[dict[str, Any]]:
@@ -310,6 +330,18 @@ class OfflineEngine:
         """Stop vLLM's own processes; an engine core in this process ends with it, a second sooner."""
         if self.llm is not None and vllmperf_process.descendants(os.getpid()):
             self.llm.llm_engine.engine_core.shutdown()
+
+
+def lora_requests(adapters: dict[str, str]) -> dict[str, Any]:
+    """What vLLM calls each adapter, by name."""
+    if not adapters:
+        return {}
+    from vllm.lora.request import LoRARequest
+
+    return {
+        name: LoRARequest(lora_name=name, lora_int_id=number, lora_path=os.path.expanduser(path))
+        for number, (name, path) in enumerate(adapters.items(), start=1)
+    }
 
 
 def kv_cache_tokens(cache: Any, groups: int | None) -> int | None:
