@@ -45,7 +45,7 @@ class Backend:
         sized: whether its arguments say how much memory it takes: `gpu_memory_utilization`, `kv_cache_memory_bytes`,
             `max_model_len`.
         vllm_arguments: whether its engine arguments are vLLM's, whose names are known without a start.
-        adapters: whether its requests may name a LoRA adapter of its `lora_modules`.
+        vllm_requests: whether its requests may name a LoRA adapter of its `lora_modules`, and hold images.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Backend:
     on_hardware: bool = True
     sized: bool = False
     vllm_arguments: bool = False
-    adapters: bool = False
+    vllm_requests: bool = False
 
     @property
     def over_http(self) -> bool:
@@ -116,7 +116,7 @@ BACKENDS = Backends(
             against=True,
             sized=True,
             vllm_arguments=True,
-            adapters=True,
+            vllm_requests=True,
         ),
         Backend("transformers", "the transformers reference", in_child(reference.PROGRAM), Clock.ENGINE, uses_gpu=True),
         Backend(
@@ -132,7 +132,7 @@ BACKENDS = Backends(
             against=True,
             sized=True,
             vllm_arguments=True,
-            adapters=True,
+            vllm_requests=True,
         ),
         Backend(
             "endpoint",
@@ -151,7 +151,7 @@ BACKENDS = Backends(
             against=True,
             on_hardware=False,
             sized=True,
-            adapters=True,
+            vllm_requests=True,
         ),
     )
 )

@@ -28,6 +28,10 @@ class VllmOperations(ProfiledEngine):
         if self.ask({"op": "reset_prefix_cache"}) is not True:
             raise EngineError(f"{self.spec.name}: the prefix cache could not be reset because a block is still in use")
 
+    def reset_media_caches(self) -> None:
+        """Forget images and sound of earlier requests: else only the first iteration would encode them."""
+        self.ask({"op": "reset_media_caches"})
+
     def sleep(self) -> None:
         """Give the device's memory back until `wake_up`: vLLM's sleep mode, level 1."""
         self.ask({"op": "sleep"})

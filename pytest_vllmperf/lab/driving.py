@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
-from pytest_vllmperf.engines.base import CachesPrefixes, Engine, Serves, able
+from pytest_vllmperf.engines.base import CachesMedia, CachesPrefixes, Engine, Serves, able
 from pytest_vllmperf.errors import WorkloadError
 from pytest_vllmperf.lab import host
 from pytest_vllmperf.lab.fresh import permuted
@@ -95,7 +95,8 @@ class Driver:
 
     def __init__(self, engine: Engine, workload: Workload, client_processes: int | None = None) -> None:
         self._engine = engine
-        check_can_be_sent(workload, engine.spec, serves=isinstance(engine, Serves), adapts=True)
+        check_can_be_sent(workload, engine.spec, serves=isinstance(engine, Serves), vllm_requests=True)
+        self._media = bool(workload.media)
         self.requests = workload.requests(engine.facts.vocab_size, engine.facts.special_token_ids)
         _check_fit(self.requests, engine.facts.max_model_len, engine.spec.name)
         self._sampling = Sampling(
@@ -111,9 +112,11 @@ class Driver:
         )
 
     def iterate(self) -> RunResult:
-        """One iteration, with nothing left in the prefix cache from the one before."""
+        """One iteration, with nothing left in the caches of prefixes and images from the one before."""
         if self._engine.facts.prefix_caching:
             able(self._engine, CachesPrefixes).reset_prefix_cache()
+        if self._media and isinstance(self._engine, CachesMedia):
+            self._engine.reset_media_caches()
         requests = self._to_send()
         with host.watched(host.PROC) as seen:
             result = self._engine.run(requests, self._sampling)
@@ -128,14 +131,14 @@ class Driver:
         return permuted(self.requests, secrets.randbits(64), facts.vocab_size, facts.special_token_ids)
 
 
-def check_can_be_sent(workload: Workload, spec: EngineSpec, *, serves: bool, adapts: bool) -> None:
+def check_can_be_sent(workload: Workload, spec: EngineSpec, *, serves: bool, vllm_requests: bool) -> None:
     """See that an engine is not asked for what it cannot do, or for an adapter that it has not.
 
     Args:
         workload: what is to be sent.
         spec: of the engine.
         serves: whether it is driven over HTTP.
-        adapts: whether its requests may name adapters at all, as far as the caller knows.
+        vllm_requests: whether its requests may name adapters and hold images, as far as the caller knows.
 
     Raises:
         WorkloadError: with the reason, and what to do.
@@ -146,10 +149,11 @@ def check_can_be_sent(workload: Workload, spec: EngineSpec, *, serves: bool, ada
             f"backend='serve', or "
             "pass endpoint=vllmperf.endpoint(...)"
         )
-    if workload.named_models and not (serves or adapts):
+    if not (serves or vllm_requests) and (workload.named_models or workload.media):
+        what = f"asks for the model {workload.named_models[0]!r}" if workload.named_models else "has images or sound"
         raise WorkloadError(
-            f"{spec.name}: the workload asks for the model {workload.named_models[0]!r}, and backend={spec.backend!r} "
-            f"has no adapters; take 'offline' or 'serve'"
+            f"{spec.name}: the workload {what}, which backend={spec.backend!r} cannot be sent; take 'offline' or "
+            f"'serve'"
         )
     _check_models(workload, spec, serves=serves)
 

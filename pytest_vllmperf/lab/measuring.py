@@ -69,7 +69,7 @@ class Measuring:
         """
         # Before the start of an engine, which may take minutes.
         driving.check_can_be_sent(
-            workload, target.spec, serves=target.backend.over_http, adapts=target.backend.adapters
+            workload, target.spec, serves=target.backend.over_http, vllm_requests=target.backend.vllm_requests
         )
         with self._slots.engines([target], timed=True) as (engine,):
             with self.watching([target]) as sampler:
@@ -90,7 +90,7 @@ class Measuring:
         target, workload, search = take.target, take.workload, take.search
         at_some_rate = workload.at(rate=1.0)
         driving.check_can_be_sent(
-            at_some_rate, target.spec, serves=target.backend.over_http, adapts=target.backend.adapters
+            at_some_rate, target.spec, serves=target.backend.over_http, vllm_requests=target.backend.vllm_requests
         )
         with self._slots.engines([target], timed=True) as (engine,):
             with self.watching([target]) as sampler:

@@ -81,7 +81,7 @@ class Pair:
         """
         for target in self.sharing.targets:
             check_can_be_sent(
-                self.workload, target.spec, serves=target.backend.over_http, adapts=target.backend.adapters
+                self.workload, target.spec, serves=target.backend.over_http, vllm_requests=target.backend.vllm_requests
             )
         return self._one_after_the_other(number) if self.sharing.way is Way.RESTART else self._in_turns()
 

@@ -14,6 +14,7 @@ from pytest_vllmperf.workload.arrivals import CLOSED, Arrivals
 from pytest_vllmperf.workload.asking import asked, model_names
 from pytest_vllmperf.workload.entries import shown
 from pytest_vllmperf.workload.lengths import Lengths
+from pytest_vllmperf.workload.media import media
 from pytest_vllmperf.workload.request import NOTHING_ASKED, Asked, Request
 from pytest_vllmperf.workload.sending import arrivals_at, check_positive
 
@@ -207,6 +208,11 @@ class Plan:
         return self.kind in ("synthetic", "trace") and not self.shared_prefix_tokens and not self.block_tokens
 
     @property
+    def media(self) -> dict[str, Any]:
+        """What its chats hold besides text: numbers of items and digests of contents, by kind; empty without."""
+        return media(self.inputs) if self.kind in ("chat", "conversations", "mixed") else {}
+
+    @property
     def key(self) -> str:
         """Twelve hexadecimal digits over everything that changes the work; stored beside a baseline."""
         return hashlib.sha256(json.dumps(self._set(), sort_keys=True).encode()).hexdigest()[:12]
@@ -215,6 +221,7 @@ class Plan:
         """The workload for a stored file and a person: its settings, with texts and long lists left to the key."""
         settings = {key: value for key, value in self._set().items() if key != "inputs" and value is not None}
         settings.pop("output_lengths", None)
+        settings |= {"media": self.media} if self.media else {}
         if settings.pop("after", None):
             settings["conversations"] = self.after.count(None)
         if due := settings.get("arrivals", {}).pop("due", None):

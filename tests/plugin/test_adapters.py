@@ -106,4 +106,4 @@ def test_a_backend_without_adapters_says_so(project: Project) -> None:
     project.module(body + "    vllmperf.measure(WORK.asking(model='sql'))\n")
     result = project.run("--vllmperf")
     text = " ".join(result.stdout.str().split())
-    assert "asks for the model 'sql', and backend='transformers' has no adapters; take 'offline' or 'serve'" in text
+    assert "asks for the model 'sql', which backend='transformers' cannot be sent; take 'offline' or 'serve'" in text

@@ -54,7 +54,7 @@ class OfflineEngine:
         started = time.monotonic()
         self.llm = vllm.LLM(model, **{**arguments, **self.chosen})
         seconds = time.monotonic() - started
-        self.adapters = lora_requests(adapters or {})
+        self.adapters = vllmperf_prompts.lora_requests(adapters or {})
         template = getattr(self.llm, "chat_template", None)
         self.chat |= {} if template is None else {"chat_template": template}
         self.llm.llm_engine.logger_manager.stat_loggers.append(self.counter)
@@ -175,7 +175,7 @@ class OfflineEngine:
         preprocess = getattr(self.llm, "_preprocess_chat", None)
         if preprocess is None:
             return vllmperf_prompts.chat_ids(messages, self.tokenizer(), self.chat)
-        return vllmperf_prompts.rendered(lambda: preprocess([messages], **self.chat)[0]["prompt_token_ids"])
+        return vllmperf_prompts.token_list(lambda: preprocess([messages], **self.chat)[0]["prompt_token_ids"])
 
     def prompt(self, request: dict[str, Any], tokenizer: Any) -> list[int]:
         """The request's token ids, refused where they do not fit."""
@@ -183,6 +183,21 @@ class OfflineEngine:
         limit = self.llm.llm_engine.vllm_config.model_config.max_model_len
         vllmperf_prompts.check_fit(request, tokens, limit)
         return tokens
+
+    def engine_input(self, request: dict[str, Any], tokenizer: Any) -> Any:
+        """The request as vLLM takes it, refused where it does not fit.
+
+        Images and sound are decoded and processed here, as text is tokenized: before the clock starts.
+        """
+        if not vllmperf_prompts.has_media(request):
+            return {"prompt_token_ids": self.prompt(request, tokenizer)}
+        preprocess = getattr(self.llm, "_preprocess_chat", None)
+        if preprocess is None:
+            raise ValueError("this version of vLLM takes images in process in another way; use backend='serve'")
+        made = vllmperf_prompts.rendered(lambda: preprocess([request["messages"]], **self.chat)[0])
+        limit = self.llm.llm_engine.vllm_config.model_config.max_model_len
+        vllmperf_prompts.check_fit(request, made["prompt_token_ids"], limit)
+        return made
 
     def prepare(self, requests: list[dict[str, Any]], sampling: dict[str, Any]) -> list[dict[str, Any]]:
         """What `add_request` takes of each request, refused whole when one does not fit."""
@@ -192,7 +207,6 @@ class OfflineEngine:
         config, tokenizer = self.llm.llm_engine.vllm_config.model_config, self.tokenizer()
         prepared = []
         for request in requests:
-            tokens = self.prompt(request, tokenizer)
             parameters = SamplingParams(
                 max_tokens=request["output_tokens"],
                 detokenize=not config.skip_tokenizer_init,
@@ -202,7 +216,7 @@ class OfflineEngine:
             prepared.append(
                 {
                     "request_id": f"{self.iteration}-{request['index']}",
-                    "prompt": {"prompt_token_ids": tokens},
+                    "prompt": self.engine_input(request, tokenizer),
                     "params": parameters,
                     "lora_request": self.adapters.get(request.get("adapter")),
                 }
@@ -265,6 +279,13 @@ class OfflineEngine:
         """Whether every block was free; vLLM declines while one is in use."""
         return bool(self.llm.reset_prefix_cache())
 
+    def reset_media_caches(self) -> None:
+        """Forget what was processed and encoded of images; versions without such a cache, or a reset, keep it."""
+        for owner, name in ((self.llm, "reset_mm_cache"), (self.llm.llm_engine, "reset_encoder_cache")):
+            reset = getattr(owner, name, None)
+            if reset is not None:
+                reset()
+
     def sleep(self) -> None:
         """Give the GPU's memory back: weights move to the host, the KV cache is forgotten (vLLM's level 1)."""
         self.llm.sleep(level=1)
@@ -278,19 +299,20 @@ class OfflineEngine:
         from vllm import SamplingParams
 
         tokenizer = self.tokenizer()
-        prompts = [self.prompt(request, tokenizer) for request in requests]
+        prompts = [self.engine_input(request, tokenizer) for request in requests]
         parameters = [
             SamplingParams(temperature=0.0, max_tokens=request["output_tokens"], ignore_eos=True, detokenize=False)
             for request in requests
         ]
         wanted = [self.adapters.get(request.get("adapter")) for request in requests]
         made = self.llm.generate(
-            [{"prompt_token_ids": prompt} for prompt in prompts],
+            prompts,
             parameters,
             use_tqdm=False,
             **({"lora_request": wanted} if any(wanted) else {}),
         )
-        return {"prompts": prompts, "outputs": [list(output.outputs[0].token_ids) for output in made]}
+        ids = [list(prompt["prompt_token_ids"]) for prompt in prompts]
+        return {"prompts": ids, "outputs": [list(output.outputs[0].token_ids) for output in made]}
 
     def score(self, sequences: list[list[int]]) -> list[dict[str, Any]]:
         """Of each token but the first its log-probability after those before it, and the most probable token."""
@@ -330,18 +352,6 @@ class OfflineEngine:
         """Stop vLLM's own processes; an engine core in this process ends with it, a second sooner."""
         if self.llm is not None and vllmperf_process.descendants(os.getpid()):
             self.llm.llm_engine.engine_core.shutdown()
-
-
-def lora_requests(adapters: dict[str, str]) -> dict[str, Any]:
-    """What vLLM calls each adapter, by name."""
-    if not adapters:
-        return {}
-    from vllm.lora.request import LoRARequest
-
-    return {
-        name: LoRARequest(lora_name=name, lora_int_id=number, lora_path=os.path.expanduser(path))
-        for number, (name, path) in enumerate(adapters.items(), start=1)
-    }
 
 
 def kv_cache_tokens(cache: Any, groups: int | None) -> int | None:

@@ -67,6 +67,19 @@ class ServedLlm:
         """Forget the KV blocks of earlier prompts; None of older versions is a yes."""
         return self._wait(self._client.reset_prefix_cache()) is not False
 
+    def reset_mm_cache(self) -> None:
+        """Forget processed images, where this version can."""
+        self._reset("reset_mm_cache")
+
+    def reset_encoder_cache(self) -> None:
+        """Forget encoded images, where this version can."""
+        self._reset("reset_encoder_cache")
+
+    def _reset(self, name: str) -> None:
+        reset = getattr(self._client, name, None)
+        if reset is not None:
+            self._wait(reset())
+
     def sleep(self, level: int) -> None:
         """Give the GPU's memory back."""
         self._wait(self._client.sleep(level))
