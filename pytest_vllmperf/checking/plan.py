@@ -16,7 +16,7 @@ from pytest_vllmperf.records.samples import Entry, Environment, Session
 from pytest_vllmperf.records.settings import CheckSettings, Settings, Update
 from pytest_vllmperf.verdict import VerdictSettings
 from pytest_vllmperf.verdict.check import is_thin
-from pytest_vllmperf.verdict.comparability import OTHER_NAME, differences, hard_differences
+from pytest_vllmperf.verdict.comparability import OTHER_NAME, environment_differences, hard_differences
 from pytest_vllmperf.verdict.limits import in_force
 from pytest_vllmperf.verdict.priors import Priors
 from pytest_vllmperf.verdict.rule import MIN_ENGINES
@@ -187,7 +187,7 @@ def _unjudgeable(words: Sequence[str], run: Measurement, stored: Entry | None) -
 def _differences(run: Measurement, stored: Entry | None) -> tuple[str, ...]:
     """Hard keys in which a measurement differs from its reference, or without one from its stored sessions."""
     if run.reference is not None:
-        return tuple(differences(run.reference.environment.hard, run.environment.hard))
+        return tuple(environment_differences(run.reference.environment, run.environment))
     if stored is None or not stored.sessions:
         return ()
     return with_workload_in_words(hard_differences(stored.sessions, run.environment), stored.workload, run.workload)

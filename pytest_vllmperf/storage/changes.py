@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pytest_vllmperf.records.samples import MOST_SESSIONS, Entry
 from pytest_vllmperf.stats import ANCHOR_SESSIONS
-from pytest_vllmperf.verdict.comparability import differences
+from pytest_vllmperf.verdict.comparability import environment_differences
 
 FEWEST_KEPT = ANCHOR_SESSIONS + 1
 """How many sessions a long entry keeps at least: those that its level is anchored to, and the newest."""
@@ -91,7 +91,7 @@ def shortened(entry: Entry, keep: int) -> Entry:
 
 
 def _hard_differences(entry: Entry, new: Entry) -> list[str]:
-    return differences(entry.sessions[-1].environment.hard, new.sessions[-1].environment.hard)
+    return environment_differences(entry.sessions[-1].environment, new.sessions[-1].environment)
 
 
 def _appended(entry: Entry, new: Entry) -> Entry:
