@@ -136,7 +136,7 @@ def simulate(session: nox.Session) -> None:
     """How often the verdict is wrong, by a seeded simulation beside the usual gates, and on engines of an H200."""
     session.install("-e", ".", env=uv_environment())
     session.run("python", "bench/simulate.py", *session.posargs)
-    for script in ("suites", "creep", "comparing", "detectable", "closed_form"):
+    for script in ("suites", "creep", "comparing", "detectable", "closed_form", "custom_metrics"):
         session.run("python", "-m", f"bench.{script}", env={"OMP_NUM_THREADS": "1"})
     recorded = "baselines/nvidia-h200/tests/studies/test_noise.json"
     slowed = sorted(str(file) for file in (ROOT / "bench/campaign/nvidia-h200").glob("*.json"))

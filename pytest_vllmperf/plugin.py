@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_vllmperf.harness.fixture import VllmPerf
+    from pytest_vllmperf.harness.session_fixture import VllmPerfSession
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -55,7 +56,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Skip performance tests unless armed."""
     if not flags.armed(config):
         for item in items:
-            if flags.FIXTURE in getattr(item, "fixturenames", ()):
+            if not {flags.FIXTURE, flags.SESSION_FIXTURE}.isdisjoint(getattr(item, "fixturenames", ())):
                 item.add_marker(pytest.mark.skip(reason=flags.NOT_ARMED))
 
 
@@ -77,3 +78,13 @@ def vllmperf(request: pytest.FixtureRequest) -> Iterator[VllmPerf]:
     from pytest_vllmperf.harness import armed
 
     yield from armed.fixture(request.config, request.node)
+
+
+@pytest.fixture(scope="session")
+def vllmperf_session(request: pytest.FixtureRequest) -> VllmPerfSession:
+    """Measure vLLM engines once for several tests, in a fixture of session or module scope."""
+    if not flags.armed(request.config):  # asked for while a test ran
+        pytest.skip(flags.NOT_ARMED)
+    from pytest_vllmperf.harness import armed
+
+    return armed.session_fixture(request.config)

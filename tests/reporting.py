@@ -5,18 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from pytest_vllmperf.metrics.table import METRICS
-from pytest_vllmperf.records.report import (
+from pytest_vllmperf.records.check_report import (
     CheckReport,
     EngineStart,
     EnvironmentReport,
     Judged,
-    Machine,
     MeasurementReport,
     MetricReport,
-    RunInfo,
-    RunReport,
-    TestReport,
 )
+from pytest_vllmperf.records.report import Machine, RunInfo, RunReport, TestReport
 from pytest_vllmperf.records.verdict import Status
 
 HOSTILE = (

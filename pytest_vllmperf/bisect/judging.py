@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from pytest_vllmperf.errors import BisectError
 from pytest_vllmperf.records.bisect import Attempt, Followed, Judgement
-from pytest_vllmperf.records.report import CheckReport, Judged, RunReport, TestReport
+from pytest_vllmperf.records.check_report import CheckReport, Judged
+from pytest_vllmperf.records.custom import plain_name
+from pytest_vllmperf.records.report import RunReport, TestReport
 from pytest_vllmperf.records.verdict import Status
 
 _SAYS = {
@@ -98,7 +100,7 @@ _ENDED = {
 
 def _first(test: TestReport, asked: Asked) -> Attempt:
     """The run that chooses the metric to follow: the largest regression for its margin, one with an interval first."""
-    rows = [row for row in _rows(test) if asked.metric in (None, row.followed.metric)]
+    rows = [row for row in _rows(test) if asked.metric in (None, row.followed.metric, plain_name(row.followed.metric))]
     bad = [row for row in rows if row.judged.status is Status.REGRESSED]
     if bad:
         return _attempt(max(bad, key=_weight), test)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_vllmperf.checking import policy
+from pytest_vllmperf.checking.custom import known_words
 from pytest_vllmperf.metrics.gates import Gate
 from pytest_vllmperf.metrics.table import IF_MEASURED, resolve_gate
 from pytest_vllmperf.records.ids import CheckId, TestId
@@ -84,7 +85,7 @@ class GatedRun:
         counts on every GPU: a number that is too large only makes a REGRESSED surer.
         """
         likely = IF_MEASURED[Gate.DEVICE.word] if device.startswith("cuda") else ()
-        words = {TestId(test.module, test.name): test.gate for test in self._tests}
+        words = {TestId(test.module, test.name): tuple(known_words(test.gate)) for test in self._tests}
         gates: dict[TestId, list[Sequence[str]]] = {
             test: [resolve_gate(words[test], device, likely)] if test in self._in_turns else [] for test in words
         }

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
+from pytest_vllmperf.checking import policy
 from pytest_vllmperf.checking.check import Check
 from pytest_vllmperf.checking.device_pass import engines_without
+from pytest_vllmperf.checking.reported import reference_details, start_details
 from pytest_vllmperf.checking.stored import stored_baseline
 from pytest_vllmperf.errors import EngineError
 from pytest_vllmperf.metrics.measurement import Measurement
@@ -109,12 +111,15 @@ def _record(check: Check, settings: Settings) -> CheckRecord:
             *engines_without(plan.settings.gate, run.engines),
             *_of_client(run),
         ),
-        values={metric: run.value(metric) for metric in METRICS if run.samples(metric)},
+        values={metric: run.value(metric) for metric in METRICS.ordered(policy.measured(run.engines))},
         reference=run.reference,
         by_baseline=check.by_baseline(),
         attribution=_attribution(check, verdict),
         stored=stored_baseline(plan.baseline, [one.metric for one in (*verdict.metrics, *verdict.information)]),
         changed=_changed(check),
+        roofline=run.roofline,
+        details=start_details(run) if settings.reports else (),
+        reference_details=reference_details(run) if settings.reports else (),
     )
 
 

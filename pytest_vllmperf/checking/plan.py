@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from pytest_vllmperf.checking import policy
+from pytest_vllmperf.checking import custom, policy
 from pytest_vllmperf.checking.device_pass import unjudged, why_none
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.lab.environment import hardware
@@ -120,6 +120,7 @@ def plan(
         SpecError: for a gate that can never be judged on this measurement.
         BaselineError: for a baseline of the profile that cannot be read.
     """
+    own = custom.resolved(custom.Where.of_check(site.name), own, custom.recorded_keys(run.engines))
     words = own.gate or ()
     of_others = _of_other_hardware(site, run, stored, settings.profile_name)
     sessions = tuple(stored.sessions) if stored is not None else ()
@@ -132,12 +133,14 @@ def plan(
         raise SpecError(f"{of_others}, which recording here would overwrite; {OTHER_NAME}")
     judged_by = stored if purpose is Purpose.JUDGE and run.reference is None else None
     of_pass = unjudged(words, run, judged_by, records=records)
-    if not run.problems and (reasons := [*_unjudgeable(words, run, judged_by), *of_pass.lost]):
-        raise SpecError(f"{site.name}: the gate cannot be judged: {'; '.join(reasons)}")
     appends = settings.append and not records and not alone and run.reference is None
+    own_metrics = custom.custom_of(run, judged_by, limits, appends=appends, records=records, alone=alone)
+    lost = [*of_pass.lost, *custom.lost(own_metrics)]
+    if not run.problems and (reasons := [*_unjudgeable(words, run, judged_by), *lost]):
+        raise SpecError(f"{site.name}: the gate cannot be judged: {'; '.join(reasons)}")
     session = records or appends
     wanted = settings.engines if session else 1
-    gate = tuple(name for name in policy.gate(words, run) if name not in of_pass.dropped)
+    gate = tuple(name for name in policy.gate(words, run) if name not in (*of_pass.dropped, *own_metrics.dropped))
     check = CheckId.parse(site.module, site.name)
     gated = max(policy.gated_metrics([gate]), in_run.gated(check, run.profile, run.device, gate))
     judging = VerdictSettings(
@@ -154,10 +157,18 @@ def plan(
         purpose=purpose,
         baseline=sessions,
         settings=judging,
-        differences=(*_differences(run, stored), *([f"{of_others}; {OTHER_NAME}"] if of_others else ())),
+        differences=(
+            *_differences(run, stored),
+            *custom.declared_differently(own_metrics),
+            *([f"{of_others}; {OTHER_NAME}"] if of_others else ()),
+        ),
         engines=wanted,
         append=appends,
-        notes=(*of_pass.notes, *policy.no_longer_gated((*gate, *of_pass.noted), judged_by)),
+        notes=(
+            *of_pass.notes,
+            *own_metrics.notes,
+            *policy.no_longer_gated((*gate, *of_pass.noted, *own_metrics.stored), judged_by),
+        ),
     )
 
 

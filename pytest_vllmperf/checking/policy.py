@@ -30,16 +30,19 @@ def a_fail(metrics: int) -> float:
 def counted_engines(gate: Sequence[str], engines: Sequence[EngineSamples]) -> int:
     """How many engine starts count for every gated metric: a load time, for one, counts on warm starts alone.
 
-    Metrics that no engine measured are left out; `unjudgeable` names them.
+    Metrics that no engine measured are left out; `unjudgeable` names them. So are those that a run has once: further
+    engine starts would not add to them.
     """
-    measured = [name for name in gate if any(engine.values(name) for engine in engines)]
+    measured = [name for name in gate if any(engine.values(name) for engine in engines) and not METRICS[name].once]
     counts = [sum(bool(METRICS[name].counted(engine)) for engine in engines) for name in measured]
     return min(counts, default=len(engines))
 
 
 def measured(engines: Sequence[EngineSamples]) -> frozenset[str]:
     """The names of all metrics that any of these engines measured."""
-    return frozenset(name for engine in engines for name in (*engine.samples, *engine.once, *engine.passes))
+    return frozenset(
+        name for engine in engines for name in (*engine.samples, *engine.once, *engine.passes, *engine.recorded)
+    )
 
 
 def gate(words: Sequence[str], run: Measurement) -> tuple[str, ...]:
@@ -111,8 +114,8 @@ def no_longer_measured(
 
 
 def _asked_for(metric: Metric) -> bool:
-    """Whether a test has to ask for it to be measured; the device pass is made unasked."""
-    return metric.if_measured and metric.of_pass is None
+    """Whether a test has to ask for it to be measured; the device pass is made unasked. Of custom ones see `custom`."""
+    return metric.if_measured and metric.of_pass is None and not metric.custom
 
 
 def no_longer_gated(known: Sequence[str], stored: Entry | None) -> tuple[str, ...]:

@@ -7,9 +7,12 @@ from datetime import datetime, timezone
 from typing import Any
 
 from pytest_vllmperf import stats
+from pytest_vllmperf.checking import policy
 from pytest_vllmperf.metrics.measurement import Measurement
+from pytest_vllmperf.metrics.requests import request_columns
 from pytest_vllmperf.metrics.table import METRICS
-from pytest_vllmperf.records.report import (
+from pytest_vllmperf.records import requests
+from pytest_vllmperf.records.check_report import (
     BaselineReport,
     CheckReport,
     EngineStart,
@@ -21,9 +24,12 @@ from pytest_vllmperf.records.report import (
     SessionReport,
     VerdictReport,
 )
+from pytest_vllmperf.records.details import StartDetails
 from pytest_vllmperf.records.results import CheckRecord, MeasuredRecord
+from pytest_vllmperf.records.run import RunResult
 from pytest_vllmperf.records.samples import EngineSamples, Environment, Session
 from pytest_vllmperf.records.stored import StoredBaseline
+from pytest_vllmperf.records.timeline import EngineTimeline
 from pytest_vllmperf.records.verdict import MetricVerdict, Verdict
 
 
@@ -39,7 +45,38 @@ def measured_record(run: Measurement) -> MeasuredRecord:
         ),
         problems=run.problems,
         ledger=run.vram,
-        values={metric: stats.center(found) for metric in METRICS if (found := run.samples(metric))},
+        values={
+            metric: stats.center(found)
+            for metric in METRICS.ordered(policy.measured(run.engines))
+            if (found := run.samples(metric))
+        },
+        roofline=run.roofline,
+        details=start_details(run),
+    )
+
+
+def start_details(run: Measurement) -> tuple[StartDetails, ...]:
+    """Of each engine start of a measurement what only a report shows, together not more than a report may hold."""
+    return _details(len(run.engines), run.iterations, run.timelines)
+
+
+def reference_details(run: Measurement) -> tuple[StartDetails, ...]:
+    """The same of each engine start of its reference; empty without one."""
+    return () if run.reference is None else _details(len(run.reference.engines), run.reference_iterations, ())
+
+
+def _details(
+    starts: int, iterations: Sequence[Sequence[RunResult]], timelines: Sequence[EngineTimeline | None]
+) -> tuple[StartDetails, ...]:
+    """What is not known of every start, so that nobody knows which start it is of, is left out."""
+    most = max(1, requests.MOST // starts)
+    columns = [request_columns(results, most) for results in iterations]
+    return tuple(
+        StartDetails(
+            requests=columns[at] if len(columns) == starts else None,
+            timeline=timelines[at] if len(timelines) == starts else None,
+        )
+        for at in range(starts)
     )
 
 
@@ -65,7 +102,7 @@ def check_report(record: CheckRecord) -> CheckReport:
             name=reference.name,
             way=reference.way,
             environment=_environment(reference.environment),
-            engines=_starts(reference.engines),
+            engines=_starts(reference.engines, record.reference_details),
         ),
         by_baseline=None if record.by_baseline is None else _verdict(record.by_baseline),
         attribution=record.attribution,
@@ -95,9 +132,10 @@ def _common(record: CheckRecord | MeasuredRecord) -> dict[str, Any]:
         "workload": record.workload,
         "measured": session.recorded,
         "environment": _environment(session.environment),
-        "engines": _starts(session.engines),
+        "engines": _starts(session.engines, record.details),
         "excluded": tuple(session.excluded),
         "ledger": record.ledger,
+        "roofline": record.roofline,
     }
 
 
@@ -106,7 +144,8 @@ def _environment(found: Environment) -> EnvironmentReport:
     return EnvironmentReport(hard=found.hard, soft=found.soft, variables=tuple(found.variables.hashes))
 
 
-def _starts(engines: Sequence[EngineSamples]) -> tuple[EngineStart, ...]:
+def _starts(engines: Sequence[EngineSamples], details: Sequence[StartDetails]) -> tuple[EngineStart, ...]:
+    told = details or [StartDetails()] * len(engines)
     return tuple(
         EngineStart(
             cold_start=one.cold_start,
@@ -116,8 +155,10 @@ def _starts(engines: Sequence[EngineSamples]) -> tuple[EngineStart, ...]:
             ttft_by_request=tuple(one.ttft_by_request),
             kernels=tuple(one.kernels),
             no_device_pass=one.no_device_pass,
+            requests=more.requests,
+            timeline=more.timeline,
         )
-        for one in engines
+        for one, more in zip(engines, told, strict=True)
     )
 
 
@@ -145,8 +186,7 @@ def _metrics(
             reference=tuple(tuple(one.values(name)) for one in reference),
             judged=_judged(verdicts[name]) if name in verdicts else None,
         )
-        for name, metric in METRICS.items()
-        if name in values or name in gate or name in verdicts
+        for name, metric in ((name, METRICS[name]) for name in METRICS.ordered({*values, *gate, *verdicts}))
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from pytest_vllmperf.checking.check import Check
-from pytest_vllmperf.errors import VllmPerfError
+from pytest_vllmperf.errors import SpecError, VllmPerfError
 from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.lab.take import Take
 from pytest_vllmperf.lab.taking import measure_timed, profiled
@@ -55,7 +55,10 @@ def _measure_again(perf: Lab, checks: Sequence[tuple[Check, Take]], clock: Calla
                 break
     for check, take, run in timed:
         with _spent(check, clock):
-            check.add(profiled(perf, take, run))
+            try:
+                check.add(profiled(perf, take, run))
+            except SpecError as error:  # of a custom metric: it concerns this check alone
+                check.error = error
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any
 from tabulate import tabulate
 
 from pytest_vllmperf import stats
+from pytest_vllmperf.checking import policy
 from pytest_vllmperf.cli import judging
 from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.metrics.table import METRICS
@@ -176,7 +177,7 @@ def diff(a: Path, b: Path, *, as_json: bool) -> str:
 def _differences(before: Entry, after: Entry) -> dict[str, Any]:
     old, new = before.sessions[-1].environment, after.sessions[-1].environment
     levels = {}
-    for metric in METRICS:
+    for metric in METRICS.ordered({*_measured(before), *_measured(after)}):
         sides = [
             [values for session in entry.sessions for e in session.engines if (values := e.values(metric))]
             for entry in (before, after)
@@ -191,6 +192,10 @@ def _differences(before: Entry, after: Entry) -> dict[str, Any]:
         "judging": judging.changes(before.judging, after.judging),
         "levels": {metric: sides for metric, sides in levels.items() if sides[0] != sides[1]},
     }
+
+
+def _measured(entry: Entry) -> frozenset[str]:
+    return policy.measured([engine for session in entry.sessions for engine in session.engines])
 
 
 def _diff_lines(name: str, found: dict[str, Any]) -> list[str]:

@@ -16,12 +16,13 @@ from pytest_vllmperf.bisect.results import Question
 from pytest_vllmperf.bisect.runner import Progress, Runner
 from pytest_vllmperf.bisect.trees import Commits, Repository
 from pytest_vllmperf.bisect.trial import Trial
-from pytest_vllmperf.errors import BisectError
+from pytest_vllmperf.errors import BisectError, did_you_mean
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.bisect import Bisection, Point
 from pytest_vllmperf.report import bisects as report
 from pytest_vllmperf.report.escaping import terminal_line
 from pytest_vllmperf.report.names import WIDTH
+from pytest_vllmperf.verdict.words import may_be_custom
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def columns() -> int:
 
 def _tell(now: Progress) -> None:
     line = report.progress(now.done, now.left, now.seconds, now.doing)
-    print(terminal_line(line), file=sys.stderr, flush=True)  # noqa: T201 - the command's own progress
+    print(terminal_line(line), file=sys.stderr, flush=True)
 
 
 def _split(text: str) -> tuple[str, ...]:
@@ -126,12 +127,17 @@ def _check(wanted: Wanted) -> None:
         raise BisectError("--versions and --versions-from both list the releases; leave one of the two out")
     if wanted.git is None and not wanted.versions and not wanted.versions_from:
         raise BisectError("name the releases in between with --versions 0.31.0,0.31.1,... or --versions-from COMMAND")
-    if wanted.metric is not None and wanted.metric not in METRICS:
+    if wanted.metric is not None and not _names_metric(wanted.metric):
         raise BisectError(f"--metric {wanted.metric!r}: there is no such metric; docs/metrics.md lists them")
     if wanted.results.suffix != ".json":
         raise BisectError(f"--results {wanted.results}: its name has to end in .json, as the log stands beside it")
     if not wanted.test.strip() or wanted.test.startswith("-"):
         raise BisectError(f"{wanted.test!r} is no node id of a test, such as tests/test_chat.py::test_chat")
+
+
+def _names_metric(name: str) -> bool:
+    """Whether a metric has this name, or a test may have recorded one: what is nearly a name is a typing error."""
+    return name in METRICS or (may_be_custom(name) and not did_you_mean(name, METRICS))
 
 
 def _points(wanted: Wanted) -> tuple[Point, ...]:
@@ -140,7 +146,7 @@ def _points(wanted: Wanted) -> tuple[Point, ...]:
         points = repository.points(wanted.good, wanted.bad)
         if repository.uncommitted:
             note = f"note: {wanted.git} has changes that are not committed; they are not measured, and stay as they are"
-            print(terminal_line(note), file=sys.stderr)  # noqa: T201
+            print(terminal_line(note), file=sys.stderr)
         return points
     if wanted.versions_from:
         known = versions.listed(wanted.versions_from, wanted.log)

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
 from pytest_vllmperf.cli.argument_types import positive
+from pytest_vllmperf.cli.output import show
 
 NOT_CERTAIN = 1
 """The exit code where the first bad version is one of several, or is not bad against the last good one alone."""
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], show: Callable[..., None]) -> None:
-    """Add the command.
-
-    Args:
-        commands: of the parser.
-        show: prints a text; with `as_json=True` one for a program.
-    """
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
     parser = commands.add_parser(
         "bisect",
         help="find the first version of vLLM in which a test regresses",
@@ -78,10 +73,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], show: Cal
     )
     parser.add_argument("--retry", action="store_true", help="try versions again that were skipped")
     parser.add_argument("--json", action="store_true", help="for a program")
-    parser.set_defaults(run=lambda chosen: _run(chosen, show))
+    parser.set_defaults(run=_run)
 
 
-def _run(chosen: argparse.Namespace, show: Callable[..., None]) -> int:
+def _run(chosen: argparse.Namespace) -> int:
     from pytest_vllmperf.cli import bisect
     from pytest_vllmperf.report import bisects
 

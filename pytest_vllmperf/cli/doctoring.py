@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Callable
+
+from pytest_vllmperf.cli.output import show
 
 _WIDEST = 120
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], show: Callable[..., None]) -> None:
-    """Add the command.
-
-    Args:
-        commands: of the parser.
-        show: prints a text; with `as_json=True` one for a program.
-    """
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
     parser = commands.add_parser(
         "doctor",
         help="what this machine has, what is missing, and what a first test should say",
@@ -24,10 +20,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], show: Cal
     )
     parser.add_argument("--offline", action="store_true", help="do not ask whether the model hub answers")
     parser.add_argument("--json", action="store_true", help="for a program")
-    parser.set_defaults(run=lambda chosen: _run(chosen, show))
+    parser.set_defaults(run=_run)
 
 
-def _run(chosen: argparse.Namespace, show: Callable[..., None]) -> int:
+def _run(chosen: argparse.Namespace) -> int:
     from pytest_vllmperf.cli.doctor import report
 
     found = report.diagnose(ask_hub=not chosen.offline)

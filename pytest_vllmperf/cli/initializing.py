@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pytest_vllmperf.cli.output import show
 
 if TYPE_CHECKING:
     from pytest_vllmperf.cli.first_test import FirstTest
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], show: Callable[..., None]) -> None:
-    """Add the command.
-
-    Args:
-        commands: of the parser.
-        show: prints a text.
-    """
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
     parser = commands.add_parser(
         "init",
         help="write a first test, its configuration and a CI file",
@@ -33,10 +29,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], show: Cal
         default="auto",
         help="where the tests will run; auto is this machine (auto)",
     )
-    parser.set_defaults(run=lambda chosen: _run(chosen, show))
+    parser.set_defaults(run=_run)
 
 
-def _run(chosen: argparse.Namespace, show: Callable[..., None]) -> int:
+def _run(chosen: argparse.Namespace) -> int:
     from pytest_vllmperf.cli import init
 
     files = init.plan(chosen.folder, chosen.ci, chosen.device, _here)

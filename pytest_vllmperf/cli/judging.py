@@ -7,17 +7,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_vllmperf.checking import policy
+from pytest_vllmperf.checking import custom, policy
 from pytest_vllmperf.checking.history import Fitted
 from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.lab.environment import profile_of
 from pytest_vllmperf.metrics.table import METRICS, resolve_gate
+from pytest_vllmperf.records.custom import plain_name
 from pytest_vllmperf.records.samples import PROFILE_NAME, Entry, Judging
 from pytest_vllmperf.records.settings import CheckSettings
 from pytest_vllmperf.report import units
 from pytest_vllmperf.storage.baselines import BaselineFile, BaselineStore, load
 from pytest_vllmperf.verdict import VerdictSettings
-from pytest_vllmperf.verdict.words import gate_words, margins
+from pytest_vllmperf.verdict.limits import in_force
+from pytest_vllmperf.verdict.words import gate_words, limits, margins
 
 
 def read(path: Path) -> BaselineFile:
@@ -65,13 +67,27 @@ class Asked:
     Attributes:
         gate: words, as for `--vllmperf-gate`; None for the gate that is stored with each check.
         margin: as for `--vllmperf-margin`; None for the margins that are stored with each check.
+        limits: as for `--vllmperf-limits`, over those that are stored with each check.
     """
 
     gate: str | None = None
     margin: str | None = None
+    limits: Sequence[str] = ()
+
+    @property
+    def settings(self) -> CheckSettings:
+        """What is asked, checked; names that are not in the table may be those of custom metrics.
+
+        Raises:
+            SpecError: for a gate, a margin or a limit that is not valid.
+        """
+        words = None if self.gate is None else gate_words("--gate", self.gate, custom=True)
+        general, by_metric = (None, {}) if self.margin is None else margins("--margin", self.margin, custom=True)
+        asked = limits("--limit", " ".join(self.limits), custom=True) if self.limits else {}
+        return CheckSettings(margin=general, margins=by_metric, gate=words, limits=asked)
 
 
-def settings(entries: Sequence[Entry], asked: Asked, fitted: Fitted) -> list[VerdictSettings]:
+def settings(entries: Sequence[Entry], asked: Asked, fitted: Fitted, gated: int | None = None) -> list[VerdictSettings]:
     """How to judge each of these checks: as the test that recorded it says, or as the command line says.
 
     A margin for all metrics takes the place of all stored margins, one by name that of this metric's; so it is between
@@ -81,16 +97,15 @@ def settings(entries: Sequence[Entry], asked: Asked, fitted: Fitted) -> list[Ver
         entries: stored checks that are judged together.
         asked: what the command line says.
         fitted: hyperparameters of their profile.
+        gated: how many gated metrics share the error budget; None for those of these checks.
 
     Raises:
-        SpecError: for a gate or a margin that is not valid.
+        SpecError: for a gate, a margin or a limit that is not valid.
     """
-    words = None if asked.gate is None else gate_words("--gate", asked.gate)
-    general, by_metric = (None, {}) if asked.margin is None else margins("--margin", asked.margin)
-    given = CheckSettings(margin=general, margins=by_metric)
-    gates = [_gate(entry, words) for entry in entries]
-    a_fail = policy.a_fail(policy.gated_metrics(gates))
-    chosen = [given.over(_stored(entry)) for entry in entries]
+    given = _given(entries, asked)
+    gates = [_gate(entry, one.gate) for entry, one in zip(entries, given, strict=True)]
+    a_fail = policy.a_fail(policy.gated_metrics(gates) if gated is None else gated)
+    chosen = [one.over(_stored(entry)) for entry, one in zip(entries, given, strict=True)]
     return [
         VerdictSettings(
             gate,
@@ -98,9 +113,25 @@ def settings(entries: Sequence[Entry], asked: Asked, fitted: Fitted) -> list[Ver
             one.margins,
             a_fail=a_fail,
             priors=fitted.priors(entry.sessions[-1].environment.hard),
+            limits=in_force(one.limits),
         )
         for entry, gate, one in zip(entries, gates, chosen, strict=True)
     ]
+
+
+def gated_metrics(entries: Sequence[Entry], asked: Asked) -> int:
+    """How many metrics these checks gate that share the error budget.
+
+    Raises:
+        SpecError: as for `settings`.
+    """
+    gates = [_gate(entry, one.gate) for entry, one in zip(entries, _given(entries, asked), strict=True)]
+    return policy.gated_metrics(gates)
+
+
+def _given(entries: Sequence[Entry], asked: Asked) -> list[CheckSettings]:
+    keys = [custom.given_keys(entry) for entry in entries]
+    return custom.resolved_for_some(custom.COMMAND_LINE, asked.settings, keys)
 
 
 def _gate(entry: Entry, words: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -111,21 +142,30 @@ def _gate(entry: Entry, words: tuple[str, ...] | None) -> tuple[str, ...]:
 
 
 def _stored(entry: Entry) -> CheckSettings:
-    return CheckSettings(margin=entry.judging.margin, margins=entry.judging.margins)
+    judging = entry.judging
+    return CheckSettings(margin=judging.margin, margins=judging.margins, limits=judging.limits)
 
 
 def changes(before: Judging, after: Judging) -> list[str]:
-    """How gate and margins differ, in words."""
-    added = [name for name in after.gate if name not in before.gate]
-    removed = [name for name in before.gate if name not in after.gate]
+    """How gate, margins and limits differ, in words."""
+    added = [plain_name(name) for name in after.gate if name not in before.gate]
+    removed = [plain_name(name) for name in before.gate if name not in after.gate]
     lines = [f"gate: {verb} {', '.join(names)}" for verb, names in (("added", added), ("removed", removed)) if names]
     if before.margin != after.margin:
         lines.append(f"margin: {units.margin(before.margin)} -> {units.margin(after.margin)}")
-    for name in METRICS:
+    for name in METRICS.ordered({*before.margins, *after.margins}):
         old, new = before.margins.get(name), after.margins.get(name)
         if old != new:
-            lines.append(f"margin of {name}: {_own(old)} -> {_own(new)}")
+            lines.append(f"margin of {plain_name(name)}: {_own(old)} -> {_own(new)}")
+    for name in METRICS.ordered({*before.limits, *after.limits}):
+        told = [_limit(name, one.limits.get(name)) for one in (before, after)]
+        if before.limits.get(name) != after.limits.get(name):
+            lines.append(f"limit of {plain_name(name)}: {' -> '.join(told)}")
     return lines
+
+
+def _limit(metric: str, limit: float | None) -> str:
+    return "not set" if limit is None else units.value(metric, limit)
 
 
 def _own(margin: float | None) -> str:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
+from pytest_vllmperf.cli.output import show
 
-def add(actions: argparse._SubParsersAction[argparse.ArgumentParser], show: Callable[..., None]) -> None:
-    """Add the action.
 
-    Args:
-        actions: of `vllmperf baseline`.
-        show: prints a text; with `as_json=True` one for a program.
-    """
+def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the action to those of `vllmperf baseline`."""
     parser = actions.add_parser(
         "rename",
         help="keep the baselines of a test, class or module that was renamed",
@@ -29,10 +25,10 @@ def add(actions: argparse._SubParsersAction[argparse.ArgumentParser], show: Call
     )
     parser.add_argument("--dry-run", action="store_true", help="show the changes without making them")
     parser.add_argument("--json", action="store_true", help="for a program")
-    parser.set_defaults(run=lambda chosen: _run(chosen, show))
+    parser.set_defaults(run=_run)
 
 
-def _run(chosen: argparse.Namespace, show: Callable[..., None]) -> int:
+def _run(chosen: argparse.Namespace) -> int:
     from pytest_vllmperf.cli import rename
 
     found = rename.plan(chosen.baselines, chosen.old, chosen.new, chosen.rootdir)

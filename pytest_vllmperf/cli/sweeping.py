@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
 from pytest_vllmperf.cli.argument_types import positive
+from pytest_vllmperf.cli.output import show
 from pytest_vllmperf.errors import SpecError
 
 NOTHING_MEASURED = 2
@@ -14,13 +14,8 @@ NOTHING_MEASURED = 2
 _LOCAL = "local"
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], show: Callable[..., None]) -> None:
-    """Add the command.
-
-    Args:
-        commands: of the parser.
-        show: prints a text; with `as_json=True` one for a program.
-    """
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
     parser = commands.add_parser(
         "sweep",
         help="measure an engine over a grid of arguments and loads",
@@ -44,7 +39,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], show: Cal
         "--workers", type=positive, metavar="N", help="with --ray: N workers (one a GPU; without GPUs one a node)"
     )
     parser.add_argument("--json", action="store_true", help="for a program, with all samples")
-    parser.set_defaults(run=lambda chosen: _run(_with_file(chosen), show))
+    parser.set_defaults(run=lambda chosen: _run(_with_file(chosen)))
 
 
 def _with_file(chosen: argparse.Namespace) -> argparse.Namespace:
@@ -60,7 +55,7 @@ def _with_file(chosen: argparse.Namespace) -> argparse.Namespace:
     return chosen
 
 
-def _run(chosen: argparse.Namespace, show: Callable[..., None]) -> int:
+def _run(chosen: argparse.Namespace) -> int:
     from pytest_vllmperf.cli import sweep
     from pytest_vllmperf.report import sweeps
 

@@ -11,6 +11,7 @@ import pynvml
 
 from pytest_vllmperf.errors import GpuForbiddenError, NoDriverError, NoGpuError
 from pytest_vllmperf.gpu.nvml import DeviceReader, Nvml
+from pytest_vllmperf.gpu.peak import peak_flops
 from pytest_vllmperf.records.devices import GpuReading
 
 
@@ -29,6 +30,7 @@ class GpuDevice:
         power_limit: watts that it may take; None where it does not tell.
         memory_bandwidth: bytes/s that its memory can do at most: bus width x memory clock x 2, as data moves on both
             edges; None where it does not tell, and for a part of a GPU.
+        flops: see `peak_flops`; None for an unknown architecture, and for a part of a GPU.
         unusable: why it cannot be used, in words: it is lost, or this process may not touch it. Then nothing else is
             known but its place. Empty for any other.
     """
@@ -42,6 +44,7 @@ class GpuDevice:
     mig: bool = False
     power_limit: float | None = None
     memory_bandwidth: float | None = None
+    flops: float | None = None
     unusable: str = ""
 
 
@@ -149,17 +152,25 @@ def _read(nvml: Nvml, handle: Any, driver: str, cuda: str) -> GpuDevice:
     mig = whole is not handle
     major, minor = nvml.need("nvmlDeviceGetCudaComputeCapability", whole)
     limit = nvml.ask("nvmlDeviceGetEnforcedPowerLimit", whole)
+    name, capability = str(nvml.need("nvmlDeviceGetName", handle)), (int(major), int(minor))
     return GpuDevice(
         uuid=str(nvml.need("nvmlDeviceGetUUID", handle)),
-        name=str(nvml.need("nvmlDeviceGetName", handle)),
+        name=name,
         total_bytes=int(nvml.memory(handle).total),
-        compute_capability=(int(major), int(minor)),
+        compute_capability=capability,
         driver=driver,
         cuda=cuda,
         mig=mig,
         power_limit=None if limit is None else limit / 1e3,
         memory_bandwidth=None if mig else _bandwidth(nvml, handle),
+        flops=None if mig else _flops(nvml, handle, name, capability),
     )
+
+
+def _flops(nvml: Nvml, handle: Any, name: str, capability: tuple[int, int]) -> float | None:
+    megahertz = nvml.ask("nvmlDeviceGetMaxClockInfo", handle, pynvml.NVML_CLOCK_SM)
+    cores = nvml.ask("nvmlDeviceGetNumGpuCores", handle)
+    return peak_flops(name, capability, cores, megahertz * 1e6 if megahertz else None)
 
 
 def _bandwidth(nvml: Nvml, handle: Any) -> float | None:

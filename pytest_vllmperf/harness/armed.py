@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator, Sequence
-from functools import partial
 from typing import Any
 
 import pytest
@@ -12,15 +11,15 @@ import pytest
 from pytest_vllmperf.checking.gated import GatedRun, GatedTest
 from pytest_vllmperf.checking.history import History
 from pytest_vllmperf.checking.plan import InRun, check_recording
-from pytest_vllmperf.errors import BaselineError, EngineError, NoGpuError, SpecError, VllmPerfError
-from pytest_vllmperf.gpu import GpuRequirement
+from pytest_vllmperf.errors import BaselineError, EngineError, SpecError, VllmPerfError
 from pytest_vllmperf.harness import against, collection, colours, ending, failures, options
-from pytest_vllmperf.harness.collection import Collected, Places, is_performance_test
+from pytest_vllmperf.harness.collection import Collected, Places, can_check, is_performance_test
 from pytest_vllmperf.harness.console import Console
-from pytest_vllmperf.harness.context import CONTEXT, TestContext
+from pytest_vllmperf.harness.context import CONTEXT
+from pytest_vllmperf.harness.contexts import ASKED, Contexts
 from pytest_vllmperf.harness.ending import Ending, Run
 from pytest_vllmperf.harness.fixture import VllmPerf
-from pytest_vllmperf.harness.foretelling import Foretelling, columns
+from pytest_vllmperf.harness.foretelling import Foretelling
 from pytest_vllmperf.harness.foretold import Ahead
 from pytest_vllmperf.harness.outcomes import Outcomes
 from pytest_vllmperf.harness.protocol import Protocol, attach
@@ -28,8 +27,9 @@ from pytest_vllmperf.harness.redaction import Redaction
 from pytest_vllmperf.harness.reporting import PERFORMANCE_TEST, RunReporter
 from pytest_vllmperf.harness.results import ModuleTests, Results
 from pytest_vllmperf.harness.seen import LOG_TAIL
+from pytest_vllmperf.harness.session_fixture import VllmPerfSession
+from pytest_vllmperf.harness.shared import SharedMeasurements
 from pytest_vllmperf.harness.signals import EndSignals
-from pytest_vllmperf.harness.warned import warn
 from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.records.ids import TestId
 from pytest_vllmperf.records.results import TestResults
@@ -44,10 +44,9 @@ from pytest_vllmperf.storage.variables_key import check_key
 
 _NAME = "vllmperf-armed"
 _REDACTION = "vllmperf-redaction"
+_SHARED = "vllmperf-shared"
 _REPORTER = "vllmperf-reporter"
 _FORETELLING = "vllmperf-foretelling"
-_ASKED = pytest.StashKey[bool]()
-"""Set where a test asked for the fixture, be it while it runs."""
 _OUTPUT = "vllmperf_modules"
 
 
@@ -80,6 +79,7 @@ def register(config: pytest.Config) -> None:
     config.pluginmanager.register(plugin, _NAME)
     config.pluginmanager.register(Redaction(plugin.redactor), _REDACTION)
     config.pluginmanager.register(plugin.foretelling(), _FORETELLING)
+    config.pluginmanager.register(plugin.shared, _SHARED)
     if settings.reports:
         config.pluginmanager.register(plugin.reporter(), _REPORTER)
 
@@ -89,6 +89,12 @@ def fixture(config: pytest.Config, item: pytest.Item) -> Iterator[VllmPerf]:
     plugin: ArmedPlugin = config.pluginmanager.get_plugin(_NAME)  # type: ignore[assignment]
     yield plugin.fixture(item)
     plugin.end_of_fixture(item)
+
+
+def session_fixture(config: pytest.Config) -> VllmPerfSession:
+    """The value of the fixture for several tests."""
+    plugin: ArmedPlugin = config.pluginmanager.get_plugin(_NAME)  # type: ignore[assignment]
+    return plugin.session_fixture()
 
 
 def _section(terminalreporter: Any, title: str, lines: Sequence[str]) -> None:
@@ -109,6 +115,7 @@ class ArmedPlugin:
 
     Attributes:
         redactor: takes secrets out of what this process shows.
+        shared: the measurements of `vllmperf_session`.
     """
 
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
@@ -129,6 +136,8 @@ class ArmedPlugin:
         self._in_run = InRun(self._gated.metrics, History(self._perf.store).priors)
         self._leaks: list[str] = []
         self._ahead = Ahead(self._perf.store, settings)
+        self._contexts = Contexts(config, settings, self._perf, self._tell)
+        self.shared = SharedMeasurements(config, settings, self._contexts, self._outcomes)
 
     def reporter(self) -> RunReporter:
         """What writes the whole run to a file."""
@@ -157,31 +166,12 @@ class ArmedPlugin:
             SpecError: for a marker that is not valid, or a test whose baseline has no place of its own.
             NoGpuError: when there is no GPU, or none that its marker asks for, and the run requires one.
         """
-        item.stash[_ASKED] = True
         self._places.check(item)
-        marked = collection.read_markers(item)
-        if marked.spec is not None:
-            self.redactor.learn(marked.spec)
-        self._check_gpu(marked.gpu)
-        against.check(marked.settings.against, self._settings)
-        context = TestContext(
-            nodeid=str(TestId.parse(item.nodeid)),
-            rootdir=self._config.rootpath,
-            started_in=self._config.invocation_params.dir,
-            arguments=options.repeated(self._config),
-            spec=marked.spec,
-            gpu=marked.gpu,
-            settings=marked.settings.over(self._settings.check),
-            run_settings=self._settings,
-            properties=item.user_properties,
-            card=marked.card,
-            warn=partial(warn, item),
-            tell=partial(self._tell, TestId.parse(item.nodeid)),
-            verbose=self._config.get_verbosity() > 0,
-            columns=columns(self._config),
-        )
-        item.stash[CONTEXT] = context
-        return VllmPerf(self._perf, context, self._in_run)
+        return VllmPerf(self._perf, self._contexts.of(item), self._in_run)
+
+    def session_fixture(self) -> VllmPerfSession:
+        """The fixture for several tests."""
+        return self.shared.fixture(self._perf, self._in_run)
 
     def end_of_fixture(self, item: pytest.Item) -> None:
         """No check of a test is left unsettled.
@@ -192,20 +182,6 @@ class ArmedPlugin:
         __tracebackhide__ = True
         self._protocol.end_of_fixture(item.stash[CONTEXT])
 
-    def _check_gpu(self, wanted: GpuRequirement | None) -> None:
-        """Skip a test that no GPU of this machine fits, or fail it; a driver that fails is an error either way."""
-        required, gpus = self._settings.require_gpu, self._perf.gpus
-        if wanted is None:
-            if required and not gpus:
-                raise NoGpuError("--vllmperf-require-gpu: this machine has no GPU")
-            return
-        try:
-            self._perf.require(wanted)
-        except NoGpuError as error:
-            if required:
-                raise NoGpuError(f"--vllmperf-require-gpu: {error}") from None
-            pytest.skip(terminal_line(str(error)))
-
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None, None, None]:
         """Note what there is before others deselect, order what is left after them."""
@@ -215,7 +191,8 @@ class ArmedPlugin:
         self._places.add(items)
         for item in filter(is_performance_test, items):
             try:
-                self._places.check(item)
+                if can_check(item):
+                    self._places.check(item)
                 marked = collection.read_markers(item)
                 against.check(marked.settings.against, self._settings)
             except SpecError as error:
@@ -224,6 +201,8 @@ class ArmedPlugin:
                 path, line = failures.item_line(item)
                 shown = f"{os.path.relpath(path, self._config.invocation_params.dir)}:{line}"
                 raise pytest.UsageError(terminal_text(f"{shown}: {self.redactor.text(str(error))}")) from None
+            if not can_check(item):
+                continue
             own, test = marked.settings.over(self._settings.check), TestId.parse(item.nodeid)
             self._gated.add(GatedTest(test.module, test.name, own.gate or (), bool(own.against)))
 
@@ -259,7 +238,7 @@ class ArmedPlugin:
         try:
             return (yield)
         finally:
-            measured = is_performance_test(item) or _ASKED in item.stash
+            measured = is_performance_test(item) or ASKED in item.stash
             if measured and (nextitem is None or not is_performance_test(nextitem)):
                 self._release()
 
@@ -283,7 +262,7 @@ class ArmedPlugin:
         report = yield
         self._clear()
         context = item.stash.get(CONTEXT, None)
-        if is_performance_test(item) or _ASKED in item.stash:
+        if is_performance_test(item) or ASKED in item.stash:
             setattr(report, PERFORMANCE_TEST, True)  # for the process that counts, which has no items under xdist
         if context is not None and call.excinfo is not None:
             context.raised = True

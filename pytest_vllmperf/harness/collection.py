@@ -40,8 +40,18 @@ class Marked:
 
 
 def is_performance_test(item: pytest.Item) -> bool:
-    """Whether it uses the fixture."""
+    """Whether it measures, or looks at what was measured for several tests."""
+    return can_check(item) or shares(item)
+
+
+def can_check(item: pytest.Item) -> bool:
+    """Whether it uses the fixture `vllmperf`, so that it may have baselines."""
     return flags.FIXTURE in getattr(item, "fixturenames", ())
+
+
+def shares(item: pytest.Item) -> bool:
+    """Whether it uses the fixture `vllmperf_session`, be it through another fixture."""
+    return flags.SESSION_FIXTURE in getattr(item, "fixturenames", ())
 
 
 def read_markers(item: pytest.Item) -> Marked:
@@ -93,7 +103,7 @@ class Places:
 
     def add(self, items: Sequence[pytest.Item]) -> None:
         """Take in the performance tests among these."""
-        for item in filter(is_performance_test, items):
+        for item in filter(can_check, items):
             test = TestId.parse(item.nodeid)
             self._modules.setdefault(_stem(test.module), set()).add(test.module)
             self._tests.setdefault(test, set()).add(item.nodeid)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from pytest_vllmperf.checking.reported import measured_record
 from pytest_vllmperf.errors import DriftedWarning, NoisyWarning, SpecError, VllmPerfWarning
 from pytest_vllmperf.gpu import GpuRequirement
 from pytest_vllmperf.harness.markers import CardEntry
+from pytest_vllmperf.harness.recordings import Recordings
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.records import ids
 from pytest_vllmperf.records.ids import CHECK_SEPARATOR, CheckId, TestId
@@ -66,7 +68,11 @@ class TestContext:
         records: checks that are.
         properties: the test's properties for JUnit, filled as checks end.
         card: the scorecard that its measurements are rows of.
+        point: engine arguments that the `sweep` marker gives it; empty without one.
         measured: every measurement that it made.
+        shared: measurements that `vllmperf_session` made while it ran, for this test and others.
+        shares: whether it uses `vllmperf_session`.
+        recordings: custom metrics of these.
         compared: makes the record of each comparison.
         traced: tells the traces of each comparison.
         traces: of a test that failed, once that is known.
@@ -89,6 +95,7 @@ class TestContext:
     run_settings: Settings
     properties: list[tuple[str, object]]
     card: CardEntry | None = None
+    point: Mapping[str, Any] = field(default_factory=dict)
     warn: Warn = lambda _category, _text, _line: False
     tell: Callable[[str], None] = lambda _line: None
     verbose: bool = False
@@ -99,6 +106,9 @@ class TestContext:
     pending: list[Check] = field(default_factory=list)
     records: list[CheckRecord] = field(default_factory=list)
     measured: list[Measurement] = field(default_factory=list)
+    shared: list[Measurement] = field(default_factory=list)
+    shares: bool = False
+    recordings: Recordings = field(default_factory=Recordings)
     compared: list[Callable[[], ComparisonRecord]] = field(default_factory=list)
     traced: list[Callable[[], Sequence[KernelTrace]]] = field(default_factory=list)
     traces: list[KernelTrace] = field(default_factory=list)
@@ -111,7 +121,9 @@ class TestContext:
     _checks: list[Check] = field(default_factory=list)
     _checked: list[Measurement] = field(default_factory=list)
     _promised: list[Slo | None] = field(default_factory=list)
+    _late_promise: bool = False
     _foretold: set[str] = field(default_factory=set)
+    _told_unchecked: bool = False
     _warned: set[type[VllmPerfWarning]] = field(default_factory=set)
 
     def site(self, name: str | None, line: tuple[str, int]) -> Site:
@@ -149,9 +161,19 @@ class TestContext:
         """Book every check that is left; why checks fail the test, those included that the test caught itself."""
         for check in list(self.pending):
             self.conclude(check)
+        self._refuse_unchecked()
         self._warn_of(Status.NOISY, NoisyWarning)
         self._warn_of(Status.DRIFTED, DriftedWarning)
         return self.failures
+
+    def _refuse_unchecked(self) -> None:
+        """A metric that was recorded in order to be gated, and was not: its test fails, once."""
+        loose = {} if self.raised else self.recordings.unchecked(self.is_checked)
+        if not loose or self._told_unchecked:
+            return
+        self._told_unchecked = True
+        text = f"{self.nodeid}: recorded but never checked: {', '.join(loose)}; call vllmperf.check(run) after record()"
+        self.failures.append(Failure(text, next(iter(loose.values())).line))
 
     def _warn_of(self, status: Status, category: type[VllmPerfWarning]) -> None:
         """Warn of checks with this verdict, once for a test; one that fails for being NOISY says so itself."""
@@ -178,13 +200,20 @@ class TestContext:
             asserted=bool(self.records or self.compared or self.rows or self.claims or self._looked_at()),
             unchecked=self._unchecked(),
             traces=tuple((self.nodeid, one) for one in self.traces),
-            measured=tuple(map(measured_record, self._not_checked())) if self.run_settings.reports else (),
+            measured=tuple(map(measured_record, map(self.recordings.of, self._not_checked())))
+            if self.run_settings.reports
+            else (),
             overloads=tuple(self.overloads),
             fits=tuple(self.fits),
+            point=dict(self.point),
         )
 
+    def is_checked(self, run: Measurement) -> bool:
+        """Whether a measurement has been checked."""
+        return any(run is one for one in self._checked)
+
     def _not_checked(self) -> list[Measurement]:
-        return [run for run in self.measured if not any(run is one for one in self._checked)]
+        return [run for run in (*self.measured, *self.shared) if not self.is_checked(run)]
 
     def end_traces(self) -> None:
         """Keep the traces of a test that failed, and remove those of one that passed."""
@@ -194,7 +223,11 @@ class TestContext:
         if self.failed:
             self.traces = keep_traces(self.nodeid, made, folder)
         else:
-            drop_traces(made)
+            others = [id(one) for run in self._checked if not self._made(run) for one in run.kernel_traces]
+            drop_traces([one for one in made if id(one) not in others])
+
+    def _made(self, run: Measurement) -> bool:
+        return any(run is one for one in self.measured)
 
     def _made_traces(self) -> list[KernelTrace]:
         """Of all engines of the test, in order; a check has those of the measurement that it began with."""
@@ -203,6 +236,7 @@ class TestContext:
             last[id(run)] = check.measurement
         found = [one for run in last.values() for one in run.kernel_traces]
         found += [one for told in self.traced for one in told()]
+        found = [one for one in found if one.file is None or one.file.exists()]  # a test that shares it has moved it
         return list({id(one): one for one in found}.values())
 
     def _looked_at(self) -> list[Measurement]:
@@ -212,11 +246,13 @@ class TestContext:
         """What a test measured and nobody looked at; a test that failed says enough."""
         if self.raised:
             return ()
-        if not (self.measured or self.compared or self.claims):
+        if not (self.measured or self._checked or self.compared or self.claims):
+            if self.shares:
+                return (f"{self.nodeid}: the test uses vllmperf_session but looks at none of its measurements",)
             return (f"{self.nodeid}: the test uses the vllmperf fixture but measures nothing; call vllmperf.measure()",)
         used = [*self._checked, *self._looked_at()]
         forgotten = [run for run in self.measured if not any(run is one for one in used)]
-        if any(run.promised != then for run, then in zip(self._checked, self._promised, strict=True)):
+        if self._late_promise or self._promised_late(self.measured):
             return (
                 f"{self.nodeid}: assert_slo() was called after check(); call it before, so that check() can "
                 f"gate goodput",
@@ -226,8 +262,20 @@ class TestContext:
         number = "a measurement was" if len(forgotten) == 1 else f"{len(forgotten)} measurements were"
         return (f"{self.nodeid}: {number} never checked; call vllmperf.check(run)",)
 
+    def note_shared(self, shared: Sequence[Measurement]) -> None:
+        """The test is over: note what it did with measurements that the next test will look at anew."""
+        if any(run.looked_at for run in shared):
+            self.claims += 1
+        self._late_promise = self._promised_late(shared)
+
+    def _promised_late(self, runs: Sequence[Measurement]) -> bool:
+        """Whether the SLO of one of these was asserted after its check."""
+        checks = zip(self._checked, self._promised, strict=True)
+        return any(run.promised != then for run, then in checks if any(run is one for one in runs))
+
     def _engines(self, row: Row) -> tuple[EngineSamples, ...]:
-        checked = [check.session.engines for check in self.records if check.session.engines[0] == row.engines[0]]
+        first = row.engines[0]
+        checked = [one.session.engines for one in self.records if _without_recorded(one.session.engines[0]) == first]
         return max([row.engines, *map(tuple, checked)], key=len)
 
     def _check_name(self, name: str | None) -> str:
@@ -250,6 +298,10 @@ class TestContext:
         test = TestId.parse(self.nodeid)
         here = TestId(os.path.relpath(self.rootdir / ids.raw(test.module), self.started_in), ids.raw(test.name))
         return shlex.join(["pytest", "--vllmperf-update-new", *self.arguments, str(here)])
+
+
+def _without_recorded(engine: EngineSamples) -> EngineSamples:
+    return engine.model_copy(update={"recorded": {}})
 
 
 CONTEXT = pytest.StashKey[TestContext]()

@@ -15,6 +15,7 @@ from pytest_vllmperf.checking.failing import fail
 from pytest_vllmperf.checking.plan import InRun
 from pytest_vllmperf.engines.backends import BACKENDS
 from pytest_vllmperf.errors import EngineUnsupportedError, ReferenceEngineError, SpecError
+from pytest_vllmperf.gpu import GpuRequirement
 from pytest_vllmperf.harness.context import TestContext
 from pytest_vllmperf.harness.options import call_settings
 from pytest_vllmperf.lab import taking
@@ -38,6 +39,8 @@ class TestEngines:
     """
 
     __test__ = False
+    _name_one = "mark the test with @pytest.mark.vllm(model, ...) or pass engine="
+    """What to do where no engine is named."""
 
     def __init__(self, session: Lab, test: TestContext, in_run: InRun) -> None:
         self._session = session
@@ -76,14 +79,19 @@ class TestEngines:
                 raise
             raise pytest.skip.Exception(terminal_line(str(error)), _use_item_location=True) from None
 
-    def _target(self, engine: EngineSpec | None) -> Target:
+    def _taken(self, take: Take) -> Measurement:
+        """A measurement of the test."""
+        __tracebackhide__ = True
+        with self._where_supported():
+            run = self._measured(take)
+        self._test.measured.append(run)
+        return run
+
+    def _target(self, engine: EngineSpec | None, gpu: GpuRequirement | None = None) -> Target:
         spec = engine or self._test.spec
         if spec is None:
-            raise SpecError(
-                f"{self._test.nodeid}: no engine to measure; mark the test with @pytest.mark.vllm(model, ...) "
-                f"or pass engine="
-            )
-        return self._session.target(self._on_interpreter(spec), self._test.gpu)
+            raise SpecError(f"{self._test.nodeid}: no engine to measure; {self._name_one}")
+        return self._session.target(self._on_interpreter(spec), gpu or self._test.gpu)
 
     def _on_interpreter(self, spec: EngineSpec) -> EngineSpec:
         """The engine as the run asks for it: on the interpreter of `--vllmperf-python`, where vLLM runs it.

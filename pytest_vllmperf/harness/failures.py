@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sysconfig
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from _pytest._code.code import ReprEntry, ReprExceptionInfo, ReprFileLocation, ReprTraceback
@@ -12,7 +14,8 @@ import pytest_vllmperf
 from pytest_vllmperf.errors import CheckFailed, VllmPerfError
 from pytest_vllmperf.report.escaping import terminal_text
 
-_OURS = Path(pytest_vllmperf.__file__).parent
+_NOT_THE_USERS = (Path(pytest_vllmperf.__file__).parent, Path(sysconfig.get_paths()["stdlib"]))
+"""Folders whose code no user has written; Python's own runs `with` statements of ours."""
 
 
 def shown(item: pytest.Item, error: VllmPerfError, excinfo: pytest.ExceptionInfo[BaseException]) -> ReprExceptionInfo:
@@ -38,12 +41,22 @@ def user_line(item: pytest.Item, error: VllmPerfError, excinfo: pytest.Exception
         return error.line
     for entry in reversed(excinfo.traceback):
         path = Path(str(entry.path))
-        if path.is_file() and not path.is_relative_to(_OURS) and path.parent.name not in ("_pytest", "pluggy"):
+        if path.is_file() and _is_the_users(path):
             return str(path), entry.lineno + 1
     return item_line(item)
+
+
+def _is_the_users(path: Path) -> bool:
+    return path.parent.name not in ("_pytest", "pluggy") and not any(map(path.is_relative_to, _NOT_THE_USERS))
 
 
 def item_line(item: pytest.Item) -> tuple[str, int]:
     """The file of a test and the line on which it begins, from 1."""
     path, line, _ = item.reportinfo()
     return str(path), (line or 0) + 1
+
+
+def line_above(frame: FrameType | None) -> tuple[str, int]:
+    """The file and line that called the function of this frame."""
+    caller = frame.f_back if frame is not None else None
+    return (caller.f_code.co_filename, caller.f_lineno) if caller is not None else ("", 0)

@@ -6,7 +6,6 @@ import inspect
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from types import FrameType
 from typing import Literal
 
 from pytest_vllmperf import models
@@ -18,10 +17,11 @@ from pytest_vllmperf.comparing.comparison import EngineComparison
 from pytest_vllmperf.comparing.quality import first_difference
 from pytest_vllmperf.engines.base import Generates, Renders, able
 from pytest_vllmperf.harness import foretold
-from pytest_vllmperf.harness.fitting import Fitting
+from pytest_vllmperf.harness.failures import line_above
 from pytest_vllmperf.harness.given import check_compared, check_measurement, check_workload, one_of, way_of
 from pytest_vllmperf.harness.markers import CardEntry
 from pytest_vllmperf.harness.options import call_settings
+from pytest_vllmperf.harness.recording import RecordsMetrics
 from pytest_vllmperf.lab import taking
 from pytest_vllmperf.lab.pair import Pair
 from pytest_vllmperf.lab.promised import promised
@@ -43,7 +43,7 @@ _SCORECARD_PROMPTS = 8
 _SCORECARD_TOKENS = 32
 
 
-class VllmPerf(Fitting):
+class VllmPerf(RecordsMetrics):
     """The `vllmperf` fixture."""
 
     def measure(
@@ -171,7 +171,7 @@ class VllmPerf(Fitting):
         Args:
             run: what `measure` returned.
             name: the name of the check in the baseline; needed if a test has several checks.
-            margin: tolerated relative change, for all metrics or by metric.
+            margin: tolerated relative change, for all metrics or by metric; recorded ones by the names of `record`.
             gate: metrics to gate, or the sets `auto`, `exact`, `clock`, `cpu`, `device`; `limits` for limits alone.
             limits: absolute limits by metric, in the units of docs/metrics.md, over those of the marker and the run.
 
@@ -187,8 +187,8 @@ class VllmPerf(Fitting):
         __tracebackhide__ = True
         check_measurement(run)
         own = call_settings(margin=margin, gate=gate, limits=limits).over(self._test.settings)
-        site = self._test.site(name, _line_above(inspect.currentframe()))
-        run = promised(asked := run, asked.promised)
+        site = self._test.site(name, line_above(inspect.currentframe()))
+        run = promised(self._test.recordings.of(asked := run), asked.promised)
         stored = self._session.store.read(run.profile, site.module).tests.get(site.name)
         check = Check(plan(site, run, stored, own, self._session.settings, self._in_run), run)
         self._test.add(check, asked)
@@ -245,9 +245,3 @@ class VllmPerf(Fitting):
     def _priors(self, run: Measurement) -> Priors:
         """What the baselines of a measurement's profile say of noise."""
         return self._in_run.priors(run.profile, run.environment.hard)
-
-
-def _line_above(frame: FrameType | None) -> tuple[str, int]:
-    """The file and line that called the function of this frame."""
-    caller = frame.f_back if frame is not None else None
-    return (caller.f_code.co_filename, caller.f_lineno) if caller is not None else ("", 0)

@@ -7,13 +7,14 @@ default, the marker's keyword, the help text and the line in the README are made
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import pytest
 
 PREFIX = "vllmperf_"
 FIXTURE = "vllmperf"
+SESSION_FIXTURE = "vllmperf_session"
 NOT_ARMED = "needs --vllmperf"
 
 
@@ -27,7 +28,7 @@ class Option:
         parse: which of `harness.parsers.PARSERS` reads its value; a switch has none.
         default: what holds without it, as a user would write it; empty for nothing, and for an empty list; a
             switch is off.
-        kind: takes a value, takes a list of words, or is a switch.
+        kind: takes a value, takes a list of words, is a switch, or may be given several times with a value each.
         value: what stands for its value in help texts.
         flag: whether it is a flag of the command line.
         ini: whether it can stand in the ini file.
@@ -40,7 +41,7 @@ class Option:
     help: str
     parse: str = ""
     default: str = ""
-    kind: Literal["value", "list", "switch"] = "value"
+    kind: Literal["value", "list", "switch", "repeated"] = "value"
     value: str = "VALUE"
     flag: bool = True
     ini: bool = True
@@ -112,6 +113,8 @@ OPTIONS = (
            value="FOLDER"),
     Option("json", "file that the whole run is written to as JSON: every test, check, metric and sample; its folder is "
            "made if need be", "file_or_none", value="FILE", fills=("json_file",)),
+    Option("report", "file that a report of the run is written to, a page ('.html') or Markdown ('.md'); may be given "
+           "several times", "report_files", kind="repeated", value="FILE", fills=("report_files",)),
     Option("trace", "folder to write Chrome traces of failed tests to: the GPU's work in one iteration of each "
     "engine, at most 50 MB per trace", "folder_or_none", value="FOLDER"),
     Option("client_processes", "number of load generator processes that send requests to servers; default: as "
@@ -123,6 +126,9 @@ OPTIONS = (
            "from_zero", "3600", value="SECONDS"),
 )  # fmt: skip
 """All options, in the order of help texts and of the README."""
+
+_WRITTEN = ("json", "report")
+"""Options that name files in which an armed run is written down."""
 
 IN_MARKER = tuple(option for option in OPTIONS if option.marker)
 
@@ -150,14 +156,21 @@ def add_options(parser: pytest.Parser) -> None:
         text = f"{option.help} ({option.default})" if option.default else option.help
         switch = option.kind == "switch"
         if option.flag:
-            form = {"action": "store_true"} if switch else {"default": None, "metavar": option.value}
-            group.addoption(option.flag_name, help=text.replace("%", "%%"), **form)
+            group.addoption(option.flag_name, help=text.replace("%", "%%"), **_form(option))
         if option.ini and switch:
             parser.addini(option.ini_name, text, type="bool", default=False)
-        elif option.ini and option.kind == "list":
+        elif option.ini and option.kind in ("list", "repeated"):
             parser.addini(option.ini_name, text, type="args", default=None)
         elif option.ini:
             parser.addini(option.ini_name, text, default=None)
+
+
+def _form(option: Option) -> dict[str, Any]:
+    """How argparse takes its flag."""
+    if option.kind == "switch":
+        return {"action": "store_true"}
+    action = "append" if option.kind == "repeated" else "store"
+    return {"action": action, "default": None, "metavar": option.value}
 
 
 def armed(config: pytest.Config) -> bool:
@@ -170,11 +183,12 @@ def pointless(config: pytest.Config) -> str:
 
     An ini setting may stand for runs of either kind; a flag is meant for this one.
     """
-    json = next(option for option in OPTIONS if option.name == "json")
-    if armed(config) or config.getoption(json.ini_name) is None:
+    given = (option for option in OPTIONS if option.name in _WRITTEN and config.getoption(option.ini_name) is not None)
+    option = next(given, None)
+    if armed(config) or option is None:
         return ""
     arming = ", ".join(option.flag_name for option in OPTIONS if option.arms)
     return (
-        f"{json.flag_name} writes what performance tests come to, and none runs: add one of {arming}; "
-        f"for a file of every armed run use the ini setting {json.ini_name}"
+        f"{option.flag_name} writes what performance tests come to, and none runs: add one of {arming}; "
+        f"for a file of every armed run use the ini setting {option.ini_name}"
     )

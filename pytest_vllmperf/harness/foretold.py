@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_vllmperf.errors import SpecError
-from pytest_vllmperf.harness.collection import is_performance_test, read_markers
+from pytest_vllmperf.harness.collection import can_check, read_markers
 from pytest_vllmperf.lab.environment import likely_profiles
 from pytest_vllmperf.lab.take import Take
 from pytest_vllmperf.metrics.gates import LIMITS
@@ -105,7 +105,7 @@ class Ahead:
 
     def _has_to_have_one(self, item: pytest.Item) -> bool:
         """Whether it is a performance test, neither measured in turns with a reference nor judged by limits alone."""
-        if not is_performance_test(item):
+        if not can_check(item):
             return False
         try:
             own = read_markers(item).settings.over(self._settings.check)

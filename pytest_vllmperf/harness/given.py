@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pytest_vllmperf.errors import SpecError
+from pytest_vllmperf.gpu import GpuRequirement
 from pytest_vllmperf.lab.sharing import Way
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.records.spec import EngineSpec
@@ -31,6 +32,16 @@ def check_engine(call: str, engine: object) -> None:
         raise SpecError(f"{call}() takes engines made by vllmperf.engine(...), not {_shown(engine)}")
 
 
+def check_requirement(call: str, gpu: object) -> None:
+    """Refuse what is neither a GPU that is asked for nor None.
+
+    Raises:
+        SpecError: naming the method.
+    """
+    if gpu is not None and not isinstance(gpu, GpuRequirement):
+        raise SpecError(f"{call}() takes gpu=vllmperf_session.gpu(NAME, ...), not {_shown(gpu)}")
+
+
 def one_of(call: str, engine: EngineSpec | None, endpoint: EngineSpec | None) -> EngineSpec | None:
     """The engine that is named one way or the other; None where none is.
 
@@ -44,15 +55,20 @@ def one_of(call: str, engine: EngineSpec | None, endpoint: EngineSpec | None) ->
     return named
 
 
-def check_measurement(run: object) -> None:
+def check_measurement(run: object, call: str = "check", argument: str = "") -> None:
     """Refuse what is no measurement.
 
+    Args:
+        run: what was given.
+        call: the method.
+        argument: what it was given as, such as `run=`; empty for the first argument.
+
     Raises:
-        SpecError: for it.
+        SpecError: naming the method.
     """
     if not isinstance(run, Measurement):
         raise SpecError(
-            "check() takes the result of measure(), as in vllmperf.check(vllmperf.measure(workload)), "
+            f"{call}() takes the result of measure(), as in vllmperf.{call}({argument}vllmperf.measure(workload)), "
             f"not {_shown(run)}"
         )
 

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from pytest_vllmperf.engines.backends import BACKENDS
-from pytest_vllmperf.errors import SpecError
+from pytest_vllmperf.errors import SpecError, did_you_mean
 from pytest_vllmperf.gpu import GpuRequirement
 from pytest_vllmperf.harness import sweeping
 from pytest_vllmperf.harness.options import call_settings
+from pytest_vllmperf.metrics.gates import gate_words
+from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.settings import CheckSettings
 from pytest_vllmperf.records.spec import EngineSpec
+from pytest_vllmperf.verdict.words import may_be_custom
 
 if TYPE_CHECKING:
     import pytest
@@ -78,9 +81,21 @@ def check_settings(item: pytest.Item) -> CheckSettings:
     def build(marker: pytest.Mark) -> CheckSettings:
         if marker.args:
             raise SpecError("takes keywords only")
-        return call_settings(**marker.kwargs)
+        return _without_typos(call_settings(**marker.kwargs))
 
     return _read(item, "vllmperf", build) or CheckSettings()
+
+
+def _without_typos(own: CheckSettings) -> CheckSettings:
+    """Settings whose unknown names may be those of custom metrics: one that is nearly a metric's is a typing error.
+
+    Raises:
+        SpecError: for such a name. Any other is refused by `check`, if the test has not recorded it.
+    """
+    for name in (*(own.gate or ()), *own.margins, *own.limits):
+        if may_be_custom(name) and (near := did_you_mean(name, [*gate_words(), *METRICS])):
+            raise SpecError(f"no metric has the name {name!r}{near} Give the name of a custom metric to check()")
+    return own
 
 
 def card_entry(item: pytest.Item) -> CardEntry | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ from _pytest.config.findpaths import locate_config  # how pytest finds its confi
 
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.harness.flags import IN_MARKER, OPTIONS, PREFIX, Option
-from pytest_vllmperf.harness.parsers import PARSERS
+from pytest_vllmperf.harness.parsers import PARSERS, PARSERS_OF_TESTS
+from pytest_vllmperf.records.parsing import Parser
 from pytest_vllmperf.records.settings import CheckSettings, Settings, Update
 
 _BY_NAME = {option.name: option for option in OPTIONS}
@@ -66,6 +67,7 @@ def settings(config: pytest.Config) -> Settings:
     check = CheckSettings(**_given(config, of_tests)).over(CheckSettings(**_defaults(of_tests)))
     found: dict[str, Any] = _defaults(of_run) | _given(config, of_run)
     found |= {name: config.rootpath / value for name, value in found.items() if isinstance(value, Path)}
+    found["report_files"] = tuple(config.rootpath / file for file in found.get("report_files", ()))
     return Settings(update=update, check=check, **found)
 
 
@@ -135,9 +137,9 @@ def _value(config: pytest.Config, option: Option) -> tuple[str, Any]:
     return where, None if value in (None, "", []) or value is False else value
 
 
-def _fields(option: Option, where: str, value: Any) -> dict[str, Any]:
+def _fields(option: Option, where: str, value: Any, parsers: Mapping[str, Parser] = PARSERS) -> dict[str, Any]:
     """The fields that a value fills; of an option that fills several, its parser returns as many."""
-    parsed = PARSERS[option.parse](where, value) if option.parse else value
+    parsed = parsers[option.parse](where, value) if option.parse else value
     values = parsed if len(option.fields) > 1 else [parsed] * len(option.fields)
     return dict(zip(option.fields, values, strict=True))
 
@@ -157,5 +159,5 @@ def call_settings(**given: object) -> CheckSettings:
         if name not in known:
             raise SpecError(f"unknown keyword {name!r}; known are {', '.join(known)}")
         if value is not None:
-            found |= _fields(known[name], name, value)
+            found |= _fields(known[name], name, value, PARSERS_OF_TESTS)
     return CheckSettings(**found)

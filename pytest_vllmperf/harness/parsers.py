@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.records.parsing import Parser, choice, count, number
 from pytest_vllmperf.records.settings import AUTO
 from pytest_vllmperf.records.spec import interpreter
+from pytest_vllmperf.report.pages import SUFFIXES
 from pytest_vllmperf.storage.names import slug
 from pytest_vllmperf.validity.allowed import rule_names
 from pytest_vllmperf.verdict.words import gate_words, limits, margins
@@ -76,6 +78,14 @@ def _file_or_none(where: str, value: Any) -> Path | None:
     return Path(text)
 
 
+def _report_files(where: str, value: Any) -> tuple[Path, ...]:
+    files = tuple(file for one in value if (file := _file_or_none(where, one)))
+    for file in files:
+        if file.suffix not in SUFFIXES:
+            raise SpecError(f"{where}: {str(file)!r} is not a report's name; it has to end in {' or '.join(SUFFIXES)}")
+    return files
+
+
 def _interpreter(where: str, value: Any) -> str:
     return "" if value == OFF else interpreter(f"{where}: ", value)
 
@@ -112,8 +122,17 @@ PARSERS: Mapping[str, Parser] = {
     "noisy": _noisy_fails,
     "profile_name": _profile_name,
     "reason": _reason,
+    "report_files": _report_files,
     "rules": rule_names,
     "unsupported": choice("fail", "skip"),
     "warmup": _warmup,
 }
 """By the name that a row of `flags.OPTIONS` has for it."""
+
+PARSERS_OF_TESTS: Mapping[str, Parser] = {
+    **PARSERS,
+    "gate": partial(gate_words, custom=True),
+    "limits": partial(limits, custom=True),
+    "margins": partial(margins, custom=True),
+}
+"""The same for markers and calls, which may name the custom metrics of their test."""

@@ -1,4 +1,4 @@
-"""`RunReporter`: keeps what a run comes to, and writes it to the file of `--vllmperf-json`."""
+"""`RunReporter`: keeps what a run comes to, and writes it to the files of `--vllmperf-json` and `--vllmperf-report`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,8 +37,9 @@ from pytest_vllmperf.records.report import (
 from pytest_vllmperf.records.results import TestResults
 from pytest_vllmperf.records.scorecard import Line, Scorecard
 from pytest_vllmperf.records.settings import Settings
+from pytest_vllmperf.report import pages as report_pages
 from pytest_vllmperf.report.escaping import terminal_line
-from pytest_vllmperf.storage import runs
+from pytest_vllmperf.storage import pages, runs
 
 PERFORMANCE_TEST: Final = "vllmperf_test"
 """The attribute of a report that marks the test as a performance test."""
@@ -76,18 +78,22 @@ class RunReporter:
         self._problems: list[CollectionProblem] = []
         self._began = time.monotonic()
         self._started = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        self._told = ""
+        self._told: list[str] = []
 
     @property
     def _is_worker(self) -> bool:
         return hasattr(self._config, "workerinput")
 
     def pytest_sessionstart(self) -> None:
-        """Remove the file of an earlier run; a file that is no run's stays, and so does one that cannot be removed."""
-        file = self._settings.json_file
-        if file is not None and not self._is_worker and not options.only_looks(self._config):
+        """Remove the files of an earlier run; a file that is no run's stays, and so does one that cannot be removed."""
+        if self._is_worker or options.only_looks(self._config):
+            return
+        if self._settings.json_file is not None:
             with suppress(OSError):
-                runs.forget(file)
+                runs.forget(self._settings.json_file)
+        for file in self._settings.report_files:
+            with suppress(OSError, VllmPerfError):
+                pages.forget(file, report_pages.MARK)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -133,29 +139,44 @@ class RunReporter:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Write the file, once the exit status is decided and all else is written."""
+        """Write the files, once the exit status is decided and all else is written."""
         if self._is_worker:
             self._config.workeroutput[_OUTPUT] = self._selected(session)  # type: ignore[attr-defined]
-        elif not options.only_looks(self._config) and self._settings.json_file is not None:
-            self._told = self._write(self._settings.json_file, exitstatus, int(session.exitstatus))
+        elif not options.only_looks(self._config):
+            self._told = self._write(exitstatus, int(session.exitstatus))
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Where the file is, or why there is none."""
-        if self._told:
-            terminalreporter.write_line(terminal_line(self._redactor.text(self._told)))
+        """Where the files are, or why there are none."""
+        for line in self._told:
+            terminalreporter.write_line(terminal_line(self._redactor.text(line)))
 
-    def _write(self, file: Path, ended: int, exit_status: int) -> str:
-        """Write the file; what was done, in a line. Whatever goes wrong, the run's outcome stays."""
+    def _write(self, ended: int, exit_status: int) -> list[str]:
+        """Write all files; what was done, a line for each."""
+        try:
+            report = runs.without_secrets(self.report(ended, exit_status), self._redactor.text)
+        except Exception as error:  # a defect of ours must not change what the run came to
+            return [f"WARNING: --vllmperf-json, --vllmperf-report: not written: {in_one_line(error)}"]
+        told = []
+        if (data := self._settings.json_file) is not None:
+            told.append(self._one(data, "json", "the run is written to", lambda: runs.write(data, report)))
+        told += [
+            self._one(file, "report", "a report is written to", partial(_write_page, file, report))
+            for file in self._settings.report_files
+        ]
+        return told
+
+    def _one(self, file: Path, option: str, done: str, write: Callable[[], None]) -> str:
+        """Write one file; what was done, in a line. Whatever goes wrong, the run's outcome stays."""
         shown = os.path.relpath(file, self._config.invocation_params.dir)
         try:
-            runs.write(file, self.report(ended, exit_status), self._redactor.text)
+            write()
         except OSError as error:
-            return f"WARNING: --vllmperf-json: {shown}: not written: {error.strerror or error}"
+            return f"WARNING: --vllmperf-{option}: {shown}: not written: {error.strerror or error}"
         except VllmPerfError as error:
-            return f"WARNING: --vllmperf-json: {error}"
+            return f"WARNING: --vllmperf-{option}: {error}"
         except Exception as error:  # a defect of ours must not change what the run came to
-            return f"WARNING: --vllmperf-json: {shown}: not written: {in_one_line(error)}"
-        return f"vllmperf: the run is written to {shown}"
+            return f"WARNING: --vllmperf-{option}: {shown}: not written: {in_one_line(error)}"
+        return f"vllmperf: {done} {shown}"
 
     def report(self, ended: int, exit_status: int) -> RunReport:
         """The run so far.
@@ -184,6 +205,10 @@ class RunReporter:
 
     def _relative(self, file: Path) -> str:
         return Path(os.path.relpath(file, self._config.rootpath)).as_posix()
+
+
+def _write_page(file: Path, report: RunReport) -> None:
+    pages.write(file, report_pages.render(report, file.suffix), report_pages.MARK)
 
 
 def _machine() -> Machine:

@@ -112,6 +112,7 @@ def _report(nodeid: str, test: _Test | None) -> TestReport:
         comparisons=tuple(record for _, record in results.comparisons),
         overloads=results.overloads,
         fits=results.fits,
+        point=results.point,
     )
 
 

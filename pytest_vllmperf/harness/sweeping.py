@@ -9,6 +9,7 @@ import pytest
 
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.harness import flags
+from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.sweep.space import GRID, ONE_AT_A_TIME, Axis, Space
 
 MARKER = "sweep"
@@ -41,6 +42,17 @@ def engine_arguments(item: pytest.Item) -> Mapping[str, Any]:
         return {}
     point: Mapping[str, Any] = item.callspec.params[flags.FIXTURE]  # type: ignore[attr-defined]
     return point
+
+
+def shown_point(item: pytest.Item, spec: EngineSpec | None) -> Mapping[str, Any]:
+    """The same as they may be shown and stored; empty for a test without the marker.
+
+    Args:
+        item: the test.
+        spec: its engine, with these arguments.
+    """
+    shown = {} if spec is None else spec.shown_args
+    return {name: shown[name] for name in engine_arguments(item) if name in shown}
 
 
 def _points(marker: pytest.Mark) -> list[dict[str, Any]]:

@@ -20,6 +20,8 @@ from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.lab.ticking import ticking
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.metrics.reduce import engine_samples
+from pytest_vllmperf.metrics.roofline import roofline_limits
+from pytest_vllmperf.metrics.timeline import engine_timeline
 from pytest_vllmperf.models.checkpoint import model_digest
 from pytest_vllmperf.records.devices import GpuTrace
 from pytest_vllmperf.records.engine import Progress
@@ -27,6 +29,7 @@ from pytest_vllmperf.records.ledger import VramLedger
 from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.run import EngineRun, MeasureSettings
 from pytest_vllmperf.records.settings import Settings
+from pytest_vllmperf.records.timeline import EngineTimeline
 from pytest_vllmperf.records.variables import VariablesKey
 from pytest_vllmperf.storage.variables_key import find_key
 from pytest_vllmperf.validity import rules as validity
@@ -188,7 +191,13 @@ class Measuring:
             traces=seen.traces,
             iterations=(run.iterations,),
             unmeasured=run.facts.unmeasured,
+            roofline=roofline_limits(run.facts, seen.bandwidth, seen.flops, len(gpus)),
+            timelines=(self._timeline(target, run, seen.traces),),
         )
+
+    def _timeline(self, target: Target, run: EngineRun, traces: Sequence[GpuTrace]) -> EngineTimeline | None:
+        start = self._slots.started(target)
+        return None if start is None else engine_timeline(start, run, traces)
 
 
 def _problems(

@@ -27,6 +27,7 @@ class Observation:
         uses: what they did in each iteration; None where nothing was read.
         memory: what they hold now; None on a CPU, or where one of them did not tell.
         bandwidth: bytes/s of their memory, all together; None where unknown.
+        flops: operations/s of them, all together; None where unknown.
         occupants: who may be on each device, by its UUID.
     """
 
@@ -34,6 +35,7 @@ class Observation:
     uses: tuple[GpuUse | None, ...]
     memory: DeviceMemory | None
     bandwidth: float | None
+    flops: float | None
     occupants: Mapping[str, Occupants]
 
     @property
@@ -64,7 +66,8 @@ def observation(
         traces=own,
         uses=tuple(use(own, result.span) for result in iterations),
         memory=device_memory(engine, gpus),
-        bandwidth=_bandwidth(gpus),
+        bandwidth=_together([device.memory_bandwidth for device in gpus]),
+        flops=_together([device.flops for device in gpus]),
         occupants=_occupants(engine, uuids, proof),
     )
 
@@ -80,9 +83,8 @@ def device_memory(engine: Engine, gpus: Sequence[GpuDevice]) -> DeviceMemory | N
     return DeviceMemory(sum(device.total_bytes for device in gpus), used, held, free)
 
 
-def _bandwidth(gpus: Sequence[GpuDevice]) -> float | None:
-    known = [device.memory_bandwidth for device in gpus]
-    return sum_of_all(known) if known else None
+def _together(of_each: Sequence[float | None]) -> float | None:
+    return sum_of_all(of_each) if of_each else None
 
 
 def _occupants(engine: Engine, uuids: Collection[str], proof: ReleaseProof) -> dict[str, Occupants]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pytest_vllmperf.engines.backends import BACKENDS, Backends
 from pytest_vllmperf.engines.base import Engine, Sleeps, able
 from pytest_vllmperf.engines.launcher import Launcher
 from pytest_vllmperf.errors import SpecError, WorkloadError
+from pytest_vllmperf.gpu import Sampler
 from pytest_vllmperf.lab import processes
 from pytest_vllmperf.lab.faults import of_reference
 from pytest_vllmperf.lab.leases import CPU, Leases, endpoint_lease, gpus_among
@@ -21,6 +23,7 @@ from pytest_vllmperf.lab.release import ReleaseProof
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.records.engine import Progress, Timeouts
 from pytest_vllmperf.records.redactor import Redactor
+from pytest_vllmperf.records.timeline import StartSeen
 
 Answer = TypeVar("Answer")
 
@@ -35,6 +38,7 @@ class Slot:
         starts: how often one was started; a start that failed counts.
         asleep: whether the engine has given its device's memory back.
         profiled: whether its GPUs were profiled: it may be slower than before from then on.
+        started: how the engine that runs was started; None while none runs.
     """
 
     target: Target
@@ -42,6 +46,7 @@ class Slot:
     starts: int = 0
     asleep: bool = False
     profiled: bool = False
+    started: StartSeen | None = None
 
     @property
     def lease(self) -> tuple[str, ...]:
@@ -89,6 +94,7 @@ class Slot:
 
     def _emptied(self) -> Engine | None:
         engine, self.engine, self.asleep, self.profiled = self.engine, None, False, False
+        self.started = None
         return engine
 
 
@@ -134,6 +140,10 @@ class Slots:
     def starts(self, target: Target) -> int:
         """How often this target's engine was started in this run."""
         return self._slot(target).starts
+
+    def started(self, target: Target) -> StartSeen | None:
+        """How this target's engine was started; None where it does not run."""
+        return self._slot(target).started
 
     def lease(self, fitting: Sequence[str], count: int) -> tuple[str, ...]:
         """Hold `count` of the devices that fit: what this run holds already first, then what is free; else wait.
@@ -286,14 +296,15 @@ class Slots:
         slot.starts += 1
         env = {"CUDA_VISIBLE_DEVICES": ",".join(uuids)} if uuids else {}
         name = f"{target.spec.name}, reference" if target.reference else target.spec.name
+        watched, began = Sampler(uuids), time.monotonic()
         try:
-            with of_reference(target):
+            with of_reference(target), watched:
                 engine = self._launcher.start(
                     target.spec, env, lambda doing, waited: self._progress(f"{name}: {doing}", waited)
                 )
         except BaseException:
             self.proof.started(uuids, ())  # what it has left behind has to come back too
             raise
-        slot.engine = engine
+        slot.engine, slot.started = engine, StartSeen(began, time.monotonic(), watched.traces())
         self.proof.started(uuids, processes.tree(engine))
         return engine

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pytest_vllmperf.lab.sharing import Sharing
 from pytest_vllmperf.lab.target import Target
@@ -10,6 +11,9 @@ from pytest_vllmperf.records.rates import RateSearch
 from pytest_vllmperf.records.run import MeasureSettings
 from pytest_vllmperf.records.served import Slo
 from pytest_vllmperf.workload import Workload
+
+if TYPE_CHECKING:
+    from pytest_vllmperf.lab.recorded import Recording
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Take:
         against: the reference's vLLM and interpreter, for a person; empty for a measurement on its own.
         slo: what was promised of each request, so that goodput is a metric; None where nothing was.
         search: of a measurement that searches for the highest rate; None for any other.
+        recordings: custom metrics whose functions compute them for each engine start.
     """
 
     target: Target
@@ -36,6 +41,7 @@ class Take:
     against: str = ""
     slo: Slo | None = None
     search: RateSearch | None = None
+    recordings: tuple[Recording, ...] = ()
 
     @property
     def targets(self) -> tuple[Target, ...]:

@@ -12,6 +12,7 @@ from pytest_vllmperf.errors import ReferenceEngineError, SpecError
 from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.lab.pair import Pair
 from pytest_vllmperf.lab.promised import promised
+from pytest_vllmperf.lab.recorded import recorded
 from pytest_vllmperf.lab.sharing import share
 from pytest_vllmperf.lab.take import Take
 from pytest_vllmperf.metrics.measurement import Measurement
@@ -68,7 +69,7 @@ def measure(lab: Lab, take: Take, number: int = 1) -> Measurement:
 
 
 def profiled(lab: Lab, take: Take, run: Measurement) -> Measurement:
-    """A measurement with a device pass of its last engine, and of the reference's.
+    """A measurement with a device pass of its last engine, and of the reference's, and with its custom metrics.
 
     The engine may be slower afterwards: what else is to be timed on it comes before.
 
@@ -76,7 +77,14 @@ def profiled(lab: Lab, take: Take, run: Measurement) -> Measurement:
         lab: has the engines.
         take: how the measurement was made.
         run: the measurement.
+
+    Raises:
+        SpecError: where the function of a custom metric failed.
     """
+    return recorded(_profiled(lab, take, run), take.recordings)
+
+
+def _profiled(lab: Lab, take: Take, run: Measurement) -> Measurement:
     if take.search is not None:
         return run
     if take.sharing is None:

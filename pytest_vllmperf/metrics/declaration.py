@@ -56,6 +56,7 @@ class MetricClass(Enum):
     DEVICE = "device"
     GPU_TIME = "gpu_time"
     HOST = "host"
+    CUSTOM = "custom"
 
     @property
     def exact(self) -> bool:
@@ -98,6 +99,8 @@ class Metric:
         decides_from: how many observations an iteration needs before the metric decides; 0 for any number.
         observations: how many an engine's iterations had.
         by_request: its samples by request, where those are compared instead of the iterations; None where not.
+        once: whether a run has one value of it, whatever the number of engine starts: another one shows nothing new.
+        custom: whether a test has declared it; its samples are what that test recorded, and no function computes them.
         of: computes it from one iteration; None for what the iteration has not, or for a metric of a start.
         of_start: computes it from one engine start; None for a metric of an iteration.
         of_pass: computes it from one iteration of the device pass; None for all others.
@@ -118,6 +121,8 @@ class Metric:
     decides_from: int = 0
     observations: Callable[[EngineSamples], float] = requests_of
     by_request: Callable[[EngineSamples], Sequence[float]] | None = None
+    once: bool = False
+    custom: bool = False
     of: Callable[[Iteration], float | None] | None = None
     of_start: Callable[[EngineStart], float | None] | None = None
     of_pass: Callable[[PassIteration], float | None] | None = None

@@ -12,6 +12,7 @@ from pytest_vllmperf.errors import CheckFailed, NotMeasuredError, did_you_mean
 from pytest_vllmperf.metrics import promises
 from pytest_vllmperf.metrics.cost import cost_per_million_tokens
 from pytest_vllmperf.metrics.kernel_sums import kernel_sums, no_device_pass
+from pytest_vllmperf.metrics.requests import request_columns
 from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS, AllMetrics, unknown
 from pytest_vllmperf.records.devices import GpuTrace
 from pytest_vllmperf.records.kernels import KernelTime, KernelTrace
@@ -19,9 +20,12 @@ from pytest_vllmperf.records.ledger import VramLedger
 from pytest_vllmperf.records.problems import Problem, in_words
 from pytest_vllmperf.records.rates import FoundRate
 from pytest_vllmperf.records.reference import Reference
+from pytest_vllmperf.records.requests import Requests
+from pytest_vllmperf.records.roofline import RooflineLimits
 from pytest_vllmperf.records.run import RunResult
 from pytest_vllmperf.records.samples import EngineSamples, Environment
 from pytest_vllmperf.records.served import Slo
+from pytest_vllmperf.records.timeline import EngineTimeline
 
 _LONGEST_LABEL = 40
 
@@ -52,6 +56,8 @@ class Measurement(AllMetrics):
         rates: of each engine what a search for the highest rate came to; empty for any other measurement.
         unmeasured: metric -> why the machine does not let it be measured.
         kernel_traces: of each engine a trace of what its GPU did; empty where nobody asked for them.
+        roofline: the limits that its GPUs set; None where they are not known.
+        timelines: of each engine the memory of its GPUs over time; None where nobody knows.
     """
 
     spec_label: str
@@ -72,6 +78,8 @@ class Measurement(AllMetrics):
     rates: tuple[FoundRate, ...] = field(default=(), repr=False)
     unmeasured: Mapping[str, str] = field(default_factory=dict, repr=False)
     kernel_traces: tuple[KernelTrace, ...] = field(default=(), repr=False, compare=False)
+    roofline: RooflineLimits | None = field(default=None, repr=False)
+    timelines: tuple[EngineTimeline | None, ...] = field(default=(), repr=False, compare=False)
     _read: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
     _promises: list[Slo] = field(default_factory=list, init=False, repr=False, compare=False)
 
@@ -107,6 +115,7 @@ class Measurement(AllMetrics):
             reference_iterations=self.reference_iterations + other.reference_iterations,
             rates=self.rates + other.rates,
             kernel_traces=self.kernel_traces + other.kernel_traces,
+            timelines=self.timelines + other.timelines,
             problems=tuple(dict.fromkeys([*self.problems, *other.problems])),
             excluded=self.excluded + other.excluded,
             environment=self.environment,
@@ -151,6 +160,15 @@ class Measurement(AllMetrics):
         """What `assert_slo` was asked last; None where it was not."""
         return self._promises[-1] if self._promises else None
 
+    def look_anew(self, promised: Slo | None) -> None:
+        """Forget that anybody looked, and what `assert_slo` was asked but for this: another test begins.
+
+        Args:
+            promised: what holds for all tests that share the measurement; None for nothing.
+        """
+        self._read.clear()
+        self._promises[:] = [] if promised is None else [promised]
+
     @property
     def looked_at(self) -> bool:
         """Whether a test has read any value of it."""
@@ -194,6 +212,18 @@ class Measurement(AllMetrics):
         if not sums.engines:
             raise self._not_measured("kernels were", self.no_device_pass)
         return (*sums.named.values(), *([sums.rest] if sums.rest.times else []))
+
+    @property
+    def requests(self) -> Requests:
+        """Its single requests, of all measured iterations of all engine starts.
+
+        Raises:
+            NotMeasuredError: where nothing is known of single requests, as of a search for the highest rate.
+        """
+        if not self.iterations:
+            raise self._not_measured("single requests were", "")
+        self._read.add("requests")
+        return Requests.of([request_columns(results) for results in self.iterations])
 
     @property
     def no_device_pass(self) -> str:

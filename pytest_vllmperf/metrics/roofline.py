@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pytest_vllmperf.records.engine import EngineFacts, WeightLayers
+from pytest_vllmperf.records.roofline import RooflineLimits
 from pytest_vllmperf.records.run import RunResult
 
 
@@ -55,6 +56,25 @@ class Roofline:
         )
         moved = result.engine_steps * self.step_bytes + read * self.token_bytes
         return moved / ((end - begin) * self.bandwidth)
+
+
+def roofline_limits(
+    facts: EngineFacts, bandwidth: float | None, flops: float | None, gpus: int
+) -> RooflineLimits | None:
+    """The limits that an engine's devices set; None where the bandwidth of one of them is not known.
+
+    Args:
+        facts: what the engine reported.
+        bandwidth: bytes/s of the devices' memory, together; None where unknown.
+        flops: operations/s of the devices, together; None where unknown.
+        gpus: how many they are, each with as many weights.
+    """
+    if not bandwidth:
+        return None
+    layers = facts.weights.layers if facts.weights is not None else ()
+    held = [layer.weights for layer in layers if layer.weights is not None]
+    known = held and len(held) == len(layers) and not any(_of_experts(layer) for layer in layers)
+    return RooflineLimits(memory_bandwidth=bandwidth, flops=flops, weights=sum(held) * gpus if known else None)
 
 
 def _of_experts(layers: WeightLayers) -> bool:

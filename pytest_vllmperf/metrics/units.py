@@ -67,7 +67,7 @@ def _digits(number: float) -> str:
     return f"{number:.4g}"
 
 
-def _plain(symbol: str) -> Unit:
+def plain(symbol: str) -> Unit:
     """A unit that a report shows as it is stored."""
     return Unit(symbol, symbol, lambda number: f"{count(number)} {symbol}".rstrip())
 
@@ -77,12 +77,12 @@ BYTES: Final = Unit("B", "GiB, MiB, KiB, B", size)
 SHARE: Final = Unit("share", "%", plain_percent)
 NEAR_WHOLE: Final = Unit("share", "%", share_percent)
 HERTZ: Final = Unit("Hz", "MHz", _megahertz)
-COUNT: Final = _plain("")
-TOKENS: Final = _plain("tokens")
-TOKENS_PER_SECOND: Final = _plain("tok/s")
-REQUESTS_PER_SECOND: Final = _plain("req/s")
-WATTS: Final = _plain("W")
-JOULES: Final = _plain("J")
-JOULES_PER_TOKEN: Final = _plain("J/tok")
-TOKENS_PER_JOULE: Final = _plain("tok/J")
-CELSIUS: Final = _plain("°C")
+COUNT: Final = plain("")
+TOKENS: Final = plain("tokens")
+TOKENS_PER_SECOND: Final = plain("tok/s")
+REQUESTS_PER_SECOND: Final = plain("req/s")
+WATTS: Final = plain("W")
+JOULES: Final = plain("J")
+JOULES_PER_TOKEN: Final = plain("J/tok")
+TOKENS_PER_JOULE: Final = plain("tok/J")
+CELSIUS: Final = plain("°C")

@@ -30,6 +30,8 @@ def check_engine(engine: EngineSamples, requests: int | None = None) -> None:
     for name, values, count, of_what in _lists(engine, requests):
         if name not in METRICS and name != _TTFT_BY_REQUEST:
             raise SampleError(name, "no metric has this name")
+        if name in METRICS and METRICS[name].custom is not (name in engine.recorded):
+            raise SampleError(name, "only custom metrics are recorded ones, and the other way round")
         if count is not None and len(values) != count:
             raise SampleError(name, f"{len(values)} samples, but the file lists {count} {of_what}")
         zero = name in METRICS and METRICS[name].may_be_zero
@@ -51,6 +53,7 @@ def _lists(engine: EngineSamples, requests: int | None) -> Iterator[tuple[str, S
     yield from ((name, [value], 1, "value") for name, value in once.items())
     passes = max((len(values) for values in engine.passes.values()), default=0)
     yield from ((name, values, passes, "iterations of the device pass") for name, values in engine.passes.items())
+    yield from ((name, values, max(1, len(values)), "values") for name, values in engine.recorded.items())
     if engine.ttft_by_request:
         yield _TTFT_BY_REQUEST, engine.ttft_by_request, requests, "requests"
 

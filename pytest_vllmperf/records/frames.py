@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from pytest_vllmperf.errors import SpecError
 
 if TYPE_CHECKING:
-    from pytest_vllmperf.records.report import MeasurementReport, MetricReport, RunReport, TestReport
+    from pytest_vllmperf.records.check_report import MeasurementReport, MetricReport
+    from pytest_vllmperf.records.report import RunReport, TestReport
 
-Rows = Literal["samples", "metrics", "tests"]
+Rows = Literal["samples", "metrics", "tests", "requests"]
 Library = Literal["pandas", "polars"]
 Cell = str | int | float | bool | None
 Kind = type[str] | type[int] | type[float] | type[bool]
 
 INSTALL: Final = 'pip install "pytest-vllmperf[frame]"'
 
-_OF_METRIC: Final[Mapping[str, Kind]] = {
+_OF_MEASURED: Final[Mapping[str, Kind]] = {
     "test": str,
     "outcome": str,
     "check": str,
@@ -26,11 +27,27 @@ _OF_METRIC: Final[Mapping[str, Kind]] = {
     "status": str,
     "spec": str,
     "profile": str,
+}
+_OF_METRIC: Final[Mapping[str, Kind]] = {
+    **_OF_MEASURED,
     "metric": str,
     "unit": str,
     "better": str,
     "gated": bool,
 }
+REQUEST_COLUMNS: Final[Mapping[str, Kind]] = {
+    "engine": int,
+    "iteration": int,
+    "request": int,
+    "started": float,
+    "ttft": float,
+    "tpot": float,
+    "e2e": float,
+    "prompt_tokens": int,
+    "output_tokens": int,
+    "error": str,
+}
+"""Of `Requests`: its columns and their types."""
 COLUMNS: Final[Mapping[str, Mapping[str, Kind]]] = {
     "samples": {**_OF_METRIC, "engine": int, "cold_start": bool, "iteration": int, "value": float},
     "metrics": {
@@ -55,6 +72,7 @@ COLUMNS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "status": str,
         "message": str,
     },
+    "requests": {**_OF_MEASURED, **REQUEST_COLUMNS},
 }
 """For each kind of rows the columns and their types. Every cell but those of `test` and `outcome` may be empty."""
 
@@ -63,12 +81,25 @@ def frame(report: RunReport, rows: str, library: str | None) -> Any:
     """A run as a DataFrame; see `RunReport.frame`."""
     if rows not in COLUMNS:
         raise SpecError(f"rows={rows!r} is not one of {', '.join(COLUMNS)}")
+    return table(rows_of(report, rows), COLUMNS[rows], library)
+
+
+def table(rows: Iterable[Mapping[str, Cell]], columns: Mapping[str, Kind], library: str | None) -> Any:
+    """Rows as a DataFrame.
+
+    Args:
+        rows: each with all columns.
+        columns: and their types.
+        library: `pandas` or `polars`; without it pandas where it is installed, else polars.
+
+    Raises:
+        SpecError: for another library, and where the library is not installed.
+    """
     if library not in (None, *get_args(Library)):
         raise SpecError(f"library={library!r} is not one of {', '.join(get_args(Library))}")
     name, module = _library(library)
-    columns = COLUMNS[rows]
     found: dict[str, list[Cell]] = {column: [] for column in columns}
-    for row in rows_of(report, rows):
+    for row in rows:
         for column in columns:
             found[column].append(row[column])
     return _pandas(module, found, columns) if name == "pandas" else _polars(module, found, columns)
@@ -143,10 +174,18 @@ def _tests(report: RunReport) -> Iterator[dict[str, Cell]]:
         }
 
 
+def _requests(report: RunReport) -> Iterator[dict[str, Cell]]:
+    for test in report.tests:
+        for measured, head in measured_of(test):
+            for row in measured.requests.rows():
+                yield {**head, **row}
+
+
 _ROWS: Final[Mapping[str, Callable[[RunReport], Iterator[dict[str, Cell]]]]] = {
     "samples": _samples,
     "metrics": _metrics,
     "tests": _tests,
+    "requests": _requests,
 }
 
 

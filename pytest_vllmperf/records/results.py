@@ -5,9 +5,10 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_vllmperf.records.attribution import Attribution
+from pytest_vllmperf.records.details import StartDetails
 from pytest_vllmperf.records.fit import Fit, Try
 from pytest_vllmperf.records.ids import CheckId
 from pytest_vllmperf.records.kernels import KernelTrace
@@ -17,6 +18,7 @@ from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.quality import Quality
 from pytest_vllmperf.records.ratio import Ratio
 from pytest_vllmperf.records.reference import Reference
+from pytest_vllmperf.records.roofline import RooflineLimits
 from pytest_vllmperf.records.samples import Entry, Judging, Session
 from pytest_vllmperf.records.scorecard import Row
 from pytest_vllmperf.records.stored import StoredBaseline
@@ -76,6 +78,9 @@ class CheckRecord(BaseModel):
         attribution: where its time differs from what it is judged by; None where it was not judged.
         stored: the stored sessions that it was judged by, for a report; None without any.
         changed: how its environment differs from what it was judged by, each difference in words.
+        roofline: the limits that its GPUs set; None where they are not known.
+        details: of each engine start, for a report; empty where nobody asked for one.
+        reference_details: the same of each engine start of the reference.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -99,6 +104,9 @@ class CheckRecord(BaseModel):
     attribution: Attribution | None = None
     stored: StoredBaseline | None = None
     changed: tuple[str, ...] = ()
+    roofline: RooflineLimits | None = None
+    details: tuple[StartDetails, ...] = ()
+    reference_details: tuple[StartDetails, ...] = ()
 
     @property
     def id(self) -> CheckId:
@@ -127,6 +135,8 @@ class MeasuredRecord(BaseModel):
         problems: why it is void; empty for one that counts.
         ledger: where the device's memory went; None where nobody knows.
         values: metric -> value in the unit of the table.
+        roofline: the limits that its GPUs set; None where they are not known.
+        details: of each engine start, for a report.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -138,6 +148,8 @@ class MeasuredRecord(BaseModel):
     problems: tuple[Problem, ...] = ()
     ledger: VramLedger | None = None
     values: dict[str, float]
+    roofline: RooflineLimits | None = None
+    details: tuple[StartDetails, ...] = ()
 
 
 class OverloadRecord(BaseModel):
@@ -200,6 +212,7 @@ class TestResults(BaseModel):
         measured: measurements that were not checked.
         overloads: what each `overload` came to.
         fits: what each `fit` found.
+        point: engine arguments that the `sweep` marker gave it; empty without one.
     """
 
     __test__ = False
@@ -214,3 +227,4 @@ class TestResults(BaseModel):
     measured: tuple[MeasuredRecord, ...] = ()
     overloads: tuple[OverloadRecord, ...] = ()
     fits: tuple[FitRecord, ...] = ()
+    point: dict[str, Any] = Field(default_factory=dict)

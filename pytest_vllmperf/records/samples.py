@@ -39,6 +39,7 @@ class EngineSamples(BaseModel):
         passes: values of the iterations of the device pass, by metric; empty where there was none.
         kernels: of each rank what its GPU did in an iteration of the device pass; empty where there was none.
         no_device_pass: why there was none; empty where there was one, and where nobody asked for it.
+        recorded: values of the custom metrics, by key; a metric that a run has once stands at its first engine start.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,12 +54,13 @@ class EngineSamples(BaseModel):
     passes: dict[str, list[float]] = Field(default_factory=dict)
     kernels: list[KernelTable] = Field(default_factory=list)
     no_device_pass: str = ""
+    recorded: dict[str, list[float]] = Field(default_factory=dict)
 
     def values(self, metric: str) -> list[float]:
         """The samples of a metric, one for a metric that an engine has once; empty when not measured."""
         if metric in self.once:
             return [self.once[metric]]
-        return list(self.samples.get(metric) or self.passes.get(metric) or ())
+        return list(self.samples.get(metric) or self.passes.get(metric) or self.recorded.get(metric) or ())
 
 
 class Environment(BaseModel):
@@ -105,6 +107,7 @@ class Judging(BaseModel):
         gate: names of the metrics that decide; the sets of `--vllmperf-gate` are resolved.
         margin: tolerated relative change for metrics that have none of their own.
         margins: tolerated relative change by metric.
+        limits: absolute limits that were in force, by metric, in its unit.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -112,6 +115,7 @@ class Judging(BaseModel):
     gate: list[str] = Field(min_length=1)
     margin: float = Field(ge=0, allow_inf_nan=False)
     margins: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default_factory=dict)
+    limits: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default_factory=dict)
 
 
 class Entry(BaseModel):

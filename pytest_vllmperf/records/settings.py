@@ -95,6 +95,7 @@ class Settings:
         client_processes: of the load generator; None for as many as it needs.
         trace: folder for traces of engines of failed tests; None for none.
         json_file: that the whole run is written to, for programs; None for none.
+        report_files: that a report of the run is written to, for people; the suffix says in which form.
         python: absolute path of the interpreter that engines run on; empty for the one of this process.
     """
 
@@ -116,10 +117,11 @@ class Settings:
     client_processes: int | None = None
     trace: Path | None = None
     json_file: Path | None = None
+    report_files: tuple[Path, ...] = ()
     python: str = ""
     profile_name: str = ""
 
     @property
     def reports(self) -> bool:
         """Whether the whole run is written to a file."""
-        return self.json_file is not None
+        return self.json_file is not None or bool(self.report_files)

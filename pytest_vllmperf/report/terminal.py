@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pytest_vllmperf.metrics.table import METRICS
+from pytest_vllmperf.records.custom import plain_name
 from pytest_vllmperf.records.ids import CheckId, TestId
 from pytest_vllmperf.records.kernels import KernelTrace
 from pytest_vllmperf.records.problems import in_words
@@ -28,10 +29,14 @@ def properties(record: CheckRecord) -> list[tuple[str, object]]:
     """
     prefix = f"vllmperf.{record.id.own}".rstrip(".")
     status = record.verdict.status.value
-    values = [(f"{prefix}.{metric}", _exact(value)) for metric, value in record.values.items()]
+    values = [(f"{prefix}.{plain_name(metric)}", _exact(value)) for metric, value in record.values.items()]
     drifts = [one for one in record.verdict.metrics if one.drift is not None]
-    values += [(f"{prefix}.{one.metric}.drift", _exact(one.drift.change)) for one in drifts if one.drift is not None]
-    values += [(f"{prefix}.{one.metric}.limit", one.status.value) for one in record.verdict.limits]
+    values += [
+        (f"{prefix}.{plain_name(one.metric)}.drift", _exact(one.drift.change))
+        for one in drifts
+        if one.drift is not None
+    ]
+    values += [(f"{prefix}.{plain_name(one.metric)}.limit", one.status.value) for one in record.verdict.limits]
     found = [(f"{prefix}.status", status), (f"{prefix}.profile", record.profile), *values]
     if record.reference is not None:
         found += [(f"{prefix}.against", record.reference.name), (f"{prefix}.way", record.reference.way)]

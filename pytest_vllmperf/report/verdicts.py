@@ -73,6 +73,8 @@ def _rests_on(judged: MetricVerdict) -> list[str]:
     """How much was measured, and against how much."""
     if judged.against:
         return [f"{_starts(judged)} x {units.many(judged.iterations, 'iteration')} in turns"]
+    if judged.noise is not None and METRICS[judged.metric].once:
+        return [f"{units.many(judged.iterations, 'value')} against {units.many(judged.noise.sessions, 'session')}"]
     if judged.noise is not None:
         each = units.many(judged.iterations, "request" if judged.paired else "iteration")
         stored = f"{judged.noise.engines} in {units.many(judged.noise.sessions, 'session')}"
@@ -147,6 +149,8 @@ def remedy(judged: MetricVerdict, requests: int) -> str:
         return "allow more rounds (--vllmperf-max-engines)"
     if METRICS[judged.metric].decides_from and requests:
         return f"use compare(), or send {2 * requests:,} requests"
+    if METRICS[judged.metric].custom:
+        return "add sessions (--vllmperf-append)"
     return "use compare(), or add sessions (--vllmperf-append)"
 
 

@@ -22,7 +22,7 @@ from pytest_vllmperf.stats.model import (
     predict,
 )
 from pytest_vllmperf.stats.pairing import PairedValues, pair_requests
-from pytest_vllmperf.stats.prior import DEVICE_CLOCK, WALL_CLOCK, Prior
+from pytest_vllmperf.stats.prior import DEVICE_CLOCK, UNKNOWN, WALL_CLOCK, Prior
 from pytest_vllmperf.stats.robust import (
     BoolArray,
     FloatArray,
@@ -39,6 +39,7 @@ __all__ = [
     "ANCHOR_SESSIONS",
     "DEVICE_CLOCK",
     "PERCENTILES",
+    "UNKNOWN",
     "WALL_CLOCK",
     "WARMUP_WINDOW",
     "BoolArray",

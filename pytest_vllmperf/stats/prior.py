@@ -34,6 +34,15 @@ WALL_CLOCK: Final = Prior(
 )
 """What engines and sessions vary by on a machine about which nothing is known; by a wall clock."""
 
+UNKNOWN: Final = Prior(
+    engine_sd=0.020, engine_spread=0.8, session_sd=0.012, session_spread=0.7, floor=0.001, correlation=0.5
+)
+"""What values vary by of which nothing is known, such as those that a test records itself.
+
+Wide enough that a metric with a noise of 5 % is not taken for a regression after one session, as it would be with the
+prior of a wall clock; docs/custom-metrics.md has the figures.
+"""
+
 DEVICE_CLOCK: Final = Prior(
     engine_sd=0.002, engine_spread=0.4, session_sd=0.002, session_spread=0.5, floor=0.0002, correlation=0.25
 )

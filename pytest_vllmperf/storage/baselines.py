@@ -33,9 +33,12 @@ __all__ = [
 ]
 
 SCHEMA: Literal["pytest-vllmperf/baseline"] = "pytest-vllmperf/baseline"
-VERSION: Literal[5] = 5
-READ_AS_CURRENT = (3, 4)
-"""Versions whose files are read as they are: 3 does not say how many sessions were dropped, 4 has no device pass."""
+VERSION: Literal[6] = 6
+READ_AS_CURRENT = (3, 4, 5)
+"""Versions whose files are read as they are.
+
+3 does not say how many sessions were dropped, 4 has no device pass, and 5 neither custom metrics nor limits.
+"""
 LOCK_TIMEOUT_S = 60
 
 
@@ -49,7 +52,7 @@ class BaselineFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
 
     schema_name: Literal["pytest-vllmperf/baseline"] = Field(default=SCHEMA, alias="schema")
-    version: Annotated[Literal[5], BeforeValidator(_read_as_current)] = VERSION
+    version: Annotated[Literal[6], BeforeValidator(_read_as_current)] = VERSION
     tests: dict[str, Entry] = Field(default_factory=dict)
 
 
@@ -301,7 +304,7 @@ def load(path: Path, limit: int = LIMIT) -> BaselineFile:
 
 
 def _check_metrics(path: Path, name: str, entry: Entry) -> None:
-    for metric in (*entry.judging.gate, *entry.judging.margins):
+    for metric in (*entry.judging.gate, *entry.judging.margins, *entry.judging.limits):
         if metric not in METRICS:
             raise FORMAT.unfit(path, f"{name}: judging: no metric has the name {metric!r}")
 

@@ -49,7 +49,7 @@ def load(path: str | os.PathLike[str]) -> RunReport:
     return found
 
 
-def write(path: Path, report: RunReport, redacted: Callable[[str], str]) -> None:
+def write(path: Path, report: RunReport, redacted: Callable[[str], str] = str) -> None:
     """Write a run.
 
     Args:
@@ -107,6 +107,27 @@ def encoded(report: RunReport, redacted: Callable[[str], str] = str) -> str:
     return f'{_json(head)[:-1]}, "tests": [\n{lines}\n], {_json(rest)[1:]}\n'
 
 
+def without_secrets(report: RunReport, redacted: Callable[[str], str]) -> RunReport:
+    """The same run; only its texts are changed.
+
+    Args:
+        report: the run.
+        redacted: takes secrets out of a text.
+    """
+    return RunReport.model_validate(_texts(report.model_dump(by_alias=True), cache(redacted)))
+
+
+def _texts(value: Any, redacted: Callable[[str], str]) -> Any:
+    """A value whose texts, also the keys, hold no secrets and no unpaired surrogates."""
+    if isinstance(value, str):
+        return redacted(value).encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {_texts(key, redacted): _texts(one, redacted) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return value if set(map(type, value)) <= {float, int} else type(value)(_texts(one, redacted) for one in value)
+    return value
+
+
 def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
@@ -125,8 +146,11 @@ def _plain(value: Any, redacted: Callable[[str], str]) -> Any:
 
 
 def _are_finite(values: list[Any]) -> bool:
-    """Whether these are numbers that JSON has; samples are most of a run."""
-    return set(map(type, values)) <= {float, int} and math.isfinite(sum(values))
+    """Whether these are numbers that JSON has, or null; such lists are most of a run."""
+    kinds = set(map(type, values))
+    if not kinds <= {float, int, type(None)}:
+        return False
+    return math.isfinite(sum(values if type(None) not in kinds else filter(None, values)))
 
 
 def schema() -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pytest_vllmperf.records.samples import EngineSamples, Session
 from pytest_vllmperf.records.verdict import Drift, MetricVerdict, Status, Verdict, worst
 from pytest_vllmperf.stats import Direction
 from pytest_vllmperf.verdict.decision import Case, Decision, judge_cases, judge_paired
-from pytest_vllmperf.verdict.exact import judge_exact
+from pytest_vllmperf.verdict.exact import confirming_engines, judge_exact
 from pytest_vllmperf.verdict.in_turns import judge_rounds
 from pytest_vllmperf.verdict.rule import MIN_ENGINES
 from pytest_vllmperf.verdict.samples import (
@@ -117,8 +117,8 @@ def thin_reason(sessions: Sequence[Session]) -> str:
     return _holds(_starts(sessions))
 
 
-def _holds(starts: int) -> str:
-    return f"the baseline holds {starts} engine start{'' if starts == 1 else 's'}; at least {MIN_ENGINES} are needed"
+def _holds(starts: int, noun: str = "engine start") -> str:
+    return f"the baseline holds {starts} {noun}{'' if starts == 1 else 's'}; at least {MIN_ENGINES} are needed"
 
 
 def _starts(sessions: Sequence[Session]) -> int:
@@ -157,7 +157,7 @@ class _Plan:
         """Put what was decided together, one decision for each of the cases."""
         for (name, case), decision in zip(self.cases.items(), decisions, strict=True):
             self._done[name] = self._judged(case, decision)
-        ordered = [self._standing(name) for name in METRICS if name in self._done]
+        ordered = [self._standing(name) for name in METRICS.ordered(self._done)]
         gated = tuple(one for one in ordered if one.metric not in self._informational)
         information = tuple(one for one in ordered if one.metric in self._informational)
         if not gated:
@@ -230,6 +230,8 @@ class _Plan:
         found = _verdict(decision, before, now, paired=paired)
         if decision.thin_baseline and decision.status is not Status.OK:
             thin = f"{_holds(decision.noise.engines)}; record more (--vllmperf-engines)"
+            if METRICS[case.metric].once:
+                thin = f"{_holds(decision.noise.engines, 'value')}; add sessions (--vllmperf-append)"
             found = replace(found, reason=thin)
         if decision.crept is None:
             return found
@@ -248,6 +250,8 @@ class _Plan:
         if not stored and not new:
             return None
         status, reason = Status.INVALID, "it was measured on one side only"
+        if metric.custom and not stored:
+            reason = "its baseline has no value for it; add sessions (--vllmperf-append), or record it again"
         if stored and not samples.stored:
             reason = "the baseline holds no warm start: record it on more engines (--vllmperf-engines)"
         elif samples.stored and new:
@@ -268,6 +272,7 @@ class _Plan:
         """The judged metric with what this check adds to it."""
         reason = one.reason or self._informational.get(one.metric, "")
         spent = self.check.last_look or len(self.check.engines) >= self.check.settings.max_engines
+        spent = spent or METRICS[one.metric].once  # another engine start would show nothing new
         status = one.status
         if spent and status in (Status.UNDECIDED, Status.NOISY):
             status = Status.REGRESSED if _far_beyond(one) else Status.NOISY
@@ -307,7 +312,7 @@ def exact_values(samples: MetricSamples) -> tuple[list[float], list[float]]:
 
 def _exact(metric: Metric, samples: MetricSamples, margin: float) -> MetricVerdict:
     stored, new = exact_values(samples)
-    found = judge_exact(metric.better, stored, new, margin)
+    found = judge_exact(metric.better, stored, new, margin, confirming_engines(metric))
     change = found.value / found.baseline - 1 if found.baseline else None
     return MetricVerdict(
         metric.name, found.status, found.baseline, found.value, margin, change,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pytest_vllmperf.metrics.declaration import Metric
 from pytest_vllmperf.records.verdict import Status
 from pytest_vllmperf.stats import Direction
 
@@ -27,7 +28,11 @@ class ExactDecision:
 
 
 def judge_exact(
-    direction: Direction, baseline: Sequence[float], new: Sequence[float], margin: float = 0.0
+    direction: Direction,
+    baseline: Sequence[float],
+    new: Sequence[float],
+    margin: float = 0.0,
+    confirming: int = CONFIRMING_ENGINES,
 ) -> ExactDecision:
     """Compare exactly; a difference counts once a second engine shows it too.
 
@@ -40,11 +45,17 @@ def judge_exact(
         baseline: one value per stored engine; at least one, zero allowed.
         new: one value per new engine, in the order measured; at least one.
         margin: how far beyond the stored range a value may lie, a fraction of the range's end.
+        confirming: how many engines have to show a difference; 1 for what a run has once.
     """
     low, high = min(baseline), max(baseline)
     value = new[-1]
     sides = [side * direction.sign for side in sides_of(baseline, new, margin)]
-    return ExactDecision(_status(sides), min(max(value, low), high), value)
+    return ExactDecision(_status(sides, confirming), min(max(value, low), high), value)
+
+
+def confirming_engines(metric: Metric) -> int:
+    """How many engine starts have to show that an exact metric has changed."""
+    return 1 if metric.once else CONFIRMING_ENGINES
 
 
 def tolerated(baseline: Sequence[float], margin: float) -> tuple[float, float]:
@@ -64,11 +75,11 @@ def _side(value: float, low: float, high: float) -> int:
     return int(value > high) - int(value < low)
 
 
-def _status(worse: Sequence[int]) -> Status:
+def _status(worse: Sequence[int], confirming: int) -> Status:
     """Status from the sides of the engines, 1 is worse and -1 better than every stored one."""
     if not any(worse):
         return Status.OK
-    if len(worse) < CONFIRMING_ENGINES:
+    if len(worse) < confirming:
         return Status.UNDECIDED
     if min(worse) == 1:
         return Status.REGRESSED

@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from pytest_vllmperf.metrics.declaration import Metric
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.verdict import MetricVerdict, Status
 from pytest_vllmperf.stats import (
@@ -29,7 +30,7 @@ from pytest_vllmperf.stats import (
 from pytest_vllmperf.verdict.check import Judged, exact_values
 from pytest_vllmperf.verdict.creep import LEAST_SHARE
 from pytest_vllmperf.verdict.decision import Case, flatten_engines, log_margins
-from pytest_vllmperf.verdict.exact import judge_exact, sides_of, tolerated
+from pytest_vllmperf.verdict.exact import confirming_engines, judge_exact, sides_of, tolerated
 from pytest_vllmperf.verdict.rule import DRIFT_SHARE, STATUSES, Outcome, RuleSettings, look
 from pytest_vllmperf.verdict.samples import MetricSamples
 
@@ -220,7 +221,7 @@ def _explained(one: MetricVerdict, judged: Judged) -> Explanation:
     if one.metric in judged.cases:
         return _looked_at(one, judged.cases[one.metric], paired=False)
     exact = judged.exact.get(one.metric)
-    found = None if exact is None else _exact(METRICS[one.metric].better, exact, one.margin)
+    found = None if exact is None else _exact(METRICS[one.metric], exact, one.margin)
     return Explanation(one.metric, one.status, one.reason, one.paired, one.margin, exact=found)
 
 
@@ -372,11 +373,12 @@ def quantile(chance: float) -> str:
     return f"q({1 - chance:.6g})"
 
 
-def _exact(direction: Direction, samples: MetricSamples, margin: float) -> ExactUsed:
+def _exact(metric: Metric, samples: MetricSamples, margin: float) -> ExactUsed:
     stored, new = exact_values(samples)
     low, high = tolerated(stored, margin)
-    sides = sides_of(stored, new, margin)
-    looks = [judge_exact(direction, stored, new[:count], margin).status for count in range(1, len(new) + 1)]
+    sides, confirming = sides_of(stored, new, margin), confirming_engines(metric)
+    counts = range(1, len(new) + 1)
+    looks = [judge_exact(metric.better, stored, new[:count], margin, confirming).status for count in counts]
     return ExactUsed(
         tuple(stored), tuple(new), low, high, tuple(looks), sides.count(-1), sides.count(0), sides.count(1)
     )

@@ -50,11 +50,10 @@ def judge_limits(
     last = last_look or len(engines) >= settings.max_engines
     kept = {one.metric for one in previous if one.status is Status.OK}
     found = [
-        _judged(METRICS[name], settings.limits[name], settings, engines, last)
-        for name in METRICS
-        if name in settings.limits
+        _judged(METRICS[name], settings.limits[name], settings, engines, last or METRICS[name].once)
+        for name in METRICS.ordered(settings.limits)
     ]
-    return tuple(_settled(one, last=last, was_ok=one.metric in kept) for one in found)
+    return tuple(_settled(one, last=last or METRICS[one.metric].once, was_ok=one.metric in kept) for one in found)
 
 
 def _settled(one: LimitVerdict, *, last: bool, was_ok: bool) -> LimitVerdict:

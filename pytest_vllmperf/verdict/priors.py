@@ -13,6 +13,7 @@ from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.samples import Session
 from pytest_vllmperf.stats import (
     DEVICE_CLOCK,
+    UNKNOWN,
     WALL_CLOCK,
     EngineTable,
     FloatArray,
@@ -35,13 +36,14 @@ Priors: TypeAlias = Mapping[MetricClass, Prior]
 
 def class_prior(kind: MetricClass) -> Prior:
     """The prior of a class where its profile says nothing yet."""
-    return DEVICE_CLOCK if kind is MetricClass.GPU_TIME else WALL_CLOCK
+    return {MetricClass.GPU_TIME: DEVICE_CLOCK, MetricClass.CUSTOM: UNKNOWN}.get(kind, WALL_CLOCK)
 
 
 def fit_priors(histories: Iterable[Sequence[Session]]) -> Priors:
     """Fit the hyperparameters of every class over all metrics of all baselines of one profile.
 
-    The sessions' own stay those of the class until a baseline has three of them.
+    The sessions' own stay those of the class until a baseline has three of them. Custom metrics are not pooled:
+    those of one test say nothing of another's.
 
     Args:
         histories: the sessions of each stored check of the profile, oldest first; all of one kind of hardware.

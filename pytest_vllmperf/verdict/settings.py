@@ -39,7 +39,8 @@ class VerdictSettings:
     @property
     def judging(self) -> Judging:
         """What of it is stored with the check; where limits alone decide, their metrics are the gate."""
-        return Judging(gate=list(self.gate or self.limits), margin=self.margin, margins=dict(self.margins))
+        gate, margins, limits = list(self.gate or self.limits), dict(self.margins), dict(self.limits)
+        return Judging(gate=gate, margin=self.margin, margins=margins, limits=limits)
 
     def margin_of(self, metric: Metric) -> float:
         """The margin of one metric: given by name, or its class's own, or the one for all, at least its class's least.
@@ -55,6 +56,6 @@ class VerdictSettings:
         return RuleSettings(
             margin=self.margin_of(metric),
             a_fail=self.a_fail,
-            max_engines=self.max_engines,
+            max_engines=1 if metric.once else self.max_engines,
             prior=self.priors.get(metric.kind) or class_prior(metric.kind),
         )

@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pytest_vllmperf.errors import SpecError
+from pytest_vllmperf.metrics.gates import LIMITS
+from pytest_vllmperf.metrics.gates import gate_words as words_of_sets
 from pytest_vllmperf.metrics.table import METRICS, resolve_gate, unknown
+from pytest_vllmperf.records.custom import name_problem
 from pytest_vllmperf.records.parsing import number, words
 from pytest_vllmperf.verdict.limits import limit_error
 
@@ -28,8 +31,19 @@ class Margins(NamedTuple):
     by_metric: Mapping[str, float]
 
 
-def gate_words(where: str, value: Any) -> tuple[str, ...]:
+def may_be_custom(name: object) -> bool:
+    """Whether a name is that of no metric of the table and no set, but one that a test may give a metric of its own."""
+    sets = (*words_of_sets(), LIMITS)
+    return isinstance(name, str) and name not in METRICS and name not in sets and not name_problem(name)
+
+
+def gate_words(where: str, value: Any, *, custom: bool = False) -> tuple[str, ...]:
     """The words of a gate.
+
+    Args:
+        where: where they were given.
+        value: a text or a list.
+        custom: whether a word may be the name of a custom metric, which is not known yet.
 
     Raises:
         SpecError: naming `where` and the word that names no metric and no set.
@@ -37,21 +51,27 @@ def gate_words(where: str, value: Any) -> tuple[str, ...]:
     found = tuple(words(where, value, "metric names"))
     if not found:
         raise SpecError(f"{where}: names no metric, so nothing would be gated")
+    known = tuple(word for word in found if not (custom and may_be_custom(word)))
     try:
-        resolve_gate(found, "cpu")
+        resolve_gate(known, "cpu")
     except SpecError as error:
         raise SpecError(f"{where}: {error}") from None
     return found
 
 
-def margins(where: str, value: Any) -> Margins:
+def margins(where: str, value: Any, *, custom: bool = False) -> Margins:
     """A margin for all metrics, margins by metric, or both: 0.05, "5%", "5% ttft.p50=0.1", {"ttft.p50": "10%"}.
+
+    Args:
+        where: where it was given.
+        value: a number, a text or a mapping.
+        custom: whether a name may be that of a custom metric, which is not known yet.
 
     Raises:
         SpecError: naming `where` and what is not valid.
     """
     if isinstance(value, Mapping):
-        return Margins(None, {name: _of_metric(where, name, one) for name, one in value.items()})
+        return Margins(None, {name: _of_metric(where, name, one, custom=custom) for name, one in value.items()})
     if not isinstance(value, str):
         return Margins(margin(where, value), {})
     found = re.sub(r"\s+%", "%", value).replace(",", " ").split()
@@ -61,14 +81,19 @@ def margins(where: str, value: Any) -> Margins:
         raise SpecError(f"{where}: gives no margin")
     if len(general) > 1:
         raise SpecError(f"{where}: {value!r} gives {len(general)} margins for all metrics; give one")
-    by_metric = {name: _of_metric(where, name, one) for name, _, one in pairs}
+    by_metric = {name: _of_metric(where, name, one, custom=custom) for name, _, one in pairs}
     return Margins(margin(where, general[0]) if general else None, by_metric)
 
 
-def limits(where: str, value: Any) -> dict[str, float | None]:
+def limits(where: str, value: Any, *, custom: bool = False) -> dict[str, float | None]:
     """Absolute limits by metric, in its unit: {"ttft.p99": 0.5} or "ttft.p99=0.5 output_throughput=1000".
 
     "off" for a metric takes away the limit that a setting farther away gives it.
+
+    Args:
+        where: where they were given.
+        value: a text or a mapping.
+        custom: whether a name may be that of a custom metric, which is not known yet.
 
     Raises:
         SpecError: naming `where`, the metric, and what is not valid.
@@ -85,22 +110,23 @@ def limits(where: str, value: Any) -> dict[str, float | None]:
         raise SpecError(f'{where}: {value!r} is no mapping of metrics, such as {{"ttft.p99": 0.5}}')
     if not value:
         raise SpecError(f"{where}: names no limit")
-    return {name: _limit(where, name, one) for name, one in value.items()}
+    return {name: _limit(where, name, one, custom=custom) for name, one in value.items()}
 
 
-def _limit(where: str, name: object, value: Any) -> float | None:
-    if not isinstance(name, str) or name not in METRICS:
+def _limit(where: str, name: object, value: Any, *, custom: bool) -> float | None:
+    own = custom and may_be_custom(name)
+    if not isinstance(name, str) or (name not in METRICS and not own):
         raise SpecError(f"{where}: {unknown(str(name))}")
     if value == OFF:
         return None
     limit = _FRACTION(f"{where} of {name}", value)
-    if error := limit_error(name, limit):
+    if error := "" if own else limit_error(name, limit):
         raise SpecError(f"{where}: {error}")
     return limit
 
 
-def _of_metric(where: str, name: object, value: Any) -> float:
-    if not isinstance(name, str) or name not in METRICS:
+def _of_metric(where: str, name: object, value: Any, *, custom: bool) -> float:
+    if not isinstance(name, str) or (name not in METRICS and not (custom and may_be_custom(name))):
         raise SpecError(f"{where}: no metric has the name {name!r}; metrics: {', '.join(METRICS)}")
     return margin(f"{where} of {name}", value)
 

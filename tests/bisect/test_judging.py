@@ -10,15 +10,8 @@ from pytest_vllmperf.bisect.judging import Asked, judge
 from pytest_vllmperf.errors import BisectError
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.bisect import Followed, Judgement
-from pytest_vllmperf.records.report import (
-    CheckReport,
-    EnvironmentReport,
-    Judged,
-    MetricReport,
-    ReferenceReport,
-    RunReport,
-    TestReport,
-)
+from pytest_vllmperf.records.check_report import CheckReport, EnvironmentReport, Judged, MetricReport, ReferenceReport
+from pytest_vllmperf.records.report import RunReport, TestReport
 from pytest_vllmperf.records.verdict import Status
 from tests.reporting import run_of
 

@@ -248,7 +248,7 @@ def test_json(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
         (["nope.json", "a.json"], "nope.json: no such file"),
         (["a.json", "nope.json"], "nope.json: no such file"),
         (["a.json", "b.json"], "have no check in common"),
-        (["a.json", "a.json", "--gate", "speed"], "--gate: no metric or set has the name 'speed'"),
+        (["a.json", "a.json", "--gate", "speed"], "--gate: no metric has the name 'speed'"),
         (["a.json", "a.json", "--margin", "-1"], "--margin"),
         (["a.json", "a.json", "--margin", "5"], '--margin: 5 is 500 %; write 0.05 or "5%"'),
         (["a.json", "a.json", "--margin", "tpot.p50=5"], "--margin of tpot.p50: 5 is 500 %"),

@@ -82,6 +82,8 @@ class FakeGpu(FakePart):
     memory_clock: int | None = 3201
     max_memory_clock: int | None = 3201
     bus_width: int | None = 6144
+    cores: int | None = 16896
+    max_sm_clock: int | None = 1980
     temperature: int | None = 31
     clock_events: int | None = 1
     mig: bool | None = False
@@ -96,6 +98,7 @@ class FakeGpu(FakePart):
 _NUMBERS: Mapping[str, tuple[type[Any], str]] = {
     "nvmlDeviceGetEnforcedPowerLimit": (c_uint, "power_limit"),
     "nvmlDeviceGetMemoryBusWidth": (c_uint, "bus_width"),
+    "nvmlDeviceGetNumGpuCores": (c_uint, "cores"),
     "nvmlDeviceGetPowerUsage": (c_uint, "power"),
     "nvmlDeviceGetComputeMode": (c_uint, "compute_mode"),
     "nvmlDeviceGetTotalEnergyConsumption": (c_ulonglong, "energy"),
@@ -105,7 +108,7 @@ _NUMBERS: Mapping[str, tuple[type[Any], str]] = {
 # Of one handle and a kind, one number: by kind, where it stands.
 _NUMBERS_OF_A_KIND: Mapping[str, Mapping[int, str]] = {
     "nvmlDeviceGetClockInfo": {pynvml.NVML_CLOCK_SM: "sm_clock", pynvml.NVML_CLOCK_MEM: "memory_clock"},
-    "nvmlDeviceGetMaxClockInfo": {pynvml.NVML_CLOCK_MEM: "max_memory_clock"},
+    "nvmlDeviceGetMaxClockInfo": {pynvml.NVML_CLOCK_SM: "max_sm_clock", pynvml.NVML_CLOCK_MEM: "max_memory_clock"},
     "nvmlDeviceGetTemperature": {pynvml.NVML_TEMPERATURE_GPU: "temperature"},
 }
 

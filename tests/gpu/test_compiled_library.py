@@ -86,6 +86,7 @@ def test_devices_of_a_child(library: Path) -> None:
         "mig": False,
         "power_limit": 700.0,
         "memory_bandwidth": 6144 / 8 * 3201e6 * 2,
+        "flops": None,  # a driver without nvmlDeviceGetNumGpuCores
         "unusable": "",
     }
     assert (rtx4090["name"], rtx4090["compute_capability"]) == ("NVIDIA GeForce RTX 4090", [8, 9])

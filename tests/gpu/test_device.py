@@ -47,6 +47,7 @@ def test_what_an_h200_is(nvml: FakeNvml) -> None:
             mig=False,
             power_limit=700.0,
             memory_bandwidth=6144 / 8 * 3201e6 * 2,
+            flops=132 * 1980e6 * 4096,
         ),
     )
     assert gpu.devices()[0].memory_bandwidth == pytest.approx(4.9e12, rel=0.005)  # 4.8 TB/s by its datasheet
@@ -75,7 +76,8 @@ def test_cuda_version(nvml: FakeNvml, number: int, version: str) -> None:
         ("nvmlSystemGetCudaDriverVersion_v2", {"cuda": ""}),
         ("nvmlDeviceGetEnforcedPowerLimit", {"power_limit": None}),
         ("nvmlDeviceGetMemoryBusWidth", {"memory_bandwidth": None}),
-        ("nvmlDeviceGetMaxClockInfo", {"memory_bandwidth": None}),
+        ("nvmlDeviceGetMaxClockInfo", {"memory_bandwidth": None, "flops": None}),
+        ("nvmlDeviceGetNumGpuCores", {"flops": None}),
         ("nvmlDeviceGetMigMode", {}),
         ("nvmlDeviceIsMigDeviceHandle", {}),
         ("nvmlDeviceGetMemoryInfo_v2", {}),

@@ -39,13 +39,15 @@ class ScriptedNvml:
     Attributes:
         looks: what devices read, by UUID; the last one stays. A device that is not there cannot be read.
         traces: what samplers tell, by UUID; of others that nothing was read.
-        watched: the UUIDs that each sampler was given.
+        start_traces: what samplers tell while an engine is started, by UUID.
+        watched: the UUIDs that each sampler of a measurement was given.
         watching: whether one of them is at work.
     """
 
     def __init__(self) -> None:
         self.looks: dict[str, list[GpuReading | None]] = {}
         self.traces: dict[str, GpuTrace] = {}
+        self.start_traces: dict[str, GpuTrace] = {}
         self.watched: list[tuple[str, ...]] = []
         self.watching = False
 
@@ -55,14 +57,17 @@ class ScriptedNvml:
 
     def sampler(self, uuids: Sequence[str]) -> ScriptedSampler:
         self.watched.append(tuple(uuids))
-        return ScriptedSampler(self, uuids)
+        return ScriptedSampler(self, uuids, self.traces)
+
+    def start_sampler(self, uuids: Sequence[str]) -> ScriptedSampler:
+        return ScriptedSampler(self, uuids, self.start_traces)
 
 
 class ScriptedSampler(AbstractContextManager["ScriptedSampler"]):
     """Tells its traces once it has been left, when they are whole."""
 
-    def __init__(self, nvml: ScriptedNvml, uuids: Sequence[str]) -> None:
-        self.nvml, self.uuids = nvml, uuids
+    def __init__(self, nvml: ScriptedNvml, uuids: Sequence[str], told: Mapping[str, GpuTrace]) -> None:
+        self.nvml, self.uuids, self.told = nvml, uuids, told
 
     def __enter__(self) -> ScriptedSampler:
         self.nvml.watching = True
@@ -73,7 +78,7 @@ class ScriptedSampler(AbstractContextManager["ScriptedSampler"]):
 
     def traces(self) -> tuple[GpuTrace, ...]:
         assert not self.nvml.watching
-        return tuple(self.nvml.traces.get(uuid, GpuTrace(uuid, ())) for uuid in self.uuids)
+        return tuple(self.told.get(uuid, GpuTrace(uuid, ())) for uuid in self.uuids)
 
 
 @pytest.fixture
@@ -81,6 +86,7 @@ def nvml(monkeypatch: pytest.MonkeyPatch) -> ScriptedNvml:
     scripted = ScriptedNvml()
     monkeypatch.setattr(gpu, "look", scripted.look)
     monkeypatch.setattr(measuring, "Sampler", scripted.sampler)
+    monkeypatch.setattr(slots, "Sampler", scripted.start_sampler)
     return scripted
 
 

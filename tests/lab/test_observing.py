@@ -61,6 +61,50 @@ def test_what_was_seen_of_the_devices_becomes_metrics(real: Lab, nvml: ScriptedN
     assert run.cost_per_million_tokens(3.6) == pytest.approx(250.0)  # 4 tokens/s
 
 
+def test_the_memory_over_time_begins_with_the_start_of_the_engine(
+    real: Lab, nvml: ScriptedNvml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([-3.0, -1.0])  # the start begins and ends; the simulated engine's own clock begins at zero
+    monkeypatch.setattr("pytest_vllmperf.lab.slots.time.monotonic", lambda: next(clock))
+    nvml.start_traces["GPU-1"] = GpuTrace("GPU-1", (reading(-2.0, used_bytes=GIB), reading(-1.5, used_bytes=50 * GIB)))
+    nvml.traces["GPU-1"] = GpuTrace("GPU-1", (reading(-9.0), reading(7.0), reading(12.0, used_bytes=None)))
+    (found,) = real.measure(on(H200), WORKLOAD, ONCE).timelines
+    assert found is not None
+    assert [(one.name, one.begin, one.end) for one in found.phases] == [
+        ("loading", 0.0, 2.0),
+        ("warm-up", 3.0, 8.0),
+        ("measuring", 8.0, 18.0),
+    ]
+    assert [(one.at, one.used_bytes) for one in found.devices] == [((1.0, 1.5, 10.0), (GIB, 50 * GIB, 100 * GIB))]
+
+
+def test_each_engine_start_has_a_timeline_of_its_own(
+    real: Lab, nvml: ScriptedNvml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_vllmperf.lab.slots.time.monotonic", lambda: 0.0)
+    runs = []
+    for second in (7.0, 8.0):
+        nvml.traces["GPU-1"] = GpuTrace("GPU-1", (reading(second),))
+        runs.append(real.measure(on(H200), WORKLOAD, ONCE))
+        real.retire([on(H200)])
+    both = runs[0].with_engines_of(runs[1])
+    assert [line and line.devices[0].at for line in both.timelines] == [(7.0,), (8.0,)]
+
+
+def test_on_a_cpu_there_is_no_timeline(real: Lab) -> None:
+    assert real.measure(on(), WORKLOAD, ONCE).timelines == (None,)
+
+
+def test_the_roofline_is_that_of_all_devices_or_unknown(real: Lab) -> None:
+    fast = replace(H200, flops=1e15)
+    found = [
+        real.measure(on(*gpus), WORKLOAD, ONCE).roofline
+        for gpus in ((fast,), (fast, replace(fast, uuid="GPU-3")), (fast, SECOND), (H200, A6000), ())
+    ]
+    told = [one and (one.memory_bandwidth, one.flops, one.weights) for one in found]
+    assert told == [(4.9e12, 1e15, 1000), (9.8e12, 2e15, 2000), (9.8e12, None, 2000), None, None]
+
+
 def test_the_bandwidth_is_that_of_all_devices_or_unknown(real: Lab) -> None:
     one, two = (real.measure(on(*gpus), WORKLOAD, ONCE) for gpus in ((H200,), (H200, SECOND)))
     assert two.model_bandwidth_utilization == pytest.approx(one.model_bandwidth_utilization / 2)

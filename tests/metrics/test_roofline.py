@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_vllmperf.metrics.roofline import Roofline
+from pytest_vllmperf.metrics.roofline import Roofline, roofline_limits
 from pytest_vllmperf.records.engine import EngineFacts, WeightFacts, WeightLayers
 from pytest_vllmperf.records.run import RequestRecord, RunResult
 
@@ -118,3 +118,20 @@ def test_the_span_is_of_all_requests_and_the_unfinished_count_for_nothing() -> N
 @pytest.mark.parametrize("requests", [(), (DEAD,), (request(queued_ts=12.0),)])
 def test_no_time_has_no_utilization(requests: tuple[RequestRecord, ...]) -> None:
     assert ROOFLINE.utilization(result(*requests)) is None
+
+
+def test_the_limits_for_a_report() -> None:
+    layers = (WeightLayers("AWQ", True, 2, 1000, None), WeightLayers("UnquantizedLinearMethod", False, 1, 24, 48))
+    known = replace(FACTS, weights=replace(WEIGHTS, layers=layers))
+    found = roofline_limits(known, H200, 1e15, 2)
+    assert found is not None
+    assert (found.memory_bandwidth, found.flops, found.weights) == (H200, 1e15, 2048)
+    assert roofline_limits(known, None, 1e15, 2) is None
+    for unknown in (
+        replace(FACTS, weights=None),
+        with_layers("AWQ"),
+        replace(FACTS, weights=replace(WEIGHTS, layers=(replace(layers[0], method="Fp8MoEMethod"),))),
+    ):
+        limits = roofline_limits(unknown, H200, None, 1)
+        assert limits is not None
+        assert (limits.flops, limits.weights) == (None, None)

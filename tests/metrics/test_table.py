@@ -17,6 +17,7 @@ from pytest_vllmperf.metrics.table import (
     IF_MEASURED,
     METRICS,
     AllMetrics,
+    name_taken,
     resolve_gate,
 )
 from pytest_vllmperf.stats import Direction
@@ -142,3 +143,50 @@ def test_an_unknown_word_is_refused_with_what_there_is(word: str) -> None:
 def test_an_unknown_word_names_the_nearest(word: str, near: str) -> None:
     with pytest.raises(SpecError, match=rf"{word}'; did you mean '{near}'\?; sets: "):
         resolve_gate((word,), "cuda")
+
+
+STEPS = "steps [ms, lower]"
+
+
+def test_a_custom_metric_is_found_by_its_key_and_not_among_the_others() -> None:
+    metric = METRICS[STEPS]
+    assert (metric.label, metric.unit.text(2.5), metric.better, metric.exact) == (
+        "steps",
+        "2.5 ms",
+        Direction.LOWER,
+        False,
+    )
+    assert STEPS in METRICS
+    assert "steps" not in METRICS
+    assert STEPS not in list(METRICS)
+    assert METRICS["hits [share, higher, exact, once]"].unit.text(0.5) == "50 %"
+    assert METRICS["hits [share, higher, exact, once]"].exact
+
+
+def test_a_custom_metric_decides_where_it_was_recorded_whatever_the_gate_says() -> None:
+    assert resolve_gate(("preemptions",), "cpu", [STEPS]) == ("preemptions", STEPS)
+    assert resolve_gate((STEPS,), "cpu") == (STEPS,)
+    assert STEPS in resolve_gate(("auto",), "cuda", [STEPS])
+    assert resolve_gate(("limits",), "cpu", [STEPS]) == ()
+    assert STEPS in resolve_gate(("limits", "clock"), "cpu", [STEPS])
+
+
+def test_custom_metrics_come_last() -> None:
+    assert METRICS.ordered(["z [lower]", STEPS, "tpot.p50", "ttft.p50", "none"]) == (
+        "ttft.p50",
+        "tpot.p50",
+        STEPS,
+        "z [lower]",
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["ttft.p50", "ttft_p50", "ttft", "load_time", "clock", "auto", "limits", "gated", "all"]
+)
+def test_names_that_a_custom_metric_cannot_have(name: str) -> None:
+    assert name_taken(name)
+
+
+def test_names_that_it_can_have() -> None:
+    assert not name_taken("steps")
+    assert not name_taken("ttft_of_tools")

@@ -11,6 +11,7 @@ from pytest_vllmperf import Measurement, VllmPerf, Workload
 from pytest_vllmperf.metrics.declaration import Metric
 from pytest_vllmperf.metrics.distribution import Distribution, DistributionMetrics
 from pytest_vllmperf.records.ledger import VramLedger
+from pytest_vllmperf.records.requests import Requests
 
 
 def what_is_there(vllmperf: VllmPerf, workload: Workload) -> None:
@@ -24,6 +25,9 @@ def what_is_there(vllmperf: VllmPerf, workload: Workload) -> None:
     assert_type(run.ttft.mean, float)
     assert_type(run.vram, VramLedger | None)
     assert_type(run.value("ttft.p50"), float)
+    assert_type(run.requests, Requests)
+    assert_type(run.requests.ttft, tuple[float | None, ...])
+    assert_type(run.requests.error, tuple[str, ...])
     assert_type(Measurement.output_throughput, Metric)
     assert_type(Measurement.ttft, DistributionMetrics)
 

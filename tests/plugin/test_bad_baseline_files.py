@@ -23,9 +23,9 @@ BAD = {
     "no schema": ('{"machine_info": {}, "benchmarks": []}', "not a baseline"),
     "list": ("[1, 2]", "not a baseline"),
     "number": ("7", "not a baseline"),
-    "wrong content": ('{"schema": "pytest-vllmperf/baseline", "version": 5, "tests": {"test_chat": {}}}', "test_chat"),
-    "not a number": ('{"schema": "pytest-vllmperf/baseline", "version": 5, "tests": NaN}', "tests"),
-    "unknown key": ('{"schema": "pytest-vllmperf/baseline", "version": 5, "tests": {}, "more": 1}', "more"),
+    "wrong content": ('{"schema": "pytest-vllmperf/baseline", "version": 6, "tests": {"test_chat": {}}}', "test_chat"),
+    "not a number": ('{"schema": "pytest-vllmperf/baseline", "version": 6, "tests": NaN}', "tests"),
+    "unknown key": ('{"schema": "pytest-vllmperf/baseline", "version": 6, "tests": {}, "more": 1}', "more"),
 }
 FLAGS = ["--vllmperf", "--vllmperf-update", "--vllmperf-update-new"]
 

@@ -50,7 +50,7 @@ def test_file_is_made_for_review(project: Project) -> None:
     project.record()
     text = project.baseline().read_text()
     content = json.loads(text)
-    assert (content["schema"], content["version"]) == ("pytest-vllmperf/baseline", 5)
+    assert (content["schema"], content["version"]) == ("pytest-vllmperf/baseline", 6)
     assert text.endswith("}\n")
     assert text.index('"test_a"') < text.index('"test_b"')
     keys = list(content["tests"]["test_a"])

@@ -32,6 +32,15 @@ def test_of_a_workload(project: Project, style: str) -> None:
     assert "pytest_vllmperf" not in result.stdout.str()
 
 
+@pytest.mark.parametrize("style", STYLES)
+def test_of_an_engine_that_does_not_start(project: Project, style: str) -> None:
+    project.perf_tests(no_such_argument=1)
+    result = project.run("--vllmperf", style)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*test_chat.py:8: *"])
+    assert "contextlib" not in result.stdout.str()
+
+
 def test_of_a_marker(project: Project) -> None:
     project.perf_tests(marks=["@pytest.mark.vllmperf(iterations=0)"])
     result = project.run("--vllmperf")

@@ -10,8 +10,9 @@ import pytest
 
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.records import frames
+from pytest_vllmperf.records.check_report import Judged
 from pytest_vllmperf.records.frames import COLUMNS
-from pytest_vllmperf.records.report import Judged
+from pytest_vllmperf.records.requests import RequestColumns
 from pytest_vllmperf.records.verdict import Status
 from tests.reporting import HOSTILE, check, hostile_run, measurement, metric, one_test, run_of
 
@@ -81,6 +82,37 @@ def test_a_row_for_each_test_also_for_one_that_measured_nothing(library: frames.
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
+def test_a_row_for_each_request(library: frames.Library) -> None:
+    full = report()
+    test, other = full.tests
+    (one,) = test.checks
+    columns = RequestColumns(
+        iteration=(1, 2),
+        index=(3, 4),
+        started=(0.0, None),
+        ttft=(0.5, None),
+        tpot=(None, None),
+        e2e=(0.5, None),
+        prompt_tokens=(7, None),
+        output_tokens=(1, None),
+        errors={1: "cut"},
+        left_out=1,
+    )
+    last = one.engines[2].model_copy(update={"requests": columns})
+    one = one.model_copy(update={"engines": (*one.engines[:2], last)})
+    full = full.model_copy(update={"tests": (test.model_copy(update={"checks": (one,)}), other)})
+    keys = ("check", "engine", "iteration", "request", "started", "ttft", "tpot", "e2e", "output_tokens", "error")
+    found = rows(full.frame("requests", library=library))
+    assert [tuple(row[key] for key in keys) for row in found] == [
+        ("own", 3, 1, 3, 0.0, 0.5, None, 0.5, 1, None),
+        ("own", 3, 2, 4, None, None, None, None, None, "cut"),
+    ]
+    own = rows(one.requests.frame(library=library))
+    assert own == [{key: row[key] for key in frames.REQUEST_COLUMNS} for row in found]
+    assert one.requests.left_out == 1
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("kind", list(COLUMNS))
 def test_an_empty_run_has_the_same_columns_and_types(kind: frames.Rows, library: frames.Library) -> None:
     full, empty = (one.frame(kind, library=library) for one in (report(), run_of()))
@@ -101,7 +133,7 @@ def test_pandas_comes_first() -> None:
 
 
 def test_what_does_not_exist_is_refused() -> None:
-    with pytest.raises(SpecError, match="rows='sample' is not one of samples, metrics, tests"):
+    with pytest.raises(SpecError, match="rows='sample' is not one of samples, metrics, tests, requests"):
         report().frame("sample")
     with pytest.raises(SpecError, match="library='numpy' is not one of pandas, polars"):
         report().frame(library="numpy")

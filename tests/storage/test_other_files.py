@@ -78,7 +78,7 @@ def test_a_baseline_of_any_version_and_layout_is_one(store: BaselineStore, other
         '{"tests": ' + '{"%s": 1}' % ("x" * 100_000) + ', "schema": "pytest-vllmperf/baseline", "version": 1}'
     )
     assert store.modules() == [("h200", "deep/package")]
-    with pytest.raises(BaselineError, match="schema version 1 is not 5"):
+    with pytest.raises(BaselineError, match="schema version 1 is not 6"):
         store.validate(tmp_path)
 
 

@@ -110,7 +110,7 @@ def test_a_file_can_be_reviewed() -> None:
     lines = [line.strip() for line in shown.splitlines()]
     assert '"output_throughput": [1, 1.5]' in lines
     assert '"load_time": 2' in lines
-    assert '"version": 5' in lines
+    assert '"version": 6' in lines
 
 
 WHOLE = dumps(BaselineFile(tests={"test_a": entry()}))
@@ -141,9 +141,9 @@ BROKEN = {
     "null": (b"null", "schema is None"),
     "no schema": (b"{}", "schema is None"),
     "other schema": (changed(schema="someone-else/report").encode(), "'someone-else/report'"),
-    "newer": (changed(version=6, new_field={}).encode(), "newer pytest-vllmperf (schema version 6"),
-    "older": (changed(version=1).encode(), "schema version 1 is not 5; record it again with: pytest --vllmperf-update"),
-    "damaged, of the version before": (changed(version=4, tests=[]).encode(), "tests: "),
+    "newer": (changed(version=7, new_field={}).encode(), "newer pytest-vllmperf (schema version 7"),
+    "older": (changed(version=1).encode(), "schema version 1 is not 6; record it again with: pytest --vllmperf-update"),
+    "damaged, of the version before": (changed(version=5, tests=[]).encode(), "tests: "),
     "damaged, of an older one": (changed(version=3, tests=[]).encode(), "tests: "),
     "less than none dropped": (WHOLE.replace('"dropped": 0', '"dropped": -1').encode(), "sessions.0.dropped: "),
     "no version": (changed(version=None).encode(), "schema version None"),

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from pytest_vllmperf.interchange.runs.points import Chosen, Point, shown
+from pytest_vllmperf.metrics.declaration import Metric
 from pytest_vllmperf.metrics.table import METRICS
+from pytest_vllmperf.records.custom import plain_name
 from pytest_vllmperf.records.report import RunReport
 
 UNITS: Final[Mapping[str, str]] = {
@@ -28,22 +30,34 @@ UNITS: Final[Mapping[str, str]] = {
 """Symbol of a unit -> its name, with which the names of metrics end."""
 
 _PREFIX: Final = "vllmperf_"
+_CUSTOM: Final = "custom_"
+_SIGNS: Final = {"%": "percent", "/": "_per_", "°": "degrees", "µ": "u", "μ": "u"}
 
 
 def text(chosen: Chosen, report: RunReport) -> str:
     """The exposition, for a text file collector or a push gateway. It holds no time stamps."""
     lines = [*_outcomes(report)]
-    for name in METRICS:
-        points = [point for point in chosen.points if point.metric.name == name]
-        lines += _family(name, points) if points else []
+    families: dict[str, list[Point]] = {}
+    for name in METRICS.ordered({point.metric.name for point in chosen.points}):
+        families.setdefault(_family_name(METRICS[name]), []).extend(
+            point for point in chosen.points if point.metric.name == name
+        )
+    for family, points in families.items():
+        lines += _family(family, points)
     return "\n".join([*lines, "# EOF"]) + "\n"
 
 
-def _family(name: str, points: list[Point]) -> Iterator[str]:
-    metric = METRICS[name]
-    unit = UNITS[metric.unit.symbol]
-    plain = name.replace(".", "_")
-    family = _PREFIX + (plain if not unit or plain.endswith(f"_{unit}") else f"{plain}_{unit}")
+def _family_name(metric: Metric) -> str:
+    """A name that ends with its unit; custom metrics have a name space of their own."""
+    plain = plain_name(metric.name).replace(".", "_")
+    own, unit = f"{_CUSTOM}{plain}" if metric.custom else plain, _unit_name(metric.unit.symbol)
+    return _PREFIX + (own if not unit or own.endswith(f"_{unit}") else f"{own}_{unit}")
+
+
+def _family(family: str, points: list[Point]) -> Iterator[str]:
+    """The points of one name. Custom metrics that tests declare differently may share it; a label tells them apart."""
+    metric = METRICS[points[0].metric.name]
+    unit = _unit_name(metric.unit.symbol)
     yield f"# TYPE {family} gauge"
     if unit:
         yield f"# UNIT {family} {unit}"
@@ -55,8 +69,17 @@ def _family(name: str, points: list[Point]) -> Iterator[str]:
             "measurement": "" if point.measurement is None else str(point.measurement),
             "engine": point.of.engine,
             "profile": point.of.profile,
+            "metric": point.metric.name if METRICS[point.metric.name].custom else "",
         }
         yield f"{family}{_labels(labels)} {_number(point.value)}"
+
+
+def _unit_name(symbol: str) -> str:
+    """A unit as the end of a name, which has letters, digits and underscores only; empty for a plain number."""
+    if symbol in UNITS:
+        return UNITS[symbol]
+    words = "".join(sign if sign.isascii() and sign.isalnum() else _SIGNS.get(sign, "_") for sign in symbol)
+    return words.strip("_") or "units"
 
 
 def _outcomes(report: RunReport) -> Iterator[str]:

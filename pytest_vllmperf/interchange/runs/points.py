@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
 from pytest_vllmperf.errors import ReportError, SpecError, did_you_mean
-from pytest_vllmperf.metrics.table import GATES, IF_MEASURED, METRICS
+from pytest_vllmperf.metrics.table import GATES, IF_MEASURED, METRICS, custom_names
+from pytest_vllmperf.records.check_report import CheckReport, MeasurementReport, MetricReport
+from pytest_vllmperf.records.custom import plain_name
 from pytest_vllmperf.records.frames import measured_of
 from pytest_vllmperf.records.ids import CHECK_SEPARATOR
-from pytest_vllmperf.records.report import CheckReport, MeasurementReport, MetricReport, RunReport
+from pytest_vllmperf.records.report import RunReport
 from pytest_vllmperf.records.verdict import Status
 
 GATED: Final = "gated"
@@ -81,7 +83,7 @@ def choose(report: RunReport, words: Sequence[str] = (GATED, "clock"), subject: 
         SpecError: for a word or a subject that does not exist.
         ReportError: where nothing is left.
     """
-    names = _names(words)
+    names = _names(words, _custom(report))
     subjects = {one.name: one for one in _subjects(report)}
     if subject is not None and subject not in subjects:
         raise SpecError(f"the run has no check {subject!r}{did_you_mean(subject, subjects)}")
@@ -116,17 +118,29 @@ def finite(points: Sequence[Point], tool: str) -> None:
             raise ReportError(f"{told}, which {tool} cannot hold; leave it out with --metrics")
 
 
-def _names(words: Sequence[str]) -> set[str]:
+def _custom(report: RunReport) -> dict[str, set[str]]:
+    """The keys of the custom metrics of a run, by plain name: two tests may declare one name differently."""
+    found: dict[str, set[str]] = {}
+    for test in report.tests:
+        for measured in (*test.checks, *test.measurements):
+            for key in custom_names(measured.metrics):
+                found.setdefault(plain_name(key), set()).add(key)
+    return found
+
+
+def _names(words: Sequence[str], custom: Mapping[str, Collection[str]]) -> set[str]:
     names: set[str] = set()
     for word in words:
         if word == ALL:
-            names.update(METRICS)
+            names.update(METRICS, *custom.values())
         elif word in GATES:
             names.update(GATES[word], IF_MEASURED[word])
+        elif word in custom:
+            names.update(custom[word])
         elif word in METRICS:
             names.add(word)
         elif word != GATED:
-            known = [GATED, ALL, *GATES, *METRICS]
+            known = [GATED, ALL, *GATES, *METRICS, *custom]
             raise SpecError(f"--metrics: no metric or set is called {word!r}{did_you_mean(word, known)}; "
                             f"sets: {', '.join([GATED, ALL, *GATES])}")  # fmt: skip
     return names

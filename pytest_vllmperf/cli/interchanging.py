@@ -1,18 +1,24 @@
-"""The arguments of `vllmperf import` and `vllmperf export`; light on imports, as they are read for every command."""
+"""The arguments of `vllmperf import` and `vllmperf export`; what they need is imported when they run."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import TypeAlias
 
+from pytest_vllmperf.cli.output import show, tell
+
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-Run = Callable[[argparse.Namespace], int]
 
 
-def add_import(commands: Commands, run: Run) -> None:
-    """Add `import`."""
+def add(commands: Commands) -> None:
+    """Add `import` and `export`."""
+    _add_import(commands)
+    _add_export(commands)
+
+
+def _add_import(commands: Commands) -> None:
     taking = commands.add_parser(
         "import",
         help="import reports of other benchmarks into a baseline file",
@@ -49,11 +55,10 @@ def add_import(commands: Commands, run: Run) -> None:
         help="name of the hardware, which reports do not contain (default: unknown)",
     )
     taking.add_argument("--model", default="", metavar="NAME", help="name of the model (default: as in the reports)")
-    taking.set_defaults(run=run)
+    taking.set_defaults(run=_import)
 
 
-def add_export(commands: Commands, run: Run) -> None:
-    """Add `export`."""
+def _add_export(commands: Commands) -> None:
     exporting = commands.add_parser(
         "export",
         help="a baseline file or the file of a run in the form of another tool",
@@ -74,4 +79,23 @@ def add_export(commands: Commands, run: Run) -> None:
     exporting.add_argument("--metrics", help="of a run: names of metrics, or the sets gated, all, clock, exact, cpu, "
                            "vram, device, energy (gated clock)")  # fmt: skip
     exporting.add_argument("--output", type=Path, metavar="FILE", help="write this file (standard output)")
-    exporting.set_defaults(run=run)
+    exporting.set_defaults(run=_export)
+
+
+def _import(chosen: argparse.Namespace) -> int:
+    from pytest_vllmperf.cli import imports
+
+    said = {one.name: getattr(chosen, one.name) for one in fields(imports.Asked)}
+    show(imports.take(chosen.files, chosen.output, imports.Asked(**said)))
+    return 0
+
+
+def _export(chosen: argparse.Namespace) -> int:
+    from pytest_vllmperf.cli import exports
+
+    asked = exports.Asked(**{one.name: getattr(chosen, one.name) for one in fields(exports.Asked)})
+    made = exports.export(chosen.file, asked)
+    for note in made.notes:
+        tell(note)
+    show(made.text, as_json=made.is_json)
+    return 0

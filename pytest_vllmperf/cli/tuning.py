@@ -1,12 +1,22 @@
-"""The arguments of `vllmperf tune`; light on imports, as they are read for every command."""
+"""The arguments of `vllmperf tune`; what it needs is imported when it runs."""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
+
+from pytest_vllmperf.cli.output import show, tell
 
 
-def add_memory(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
-    """Add `tune memory` to the actions of `tune`; returns its parser."""
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `tune` with its actions."""
+    tune = commands.add_parser("tune", help="find the limits of a model on this machine")
+    actions = tune.add_subparsers(required=True, metavar="WHAT")
+    _add_memory(actions)
+    _add_serve(actions)
+
+
+def _add_memory(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = actions.add_parser(
         "memory",
         help="the largest memory and length with which it starts and serves",
@@ -35,11 +45,10 @@ def add_memory(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument("--start-timeout", type=float, default=900.0, metavar="S", help="for an engine's start (900)")
     parser.add_argument("--operation-timeout", type=float, default=600.0, metavar="S", help="for its load (600)")
     parser.add_argument("--json", action="store_true", help="for a program")
-    return parser
+    parser.set_defaults(run=_tune_memory)
 
 
-def add_serve(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
-    """Add `tune serve` to the actions of `tune`; returns its parser."""
+def _add_serve(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = actions.add_parser(
         "serve",
         help="the engine arguments with the highest goodput",
@@ -73,7 +82,7 @@ def add_serve(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> a
     parser.add_argument("--operation-timeout", type=float, default=600.0, metavar="S", help="for an iteration (600)")
     parser.add_argument("--yes", action="store_true", help="more than 10,000 points are meant")
     parser.add_argument("--json", action="store_true", help="for a program")
-    return parser
+    parser.set_defaults(run=_tune_serve)
 
 
 def _add_workload(parser: argparse.ArgumentParser) -> None:
@@ -82,3 +91,21 @@ def _add_workload(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shared-prefix-tokens", metavar="N", help="that all prompts have in common (none)")
     parser.add_argument("--requests", metavar="N",
                         help="of an iteration (4 times the concurrency, 10 s at a rate, at least 64)")  # fmt: skip
+
+
+def _tune_memory(chosen: argparse.Namespace) -> int:
+    from pytest_vllmperf.cli import tune
+
+    asked = tune.Asked(**{one.name: getattr(chosen, one.name) for one in fields(tune.Asked)})
+    text, code = tune.memory(asked, tell, as_json=chosen.json)
+    show(text, as_json=chosen.json)
+    return code
+
+
+def _tune_serve(chosen: argparse.Namespace) -> int:
+    from pytest_vllmperf.cli import tune_serve
+
+    asked = tune_serve.Asked(**{one.name: getattr(chosen, one.name) for one in fields(tune_serve.Asked)})
+    text, code = tune_serve.serve(asked, tell, as_json=chosen.json)
+    show(text, as_json=chosen.json)
+    return code
