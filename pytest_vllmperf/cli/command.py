@@ -21,7 +21,9 @@ from pytest_vllmperf.cli import (
     initializing,
     interchanging,
     modelling,
+    reporting,
     sweeping,
+    trending,
     tuning,
 )
 from pytest_vllmperf.errors import VllmPerfError, in_one_line
@@ -32,9 +34,11 @@ _COMMANDS: Final = (
     comparing,
     baselining,
     interchanging,
+    reporting,
     tuning,
     sweeping,
     bisecting,
+    trending,
     doctoring,
     initializing,
 )
@@ -75,7 +79,7 @@ def _show_every_character() -> None:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    chosen = _parser().parse_args(arguments)
+    chosen = parser().parse_args(arguments)
     try:
         return int(chosen.run(chosen))
     except VllmPerfError as error:
@@ -114,7 +118,8 @@ def _discard_output() -> None:
     os.close(nowhere)
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="vllmperf", description="Commands for vLLM performance tests, used outside a pytest run."
     )

@@ -42,7 +42,7 @@ def _add_quantize(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     quantize.add_argument(
         "--max-length", type=int, default=2048, metavar="N", help="maximum prompt length in tokens (default: 2048)"
     )
-    quantize.add_argument("--output", type=Path, metavar="FOLDER", help="where to (./NAME-SCHEME)")
+    quantize.add_argument("--output", type=Path, metavar="FOLDER", help="output folder (default: ./NAME-SCHEME)")
     quantize.set_defaults(run=_quantize)
 
 

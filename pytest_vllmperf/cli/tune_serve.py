@@ -107,7 +107,7 @@ def serve(asked: Asked, told: Callable[[str], None], *, as_json: bool) -> tuple[
         as_json: whether the result is for a program.
 
     Returns:
-        The result, and the exit code: 0 found, 1 no point keeps the promise, 3 nothing could be measured.
+        The result, and the exit code: 0 found, 1 no point meets the SLO, 3 nothing could be measured.
 
     Raises:
         SpecError: for input that cannot be meant.

@@ -54,13 +54,13 @@ def _add_serve(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="the engine arguments with the highest goodput",
         description="Tries engines over a grid of arguments, each at its best load, and measures the best ones again "
         "on fresh engines until one is better than the others. A search that was ended goes on with the same command. "
-        "docs/tuning.md. Exit code: 0 found, 1 no point keeps the promise, 2 bad input, 3 nothing could be measured.",
+        "docs/tuning.md. Exit code: 0 found, 1 no point meets the SLO, 2 bad input, 3 nothing could be measured.",
     )
     parser.add_argument("model", help="path or hub name, or a built-in model such as vllmperf:tiny")
     parser.add_argument("--slo", required=True, metavar="NAME=S,...",
-                        help="the promise on each request: ttft, tpot, e2e (or e2el), as ttft=.3,tpot=.03")  # fmt: skip
+                        help="limits in seconds: ttft, tpot, e2e (or e2el), such as ttft=.3,tpot=.03")  # fmt: skip
     parser.add_argument("--goodput", type=float, default=0.99, metavar="SHARE",
-                        help="share of all requests that have to keep it (0.99)")  # fmt: skip
+                        help="share of all requests that must meet them (0.99)")  # fmt: skip
     parser.add_argument("--axis", action="append", default=[], dest="axes", metavar="NAME=V1,V2,...",
                         help="values to try of an engine argument, of concurrency, or of rate; may be given several "
                         "times (max_num_batched_tokens, max_num_seqs and concurrency)")  # fmt: skip

@@ -83,8 +83,8 @@ def _check_scored(workload: Workload, *, given: bool) -> None:
     """
     if workload.named_models:
         raise WorkloadError(
-            f"the quality of answers of the adapter {workload.named_models[0]!r} cannot be compared: answers are scored "
-            f"by the model itself; compare engines whose model has the adapter merged into it"
+            f"the quality of answers of the adapter {workload.named_models[0]!r} cannot be compared: answers are "
+            f"scored by the model itself; compare engines whose model has the adapter merged into it"
         )
     if workload.media and not given:
         raise WorkloadError("the quality of answers to images or sound cannot be compared; pass prompts= of text")

@@ -1,7 +1,7 @@
 """The table of options, the markers, and what is declared from them. Imported in every pytest run: nothing heavy here.
 
 An option is a row of `OPTIONS` and a typed field of `Settings` or `CheckSettings`. The flag, the ini setting, the
-default, the marker's keyword, the help text and the line in the README are made from the row.
+default, the marker's keyword, the help text and the line in docs/options.md are made from the row.
 """
 
 from __future__ import annotations
@@ -115,6 +115,8 @@ OPTIONS = (
            "made if need be", "file_or_none", value="FILE", fills=("json_file",)),
     Option("report", "file that a report of the run is written to, a page ('.html') or Markdown ('.md'); may be given "
            "several times", "report_files", kind="repeated", value="FILE", fills=("report_files",)),
+    Option("github", "in a job of GitHub Actions, append the report to the summary of the job and annotate the lines "
+    "of tests: 'auto' or 'off'", "github", "auto", value="WHEN"),
     Option("trace", "folder to write Chrome traces of failed tests to: the GPU's work in one iteration of each "
     "engine, at most 50 MB per trace", "folder_or_none", value="FOLDER"),
     Option("client_processes", "number of load generator processes that send requests to servers; default: as "
@@ -125,7 +127,7 @@ OPTIONS = (
     Option("lease_timeout", "seconds to wait for a GPU that another run uses; then the test fails",
            "from_zero", "3600", value="SECONDS"),
 )  # fmt: skip
-"""All options, in the order of help texts and of the README."""
+"""All options, in the order of help texts and of docs/options.md."""
 
 _WRITTEN = ("json", "report")
 """Options that name files in which an armed run is written down."""

@@ -13,7 +13,7 @@ from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.records.parsing import Parser, choice, count, number
 from pytest_vllmperf.records.settings import AUTO
 from pytest_vllmperf.records.spec import interpreter
-from pytest_vllmperf.report.pages import SUFFIXES
+from pytest_vllmperf.report.pages import PAGE, SUFFIXES, library
 from pytest_vllmperf.storage.names import slug
 from pytest_vllmperf.validity.allowed import rule_names
 from pytest_vllmperf.verdict.words import gate_words, limits, margins
@@ -83,6 +83,8 @@ def _report_files(where: str, value: Any) -> tuple[Path, ...]:
     for file in files:
         if file.suffix not in SUFFIXES:
             raise SpecError(f"{where}: {str(file)!r} is not a report's name; it has to end in {' or '.join(SUFFIXES)}")
+    if any(file.suffix == PAGE for file in files) and not library.installed():
+        raise SpecError(f"{where}: {library.MISSING}")
     return files
 
 
@@ -107,6 +109,10 @@ def _noisy_fails(where: str, value: Any) -> bool:
     return choice("warn", "fail")(where, value) == "fail"
 
 
+def _github(where: str, value: Any) -> bool:
+    return choice(AUTO, OFF)(where, value) == AUTO
+
+
 PARSERS: Mapping[str, Parser] = {
     "above_zero": number(0, exclusive=True),
     "count": count(1),
@@ -116,6 +122,7 @@ PARSERS: Mapping[str, Parser] = {
     "folder_or_none": _folder_or_none,
     "from_zero": number(0, exclusive=False),
     "gate": gate_words,
+    "github": _github,
     "interpreter": _interpreter,
     "limits": limits,
     "margins": margins,

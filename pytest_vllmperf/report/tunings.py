@@ -1,4 +1,4 @@
-"""What a search for the highest goodput came to: a table, the recommendation in words, a marker to paste, and JSON."""
+"""The result of a search for the highest goodput: a table, the recommendation, a marker to paste, and JSON."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from pytest_vllmperf.report.names import WIDTH
 from pytest_vllmperf.report.verdicts import folded
 
 _NONE: Final = "-"
-_HEADS: Final = ("requests/s", "kept", "TTFT p50", "engines", "")
+_NO_GAIN: Final = "no gain that can be distinguished from noise"
+_HEADS: Final = ("requests/s", "met SLO", "TTFT p50", "engines", "")
+_SLO_MISSED: Final = "SLO not met"
 
 
 def lines(found: Tuned, width: int = WIDTH) -> list[str]:
-    """The search for a terminal; the last lines are ready to paste.
+    """The result for a terminal; the last lines can be pasted.
 
     Args:
-        found: by a search.
-        width: columns of a line of words.
+        found: result of a search.
+        width: columns of a line.
     """
     best = found.best
     said = [*_result(found), *(f"{units.many(number, 'point')} {text}" for text, number in found.failed)]
@@ -56,14 +58,14 @@ def as_json(found: Tuned) -> str:
 
 def _head(found: Tuned) -> str:
     return (
-        f"{found.name}: goodput with {found.slo.key} kept by {share_percent(found.share)} of requests; "
-        f"{units.many(len(found.tried), 'engine')} tried of {found.engines + 1:,}, the default one among them, "
-        f"{units.many(found.points, 'point')}, {units.many(found.starts, 'start')}"
+        f"{found.name}: highest goodput at which {share_percent(found.share)} of requests meet the SLO "
+        f"{found.slo.key}; tried {len(found.tried):,} of {units.many(found.engines + 1, 'engine')}, the default one "
+        f"included: {units.many(found.points, 'point')}, {units.many(found.starts, 'start')}"
     )
 
 
 def _table(found: Tuned, width: int) -> list[str]:
-    """Points that were measured again, by their replicates; then the best point of each other engine, by one engine."""
+    """Points that were measured again come first. Then the best point of each other engine, measured once."""
     again = [one.settings for one in found.contenders]
     others = [one for one in found.tried if one.settings not in again]
     rows = [*(_again(one, found) for one in found.contenders), *map(_once, _sorted(others))]
@@ -76,17 +78,17 @@ def _sorted(tried: Sequence[Tried]) -> list[Tried]:
 
 def _again(one: Contender, found: Tuned) -> list[str]:
     best = found.best
-    words = "" if one.keeps else "promise not kept"
+    words = "" if one.keeps else _SLO_MISSED
     if best is not None and one.settings == best.point.settings:
         words = "recommended"
     elif best is not None and one.settings in best.alike:
-        words = "not told apart"
+        words = "not distinguished"
     ttft = _NONE if one.ttft is None else units.seconds(one.ttft)
     return [f"{one.rate:.4g}", share_percent(one.share), ttft, f"{one.engines}", words]
 
 
 def _once(one: Tried) -> list[str]:
-    words = one.words or ("" if one.keeps else "promise not kept")
+    words = one.words or ("" if one.keeps else _SLO_MISSED)
     if one.rate is None or one.share is None:
         return [_NONE, _NONE, _NONE, _NONE, words]
     return [f"{one.rate:.4g}", share_percent(one.share), _NONE, "search", words]
@@ -97,11 +99,11 @@ def _result(found: Tuned) -> Iterator[str]:
     if best is not None:
         yield from _recommended(best, found.share)
     elif found.nearest is None:
-        yield "nothing could be measured: every point failed or is void"
+        yield "nothing could be measured: every point failed or was void"
     else:
         yield (
-            f"no point keeps the promise; nearest is {points.settings(found.nearest.settings)}: "
-            f"{share_percent(found.nearest.share or 0.0)} of requests kept it, wanted {share_percent(found.share)}"
+            f"no point meets the SLO; the nearest is {points.settings(found.nearest.settings)}: "
+            f"{share_percent(found.nearest.share or 0.0)} of requests met it, {share_percent(found.share)} are needed"
         )
 
 
@@ -114,46 +116,47 @@ def _recommended(best: Best, share: float) -> Iterator[str]:
         else points.settings(point.settings)
     )
     yield (
-        f"recommended: {what}: {point.rate:.4g} requests/s{interval}, kept by {share_percent(point.share)}, on "
-        f"{units.many(point.engines, 'engine')} that took no part in the search"
+        f"recommended: {what}: {point.rate:.4g} requests/s{interval}; {share_percent(point.share)} of requests met "
+        f"the SLO, on {units.many(point.engines, 'fresh engine')} that the search did not use"
     )
     if best.least_share is not None and best.least_share < share:
         yield _luck(point, best.least_share, share)
     if best.at_end:
         largest = points.settings(_load(point.settings))
-        yield f"{largest} is the largest load that was tried: a larger one may have more goodput"
+        yield f"{largest} is the largest load that was tried; a larger one may have more goodput"
     if best.alike:
-        rule = "it is the default" if best.default else "it has the lowest TTFT of those with as much goodput"
+        rule = "it is the default" if best.default else "it has the lowest TTFT of them"
         state = "no other is better by more than 3 %" if best.decided else "not decided"
         others = "; ".join(map(points.settings, best.alike))
-        yield f"cannot be told apart from it ({state}), and it is recommended as {rule}: {others}"
+        yield f"recommended because {rule}; the goodput of these cannot be distinguished ({state}): {others}"
     if best.default:
         yield (
             "no gain: the default arguments are as good as any that was tried"
             if best.decided
-            else "no gain that can be told from noise; more --replicates may tell"
+            else f"{_NO_GAIN}; more --replicates can help"
         )
     yield from map(_gain, best.gains)
 
 
 def _luck(point: Contender, least: float, share: float) -> str:
+    met = f"{share_percent(point.share)} of {units.many(point.requests, 'request')} did"
     return (
-        f"it is not certain that {share_percent(share)} of requests keep the promise there: of "
-        f"{units.many(point.requests, 'request')} {share_percent(point.share)} did, so {share_percent(least)} at least "
-        "(95 %); more --requests may tell, or take the next smaller load"
+        f"it is not certain that {share_percent(share)} of requests meet the SLO there: {met}, which shows "
+        f"only that {share_percent(least)} do (95 % confidence). "
+        "Send more --requests, or take the next smaller load"
     )
 
 
 def _gain(one: Gain) -> str:
     where = f"the default arguments at {points.settings(_load(one.settings))}"
     if one.rate is None or one.share is None:
-        return f"against {where}: no figure: {one.words}"
-    kept = "" if one.keeps else f", where only {share_percent(one.share)} of requests keep the promise"
+        return f"compared with {where}: not measured: {one.words}"
+    kept = "" if one.keeps else f", where only {share_percent(one.share)} of requests meet the SLO"
     if one.ratio is None or one.low is None or one.high is None:
-        return f"against {where}: {one.rate:.4g} requests/s{kept}; {one.words}"
-    verdict = "gain" if one.real else "loss" if one.high < 1 else "no gain that can be told from noise"
+        return f"compared with {where}: {one.rate:.4g} requests/s{kept}; {one.words}"
+    verdict = "gain" if one.real else "loss" if one.high < 1 else _NO_GAIN
     return (
-        f"against {where} ({one.rate:.4g} requests/s{kept}): {verdict}: {units.percent(one.ratio - 1)} "
+        f"compared with {where} ({one.rate:.4g} requests/s{kept}): {verdict}: {units.percent(one.ratio - 1)} "
         f"{units.percent_range(one.low - 1, one.high - 1)}"
     )
 

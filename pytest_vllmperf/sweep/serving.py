@@ -136,7 +136,7 @@ def parse_promise(text: str, share: float, output_tokens: Any) -> Promise:
         if not equals:
             raise SpecError(f"--slo: {one!r} is not NAME=SECONDS, such as ttft=.3,tpot=.03")
         if known is None:
-            raise SpecError(f"--slo: there is no promise {name!r}; {', '.join(_NAMES)}{did_you_mean(name, _NAMES)}")
+            raise SpecError(f"--slo: an SLO has no part {name!r}; {', '.join(_NAMES)}{did_you_mean(name, _NAMES)}")
         if known in parts:
             raise SpecError(f"--slo: {known} is there twice")
         try:

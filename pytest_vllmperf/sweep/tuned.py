@@ -139,7 +139,7 @@ class Findings:
             words = self._results.points[default].words or "it was not measured again"
             return Gain(default.values, None, None, keeps=False, words=words)
         if min(values) <= 0:
-            return Gain(default.values, rate, share, keeps=False, words="no request of an engine kept the promise")
+            return Gain(default.values, rate, share, keeps=False, words="no request of an engine met the SLO")
         found = ratio(tuner.values(chosen), values, tuner.noise, ERROR / tuner.looks)
         keeps = tuner.keeps(default)
         return Gain(default.values, rate, share, keeps, ratio=found.ratio, low=found.low, high=found.high)

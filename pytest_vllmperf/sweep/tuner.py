@@ -163,7 +163,7 @@ class Tuner:
         score = self._promise.score(result)
         outcome = result.words if score is None else f"{max(0.0, score):.4g} requests/s"
         if score is not None and score <= 0:
-            outcome = f"promise not kept, {1 + score:.1%} did"
+            outcome = f"SLO not met, {1 + score:.1%} did"
         self._told(f"{what}: {point.words}: {outcome}")
 
     def _ranked(self) -> list[Point]:

@@ -35,10 +35,7 @@ def test_a_table_a_recommendation_a_marker_and_a_command(capsys: Capture) -> Non
     assert tune(*SLO, *AXES, "--axis", "prefill_seconds_per_token=0.01,0.02") == 0
     out, err = capsys.readouterr()
     words = " ".join(out.split())
-    assert (
-        "goodput with ttft=0.5s e2e=1s kept by 99 % of requests; 5 engines tried of 5, the default one among them"
-        in words
-    )
+    assert "99 % of requests meet the SLO ttft=0.5s e2e=1s; tried 5 of 5 engines, the default one included" in words
     assert "recommended: the default arguments at concurrency=16" in words
     assert "concurrency=16 is the largest load that was tried" in words
     assert "no gain: the default arguments are as good" in words
@@ -61,7 +58,7 @@ def test_a_gain_has_its_interval(capsys: Capture) -> None:
     assert 1.0 < gain["low"] < gain["ratio"] < gain["high"] < 2.5
     assert best["marker"].startswith('@pytest.mark.vllm("sim", backend="simulated"')
     assert tune(*SLO, *faster) == 0
-    assert "against the default arguments at concurrency=4" in " ".join(capsys.readouterr().out.split())
+    assert "compared with the default arguments at concurrency=4" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_second_run_measures_nothing_and_says_the_same(capsys: Capture) -> None:
@@ -75,8 +72,8 @@ def test_a_second_run_measures_nothing_and_says_the_same(capsys: Capture) -> Non
 def test_a_promise_that_no_point_keeps_has_an_exit_code_of_its_own(capsys: Capture) -> None:
     assert tune("--slo", "ttft=0.001", *AXES) == 1
     words = " ".join(capsys.readouterr().out.split())
-    assert "no point keeps the promise; nearest is max_num_seqs=" in words
-    assert "of requests kept it, wanted 99 %" in words
+    assert "no point meets the SLO; the nearest is max_num_seqs=" in words
+    assert "of requests met it, 99 % are needed" in words
     assert tune("--slo", "ttft=0.001", *AXES, "--json") == 1
     assert json.loads(capsys.readouterr().out)["found"] is None
 
@@ -84,7 +81,7 @@ def test_a_promise_that_no_point_keeps_has_an_exit_code_of_its_own(capsys: Captu
 def test_where_nothing_could_be_measured_the_reason_is_shown(capsys: Capture) -> None:
     assert tune(*SLO, *AXES, "--set", "fail=load") == 3
     words = " ".join(capsys.readouterr().out.split())
-    assert "nothing could be measured: every point failed or is void" in words
+    assert "nothing could be measured: every point failed or was void" in words
     assert "did not start: the simulated engine refused sim: scripted failure" in words
 
 
@@ -104,7 +101,7 @@ def test_a_failing_argument_does_not_win_and_is_tried_again_when_asked(capsys: C
 @pytest.mark.parametrize(
     ("given", "named"),
     [
-        (["--slo", "ttf=1"], "there is no promise 'ttf'; ttft, tpot, e2e, e2el; did you mean 'ttft'?"),
+        (["--slo", "ttf=1"], "an SLO has no part 'ttf'; ttft, tpot, e2e, e2el; did you mean 'ttft'?"),
         (["--slo", "ttft=soon"], "--slo: 'ttft=soon': this is no number of seconds"),
         (["--slo", "ttft=-1"], "ttft=-1.0 must be seconds above zero"),
         (["--goodput", "99"], "goodput=99.0 must be above 0 and at most 1"),

@@ -1,4 +1,4 @@
-"""The table of options: each row has its field, its parser, its flag, its ini setting, and its line in the README."""
+"""The table of options: each row has its field, its parser, its flag, its ini setting, its line in the documents."""
 
 import dataclasses
 import re
@@ -71,9 +71,9 @@ def test_documentation_that_is_made_from_the_code_is_up_to_date(name: str) -> No
     assert DOCS["made"](text, DOCS["PARTS"][name]) == text, "run `nox -s docs`"
 
 
-def test_the_readme_names_the_keywords_of_the_marker() -> None:
+def test_the_page_of_tests_names_the_keywords_of_the_marker() -> None:
     keywords = ", ".join(option.name for option in IN_MARKER)
-    assert f"`@pytest.mark.vllmperf(*, {keywords})`" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"`@pytest.mark.vllmperf(*, {keywords})`" in (ROOT / "docs" / "writing-tests.md").read_text(encoding="utf-8")
 
 
 def test_a_part_is_made_anew_between_its_comments() -> None:

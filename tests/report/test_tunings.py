@@ -40,9 +40,9 @@ def words(**changed: Any) -> str:
 
 def test_a_recommendation_with_its_interval_its_gain_and_what_to_paste() -> None:
     text = words()
-    assert "2 engines tried of 26, the default one among them, 70 points, 30 starts" in text
+    assert "tried 2 of 26 engines, the default one included: 70 points, 30 starts" in text
     assert "recommended: max_num_seqs=64 concurrency=32: 12.34 requests/s (95 %: 12 to 12.7)" in text
-    assert "on 3 engines that took no part in the search" in text
+    assert "99.5 % of requests met the SLO, on 3 fresh engines that the search did not use" in text
     assert "concurrency=32 (10 requests/s): gain: +23.4 % [+10.0, +40.0]" in text
     assert "2 points void: the load generator was the limit [client]" in text
     assert text.endswith('@pytest.mark.vllm("org/m", max_num_seqs=64) vllm serve org/m --max-num-seqs 64')
@@ -72,8 +72,8 @@ def test_a_table_that_is_wider_than_the_terminal_has_one_column_for_all_axes() -
 def test_a_share_that_may_be_luck_is_told() -> None:
     lucky = replace(BEST, point=replace(WINNER, requests=384), least_share=0.9837)
     assert (
-        "it is not certain that 99 % of requests keep the promise there: of 384 requests 99.5 % did, so 98.37 % at "
-        "least (95 %)"
+        "it is not certain that 99 % of requests meet the SLO there: 99.5 % of 384 requests did, which shows only that "
+        "98.37 % do (95 % confidence)"
     ) in words(best=lucky)
     assert "not certain" not in words(best=replace(lucky, least_share=0.9901))
     assert "not certain" not in words()
@@ -81,26 +81,28 @@ def test_a_share_that_may_be_luck_is_told() -> None:
 
 def test_no_gain_is_called_no_gain() -> None:
     unsure = replace(GAIN, ratio=1.02, low=0.98, high=1.06)
-    assert "no gain that can be told from noise: +2.0 % [-2.0, +6.0]" in words(best=replace(BEST, gains=(unsure,)))
+    assert "no gain that can be distinguished from noise: +2.0 % [-2.0, +6.0]" in words(
+        best=replace(BEST, gains=(unsure,))
+    )
     worse = replace(GAIN, ratio=0.9, low=0.85, high=0.95)
     assert "loss: -10.0 %" in words(best=replace(BEST, gains=(worse,)))
     assert "no gain: the default arguments are as good" in words(best=replace(BEST, default=True, gains=()))
     undecided = replace(BEST, default=True, decided=False, gains=())
-    assert "no gain that can be told from noise; more --replicates may tell" in words(best=undecided)
+    assert "no gain that can be distinguished from noise; more --replicates can help" in words(best=undecided)
 
 
-def test_a_default_that_breaks_the_promise_or_fails_is_said() -> None:
+def test_a_default_that_misses_the_slo_or_fails_is_said() -> None:
     broken = replace(GAIN, share=0.5, keeps=False)
-    assert "where only 50 % of requests keep the promise" in words(best=replace(BEST, gains=(broken,)))
+    assert "where only 50 % of requests meet the SLO" in words(best=replace(BEST, gains=(broken,)))
     none = Gain(DEFAULT, None, None, keeps=False, words="out of memory")
-    assert "at concurrency=32: no figure: out of memory" in words(best=replace(BEST, gains=(none,)))
+    assert "at concurrency=32: not measured: out of memory" in words(best=replace(BEST, gains=(none,)))
 
 
-def test_what_cannot_be_told_apart_is_named_with_the_rule() -> None:
+def test_what_cannot_be_distinguished_is_named_with_the_rule() -> None:
     alike = replace(BEST, decided=False, alike=(DEFAULT,))
     text = words(best=alike)
-    assert "cannot be told apart from it (not decided), and it is recommended as it has the lowest TTFT" in text
-    assert "goodput: max_num_seqs=(default) concurrency=32" in text
+    assert "recommended because it has the lowest TTFT of them; the goodput of these cannot be distinguished" in text
+    assert "(not decided): max_num_seqs=(default) concurrency=32" in text
     assert "no other is better by more than 3 %" in words(best=replace(alike, decided=True))
 
 
@@ -109,10 +111,10 @@ def test_the_largest_load_may_not_be_the_limit() -> None:
     assert "a larger one may have more goodput" not in words()
 
 
-def test_a_promise_that_nothing_keeps() -> None:
+def test_an_slo_that_nothing_meets() -> None:
     nearest = Tried(POINT, 1.0, 0.7, "", keeps=False)
     text = words(best=None, nearest=nearest, contenders=())
-    assert "no point keeps the promise; nearest is max_num_seqs=64 concurrency=32: 70 % of requests kept it" in text
+    assert "no point meets the SLO; the nearest is max_num_seqs=64 concurrency=32: 70 % of requests met it" in text
     assert "marker" not in text
     assert "nothing could be measured" in words(best=None, nearest=None, contenders=())
 

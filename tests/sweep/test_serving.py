@@ -123,7 +123,7 @@ def test_requests_follow_the_load_where_nobody_says(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("ttf=.3", "there is no promise 'ttf'; ttft, tpot, e2e, e2el; did you mean 'ttft'"),
+        ("ttf=.3", "an SLO has no part 'ttf'; ttft, tpot, e2e, e2el; did you mean 'ttft'"),
         ("ttft", "'ttft' is not NAME=SECONDS"),
         ("ttft=fast", "this is no number of seconds"),
         ("ttft=-1", "must be seconds above zero"),
