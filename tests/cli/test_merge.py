@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -177,3 +182,44 @@ def test_bad_input_is_one_line(write: Write, tmp_path: Path, capsys: pytest.Capt
         err = capsys.readouterr().err
         assert (words in err, err.count("\n")) == (True, 1), err
     assert (sessions(a), sessions(taken)) == (NINE[:5], NINE[:2])
+
+
+RUN = "import sys; from pytest_vllmperf import cli; sys.exit(cli.main())"
+
+
+class Repository:
+    """A repository of git with one baseline, merged as docs/fleets.md has it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.path = root / "baselines" / "h200" / "test_a.json"
+        self.git("init", "-q", "-b", "main")
+        driver = f"{shlex.join([sys.executable, '-c', RUN])} baseline merge %A %B --output %A"
+        self.git("config", "merge.vllmperf.driver", driver)
+        (root / ".gitattributes").write_text("baselines/**/*.json merge=vllmperf\n")
+
+    def git(self, *arguments: str) -> int:
+        author = {f"GIT_{who}_{what}": "a@b" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+        nothing = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+        env = {**os.environ, **author, **nothing}
+        return subprocess.run(["git", *arguments], cwd=self.root, env=env, check=False, capture_output=True).returncode
+
+    def commit(self, write: Write, found: Entry) -> None:
+        write(str(self.path.relative_to(self.root)), test_x=found)
+        self.git("add", "-A")
+        assert self.git("commit", "-q", "-m", "sessions") == 0
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+@pytest.mark.parametrize("same", [True, False], ids=["same level", "another level"])
+def test_git_merges_two_branches_with_it(write: Write, tmp_path: Path, same: bool) -> None:
+    """Where the levels differ it is a conflict, and the file stays as it is on this branch."""
+    repository = Repository(tmp_path)
+    repository.commit(write, of(*NINE[:5]))
+    repository.git("checkout", "-q", "-b", "other")
+    theirs = NINE[6] if same else later(entry(1200.0).sessions[0], 20)
+    repository.commit(write, of(*NINE[:5], theirs) if same else of(theirs))
+    repository.git("checkout", "-q", "main")
+    repository.commit(write, of(*NINE[:6]))
+    assert (repository.git("merge", "-q", "other") == 0) is same
+    assert sessions(repository.path) == (NINE[:7] if same else NINE[:6])
