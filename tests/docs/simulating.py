@@ -15,7 +15,7 @@ from unittest.mock import create_autospec
 
 import pytest
 
-from pytest_vllmperf import EngineSpec, Measurement, VllmPerf, Workload
+from pytest_vllmperf import EngineSpec, Measurement, VllmPerf, VllmPerfSession, Workload
 from pytest_vllmperf.engines.arguments import check_arguments
 from pytest_vllmperf.engines.backends import BACKENDS
 from pytest_vllmperf.engines.simulated import Script
@@ -53,8 +53,9 @@ def pytest_configure(config: pytest.Config) -> None:
     patch = pytest.MonkeyPatch()
     config.add_cleanup(patch.undo)
     target, fit, measure = TestEngines._target, Fitting.fit, VllmPerf.measure
+    asked_gpu = VllmPerfSession.gpu
 
-    def simulated_target(self: TestEngines, engine: EngineSpec | None) -> Target:
+    def simulated_target(self: TestEngines, engine: EngineSpec | None, gpu: None = None) -> Target:
         given = engine or self._test.spec
         return target(self, simulated(given or UNNAMED))
 
@@ -67,9 +68,13 @@ def pytest_configure(config: pytest.Config) -> None:
         assert workload.count > 0
         return measure(self, SMALL if workload.needs_server or workload.count > 1000 else workload, **given)
 
+    def any_gpu(self: VllmPerfSession, *wanted: Any, **more: Any) -> None:
+        asked_gpu(self, *wanted, **more)
+
     patch.setattr(TestEngines, "_target", simulated_target)
     patch.setattr(Fitting, "fit", simulated_fit)
     patch.setattr(VllmPerf, "measure", measured)
+    patch.setattr(VllmPerfSession, "gpu", any_gpu)
     patch.setattr(Serving, "find_max_rate", _bound(Serving.find_max_rate, _found_rate))
     patch.setattr(Serving, "overload", _bound(Serving.overload, lambda self, given: create_autospec(Overload)))
 
