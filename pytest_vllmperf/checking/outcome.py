@@ -20,9 +20,10 @@ from pytest_vllmperf.records.settings import Settings
 from pytest_vllmperf.records.verdict import Status, Verdict
 from pytest_vllmperf.report import verdicts
 from pytest_vllmperf.report.failed import failure_lines
+from pytest_vllmperf.report.names import WIDTH
 from pytest_vllmperf.verdict import Evidence
 from pytest_vllmperf.verdict.attribution import of_check
-from pytest_vllmperf.verdict.comparability import changes, not_compared
+from pytest_vllmperf.verdict.comparability import changes, not_compared, strange_machine
 
 FAILING = (
     Status.BEYOND_LIMIT,
@@ -49,13 +50,16 @@ class Failure:
     log_tail: str = ""
 
 
-def conclude(check: Check, settings: Settings, *, every: bool = False) -> tuple[CheckRecord, Failure | None]:
+def conclude(
+    check: Check, settings: Settings, *, every: bool = False, width: int = WIDTH
+) -> tuple[CheckRecord, Failure | None]:
     """The record of a check that will see no further engine, and why it fails its test; None when it does not.
 
     Args:
         check: the check.
         settings: the run's.
         every: whether a failure tells all of every metric, as with `-v`.
+        width: columns of a line of the failure.
     """
     record = _record(check, settings)
     if check.error is not None:
@@ -65,7 +69,7 @@ def conclude(check: Check, settings: Settings, *, every: bool = False) -> tuple[
     status = record.verdict.status
     if status not in FAILING and not (status is Status.NOISY and settings.noisy_fails):
         return record, None
-    lines = failure_lines(record, record.changed, check.plan.site.command, every=every)
+    lines = failure_lines(record, record.changed, check.plan.site.command, every=every, width=width)
     return record, Failure("\n".join(lines), check.plan.site.line)
 
 
@@ -102,6 +106,7 @@ def _record(check: Check, settings: Settings) -> CheckRecord:
         ledger=run.vram,
         notes=(
             *(not_compared(plan.baseline[-1].environment, run.environment) if plan.baseline else ()),
+            *(strange_machine(plan.baseline, run.environment) if plan.baseline and not run.reference else ()),
             *plan.notes,
             *engines_without(plan.settings.gate, run.engines),
             *_of_client(run),

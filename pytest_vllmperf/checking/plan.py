@@ -9,13 +9,14 @@ from enum import Enum
 from pytest_vllmperf.checking import custom, policy
 from pytest_vllmperf.checking.device_pass import unjudged, why_none
 from pytest_vllmperf.errors import SpecError
+from pytest_vllmperf.lab.environment import hardware
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.records.ids import CheckId
-from pytest_vllmperf.records.samples import Entry, Session
+from pytest_vllmperf.records.samples import Entry, Environment, Session
 from pytest_vllmperf.records.settings import CheckSettings, Settings, Update
 from pytest_vllmperf.verdict import VerdictSettings
 from pytest_vllmperf.verdict.check import is_thin
-from pytest_vllmperf.verdict.comparability import differences, hard_differences
+from pytest_vllmperf.verdict.comparability import OTHER_NAME, environment_differences, hard_differences
 from pytest_vllmperf.verdict.limits import in_force
 from pytest_vllmperf.verdict.priors import Priors
 from pytest_vllmperf.verdict.rule import MIN_ENGINES
@@ -121,12 +122,15 @@ def plan(
     """
     own = custom.resolved(custom.Where.of_check(site.name), own, custom.recorded_keys(run.engines))
     words = own.gate or ()
+    of_others = _of_other_hardware(site, run, stored, settings.profile_name)
     sessions = tuple(stored.sessions) if stored is not None else ()
     new = settings.update is Update.NEW and is_thin(sessions)
     limits = in_force(own.limits)
     alone = policy.by_limits_alone(site.name, words, limits)
     records = run.reference is None and not alone and (settings.update is Update.ALL or new)
     purpose = Purpose.RECORD if records else Purpose.JUDGE
+    if records and of_others:
+        raise SpecError(f"{of_others}, which recording here would overwrite; {OTHER_NAME}")
     judged_by = stored if purpose is Purpose.JUDGE and run.reference is None else None
     of_pass = unjudged(words, run, judged_by, records=records)
     appends = settings.append and not records and not alone and run.reference is None
@@ -153,7 +157,11 @@ def plan(
         purpose=purpose,
         baseline=sessions,
         settings=judging,
-        differences=(*_differences(run, stored), *custom.declared_differently(own_metrics)),
+        differences=(
+            *_differences(run, stored),
+            *custom.declared_differently(own_metrics),
+            *([f"{of_others}; {OTHER_NAME}"] if of_others else ()),
+        ),
         engines=wanted,
         append=appends,
         notes=(
@@ -162,6 +170,21 @@ def plan(
             *policy.no_longer_gated((*gate, *of_pass.noted, *own_metrics.stored), judged_by),
         ),
     )
+
+
+def _of_other_hardware(site: Site, run: Measurement, stored: Entry | None, profile_name: str) -> str:
+    """That a named profile holds sessions of another kind of hardware, in words; empty where not."""
+    if not profile_name or stored is None or run.reference is not None:
+        return ""
+    own = _machine_keys(run.environment)
+    if all(_machine_keys(session.environment) == own for session in stored.sessions):
+        return ""
+    return f"the profile {profile_name!r} holds {site.name} of other hardware"
+
+
+def _machine_keys(environment: Environment) -> dict[str, str]:
+    """The hard keys of the machine; not where the figures are taken, which is the test's own choice."""
+    return {key: value for key, value in hardware(environment.hard).items() if key != "device"}
 
 
 def _unjudgeable(words: Sequence[str], run: Measurement, stored: Entry | None) -> list[str]:
@@ -175,7 +198,7 @@ def _unjudgeable(words: Sequence[str], run: Measurement, stored: Entry | None) -
 def _differences(run: Measurement, stored: Entry | None) -> tuple[str, ...]:
     """Hard keys in which a measurement differs from its reference, or without one from its stored sessions."""
     if run.reference is not None:
-        return tuple(differences(run.reference.environment.hard, run.environment.hard))
+        return tuple(environment_differences(run.reference.environment, run.environment))
     if stored is None or not stored.sessions:
         return ()
     return with_workload_in_words(hard_differences(stored.sessions, run.environment), stored.workload, run.workload)

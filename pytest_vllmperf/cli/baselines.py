@@ -25,7 +25,7 @@ from pytest_vllmperf.stats import ANCHOR_SESSIONS
 from pytest_vllmperf.stats.prior import Prior
 from pytest_vllmperf.storage.baselines import BaselineStore
 from pytest_vllmperf.verdict import VerdictSettings, outlook
-from pytest_vllmperf.verdict.comparability import changes, differences, mixed, not_compared
+from pytest_vllmperf.verdict.comparability import changes, environment_differences, mixed, not_compared
 from pytest_vllmperf.verdict.samples import metric_samples
 
 
@@ -191,7 +191,7 @@ def _differences(before: Entry, after: Entry) -> dict[str, Any]:
             levels[metric] = [stats.center(side) for side in sides]
     return {
         "sessions": [len(before.sessions), len(after.sessions)],
-        "hard": differences(old.hard, new.hard),
+        "hard": environment_differences(old, new),
         "soft": changes(old, new),
         "not_compared": not_compared(old, new),
         "judging": judging.changes(before.judging, after.judging),

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from pytest_vllmperf.cli import merging, renaming
 from pytest_vllmperf.cli.judging_arguments import add_judging
 from pytest_vllmperf.cli.output import show
 from pytest_vllmperf.errors import SpecError
@@ -35,6 +36,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     diff.add_argument("--json", action="store_true", help="for a program")
     diff.set_defaults(run=_diff)
     _add_prune(actions)
+    renaming.add(actions)
+    merging.add(actions)
     restore = actions.add_parser("restore", help="restore what a run could not write, from its vllmperf-rescue file")
     restore.add_argument("file", type=Path, metavar="FILE.json")
     restore.add_argument("--baselines", type=Path, default=Path("baselines"), help="their folder (baselines)")

@@ -14,7 +14,7 @@ from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.lab.environment import profile_of
 from pytest_vllmperf.metrics.table import METRICS, resolve_gate
 from pytest_vllmperf.records.custom import plain_name
-from pytest_vllmperf.records.samples import Entry, Judging
+from pytest_vllmperf.records.samples import PROFILE_NAME, Entry, Judging
 from pytest_vllmperf.records.settings import CheckSettings
 from pytest_vllmperf.report import units
 from pytest_vllmperf.storage.baselines import BaselineFile, BaselineStore, load
@@ -55,7 +55,8 @@ def fitted(path: Path, own: Iterable[Entry]) -> Fitted:
 
 def profile_folder(path: Path, own: Iterable[Entry]) -> Path | None:
     """The folder of a profile that a file with these checks lies in; None for one that lies elsewhere."""
-    profiles = {profile_of(entry.sessions[-1].environment.hard) for entry in own}
+    environments = [entry.sessions[-1].environment for entry in own]
+    profiles = {found.soft.get(PROFILE_NAME) or profile_of(found.hard) for found in environments}
     parents = Path(os.path.abspath(path)).parents  # noqa: PTH100 - links stay
     return next((folder for folder in parents if folder.name in profiles), None)
 

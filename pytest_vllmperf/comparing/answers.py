@@ -50,8 +50,10 @@ def compare_answers(rounds: Rounds, prompts: Sequence[str | Sequence[Message]] |
 
     Raises:
         SpecError: when an engine cannot generate or score.
-        WorkloadError: for prompts that are not valid, do not fit an engine, or make other tokens on the two.
+        WorkloadError: for prompts that are not valid, do not fit an engine, or make other tokens on the two, and for a
+            workload whose answers cannot be scored.
     """
+    _check_scored(rounds.workload, given=prompts is not None)
     listed = _requests(prompts, tokens)
 
     def asked(engine: Engine) -> Sequence[Request]:
@@ -71,6 +73,21 @@ def compare_answers(rounds: Rounds, prompts: Sequence[str | Sequence[Message]] |
         if difference := first_token_difference(seen, wanted):
             raise WorkloadError(f"the two engines cannot be compared: prompt {number}: {difference}")
     return compare_quality(own.outputs, reference.outputs, scores, reference_scores)
+
+
+def _check_scored(workload: Workload, *, given: bool) -> None:
+    """See that answers can be scored: that is done on token ids, by the model without an adapter.
+
+    Raises:
+        WorkloadError: where it would be about another model, or without the images.
+    """
+    if workload.named_models:
+        raise WorkloadError(
+            f"the quality of answers of the adapter {workload.named_models[0]!r} cannot be compared: answers are "
+            f"scored by the model itself; compare engines whose model has the adapter merged into it"
+        )
+    if workload.media and not given:
+        raise WorkloadError("the quality of answers to images or sound cannot be compared; pass prompts= of text")
 
 
 def checked_chats(chats: Sequence[Sequence[Message]]) -> list[tuple[Message, ...]]:

@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from pytest_vllmperf.errors import SpecError
+from pytest_vllmperf.records.adapters import ARGUMENT as ADAPTERS
 from pytest_vllmperf.records.spec import NOT_ENGINE_ARGS, EngineSpec
 
 CHAT_ARGUMENTS = ("chat_template_content_format", "chat_template_kwargs")
@@ -64,7 +65,7 @@ def accepted(package: Path) -> frozenset[str] | None:
     fields, keywords = _fields(arguments), _keywords(llm)
     if fields is None or keywords is None or not fields >= _EXPECTED:
         return None
-    return fields | keywords | {*CHAT_ARGUMENTS}
+    return fields | keywords | {*CHAT_ARGUMENTS, ADAPTERS}
 
 
 @lru_cache(maxsize=32)

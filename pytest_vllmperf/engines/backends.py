@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from pytest_vllmperf.engines import endpoint, offline, reference, serve, simulated
+from pytest_vllmperf.engines.adapters import check_adapters
 from pytest_vllmperf.engines.starting import Starter, in_child
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.records.spec import EngineSpec
@@ -44,6 +45,7 @@ class Backend:
         sized: whether its arguments say how much memory it takes: `gpu_memory_utilization`, `kv_cache_memory_bytes`,
             `max_model_len`.
         vllm_arguments: whether its engine arguments are vLLM's, whose names are known without a start.
+        vllm_requests: whether its requests may name a LoRA adapter of its `lora_modules`, and hold images.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Backend:
     on_hardware: bool = True
     sized: bool = False
     vllm_arguments: bool = False
+    vllm_requests: bool = False
 
     @property
     def over_http(self) -> bool:
@@ -113,6 +116,7 @@ BACKENDS = Backends(
             against=True,
             sized=True,
             vllm_arguments=True,
+            vllm_requests=True,
         ),
         Backend("transformers", "the transformers reference", in_child(reference.PROGRAM), Clock.ENGINE, uses_gpu=True),
         Backend(
@@ -128,6 +132,7 @@ BACKENDS = Backends(
             against=True,
             sized=True,
             vllm_arguments=True,
+            vllm_requests=True,
         ),
         Backend(
             "endpoint",
@@ -142,9 +147,11 @@ BACKENDS = Backends(
             "the simulated engine",
             simulated.start,
             Clock.SCRIPT,
+            check=check_adapters,
             against=True,
             on_hardware=False,
             sized=True,
+            vllm_requests=True,
         ),
     )
 )

@@ -69,6 +69,14 @@ class CachesPrefixes(Protocol):
 
 
 @runtime_checkable
+class CachesMedia(Protocol):
+    """An engine that keeps images and sound of earlier requests, processed and encoded."""
+
+    def reset_media_caches(self) -> None:
+        """Forget them."""
+
+
+@runtime_checkable
 class Profiles(Protocol):
     """An engine whose GPUs can be profiled while it works."""
 

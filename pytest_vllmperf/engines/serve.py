@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pytest_vllmperf.engines import over_http
+from pytest_vllmperf.engines.adapters import check_adapters
 from pytest_vllmperf.engines.child_engine import Program
 from pytest_vllmperf.engines.offline import VLLM, VllmOperations
 from pytest_vllmperf.engines.over_http import ServerUse
@@ -99,6 +100,7 @@ def check_arguments(spec: EngineSpec) -> None:
             )
     if spec.args.get("disable_log_stats"):
         raise SpecError("disable_log_stats=True removes the server's own figures; leave the argument out")
+    check_adapters(spec)
 
 
 PROGRAM = Program(VLLM, "vllmperf_serve", ServedEngine, own_arguments=True)

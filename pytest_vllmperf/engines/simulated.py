@@ -76,6 +76,8 @@ class Script:
             does.
         interpreters: part of an interpreter's path -> arguments that differ there; the first that is found counts,
             before `elsewhere`.
+        enable_lora: as of vLLM.
+        lora_modules: LoRA adapters that requests may name, see `records.adapters`; no figure depends on them.
     """
 
     step_seconds: float = 0.01
@@ -102,6 +104,8 @@ class Script:
     pace: float = 0.0
     elsewhere: Mapping[str, Any] = field(default_factory=dict)
     interpreters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    enable_lora: bool = False
+    lora_modules: Any = None
 
 
 @dataclass

@@ -19,6 +19,7 @@ from pytest_vllmperf.harness.context import CONTEXT
 from pytest_vllmperf.harness.contexts import ASKED, Contexts
 from pytest_vllmperf.harness.ending import Ending, Run
 from pytest_vllmperf.harness.fixture import VllmPerf
+from pytest_vllmperf.harness.foretelling import Foretelling
 from pytest_vllmperf.harness.foretold import Ahead
 from pytest_vllmperf.harness.github import GitHubJob
 from pytest_vllmperf.harness.outcomes import Outcomes
@@ -46,6 +47,7 @@ _NAME = "vllmperf-armed"
 _REDACTION = "vllmperf-redaction"
 _SHARED = "vllmperf-shared"
 _REPORTER = "vllmperf-reporter"
+_FORETELLING = "vllmperf-foretelling"
 _OUTPUT = "vllmperf_modules"
 
 
@@ -77,6 +79,7 @@ def register(config: pytest.Config) -> None:
     plugin = ArmedPlugin(config, settings)
     config.pluginmanager.register(plugin, _NAME)
     config.pluginmanager.register(Redaction(plugin.redactor), _REDACTION)
+    config.pluginmanager.register(plugin.foretelling(), _FORETELLING)
     config.pluginmanager.register(plugin.shared, _SHARED)
     if settings.reports or GitHubJob.found(settings, os.environ, config.rootpath):
         config.pluginmanager.register(plugin.reporter(), _REPORTER)
@@ -126,7 +129,7 @@ class ArmedPlugin:
         self._ending = Ending()
         self._signals = EndSignals()
         self._results = Results()
-        self._perf = Lab(settings, self._progress)
+        self._perf = Lab(settings, self._progress, live=lambda: self._shown().live)
         self.redactor = self._perf.redactor
         shared = not is_worker(config) and not config.getoption("maxfail")
         self._protocol = Protocol(self._perf, shared=shared, before_report=self._clear)
@@ -140,6 +143,11 @@ class ArmedPlugin:
     def reporter(self) -> RunReporter:
         """What writes the whole run to a file."""
         return RunReporter(self._config, self._settings, self._results, self._ending, self.redactor)
+
+    def foretelling(self) -> Foretelling:
+        """What tells of tests without a baseline before anything is measured."""
+        worker = getattr(self._config, "workerinput", {}).get("workerid", "")
+        return Foretelling(self._ahead, self.redactor, self._shown, worker)
 
     def pytest_report_header(self) -> list[str]:
         """Which vLLM the run is measured in turns with."""
@@ -198,12 +206,6 @@ class ArmedPlugin:
                 continue
             own, test = marked.settings.over(self._settings.check), TestId.parse(item.nodeid)
             self._gated.add(GatedTest(test.module, test.name, own.gate or (), bool(own.against)))
-
-    def pytest_report_collectionfinish(self, items: Sequence[pytest.Item]) -> list[str]:
-        """Tests that have no baseline at all, before anything is measured; a worker has no place to show them."""
-        if is_worker(self._config):
-            return []
-        return [terminal_line(self.redactor.text(line)) for line in self._ahead.of_run(items)]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:

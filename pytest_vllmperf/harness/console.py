@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -38,14 +39,21 @@ class Console:
         self._live = heard and self._worker is None and bool(getattr(self._reporter, "isatty", False))
         self._plain = heard and not self._live
         self._shown = False
+        self._lock = threading.RLock()
         self._first: float | None = None
         self._last: float | None = None
 
+    @property
+    def live(self) -> bool:
+        """Whether its line is rewritten in place."""
+        return self._live
+
     def progress(self, doing: str, waited: float) -> None:
-        """Show what is going on and for how many seconds."""
+        """Show what is going on and for how many seconds. May be called from several threads."""
         text = f"{self._who}: {terminal_line(doing)}" + (f" ({waited:.0f} s)" if waited >= 1 else "")
         if self._live:
-            self._rewrite(text)
+            with self._lock:
+                self._rewrite(text)
         elif self._plain and self._due(waited):
             self._write(f"{text}\n", newline_first=True)
 
@@ -57,9 +65,10 @@ class Console:
 
     def clear(self) -> None:
         """Take the line away, so that pytest's own output goes on where it was."""
-        if self._shown:
-            self._shown = False
-            self._write("\r\x1b[K", newline_first=False)
+        with self._lock:
+            if self._shown:
+                self._shown = False
+                self._write("\r\x1b[K", newline_first=False)
 
     @property
     def _who(self) -> str:

@@ -37,6 +37,7 @@ from pytest_vllmperf.records.settings import CheckSettings, Settings
 from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.records.verdict import Status
 from pytest_vllmperf.report import remarks, terminal
+from pytest_vllmperf.report.names import WIDTH
 from pytest_vllmperf.storage.traces import drop_traces, keep_traces
 
 Warn = Callable[[type[VllmPerfWarning], str, tuple[str, int]], bool]
@@ -59,6 +60,7 @@ class TestContext:
         warn: emits a warning of pytest, at a line of the user's code; whether a filter makes it an error.
         tell: shows a line to a person at once.
         verbose: whether a failure tells all of every metric, as with `-v`.
+        columns: how wide the text of a failure may be.
         raised: whether setup, call or teardown raised anything.
         failed: whether that made it fail.
         waiting: whether it is held back until the tests on its engine have run.
@@ -97,6 +99,7 @@ class TestContext:
     warn: Warn = lambda _category, _text, _line: False
     tell: Callable[[str], None] = lambda _line: None
     verbose: bool = False
+    columns: int = WIDTH
     raised: bool = False
     failed: bool = False
     waiting: bool = False
@@ -160,7 +163,7 @@ class TestContext:
     def conclude(self, check: Check) -> Failure | None:
         """Book a check that will see no further engine; why it fails the test, if it does."""
         self.pending.remove(check)
-        record, failure = conclude(check, self.run_settings, every=self.verbose)
+        record, failure = conclude(check, self.run_settings, every=self.verbose, width=self.columns)
         self.records.append(record)
         self.properties += terminal.properties(record)
         if failure is not None:

@@ -11,6 +11,7 @@ from pytest_vllmperf.errors import NoGpuError
 from pytest_vllmperf.gpu import GpuRequirement
 from pytest_vllmperf.harness import against, collection, options, sweeping
 from pytest_vllmperf.harness.context import CONTEXT, TestContext
+from pytest_vllmperf.harness.foretelling import columns
 from pytest_vllmperf.harness.warned import warn
 from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.records.ids import TestId
@@ -95,5 +96,6 @@ class Contexts:
             warn=partial(warn, item),
             tell=partial(self._tell, TestId.parse(item.nodeid)),
             verbose=self._config.get_verbosity() > 0,
+            columns=columns(self._config),
             shares=collection.shares(item),
         )

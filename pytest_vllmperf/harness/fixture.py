@@ -98,7 +98,7 @@ class VllmPerf(RecordsMetrics):
         judged = take.sharing is None and self._test.settings.gate != (LIMITS,)
         if self._test.run_settings.update is not Update.ALL and judged:
             test = TestId.parse(self._test.nodeid)
-            foreseen = foretold.of_measurement(test, take, self._session.store)
+            foreseen = foretold.of_measurement(test, take, self._session.store, self._test.run_settings.profile_name)
             new = self._test.run_settings.update is Update.NEW
             self._test.foretell("" if new and foreseen.missing else foreseen.text)
 

@@ -78,6 +78,8 @@ OPTIONS = (
     Option("reason", "reason for recording again; stored in the baseline file", "reason", ini=False, value="TEXT"),
     Option("baselines", "folder of the baselines, relative to the root directory", "folder", "baselines",
            value="FOLDER"),
+    Option("profile_name", "name under which machines of equal hardware share their baselines; 'off': named by the "
+           "hardware", "profile_name", "off", value="NAME"),
     Option("iterations", "measured iterations per engine start", "count", "10", value="N", marker=True),
     Option("warmup", "warm-up iterations, which are discarded; 'auto': 2 to 8, until three agree within 2 %", "warmup",
            "auto", value="N", marker=True),

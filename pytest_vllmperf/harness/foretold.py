@@ -37,18 +37,19 @@ class Foretold:
     missing: bool = False
 
 
-def of_measurement(test: TestId, take: Take, store: BaselineStore) -> Foretold:
+def of_measurement(test: TestId, take: Take, store: BaselineStore, profile_name: str = "") -> Foretold:
     """What is known of a check of a measurement that is about to be made.
 
     Args:
         test: which measures.
         take: what it measures.
         store: of the baselines.
+        profile_name: of the run; empty for the name of the hardware.
 
     Raises:
         BaselineError: for a baseline file that cannot be read.
     """
-    profiles = likely_profiles(take.target)
+    profiles = (profile_name,) if profile_name else likely_profiles(take.target)
     stored = [entry for profile in profiles for entry in _entries(test, profile, store)]
     if not profiles:
         return Foretold()

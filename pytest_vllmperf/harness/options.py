@@ -16,13 +16,14 @@ from pytest_vllmperf.records.parsing import Parser
 from pytest_vllmperf.records.settings import CheckSettings, Settings, Update
 
 _BY_NAME = {option.name: option for option in OPTIONS}
+_WHERE = ("baselines", "profile_name")
+"""Options that say where baselines lie."""
 
 
 def repeated(config: pytest.Config) -> tuple[str, ...]:
     """The arguments of this run that a command about the same baselines has to repeat."""
-    option = _BY_NAME["baselines"]
-    folder = config.getoption(option.ini_name)
-    return (option.flag_name, str(folder)) if folder else ()
+    given = [(option, config.getoption(option.ini_name)) for option in map(_BY_NAME.__getitem__, _WHERE)]
+    return tuple(word for option, value in given if value for word in (option.flag_name, str(value)))
 
 
 def only_looks(config: pytest.Config) -> bool:

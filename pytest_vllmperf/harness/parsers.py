@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from functools import partial
@@ -13,11 +14,16 @@ from pytest_vllmperf.records.parsing import Parser, choice, count, number
 from pytest_vllmperf.records.settings import AUTO
 from pytest_vllmperf.records.spec import interpreter
 from pytest_vllmperf.report.pages import PAGE, SUFFIXES, library
+from pytest_vllmperf.storage.names import slug
 from pytest_vllmperf.validity.allowed import rule_names
 from pytest_vllmperf.verdict.words import gate_words, limits, margins
 
 OFF = "off"
 """What an option that names something is given to name nothing."""
+
+
+_LONGEST_PROFILE = 64
+"""Characters of a profile's name, which is a folder's."""
 
 
 def _warmup(where: str, value: Any) -> int | Literal["auto"]:
@@ -86,6 +92,19 @@ def _interpreter(where: str, value: Any) -> str:
     return "" if value == OFF else interpreter(f"{where}: ", value)
 
 
+def _profile_name(where: str, value: Any) -> str:
+    text = str(value).strip()
+    if text == OFF:
+        return ""
+    if slug(text) != text or len(text) > _LONGEST_PROFILE:
+        near = f", such as {slug(text)[:_LONGEST_PROFILE]!r}" if re.search("[a-z0-9]", text.lower()) else ""
+        raise SpecError(
+            f"{where}: {text[:_LONGEST_PROFILE]!r} cannot name a profile; use at most {_LONGEST_PROFILE} lower-case "
+            f"letters, digits, dots and dashes{near}"
+        )
+    return text
+
+
 def _noisy_fails(where: str, value: Any) -> bool:
     return choice("warn", "fail")(where, value) == "fail"
 
@@ -108,6 +127,7 @@ PARSERS: Mapping[str, Parser] = {
     "limits": limits,
     "margins": margins,
     "noisy": _noisy_fails,
+    "profile_name": _profile_name,
     "reason": _reason,
     "report_files": _report_files,
     "rules": rule_names,

@@ -7,13 +7,16 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
-from pytest_vllmperf.engines.base import CachesPrefixes, Engine, Serves, able
+from pytest_vllmperf.engines.base import CachesMedia, CachesPrefixes, Engine, Serves, able
 from pytest_vllmperf.errors import WorkloadError
 from pytest_vllmperf.lab import host
 from pytest_vllmperf.lab.fresh import permuted
 from pytest_vllmperf.lab.pace import Pace
+from pytest_vllmperf.records.adapters import ARGUMENT as ADAPTERS
+from pytest_vllmperf.records.adapters import adapters, base_names
 from pytest_vllmperf.records.engine import Sampling
 from pytest_vllmperf.records.run import EngineRun, MeasureSettings, RunResult
+from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.workload import Request, Workload
 
 OnIteration = Callable[[str], None]
@@ -92,7 +95,8 @@ class Driver:
 
     def __init__(self, engine: Engine, workload: Workload, client_processes: int | None = None) -> None:
         self._engine = engine
-        check_can_be_sent(workload, engine.spec.name, serves=isinstance(engine, Serves))
+        check_can_be_sent(workload, engine.spec, serves=isinstance(engine, Serves), vllm_requests=True)
+        self._media = bool(workload.media)
         self.requests = workload.requests(engine.facts.vocab_size, engine.facts.special_token_ids)
         _check_fit(self.requests, engine.facts.max_model_len, engine.spec.name)
         self._sampling = Sampling(
@@ -108,9 +112,11 @@ class Driver:
         )
 
     def iterate(self) -> RunResult:
-        """One iteration, with nothing left in the prefix cache from the one before."""
+        """One iteration, with nothing left in the caches of prefixes and images from the one before."""
         if self._engine.facts.prefix_caching:
             able(self._engine, CachesPrefixes).reset_prefix_cache()
+        if self._media and isinstance(self._engine, CachesMedia):
+            self._engine.reset_media_caches()
         requests = self._to_send()
         with host.watched(host.PROC) as seen:
             result = self._engine.run(requests, self._sampling)
@@ -125,23 +131,46 @@ class Driver:
         return permuted(self.requests, secrets.randbits(64), facts.vocab_size, facts.special_token_ids)
 
 
-def check_can_be_sent(workload: Workload, name: str, *, serves: bool) -> None:
-    """See that an engine in process is not asked for what only a server can do.
+def check_can_be_sent(workload: Workload, spec: EngineSpec, *, serves: bool, vllm_requests: bool) -> None:
+    """See that an engine is not asked for what it cannot do, or for an adapter that it has not.
 
     Args:
         workload: what is to be sent.
-        name: of the engine.
+        spec: of the engine.
         serves: whether it is driven over HTTP.
+        vllm_requests: whether its requests may name adapters and hold images, as far as the caller knows.
 
     Raises:
         WorkloadError: with the reason, and what to do.
     """
     if workload.needs_server and not serves:
         raise WorkloadError(
-            f"{name}: this workload needs a server, because {workload.why_server}; mark the test with "
+            f"{spec.name}: this workload needs a server, because {workload.why_server}; mark the test with "
             f"backend='serve', or "
             "pass endpoint=vllmperf.endpoint(...)"
         )
+    if not (serves or vllm_requests) and (workload.named_models or workload.media):
+        what = f"asks for the model {workload.named_models[0]!r}" if workload.named_models else "has images or sound"
+        raise WorkloadError(
+            f"{spec.name}: the workload {what}, which backend={spec.backend!r} cannot be sent; take 'offline' or "
+            f"'serve'"
+        )
+    _check_models(workload, spec, serves=serves)
+
+
+def _check_models(workload: Workload, spec: EngineSpec, *, serves: bool) -> None:
+    """See that the models that requests ask for are there; what an endpoint serves is known to itself alone."""
+    known = adapters(spec.args)
+    if serves and ADAPTERS not in spec.args:
+        return
+    unknown = [name for name in workload.named_models if name not in (*known, *base_names(spec.model, spec.args))]
+    if not unknown:
+        return
+    has = f"it has {', '.join(known)}" if known else "it has none"
+    raise WorkloadError(
+        f"{spec.name}: the workload asks for the model {unknown[0]!r}, but the engine has no adapter of that name; "
+        f"{has}. Adapters are named in the engine's lora_modules={{'NAME': 'PATH'}}, with enable_lora=True"
+    )
 
 
 def _check_fit(requests: Sequence[Request], max_model_len: int, name: str) -> None:

@@ -13,11 +13,15 @@ from pytest_vllmperf import __version__
 from pytest_vllmperf.engines.backends import Backend
 from pytest_vllmperf.gpu import GpuDevice
 from pytest_vllmperf.lab.target import Target
+from pytest_vllmperf.models import resolve
+from pytest_vllmperf.models.adapters import adapter_digest
+from pytest_vllmperf.models.checkpoint import model_files
+from pytest_vllmperf.records.adapters import adapters
 from pytest_vllmperf.records.engine import EngineFacts
 from pytest_vllmperf.records.home import home, without_home
 from pytest_vllmperf.records.host import HostUse, host_words
 from pytest_vllmperf.records.masking import masked_text
-from pytest_vllmperf.records.samples import Environment
+from pytest_vllmperf.records.samples import ADAPTER, MODEL_FILES, MODEL_NAME, Environment
 from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.records.variables import Variables, VariablesKey
 from pytest_vllmperf.storage.names import slug
@@ -68,7 +72,7 @@ def fingerprint(
 
 def hardware(hard: Mapping[str, str]) -> dict[str, str]:
     """What hard keys say of the hardware; two environments that agree in it are of one profile."""
-    return {key: value for key, value in hard.items() if key not in _WORK_KEYS}
+    return {key: value for key, value in hard.items() if key not in _WORK_KEYS and not key.startswith(ADAPTER)}
 
 
 def profile_of(hard: Mapping[str, str]) -> str:
@@ -94,8 +98,16 @@ def _hard_keys(
         "device": boundary(target.backend, facts),
         "model": _shareable(_with_commit(spec) if model_digest == spec.model else model_digest),
         "workload": workload.key,
+        **_adapter_keys(spec, workload),
         **_where_keys(target.backend, facts, gpus),
     }
+
+
+def _adapter_keys(spec: EngineSpec, workload: Workload) -> dict[str, str]:
+    """What the adapters hold that the workload asks for; one that lies elsewhere stands for itself."""
+    known = adapters(spec.args)
+    asked = {name: known[name] for name in workload.named_models if name in known}
+    return {f"{ADAPTER} {name}": adapter_digest(path) or _shareable(path) for name, path in asked.items()}
 
 
 def boundary(backend: Backend, facts: EngineFacts) -> str:
@@ -112,13 +124,20 @@ def _where_keys(backend: Backend, facts: EngineFacts, gpus: Sequence[GpuDevice])
 def _soft_keys(spec: EngineSpec, facts: EngineFacts, gpus: Sequence[GpuDevice]) -> dict[str, str]:
     return {
         **{f"engine argument {name}": json.dumps(value) for name, value in spec.shown_args.items()},
-        "model name": _shown_model(spec.model),
+        MODEL_NAME: _shown_model(spec.model),
+        **_model_files(spec.model),
         "plugin": __version__,
         "system": f"{platform.system()} {platform.release()}",
         **{f"version of {name}": version for name, version in facts.versions.items()},
         **{f"resolved {name}": _shareable(str(value)) for name, value in facts.resolved.items()},
         **_gpu_soft_keys(gpus),
     }
+
+
+def _model_files(model: str) -> dict[str, str]:
+    """What tells the files of a local model from others, as one text."""
+    files = model_files(resolve(model))
+    return {MODEL_FILES: json.dumps(files)} if files else {}
 
 
 def profile(backend: Backend, facts: EngineFacts, gpus: Sequence[GpuDevice]) -> str:

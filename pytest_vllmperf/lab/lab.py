@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from pytest_vllmperf.engines.backends import BACKENDS, Backends
 from pytest_vllmperf.gpu import GpuDevice
@@ -23,6 +24,7 @@ class Lab:
         settings: the run's.
         progress: called with what is going on, for a person.
         backends: the kinds of engines that there are.
+        live: whether progress is a line that is rewritten in place; it is then called from a second thread too.
 
     Attributes:
         settings: the run's.
@@ -42,9 +44,16 @@ class Lab:
         measurement: see `Measuring`.
         watching: see `Measuring`.
         iteration_progress: see `Measuring`.
+        telling: see `Measuring`.
     """
 
-    def __init__(self, settings: Settings, progress: Progress, backends: Backends = BACKENDS) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        progress: Progress,
+        backends: Backends = BACKENDS,
+        live: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.settings = settings
         self.store = BaselineStore(settings.baselines)
         timeouts = Timeouts(start=settings.start_timeout, operation=settings.operation_timeout)
@@ -55,10 +64,11 @@ class Lab:
         self._targets = Targets(self.slots, backends)
         self.require, self.target = self._targets.require, self._targets.target
         self.weight_bytes = weight_bytes
-        measuring = Measuring(self.slots, progress)
+        measuring = Measuring(self.slots, progress, settings, live)
         self.measure, self.measurement = measuring.measure, measuring.measurement
         self.search = measuring.search
         self.profile = Profiling(self.slots, measuring, traced=settings.trace is not None).profile
+        self.telling = measuring.telling
         self.watching, self.iteration_progress = measuring.watching, measuring.iteration_progress
 
     @property

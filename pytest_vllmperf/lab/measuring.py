@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 
 from pytest_vllmperf import models
 from pytest_vllmperf.engines.base import Engine
 from pytest_vllmperf.gpu import Sampler
-from pytest_vllmperf.lab import driving, environment
+from pytest_vllmperf.lab import driving, environment, fleet
 from pytest_vllmperf.lab.observing import observation
 from pytest_vllmperf.lab.searching import find_rate
 from pytest_vllmperf.lab.slots import Slots
 from pytest_vllmperf.lab.take import Take
 from pytest_vllmperf.lab.target import Target
+from pytest_vllmperf.lab.ticking import ticking
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.metrics.reduce import engine_samples
 from pytest_vllmperf.metrics.roofline import roofline_limits
@@ -26,6 +28,7 @@ from pytest_vllmperf.records.engine import Progress
 from pytest_vllmperf.records.ledger import VramLedger
 from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.run import EngineRun, MeasureSettings
+from pytest_vllmperf.records.settings import Settings
 from pytest_vllmperf.records.timeline import EngineTimeline
 from pytest_vllmperf.records.variables import VariablesKey
 from pytest_vllmperf.storage.variables_key import find_key
@@ -42,11 +45,18 @@ class Measuring:
     Args:
         slots: where they run.
         progress: called with what is going on, for a person.
+        settings: of the run: the name of the profile, and how often an engine is started at most.
+        live: whether progress is a line that is rewritten in place.
     """
 
-    def __init__(self, slots: Slots, progress: Progress) -> None:
+    def __init__(
+        self, slots: Slots, progress: Progress, settings: Settings, live: Callable[[], bool] = lambda: False
+    ) -> None:
         self._slots = slots
         self._progress = progress
+        self._live = live
+        self._profile_name = settings.profile_name
+        self._most_starts = max(settings.max_engines, settings.engines)
 
     @cached_property
     def _key(self) -> VariablesKey | None:
@@ -69,10 +79,12 @@ class Measuring:
             WorkloadError: when the workload does not fit it.
         """
         # Before the start of an engine, which may take minutes.
-        driving.check_can_be_sent(workload, target.spec.name, serves=target.backend.over_http)
+        driving.check_can_be_sent(
+            workload, target.spec, serves=target.backend.over_http, vllm_requests=target.backend.vllm_requests
+        )
         with self._slots.engines([target], timed=True) as (engine,):
-            with self.watching([target]) as sampler:
-                run = driving.measure(engine, workload, settings, self.iteration_progress(target))
+            with self.watching([target]) as sampler, self.telling(target) as told:
+                run = driving.measure(engine, workload, settings, told)
             measured = self.measurement(target, workload, run, engine, sampler.traces(), allowed)
         return replace(measured, made_with=Take(target, workload, settings, tuple(allowed)))
 
@@ -88,10 +100,12 @@ class Measuring:
         assert take.search is not None
         target, workload, search = take.target, take.workload, take.search
         at_some_rate = workload.at(rate=1.0)
-        driving.check_can_be_sent(at_some_rate, target.spec.name, serves=target.backend.over_http)
+        driving.check_can_be_sent(
+            at_some_rate, target.spec, serves=target.backend.over_http, vllm_requests=target.backend.vllm_requests
+        )
         with self._slots.engines([target], timed=True) as (engine,):
-            with self.watching([target]) as sampler:
-                found = find_rate(engine, workload, take.settings, search, self.iteration_progress(target))
+            with self.watching([target]) as sampler, self.telling(target) as told:
+                found = find_rate(engine, workload, take.settings, search, told)
             probes = replace(found.run, iterations=found.probes)
             allowed = (*take.allowed, *_OF_OVERLOAD)
             seen = self.measurement(target, workload, probes, engine, sampler.traces(), allowed)
@@ -114,9 +128,22 @@ class Measuring:
 
     def iteration_progress(self, target: Target) -> driving.OnIteration:
         """What tells a person of the iterations on this engine."""
+        prefix = self._prefix(target)
+        return lambda number: self._progress(f"{prefix}{number}", 0.0)
+
+    @contextmanager
+    def telling(self, target: Target) -> Iterator[driving.OnIteration]:
+        """The same for iterations that begin in here; on a terminal it counts the time left down meanwhile."""
+        if not self._live():
+            yield self.iteration_progress(target)
+            return
+        with ticking(self._progress, self._prefix(target)) as told:
+            yield told
+
+    def _prefix(self, target: Target) -> str:
         start = self._slots.starts(target)
-        which = f" (engine start {start})" if start > 1 else ""
-        return lambda number: self._progress(f"{target.spec.name}{which}: {number}", 0.0)
+        which = f" (engine start {start} of at most {max(start, self._most_starts)})" if start > 1 else ""
+        return f"{target.spec.name}{which}: "
 
     def measurement(
         self,
@@ -142,20 +169,21 @@ class Measuring:
         problems = _problems(workload, run, validity.Observed(seen.traces, seen.uses, seen.occupants), allowed)
         cold = self._slots.cold(target)
         digest = model_digest(models.resolve(target.spec.model))
+        made_in = environment.fingerprint(
+            target,
+            workload,
+            run.facts,
+            gpus,
+            digest,
+            self._key if target.spec.env else None,
+            [result.host for result in run.iterations],
+        )
         return Measurement(
             spec_label=target.spec.label,
             device=environment.boundary(target.backend, run.facts),
-            profile=environment.profile(target.backend, run.facts, gpus),
+            profile=self._profile_name or environment.profile(target.backend, run.facts, gpus),
             workload=workload.describe(),
-            environment=environment.fingerprint(
-                target,
-                workload,
-                run.facts,
-                gpus,
-                digest,
-                self._key if target.spec.env else None,
-                [result.host for result in run.iterations],
-            ),
+            environment=fleet.named(made_in, self._profile_name) if self._profile_name else made_in,
             engines=(engine_samples(run.facts, run.warmup, run.iterations, cold_start=cold, device=seen.for_metrics),),
             problems=tuple(problems),
             gpus=len(gpus),

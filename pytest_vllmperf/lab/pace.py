@@ -11,6 +11,30 @@ _LAST: Final = 5
 """Iterations that the estimate rests on: the first ones are slower."""
 
 
+class Stage(str):
+    """Which iteration begins and what is left, in words that can be said again later.
+
+    Attributes:
+        where: which iteration it is.
+        left: seconds until the measurement is over; None where that is not known.
+    """
+
+    __slots__ = ("left", "where")
+
+    where: str
+    left: float | None
+
+    def __new__(cls, where: str, left: float | None = None) -> Stage:
+        """A stage as it begins."""
+        made = super().__new__(cls, _told(where, left))
+        made.where, made.left = where, left
+        return made
+
+    def after(self, seconds: float) -> Stage:
+        """The same stage so many seconds later; of one that takes longer than expected nothing is said of the end."""
+        return Stage(self.where, None if self.left is None else self.left - seconds)
+
+
 class Pace:
     """Told before each iteration of one measurement.
 
@@ -22,7 +46,7 @@ class Pace:
         self._clock = clock
         self._begun: deque[float] = deque(maxlen=_LAST + 1)
 
-    def before(self, done: int, warm: int | None, iterations: int) -> str:
+    def before(self, done: int, warm: int | None, iterations: int) -> Stage:
         """Which iteration begins, and what is left by the time of those before.
 
         Nothing is said of what is left before one is over, and where it is less than a second.
@@ -35,9 +59,13 @@ class Pace:
         self._begun.append(self._clock())
         where = _where(done, warm, iterations)
         if warm is None or len(self._begun) == 1:
-            return where
+            return Stage(where)
         left = (self._begun[-1] - self._begun[0]) / (len(self._begun) - 1) * (warm + iterations - done)
-        return where if left < 1 else f"{where}, {_duration(left)} left"
+        return Stage(where, left)
+
+
+def _told(where: str, left: float | None) -> str:
+    return where if left is None or left < 1 else f"{where}, {_duration(left)} left"
 
 
 def _where(done: int, warm: int | None, iterations: int) -> str:

@@ -80,7 +80,9 @@ class Pair:
             WorkloadError: when the workload does not fit one of them.
         """
         for target in self.sharing.targets:
-            check_can_be_sent(self.workload, target.spec.name, serves=target.backend.over_http)
+            check_can_be_sent(
+                self.workload, target.spec, serves=target.backend.over_http, vllm_requests=target.backend.vllm_requests
+            )
         return self._one_after_the_other(number) if self.sharing.way is Way.RESTART else self._in_turns()
 
     def ask(self, side: int, use: Callable[[Engine], Answer]) -> Answer:
@@ -101,12 +103,12 @@ class Pair:
     def _in_turns(self) -> tuple[Measurement, Measurement]:
         targets, lab = self.sharing.targets, self._lab
         with lab.engines(targets, asleep=self.sharing.way is Way.SLEEP, timed=True) as (a, b):
-            with lab.watching(targets) as sampler:
+            with lab.watching(targets) as sampler, lab.telling(targets[0]) as told:
                 runs = measure_in_turns(
                     (a, b),
                     self.workload,
                     self._settings,
-                    lab.iteration_progress(targets[0]),
+                    told,
                     lambda side: lab.wake(targets, side),
                     lambda side: of_reference(targets[side]),
                 )
@@ -123,8 +125,8 @@ class Pair:
         for side in self._order(number):
             target = self.sharing.targets[side]
             with self._lab.engines([target], timed=True) as (engine,), of_reference(target):
-                with self._lab.watching([target]) as sampler:
-                    run = measure(engine, self.workload, self._settings, self._lab.iteration_progress(target))
+                with self._lab.watching([target]) as sampler, self._lab.telling(target) as told:
+                    run = measure(engine, self.workload, self._settings, told)
                 measured[side] = self._profiled(side, self._measurement(side, run, engine, sampler.traces()))
         return measured[0], measured[1]
 

@@ -1,5 +1,6 @@
 """Checkpoints: those that the package makes itself, and where others lie."""
 
+from pytest_vllmperf.models.adapters import adapter_digest, make_adapter
 from pytest_vllmperf.models.location import check_location
 from pytest_vllmperf.models.make import PREFIX, cache_folder, make_model, names, resolve
 from pytest_vllmperf.models.quantization import QUANTIZATIONS
@@ -10,8 +11,10 @@ __all__ = [
     "QUANTIZATIONS",
     "SHAPES",
     "Shape",
+    "adapter_digest",
     "cache_folder",
     "check_location",
+    "make_adapter",
     "make_model",
     "names",
     "resolve",

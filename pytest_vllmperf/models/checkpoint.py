@@ -11,6 +11,10 @@ from pathlib import Path
 _LOADED = {"float64": 64, "float32": 32, "float16": 16, "bfloat16": 16}
 _FLOATS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16}
 
+_CONFIGURATIONS = ("config.json", "quantize_config.json")
+_WEIGHTS = (".safetensors", ".bin", ".gguf")
+_MOST_FILES = 64
+
 
 def tensor_bytes(model: str, dtype: str | None = None) -> int | None:
     """Bytes of all tensors in a folder's safetensors files; None where there are none, or one cannot be read.
@@ -49,6 +53,23 @@ def _size(dtype: str, shape: list[int], offsets: list[int], float_bits: int | No
     return offsets[1] - offsets[0]
 
 
+def model_files(model: str) -> dict[str, str]:
+    """The files that `model_digest` is made of, each with what tells it from another; empty for what is no folder.
+
+    Of a checkpoint of very many files the first ones.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        return {}
+    found = {}
+    for file in sorted(folder.iterdir()):
+        if file.name in _CONFIGURATIONS:
+            found[file.name] = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+        elif file.suffix in _WEIGHTS:
+            found[file.name] = f"{file.stat().st_size} bytes"
+    return dict(list(found.items())[:_MOST_FILES])
+
+
 def model_digest(model: str) -> str:
     """What tells one model from another: for a folder its configuration and the sizes of its weight files.
 
@@ -62,8 +83,8 @@ def model_digest(model: str) -> str:
         return model
     digest = hashlib.sha256()
     for file in sorted(folder.iterdir()):
-        if file.name in ("config.json", "quantize_config.json"):
+        if file.name in _CONFIGURATIONS:
             digest.update(file.read_bytes())
-        elif file.suffix in (".safetensors", ".bin", ".gguf"):
+        elif file.suffix in _WEIGHTS:
             digest.update(f"{file.name} {file.stat().st_size}".encode())
     return digest.hexdigest()[:16]

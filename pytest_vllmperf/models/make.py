@@ -156,16 +156,17 @@ def _make_beside(folder: Path, shape: Shape, quantization: str, parts: list[Part
     try:
         with folders.whole(folder) as made:
             (made / "tokenizer.json").write_text(tokenizer.train(shape.vocab_size, shape.seed), encoding="utf-8")
-            _write_json(made / "tokenizer_config.json", tokenizer.settings(shape.max_model_len))
+            write_json(made / "tokenizer_config.json", tokenizer.settings(shape.max_model_len))
             write(made, parts)
-            _write_json(made / "config.json", _config(shape, quantization))
-            _write_json(made / "generation_config.json", {"bos_token_id": 0, "eos_token_id": 1})
+            write_json(made / "config.json", _config(shape, quantization))
+            write_json(made / "generation_config.json", {"bos_token_id": 0, "eos_token_id": 1})
     except ImportError as error:
         raise ModelError(f"{error.name} is needed to make a model: pip install 'pytest-vllmperf[models]'") from None
     return folder
 
 
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a file of a checkpoint, with its keys in order."""
     path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 

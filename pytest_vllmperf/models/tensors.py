@@ -63,7 +63,7 @@ def write(folder: Path, parts: Sequence[Part], shard_bytes: int = SHARD_BYTES) -
         name = "model.safetensors"
         if len(shards) > 1:
             name = f"model-{number:05}-of-{len(shards):05}.safetensors"
-        _write_file(folder / name, shard)
+        write_file(folder / name, shard)
         index |= {tensor: name for part in shard for tensor in part.layouts}
     if len(shards) > 1:
         total = sum(layout.nbytes for part in parts for layout in part.layouts.values())
@@ -84,7 +84,12 @@ def _shards(parts: Sequence[Part], shard_bytes: int) -> list[list[Part]]:
     return shards
 
 
-def _write_file(path: Path, parts: Sequence[Part]) -> None:
+def write_file(path: Path, parts: Sequence[Part]) -> None:
+    """Write one safetensors file.
+
+    Raises:
+        OSError: when it cannot be written.
+    """
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     place = 0
     for part in parts:

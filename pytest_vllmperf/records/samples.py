@@ -13,6 +13,17 @@ from pytest_vllmperf.records.variables import Variables
 MOST_SESSIONS: Final = 20
 """How many sessions an entry keeps: the first `stats.ANCHOR_SESSIONS`, and the newest."""
 
+PROFILE_NAME: Final = "profile name"
+"""The soft key for what machines of equal hardware call the profile that they share."""
+ADAPTER: Final = "adapter"
+"""How the hard key of a LoRA adapter begins; its name follows."""
+MODEL_FILES: Final = "model files"
+"""The soft key for the files of a local model, which say what changed where the model's digest did."""
+MODEL_NAME: Final = "model name"
+"""The soft key for what a model is called."""
+MACHINE: Final = "machine"
+"""The soft key for which of these machines it was."""
+
 
 class EngineSamples(BaseModel):
     """One engine start: what was measured on it. Stored as it is.

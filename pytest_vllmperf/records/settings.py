@@ -77,6 +77,8 @@ class Settings:
     Attributes:
         update: what happens to baselines.
         baselines: their folder.
+        profile_name: what machines of equal hardware call the folder that they share in it; empty for the name of the
+            hardware.
         check: how tests measure and what decides unless their marker says otherwise; nothing in it is None.
         start_timeout: timeout in seconds for an engine start.
         operation_timeout: timeout in seconds for one iteration.
@@ -119,6 +121,7 @@ class Settings:
     report_files: tuple[Path, ...] = ()
     github: bool = True
     python: str = ""
+    profile_name: str = ""
 
     @property
     def reports(self) -> bool:

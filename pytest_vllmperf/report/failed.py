@@ -11,6 +11,7 @@ from pytest_vllmperf.report import attributions, limits, references
 from pytest_vllmperf.report.names import WIDTH
 from pytest_vllmperf.report.rows import has_something_to_tell, metric_rows, unchanged_lines
 from pytest_vllmperf.report.verdicts import folded, metric_lines
+from pytest_vllmperf.verdict.comparability import OTHER_NAME
 
 _INDENT = "  "
 
@@ -47,6 +48,8 @@ def _by_baseline(record: CheckRecord, changed: Sequence[str], command: str, *, e
     if verdict.status is Status.NOT_COMPARABLE:
         anew = command.replace("--vllmperf-update-new", "--vllmperf-update")
         head = f"NOT_COMPARABLE  {record.name}: {told}"
+        if told.endswith(OTHER_NAME):  # recording there would overwrite what other machines have recorded
+            return [head]
         return [head, "If this is intended, record it again with:", f"    {anew}"]
     if verdict.status is Status.INVALID and verdict.reasons:
         return [f"INVALID  {record.name}: {told}"]

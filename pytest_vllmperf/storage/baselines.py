@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,12 +14,23 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records import ids
-from pytest_vllmperf.records.samples import MOST_SESSIONS, Entry
-from pytest_vllmperf.stats import ANCHOR_SESSIONS
+from pytest_vllmperf.records.samples import Entry
 from pytest_vllmperf.storage import atomic, regular
+from pytest_vllmperf.storage.changes import FEWEST_KEPT, Changes, Written, shortened
 from pytest_vllmperf.storage.locks import locked
 from pytest_vllmperf.storage.versioned import LIMIT, Format
-from pytest_vllmperf.verdict.comparability import differences
+
+__all__ = [
+    "FEWEST_KEPT",
+    "BaselineFile",
+    "BaselineStore",
+    "Changes",
+    "Written",
+    "change",
+    "load",
+    "module_exists",
+    "shortened",
+]
 
 SCHEMA: Literal["pytest-vllmperf/baseline"] = "pytest-vllmperf/baseline"
 VERSION: Literal[6] = 6
@@ -30,8 +40,6 @@ READ_AS_CURRENT = (3, 4, 5)
 3 does not say how many sessions were dropped, 4 has no device pass, and 5 neither custom metrics nor limits.
 """
 LOCK_TIMEOUT_S = 60
-FEWEST_KEPT = ANCHOR_SESSIONS + 1
-"""How many sessions a long entry keeps at least: those that its level is anchored to, and the newest."""
 
 
 def _read_as_current(version: Any) -> Any:
@@ -65,89 +73,6 @@ PRUNED_LIMIT = 16 * LIMIT
 
 _ATTEMPTS = 5
 """How often a change is made again, where a writer that takes no lock replaced the file meanwhile."""
-
-
-@dataclass(frozen=True)
-class Changes:
-    """The changes to one file.
-
-    Attributes:
-        entries: to be started anew.
-        appended: entries whose sessions are added to those of the same name, if they can be compared with these.
-            The gate and margins become the appended ones: they are what the newest session was judged by.
-        removed: names to take out.
-        keep: how many sessions of each entry stay, see `shortened`; None for `MOST_SESSIONS` of those that grow.
-    """
-
-    entries: Mapping[str, Entry] = field(default_factory=dict)
-    appended: Mapping[str, Entry] = field(default_factory=dict)
-    removed: Sequence[str] = ()
-    keep: int | None = None
-
-    def apply(self, tests: Mapping[str, Entry]) -> dict[str, Entry]:
-        """The entries as they are after it."""
-        kept = {name: entry for name, entry in tests.items() if name not in self.removed}
-        if self.keep is not None:
-            kept = {name: shortened(entry, self.keep) for name, entry in kept.items()}
-        refused = self.refused(tests)
-        longer = {
-            name: _appended(entry, self.appended[name])
-            for name, entry in kept.items()
-            if name in self.appended and name not in refused
-        }
-        return {**kept, **longer, **self.entries}
-
-    def refused(self, tests: Mapping[str, Entry]) -> dict[str, str]:
-        """Entries whose sessions cannot be added, and why: what they were judged by is not there any more."""
-        found = {}
-        for name, new in self.appended.items():
-            if name in self.entries:
-                continue
-            if name not in tests or name in self.removed:
-                found[name] = "removed"
-            elif changed := _hard_differences(tests[name], new):
-                found[name] = f"replaced ({'; '.join(changed)})"
-        return found
-
-
-def shortened(entry: Entry, keep: int) -> Entry:
-    """An entry with its first `ANCHOR_SESSIONS` sessions and the newest of the others, `keep` in all.
-
-    The first ones hold the level at the last update: were they dropped, a slow decline would take it along.
-
-    Args:
-        entry: one that has no more than `keep` stays as it is.
-        keep: at least `FEWEST_KEPT`.
-    """
-    if len(entry.sessions) <= keep:
-        return entry
-    first, others = entry.sessions[:ANCHOR_SESSIONS], entry.sessions[ANCHOR_SESSIONS:]
-    newest = others[ANCHOR_SESSIONS - keep :]
-    gone = sum(1 + session.dropped for session in others[: -len(newest)])
-    after_gap = newest[0].model_copy(update={"dropped": newest[0].dropped + gone})
-    return entry.model_copy(update={"sessions": [*first, after_gap, *newest[1:]]})
-
-
-def _hard_differences(entry: Entry, new: Entry) -> list[str]:
-    return differences(entry.sessions[-1].environment.hard, new.sessions[-1].environment.hard)
-
-
-def _appended(entry: Entry, new: Entry) -> Entry:
-    longer = entry.model_copy(update={"sessions": [*entry.sessions, *new.sessions], "judging": new.judging})
-    return shortened(longer, MOST_SESSIONS)
-
-
-@dataclass(frozen=True)
-class Written:
-    """A file that was changed.
-
-    Attributes:
-        path: the file.
-        refused: entries whose sessions were not added, and why.
-    """
-
-    path: Path
-    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 class BaselineStore:
@@ -271,16 +196,7 @@ class BaselineStore:
         Raises:
             BaselineError: when the file cannot be read, locked or written. It is then what it was before.
         """
-        path = self.path(profile, module)
-        with _locked(path):
-            atomic.sweep(_folder(path))
-            for _ in range(_ATTEMPTS):
-                before = _state(path)
-                tests = load(path, limit).tests
-                text = FORMAT.encoded(path, BaselineFile(tests=changes.apply(tests)))
-                if atomic.write_text(path, text, unless=lambda before=before: _state(path) != before):  # type: ignore[misc]
-                    return Written(path, changes.refused(tests))
-        raise BaselineError(f"{path}: not written, because another program keeps replacing it")
+        return change(self.path(profile, module), changes, limit)
 
     def delete(self, path: Path) -> None:
         """Delete a file that is a baseline of this version.
@@ -291,6 +207,32 @@ class BaselineStore:
         with _locked(path):
             load(path, PRUNED_LIMIT)
             path.unlink()
+
+
+def change(path: Path, changes: Changes, limit: int = LIMIT) -> Written:
+    """Change one file, see `BaselineStore.write`."""
+    with _locked(path):
+        atomic.sweep(_folder(path))
+        for _ in range(_ATTEMPTS):
+            before = _state(path)
+            tests = load(path, limit).tests
+            if _replaced(path, changes, tests, before):
+                return Written(path, changes.refused(tests))
+    raise BaselineError(f"{path}: not written, because another program keeps replacing it")
+
+
+def _replaced(path: Path, changes: Changes, tests: Mapping[str, Entry], before: tuple[int, ...] | None) -> bool:
+    """Write a file as the changes leave it; False where another program has replaced it since it was read."""
+    try:
+        changes.check(tests)
+    except LookupError as error:
+        raise BaselineError(f"{path}: not written: another program has changed {error.args[0]!r}") from None
+    after = changes.apply(tests)
+    if changes.or_nothing and not after:
+        path.unlink(missing_ok=True)
+        return True
+    text = FORMAT.encoded(path, BaselineFile(tests=after))
+    return atomic.write_text(path, text, unless=lambda: _state(path) != before)
 
 
 def module_exists(rootdir: Path, module: str) -> bool:

@@ -287,7 +287,7 @@ def _check_point(study: Study, point: Point, backends: Backends) -> None:
     except SpecError as error:
         raise SpecError(f"{error}{_load_meant(study.space)}") from None
     workload = study.workload_of(point)
-    driving.check_can_be_sent(workload, spec.name, serves=backend.over_http)
+    driving.check_can_be_sent(workload, spec, serves=backend.over_http, vllm_requests=backend.vllm_requests)
     if workload.concurrency is not None and workload.concurrency > workload.count:
         raise WorkloadError(
             f"concurrency={workload.concurrency} is more than requests={workload.count}: so many are never in flight; "

@@ -10,7 +10,7 @@ _WORKLOAD: Final = "workload: "
 """How the difference of the key begins, see `comparability.differences`."""
 
 _WORDS: Final = {"count": "requests", "send_for": "seconds of sending"}
-_HASHES: Final = ("json_schema", "tools")
+_HASHES: Final = ("json_schema", "tools", "image contents", "audio contents", "video contents")
 """Settings of which a hash is stored."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ def asked(before: Asked, json_schema: object, tools: object, logprobs: object, m
 
     Raises:
         WorkloadError: for a schema that is no JSON object, tools that are no list of objects, a number of
-            log-probabilities below 0, a model's name that is empty, or nothing asked at all.
+            log-probabilities below 0, or a model's name that is empty.
     """
     changed: dict[str, Any] = {}
     if json_schema is not None:
@@ -36,9 +36,21 @@ def asked(before: Asked, json_schema: object, tools: object, logprobs: object, m
         if not isinstance(model, str) or not model.strip():
             raise WorkloadError(f"model={model!r} must be the served name of a model")
         changed["model"] = model
-    if not changed:
-        raise WorkloadError("asking() needs at least one of json_schema=, tools=, logprobs= and model=")
     return replace(before, **changed)
+
+
+def model_names(names: Sequence[str | None]) -> tuple[str, ...]:
+    """Names of models that requests are sent to in turn; the engine's own model has an empty one.
+
+    Raises:
+        WorkloadError: for an empty list, or what is no name.
+    """
+    if not names:
+        raise WorkloadError("model=[] names no model; name one or more, or None for the engine's own model")
+    for name in names:
+        if name is not None and (not isinstance(name, str) or not name.strip()):
+            raise WorkloadError(f"model={names!r}: {name!r} must be the name of a model, or None for the engine's own")
+    return tuple(name or "" for name in names)
 
 
 def canonical(name: str, value: object) -> str:

@@ -11,9 +11,10 @@ from typing import Any, Final, TypeVar
 from pytest_vllmperf.errors import WorkloadError, did_you_mean
 from pytest_vllmperf.workload import building
 from pytest_vllmperf.workload.arrivals import CLOSED, Arrivals
-from pytest_vllmperf.workload.asking import asked
+from pytest_vllmperf.workload.asking import asked, model_names
 from pytest_vllmperf.workload.entries import shown
 from pytest_vllmperf.workload.lengths import Lengths
+from pytest_vllmperf.workload.media import media
 from pytest_vllmperf.workload.request import NOTHING_ASKED, Asked, Request
 from pytest_vllmperf.workload.sending import arrivals_at, check_positive
 
@@ -62,6 +63,9 @@ class Plan:
         stream: whether answers come as events.
         keep_alive: whether connections are used again; else each request opens its own.
         asked: what requests ask of a server besides an answer.
+        models: names of models, such as LoRA adapters, that requests are sent to in turn: the first to the first, and
+            so on, from the start again; an empty one is the engine's own model. Without them all are sent to
+            `asked.model`.
     """
 
     kind: str
@@ -83,6 +87,7 @@ class Plan:
     stream: bool = True
     keep_alive: bool = True
     asked: Asked = NOTHING_ASKED
+    models: tuple[str, ...] = ()
 
     def at(
         self: P,
@@ -148,7 +153,7 @@ class Plan:
         json_schema: Mapping[str, Any] | None = None,
         tools: Sequence[Mapping[str, Any]] | None = None,
         logprobs: int | None = None,
-        model: str | None = None,
+        model: str | Sequence[str | None] | None = None,
     ) -> P:
         """The same requests, each asking the server for more; what is not named stays as it is.
 
@@ -158,18 +163,30 @@ class Plan:
             json_schema: that each answer has to follow.
             tools: that the model may call, as OpenAI's `tools`.
             logprobs: alternatives that each token is to come with.
-            model: served name of another model, such as a LoRA adapter.
+            model: name of another model, such as a LoRA adapter; or a list of names that requests are sent to in turn,
+                None for the engine's own model.
 
         Raises:
             WorkloadError: for what is no JSON, or nothing asked.
         """
-        more = asked(self.asked, json_schema, tools, logprobs, model)
-        return replace(self, asked=more, ignore_eos=self.ignore_eos and not (more.json_schema or more.tools))
+        if all(one is None for one in (json_schema, tools, logprobs, model)):
+            raise WorkloadError("asking() needs at least one of json_schema=, tools=, logprobs= and model=")
+        in_turn = model_names(model) if isinstance(model, (list, tuple)) else ()
+        more = asked(self.asked, json_schema, tools, logprobs, None if isinstance(model, (list, tuple)) else model)
+        more = replace(more, model="") if in_turn else more
+        models = self.models if model is None else in_turn
+        exact = self.ignore_eos and not (more.json_schema or more.tools)
+        return replace(self, asked=more, models=models, ignore_eos=exact)
+
+    @property
+    def named_models(self) -> tuple[str, ...]:
+        """Names of the models that requests ask for, each once; without the engine's own."""
+        return tuple(dict.fromkeys(name for name in (*self.models, self.asked.model) if name))
 
     @property
     def why_server(self) -> str:
         """The first reason why no engine in process can send this, as the end of a sentence; empty where one can."""
-        named = self.asked.settings()
+        named = [name for name in self.asked.settings() if name != "model"]
         reasons = (
             (self.arrivals.open_loop, f"its requests are sent on a schedule ({self.arrivals.process} arrivals)"),
             (self.send_for is not None, f"it has a time limit (seconds={self.send_for})"),
@@ -191,6 +208,11 @@ class Plan:
         return self.kind in ("synthetic", "trace") and not self.shared_prefix_tokens and not self.block_tokens
 
     @property
+    def media(self) -> dict[str, Any]:
+        """What its chats hold besides text: numbers of items and digests of contents, by kind; empty without."""
+        return media(self.inputs) if self.kind in ("chat", "conversations", "mixed") else {}
+
+    @property
     def key(self) -> str:
         """Twelve hexadecimal digits over everything that changes the work; stored beside a baseline."""
         return hashlib.sha256(json.dumps(self._set(), sort_keys=True).encode()).hexdigest()[:12]
@@ -199,6 +221,7 @@ class Plan:
         """The workload for a stored file and a person: its settings, with texts and long lists left to the key."""
         settings = {key: value for key, value in self._set().items() if key != "inputs" and value is not None}
         settings.pop("output_lengths", None)
+        settings |= {"media": self.media} if self.media else {}
         if settings.pop("after", None):
             settings["conversations"] = self.after.count(None)
         if due := settings.get("arrivals", {}).pop("due", None):
@@ -227,6 +250,14 @@ class Plan:
         Raises:
             WorkloadError: when no ordinary token is left to draw from, or a token id is none of the model's.
         """
+        made = self._requests(vocab_size, special_token_ids)
+        if not self.models:
+            return made
+        by_place = [replace(self.asked, model=name) for name in self.models]
+        return tuple(replace(one, asked=by_place[one.index % len(by_place)]) for one in made)
+
+    def _requests(self, vocab_size: int, special_token_ids: Sequence[int]) -> tuple[Request, ...]:
+        """The requests, all sent to one model."""
         if self.kind == "synthetic":
             assert self.input_tokens is not None
             prefixes = building.Prefixes(self.shared_prefix_tokens, self.prefix_groups)

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-Message = Mapping[str, str]
+Message = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a request asks of a server besides an answer; engines that run in process refuse it.
+    """What a request asks of a server besides an answer; engines that run in process refuse all but an adapter.
 
     Attributes:
         json_schema: a JSON schema, as canonical JSON, that the answer has to follow; empty for none.
@@ -60,4 +60,4 @@ class Request:
         """The request as JSON for the process of an engine that needs no server."""
         own = {key: value for key, value in asdict(self).items() if value is not None}
         del own["asked"]
-        return own
+        return {**own, "adapter": self.asked.model} if self.asked.model else own

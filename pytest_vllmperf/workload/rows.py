@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from pytest_vllmperf.errors import did_you_mean
 from pytest_vllmperf.workload.entries import Entry, UnusableError, chat_entry, shown, take, text_entry, token_entry
+from pytest_vllmperf.workload.media import check_embedded
 from pytest_vllmperf.workload.talks import as_messages
 from pytest_vllmperf.workload.textfiles import lines, parsed
 
@@ -78,6 +79,7 @@ def cell_entry(value: Any, output_tokens: int) -> Entry:
 
 def _messages(messages: Any, output_tokens: int) -> Entry:
     try:
+        check_embedded(messages if isinstance(messages, (list, tuple)) else ())
         return chat_entry(messages, output_tokens)
     except UnusableError as error:
         raise UnusableError(f"messages {error}") from None

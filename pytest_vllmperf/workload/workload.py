@@ -13,6 +13,7 @@ from pytest_vllmperf.workload.arrivals import Arrivals
 from pytest_vllmperf.workload.entries import Entry, UnusableError, encode_messages
 from pytest_vllmperf.workload.folders import read_dataset
 from pytest_vllmperf.workload.lengths import Length, bounds, check_count, check_optional_count, kept
+from pytest_vllmperf.workload.media import embedded
 from pytest_vllmperf.workload.plan import Plan
 from pytest_vllmperf.workload.request import Message
 from pytest_vllmperf.workload.rows import read_jsonl
@@ -99,8 +100,12 @@ class Workload(Plan):
     ) -> Workload:
         """Chats: each a list of `{"role": …, "content": …}`, rendered through the model's chat template.
 
+        A content may be a list of parts, as OpenAI's: text, and `image_url`, `audio_url` or `video_url`, whose URL is a
+        `data:` URL or the path of a local file. A file is read here, and sent as a `data:` URL.
+
         Raises:
-            WorkloadError: for an empty list, a message without role or content, or a length below 1.
+            WorkloadError: for an empty list, a message without role or content, a file that cannot be read, or a
+                length below 1.
         """
         check_count("output_tokens", output_tokens)
         if not isinstance(chats, (list, tuple)) or not chats:
@@ -335,7 +340,7 @@ def _check_prefixes(tokens: int, groups: int, shortest: int, requests: int) -> N
 
 def _encode_chat(number: int, messages: object) -> str:
     try:
-        return encode_messages(messages)
+        return encode_messages(embedded(messages) if isinstance(messages, (list, tuple)) else messages)
     except UnusableError as error:
         raise WorkloadError(f"chat {number} {error}") from None
 

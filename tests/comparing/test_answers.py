@@ -172,3 +172,29 @@ def test_chats_are_taken_as_they_are() -> None:
 def test_chats_that_are_none_are_refused(chats: Any) -> None:
     with pytest.raises(WorkloadError, match=r"^chats must be a list|^chat 0 must be a list of messages"):
         checked_chats(chats)
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+PICTURES = Workload.chat([[{"role": "user", "content": [IMAGE]}]], output_tokens=4)
+
+
+@pytest.mark.parametrize(
+    ("workload", "prompts", "said"),
+    [
+        (SYNTHETIC.asking(model="sql"), None, "of the adapter 'sql' cannot be compared"),
+        (SYNTHETIC.asking(model=[None, "sql"]), ["x", "y"], "of the adapter 'sql' cannot be compared"),
+        (PICTURES, None, "answers to images or sound cannot be compared; pass prompts= of text"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused_before_anybody_is_asked(
+    own: Scripted, reference: Scripted, workload: Workload, prompts: Any, said: str
+) -> None:
+    """Scored by the model alone, an adapter's answers would look the same however wrong they are."""
+    rounds = Rounds(own, reference, workload)
+    with pytest.raises(WorkloadError, match=said):
+        compare_answers(rounds, prompts, 4)
+    assert rounds.used == []
+
+
+def test_text_can_be_compared_beside_images(own: Scripted, reference: Scripted) -> None:
+    assert compare_answers(Rounds(own, reference, PICTURES), ["x", "y"], 4).prompts == 2

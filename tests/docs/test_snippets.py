@@ -77,6 +77,7 @@ def inputs(folder: Path) -> None:
         for n in range(2)
     ]
     (folder / "chats.json").write_text(json.dumps(talk * 250))
+    (folder / "cat.png").write_bytes(b"a cat")
     (folder / "support.jsonl").write_text(f"{json.dumps(TALK)}\n" * 300)
     (folder / "mooncake.jsonl").write_text(
         "".join(json.dumps({**MOONCAKE, "timestamp": 10 * n}) + "\n" for n in range(1000))

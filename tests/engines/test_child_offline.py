@@ -363,3 +363,36 @@ def test_unless_the_environment_gives_it_one(load: Callable[..., Loaded], monkey
     assert "kv_cache_memory_bytes" not in load(True).given
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "")
     assert "kv_cache_memory_bytes" in load(True).given
+
+
+IMAGE = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]}]
+
+
+def test_a_chat_with_an_image_is_handed_to_vllm_as_it_was_processed(engine: Any, load: Callable[..., Loaded]) -> None:
+    llm = load()
+    processed = {"prompt_token_ids": [7, 9, 9], "multi_modal_data": {"image": "pixels"}}
+    llm.__dict__["_preprocess_chat"] = lambda chats, **chat: [processed] if chats == [IMAGE] else None
+    sys.modules["vllm.sampling_params"] = ModuleType("vllm.sampling_params")
+    sys.modules["vllm.sampling_params"].__dict__["RequestOutputKind"] = SimpleNamespace(FINAL_ONLY="final")
+    try:
+        (sent,) = engine.prepare([{"index": 3, "messages": IMAGE, "output_tokens": 1}], {})
+    finally:
+        del sys.modules["vllm.sampling_params"]
+    assert sent["prompt"] is processed
+    assert (sent["request_id"], sent["lora_request"]) == ("0-3", None)
+
+
+def test_an_image_that_does_not_fit_is_refused_with_its_tokens(engine: Any, load: Callable[..., Loaded]) -> None:
+    llm = load()
+    llm.__dict__["_preprocess_chat"] = lambda chats, **chat: [{"prompt_token_ids": [9] * 64}]
+    with pytest.raises(ValueError, match="request 0 takes 64 prompt"):
+        engine.engine_input({"index": 0, "messages": IMAGE, "output_tokens": 1}, engine.tokenizer())
+
+
+def test_images_of_earlier_iterations_are_forgotten_where_vllm_can(engine: Any, load: Callable[..., Loaded]) -> None:
+    llm, done = load(), list[str]()
+    engine.reset_media_caches()  # a version without such caches
+    llm.__dict__["reset_mm_cache"] = lambda: done.append("processed")
+    llm.llm_engine.reset_encoder_cache = lambda: done.append("encoded")
+    engine.reset_media_caches()
+    assert done == ["processed", "encoded"]

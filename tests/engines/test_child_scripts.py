@@ -83,6 +83,10 @@ def test_other_calls_of_vllm_are_of_no_interest(offline: Any) -> None:
     assert not hasattr(counter, "__deepcopy__")
 
 
+def prepared(number: int) -> dict[str, Any]:
+    return {"request_id": f"1-{number}", "prompt": {}, "params": None, "lora_request": None}
+
+
 class Core:
     """An engine core that finishes the oldest request at every step."""
 
@@ -91,9 +95,9 @@ class Core:
         self.most = 0
         self.added: list[str] = []
 
-    def add_request(self, name: str, prompt: Any, parameters: Any) -> None:
-        self.running.append(name)
-        self.added.append(name)
+    def add_request(self, request_id: str, prompt: Any, params: Any, lora_request: Any) -> None:
+        self.running.append(request_id)
+        self.added.append(request_id)
         self.most = max(self.most, len(self.running))
 
     def step(self) -> list[Any]:
@@ -119,7 +123,7 @@ def test_no_more_requests_are_in_flight_than_asked_for(
 ) -> None:
     engine, core = offline.OfflineEngine(), Core()
     engine.llm = SimpleNamespace(llm_engine=core)
-    monkeypatch.setattr(engine, "prepare", lambda requests, sampling: [(f"1-{n}", {}, None) for n in requests])
+    monkeypatch.setattr(engine, "prepare", lambda requests, sampling: [prepared(n) for n in requests])
     told = engine.run([0, 1, 2, 3, 4], concurrency, {})
     assert core.most == most
     assert core.added == [f"1-{n}" for n in range(5)]
@@ -144,7 +148,7 @@ def test_instructions_of_an_iteration_are_told_where_they_are_counted(
 ) -> None:
     engine = offline.OfflineEngine()
     engine.llm = SimpleNamespace(llm_engine=Core())
-    monkeypatch.setattr(engine, "prepare", lambda requests, sampling: [(f"1-{n}", {}, None) for n in requests])
+    monkeypatch.setattr(engine, "prepare", lambda requests, sampling: [prepared(n) for n in requests])
     assert engine.run([0], None, {})["instructions"] is None
     engine.instructions = SimpleNamespace(read=lambda: 100.0, since=lambda before: 7.0 if before == 100.0 else None)
     assert engine.run([0], None, {})["instructions"] == 7.0

@@ -125,3 +125,11 @@ def test_a_line_that_stays_takes_the_place_of_the_one_that_does_not(isatty: bool
     quiet = Terminal(isatty=isatty)
     console(quiet, Clock(), verbose=-1).say("test_chat: no baseline")
     assert quiet.text == ""
+
+
+def test_only_a_line_that_is_rewritten_in_place_is_live() -> None:
+    """What is not live is not told every second."""
+    assert console(Terminal(isatty=True), Clock()).live
+    assert not console(Terminal(isatty=True), Clock(), verbose=-1).live
+    assert not console(Terminal(isatty=False), Clock()).live
+    assert not console(Terminal(isatty=True), Clock(), worker="gw0").live

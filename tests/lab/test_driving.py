@@ -171,3 +171,25 @@ def test_an_engine_that_fails_on_the_way_ends_the_measurement() -> None:
     with pytest.raises(EngineDiedError):
         measure(engine, WORKLOAD, MeasureSettings(1, 3), lambda _: None)
     assert engine.runs == 2
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+
+
+@pytest.mark.parametrize(("content", "resets"), [([IMAGE], 3), ([{"type": "text", "text": "a"}], 0)])
+def test_images_are_forgotten_before_each_iteration(content: list[Any], resets: int) -> None:
+    """Else only the first would encode them, and a slower encoder would pass."""
+
+    class Keeping(RecordingEngine):
+        def reset_media_caches(self) -> None:
+            self.book.append("forget")
+
+        def run(self, requests: Sequence[Request], sampling: Sampling) -> RunResult:
+            return super().run(WORKLOAD.requests(100), sampling)
+
+    engine = Keeping([])
+    work = Workload.chat([[{"role": "user", "content": content}]], output_tokens=1)
+    measure(engine, work, MeasureSettings(warmup=1, iterations=2), lambda _: None)
+    assert engine.book.count("forget") == resets
+    before = [now for now, after in zip(engine.book, engine.book[1:], strict=False) if after.startswith("run")]
+    assert set(before) == ({"forget"} if resets else set(before) - {"forget"})

@@ -1,5 +1,6 @@
 """Measuring on behalf of tests, with simulated engines."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from pytest_vllmperf.lab.pair import Pair
 from pytest_vllmperf.lab.sharing import Sharing, Way
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.records.run import MeasureSettings
+from pytest_vllmperf.records.settings import DEFAULTS, Settings, Update
 from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.validity import rules as validity
 from pytest_vllmperf.validity.rules import Expected
@@ -128,3 +130,20 @@ def test_when_one_of_two_dies_both_are_replaced(session: Lab, starts: list[str])
         pair(session, good, bad).measure_round()
     session.measure(good, WORKLOAD, ONCE)
     assert len(starts) == 3
+
+
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize(("engines", "most", "told_most"), [(3, 6, 6), (8, 6, 8)])
+def test_a_person_is_told_which_start_of_how_many(
+    tmp_path: Path, told: Told, nvml: object, live: bool, engines: int, most: int, told_most: int
+) -> None:
+    settings = Settings(Update.NONE, tmp_path, DEFAULTS, 30.0, 20.0, engines=engines, max_engines=most)
+    opened = Lab(settings, told, live=lambda: live)
+    try:
+        for _ in range(2):
+            opened.measure(simulated(), WORKLOAD, ONCE)
+            opened.retire([simulated()])
+    finally:
+        opened.close()
+    begin = [line for line in told if line.endswith("iteration 1/2")]
+    assert begin == ["m: iteration 1/2", f"m (engine start 2 of at most {told_most}): iteration 1/2"]

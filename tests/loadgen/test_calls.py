@@ -186,3 +186,9 @@ def test_a_schedule_has_a_time_for_each_request() -> None:
 def test_neither_key_nor_head_is_shown() -> None:
     (call,) = calls([TEXT], ADDRESS, FREE, None)
     assert "sk-1" not in repr(call) + repr(ADDRESS)
+
+
+def test_an_image_is_sent_as_the_part_that_it_is() -> None:
+    parts = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}, {"type": "text", "text": "?"}]
+    body = one(Request(0, 4, messages=({"role": "user", "content": parts},))).body
+    assert body["messages"] == [{"role": "user", "content": parts}]

@@ -41,10 +41,20 @@ def test_what_is_recorded_needs_no_baseline(project: Project, flag: str) -> None
     result.stdout.no_fnmatch_line("*NO_BASELINE*")
 
 
-def test_a_worker_says_it_before_it_measures(project: Project) -> None:
-    project.perf_tests()
-    result = project.run_apart("--vllmperf", "-n", "1")
-    result.stderr.fnmatch_lines(["vllmperf gw0: test_chat: no baseline for simulated; its check will be NO_BASELINE"])
+def test_of_several_workers_one_says_it(project: Project) -> None:
+    project.perf_tests("test_chat", "test_more", "test_third")
+    result = project.run_apart("--vllmperf", "-n", "2")
+    result.stderr.fnmatch_lines(
+        [
+            "vllmperf gw0: 3 of 3 performance tests have no baseline:",
+            "vllmperf gw0: *test_chat",
+            "vllmperf gw0: *test_more",
+            "vllmperf gw0: *test_third",
+            "vllmperf gw0: *check() needs one: record it with --vllmperf-update-new",
+        ]
+    )
+    assert "gw1" not in result.stderr.str()
+    assert "its check will be NO_BASELINE" not in result.stderr.str()
 
 
 def test_another_workload_is_told_in_words_before_it_is_measured(project: Project) -> None:

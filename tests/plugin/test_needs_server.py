@@ -17,7 +17,6 @@ NEEDS = {
     "WORK.streamed(False)": "its answers are not streamed",
     "WORK.over('new')": "each request opens its own connection",
     "WORK.asking(json_schema={'type': 'object'})": "it asks for json_schema",
-    "WORK.asking(model='adapter')": "it asks for model",
     "Workload.conversations([[{'role': 'user', 'content': 'a'}, {'role': 'assistant', 'content': 'b'}] * 2])": (
         "its requests are turns of conversations"
     ),

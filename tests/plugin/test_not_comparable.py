@@ -81,3 +81,21 @@ def test_engine_arguments_are_what_a_baseline_is_for(project: Project) -> None:
     project.record()
     project.perf_tests(max_num_seqs=128)
     project.run("--vllmperf").assert_outcomes(passed=1)
+
+
+def test_a_changed_local_model_is_told_by_its_files(project: Project, workers: list[str]) -> None:
+    folder = project.root / "models" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    for number in (1, 2):
+        (folder / f"model-{number}.safetensors").write_bytes(b"0" * 100)
+    project.perf_tests()
+    body = (project.root / "test_chat.py").read_text().replace('vllm("sim"', f'vllm("{folder}"')
+    project.write("test_chat.py", body)
+    project.record(*workers)
+    project.run("--vllmperf", *workers).assert_outcomes(passed=1)
+    (folder / "config.json").write_text('{"a": 1}')
+    (folder / "model-2.safetensors").write_bytes(b"0" * 200)
+    result = project.run("--vllmperf", *workers)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["NOT_COMPARABLE  test_chat: model files changed: config.json, model-2.safetensors"])

@@ -3,11 +3,13 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from pytest_vllmperf.workload import Arrivals, Workload
+from pytest_vllmperf.workload.request import Asked
 
 Refused = Callable[..., str]
 
@@ -80,7 +82,8 @@ def test_whatever_changes_the_load_changes_the_key_and_the_description() -> None
 def test_whatever_is_set_is_hashable_and_leaves_the_prompts_alone(change: Callable[[Workload], Workload]) -> None:
     made = change(plain())
     assert hash(made) == hash(change(plain()))
-    assert [one.to_wire() for one in made.requests(100)] == [one.to_wire() for one in plain().requests(100)]
+    sent = [{key: value for key, value in one.to_wire().items() if key != "adapter"} for one in made.requests(100)]
+    assert sent == [one.to_wire() for one in plain().requests(100)]
 
 
 def test_a_rate_as_a_whole_number_is_the_same_load() -> None:
@@ -223,7 +226,7 @@ def test_what_cannot_be_asked_is_refused(arguments: dict[str, Any], said: str, r
         (plain().at(seconds=5), "time limit (seconds=5.0)"),
         (plain().streamed(False), "not streamed"),
         (plain().over("new"), "opens its own connection"),
-        (plain().asking(model="lora", logprobs=1), "asks for logprobs, model"),
+        (plain().asking(model="lora", logprobs=1), "asks for logprobs"),
         (Workload.conversations([TALK], output_tokens=1), "turns of conversations"),
     ],
 )
@@ -234,7 +237,13 @@ def test_what_only_a_server_can_be_sent_says_why(workload: Workload, said: str) 
 
 @pytest.mark.parametrize(
     "workload",
-    [plain(), plain(concurrency=2), Workload.chat([CHAT], output_tokens=1), trace().at(concurrency=1)],
+    [
+        plain(),
+        plain(concurrency=2),
+        plain().asking(model="lora"),
+        Workload.chat([CHAT], output_tokens=1),
+        trace().at(concurrency=1),
+    ],
 )
 def test_an_engine_in_process_can_be_sent_the_rest(workload: Workload) -> None:
     assert not workload.needs_server
@@ -243,3 +252,32 @@ def test_an_engine_in_process_can_be_sent_the_rest(workload: Workload) -> None:
 
 def test_the_first_reason_is_named() -> None:
     assert "poisson" in plain().over("new").streamed(False).at(rate=8).why_server
+
+
+def test_requests_go_to_several_models_in_turn() -> None:
+    workload = plain(requests=5).asking(model=["sql", None, "chat"])
+    sent = workload.requests(100)
+    assert [one.asked.model for one in sent] == ["sql", "", "chat", "sql", ""]
+    assert [one.to_wire().get("adapter") for one in sent] == ["sql", None, "chat", "sql", None]
+    assert workload.named_models == ("sql", "chat")
+    assert workload.describe()["models"] == ("sql", "", "chat")
+    assert len({workload.key, plain(requests=5).key, plain(requests=5).asking(model=["sql"]).key}) == 3
+    assert [one.prompt_token_ids for one in sent] == [one.prompt_token_ids for one in plain(requests=5).requests(100)]
+
+
+def test_what_is_asked_last_counts() -> None:
+    several, one = plain().asking(model=["a", "b"]), plain().asking(model="c")
+    assert several.asking(model="c") == one
+    assert one.asking(model=["a", "b"]) == several
+    assert several.asking(logprobs=1).models == ("a", "b")
+    assert one.asking(logprobs=1).named_models == ("c",)
+
+
+def test_the_key_of_one_model_is_what_it_was() -> None:
+    assert plain().asking(model="lora").key == replace(plain(), asked=Asked(model="lora")).key
+    assert "models" not in plain().asking(model="lora").describe()
+
+
+@pytest.mark.parametrize("model", [[], ["a", ""], ["a", 3], [None, "  "]])
+def test_a_list_of_models_that_is_none_is_refused(model: list[Any], refused: Refused) -> None:
+    assert refused(plain().asking, model=model).startswith("model=[")

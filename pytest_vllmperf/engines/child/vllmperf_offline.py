@@ -32,9 +32,16 @@ class OfflineEngine:
         self.counter = StepCounter()
         self.iteration = 0
         self.instructions = vllmperf_instructions.Counter(None)
+        self.adapters: dict[str, Any] = {}
 
-    def load(self, model: str, engine_args: dict[str, Any]) -> dict[str, Any]:
-        """Start vLLM with the user's arguments. Returns what the engine knows of itself."""
+    def load(self, model: str, engine_args: dict[str, Any], adapters: dict[str, str] | None = None) -> dict[str, Any]:
+        """Start vLLM with the user's arguments. Returns what the engine knows of itself.
+
+        Args:
+            model: its path or name.
+            engine_args: of vLLM.
+            adapters: LoRA adapters by name, with their paths.
+        """
         import vllm
 
         ours = {"disable_log_stats": False, "trust_remote_code": False, "worker_extension_cls": EXTENSION}
@@ -47,6 +54,7 @@ class OfflineEngine:
         started = time.monotonic()
         self.llm = vllm.LLM(model, **{**arguments, **self.chosen})
         seconds = time.monotonic() - started
+        self.adapters = vllmperf_prompts.lora_requests(adapters or {})
         template = getattr(self.llm, "chat_template", None)
         self.chat |= {} if template is None else {"chat_template": template}
         self.llm.llm_engine.logger_manager.stat_loggers.append(self.counter)
@@ -167,7 +175,7 @@ class OfflineEngine:
         preprocess = getattr(self.llm, "_preprocess_chat", None)
         if preprocess is None:
             return vllmperf_prompts.chat_ids(messages, self.tokenizer(), self.chat)
-        return vllmperf_prompts.rendered(lambda: preprocess([messages], **self.chat)[0]["prompt_token_ids"])
+        return vllmperf_prompts.token_list(lambda: preprocess([messages], **self.chat)[0]["prompt_token_ids"])
 
     def prompt(self, request: dict[str, Any], tokenizer: Any) -> list[int]:
         """The request's token ids, refused where they do not fit."""
@@ -176,30 +184,50 @@ class OfflineEngine:
         vllmperf_prompts.check_fit(request, tokens, limit)
         return tokens
 
-    def prepare(self, requests: list[dict[str, Any]], sampling: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-        """Tokens and sampling parameters of each request, refused whole when one does not fit."""
+    def engine_input(self, request: dict[str, Any], tokenizer: Any) -> Any:
+        """The request as vLLM takes it, refused where it does not fit.
+
+        Images and sound are decoded and processed here, as text is tokenized: before the clock starts.
+        """
+        if not vllmperf_prompts.has_media(request):
+            return {"prompt_token_ids": self.prompt(request, tokenizer)}
+        preprocess = getattr(self.llm, "_preprocess_chat", None)
+        if preprocess is None:
+            raise ValueError("this version of vLLM takes images in process in another way; use backend='serve'")
+        made = vllmperf_prompts.rendered(lambda: preprocess([request["messages"]], **self.chat)[0])
+        limit = self.llm.llm_engine.vllm_config.model_config.max_model_len
+        vllmperf_prompts.check_fit(request, made["prompt_token_ids"], limit)
+        return made
+
+    def prepare(self, requests: list[dict[str, Any]], sampling: dict[str, Any]) -> list[dict[str, Any]]:
+        """What `add_request` takes of each request, refused whole when one does not fit."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
         config, tokenizer = self.llm.llm_engine.vllm_config.model_config, self.tokenizer()
         prepared = []
         for request in requests:
-            tokens = self.prompt(request, tokenizer)
             parameters = SamplingParams(
                 max_tokens=request["output_tokens"],
                 detokenize=not config.skip_tokenizer_init,
                 output_kind=RequestOutputKind.FINAL_ONLY,
                 **sampling,
             )
-            name = f"{self.iteration}-{request['index']}"
-            prepared.append((name, {"prompt_token_ids": tokens}, parameters))
+            prepared.append(
+                {
+                    "request_id": f"{self.iteration}-{request['index']}",
+                    "prompt": self.engine_input(request, tokenizer),
+                    "params": parameters,
+                    "lora_request": self.adapters.get(request.get("adapter")),
+                }
+            )
         return prepared
 
     def run(self, requests: list[dict[str, Any]], concurrency: int | None, sampling: dict[str, Any]) -> dict[str, Any]:
         """Send all requests, at most `concurrency` in flight, and wait for the last. Tokenizing is not timed."""
         self.iteration += 1
         waiting = self.prepare(requests, sampling)[::-1]
-        order = {name: position for position, (name, _, _) in enumerate(reversed(waiting))}
+        order = {one["request_id"]: position for position, one in enumerate(reversed(waiting))}
         engine, limit = self.llm.llm_engine, concurrency or len(waiting)
         records: list[dict[str, Any] | None] = [None] * len(waiting)
         self.counter.clear()
@@ -207,7 +235,7 @@ class OfflineEngine:
         started, running = time.perf_counter(), 0
         while waiting or running:
             while waiting and running < limit:
-                engine.add_request(*waiting.pop())
+                engine.add_request(**waiting.pop())
                 running += 1
             for output in engine.step():
                 if output.finished:
@@ -251,6 +279,13 @@ class OfflineEngine:
         """Whether every block was free; vLLM declines while one is in use."""
         return bool(self.llm.reset_prefix_cache())
 
+    def reset_media_caches(self) -> None:
+        """Forget what was processed and encoded of images; versions without such a cache, or a reset, keep it."""
+        for owner, name in ((self.llm, "reset_mm_cache"), (self.llm.llm_engine, "reset_encoder_cache")):
+            reset = getattr(owner, name, None)
+            if reset is not None:
+                reset()
+
     def sleep(self) -> None:
         """Give the GPU's memory back: weights move to the host, the KV cache is forgotten (vLLM's level 1)."""
         self.llm.sleep(level=1)
@@ -264,13 +299,20 @@ class OfflineEngine:
         from vllm import SamplingParams
 
         tokenizer = self.tokenizer()
-        prompts = [self.prompt(request, tokenizer) for request in requests]
+        prompts = [self.engine_input(request, tokenizer) for request in requests]
         parameters = [
             SamplingParams(temperature=0.0, max_tokens=request["output_tokens"], ignore_eos=True, detokenize=False)
             for request in requests
         ]
-        made = self.llm.generate([{"prompt_token_ids": prompt} for prompt in prompts], parameters, use_tqdm=False)
-        return {"prompts": prompts, "outputs": [list(output.outputs[0].token_ids) for output in made]}
+        wanted = [self.adapters.get(request.get("adapter")) for request in requests]
+        made = self.llm.generate(
+            prompts,
+            parameters,
+            use_tqdm=False,
+            **({"lora_request": wanted} if any(wanted) else {}),
+        )
+        ids = [list(prompt["prompt_token_ids"]) for prompt in prompts]
+        return {"prompts": ids, "outputs": [list(output.outputs[0].token_ids) for output in made]}
 
     def score(self, sequences: list[list[int]]) -> list[dict[str, Any]]:
         """Of each token but the first its log-probability after those before it, and the most probable token."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -124,15 +125,39 @@ def chat_ids(messages: list[dict[str, str]], tokenizer: Any, chat: dict[str, Any
     given |= {"tokenize": True, "add_generation_prompt": True, "return_dict": False}
     if template:
         given["chat_template"] = template
-    return rendered(lambda: tokenizer.apply_chat_template(messages, **given))
+    return token_list(lambda: tokenizer.apply_chat_template(messages, **given))
 
 
-def rendered(render_one: Callable[[], Any]) -> list[int]:
-    """The token ids of one chat, with whatever its template raises as a ValueError: the chat does not suit it."""
+def has_media(request: dict[str, Any]) -> bool:
+    """Whether a chat holds more than text: a part of a message that is of another kind."""
+    contents = [message.get("content") for message in request.get("messages") or ()]
+    parts = [part for content in contents if isinstance(content, (list, tuple)) for part in content]
+    return any(isinstance(part, dict) and part.get("type") not in (None, "text") for part in parts)
+
+
+def token_list(render_one: Callable[[], Any]) -> list[int]:
+    """The token ids of one chat, see `rendered`."""
+    return list(rendered(render_one))
+
+
+def rendered(render_one: Callable[[], Any]) -> Any:
+    """One chat as rendered, with whatever its template raises as a ValueError: the chat does not suit it."""
     try:
-        return list(render_one())
+        return render_one()
     except Exception as error:
         raise ValueError(f"the chat cannot be rendered: {str(error) or type(error).__name__}") from error
+
+
+def lora_requests(adapters: dict[str, str]) -> dict[str, Any]:
+    """What vLLM calls each adapter, by name."""
+    if not adapters:
+        return {}
+    from vllm.lora.request import LoRARequest
+
+    return {
+        name: LoRARequest(lora_name=name, lora_int_id=number, lora_path=os.path.expanduser(path))
+        for number, (name, path) in enumerate(adapters.items(), start=1)
+    }
 
 
 def load_tokenizer(model: str, *, trust_remote_code: bool) -> Any:

@@ -32,7 +32,7 @@ LAUNCHERS = ("vllm.entrypoints.launchers.launcher", "vllm.entrypoints.openai.api
 PARSERS = ("vllm.entrypoints.launchers.cli_args", "vllm.entrypoints.openai.cli_args")
 """Where newer and older versions of vLLM keep the parts of `vllm serve`."""
 LORA = "lora_modules"
-"""Adapters, each a JSON object or `name=path`."""
+"""Adapters, each a JSON object or `name=path`; or paths by name, which vLLM does not take."""
 OWN_FIGURES = "enable_per_request_metrics"
 
 
@@ -66,6 +66,19 @@ class ServedLlm:
     def reset_prefix_cache(self) -> bool:
         """Forget the KV blocks of earlier prompts; None of older versions is a yes."""
         return self._wait(self._client.reset_prefix_cache()) is not False
+
+    def reset_mm_cache(self) -> None:
+        """Forget processed images, where this version can."""
+        self._reset("reset_mm_cache")
+
+    def reset_encoder_cache(self) -> None:
+        """Forget encoded images, where this version can."""
+        self._reset("reset_encoder_cache")
+
+    def _reset(self, name: str) -> None:
+        reset = getattr(self._client, name, None)
+        if reset is not None:
+            self._wait(reset())
 
     def sleep(self, level: int) -> None:
         """Give the GPU's memory back."""
@@ -251,6 +264,8 @@ def parsed(model: str, arguments: dict[str, Any]) -> Any:
 def words(name: str, value: Any) -> list[str]:
     """An argument as words of the command line, where vLLM makes an object of its own of them; else none."""
     option = f"--{name.replace('_', '-')}"
+    if name == LORA and isinstance(value, dict):
+        value = [{"name": own, "path": path} for own, path in value.items()]
     if isinstance(value, dict):
         return [option, json.dumps(value)]
     if name == LORA and isinstance(value, list):
