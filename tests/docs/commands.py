@@ -109,7 +109,7 @@ def check(words: Sequence[str], parse: Parse) -> None:
         "nox": lambda: _nox(arguments),
         "python": lambda: _python(arguments),
         "python3": lambda: _python(arguments),
-        ".": lambda: None,
+        **dict.fromkeys((".", "cd", "export"), lambda: None),
     }
     if program not in checks:
         raise WrongCommandError(

@@ -30,6 +30,12 @@ from pytest_vllmperf import EngineSpec, Measurement, VllmPerf, Workload
 
 MODEL = "vllmperf:tiny"
 MODELS = dict.fromkeys(["fp16", "awq", "gptq"], MODEL)
+
+
+def grade(run):
+    return 0.9
+
+
 CHAT = WORK = WORKLOAD = BATCH = Workload.synthetic(requests=4, input_tokens=8, output_tokens=4, concurrency=2)
 """
 LOOSE = """
