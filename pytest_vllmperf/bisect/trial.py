@@ -58,6 +58,7 @@ class Trial:
             f"--vllmperf-against={reference.python}",
             f"--vllmperf-python={version.python}",
             f"--vllmperf-json={file}",
+            "--vllmperf-github=off",  # a job's summary is for what the job found, not for each step of a search
             *([f"--vllmperf-gate={self.metric}"] if self.metric is not None else []),
             *self.arguments,
         ]

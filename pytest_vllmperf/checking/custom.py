@@ -101,6 +101,13 @@ def lost(custom: Custom) -> list[str]:
     ]
 
 
+def no_longer_recorded(stored: Entry, new: Entry) -> list[str]:
+    """Custom metrics of a stored check that another one of the same name does not hold, in words."""
+    now = {plain_name(key) for key in stored_keys(new)}
+    gone = [plain_name(key) for key in stored_keys(stored) if plain_name(key) not in now]
+    return [f"the baseline holds {name}, which the new session did not record" for name in gone]
+
+
 def declared_differently(custom: Custom) -> list[str]:
     """Custom metrics whose unit, direction or kind differs from that of the baseline, in words."""
     return redeclared(custom.stored, custom.keys)

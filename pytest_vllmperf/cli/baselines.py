@@ -18,6 +18,7 @@ from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.samples import Entry
 from pytest_vllmperf.report import units
 from pytest_vllmperf.report.explanations import prior_words
+from pytest_vllmperf.report.limits import bound_words
 from pytest_vllmperf.report.names import WIDTH
 from pytest_vllmperf.report.verdicts import folded
 from pytest_vllmperf.stats import ANCHOR_SESSIONS
@@ -108,6 +109,7 @@ def _shown(entry: Entry, settings: VerdictSettings) -> dict[str, Any]:
         "not_comparable": mixed(entry.sessions),
         "environment": entry.sessions[-1].environment.hard,
         "metrics": metrics,
+        "limits": entry.judging.limits,
     }
 
 
@@ -122,6 +124,9 @@ def _shown_lines(name: str, shown: dict[str, Any]) -> list[str]:
     head += [line for why in shown["not_comparable"] for line in folded(f"  not comparable: {why}")]
     if shown["reason"]:
         head.append(f"  recorded again: {shown['reason']}")
+    if shown["limits"]:
+        told = (f"{METRICS[metric].label} {bound_words(metric, limit)}" for metric, limit in shown["limits"].items())
+        head += folded(f"  limits: {', '.join(told)}")
     rows = []
     for metric, found in shown["metrics"].items():
         row = [METRICS[metric].label, units.value(metric, found["level"]), units.margin(found["margin"])]

@@ -1,4 +1,4 @@
-"""`vllmperf check`: a verdict between two result files, without an engine."""
+"""`vllmperf check A.json B.json`: a verdict between two baseline files, without an engine."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from pytest_vllmperf import __version__
-from pytest_vllmperf.checking import policy
+from pytest_vllmperf.checking import custom, policy
+from pytest_vllmperf.checking.history import Fitted
+from pytest_vllmperf.checking.limits import limited
 from pytest_vllmperf.cli import judging, kernels
 from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.records.attribution import Attribution
+from pytest_vllmperf.records.custom import redeclared
 from pytest_vllmperf.records.samples import Entry
-from pytest_vllmperf.records.verdict import Status, Verdict
+from pytest_vllmperf.records.verdict import Status, Verdict, worst
 from pytest_vllmperf.report import attributions
 from pytest_vllmperf.report.explanations import basis_lines, explanation_lines
+from pytest_vllmperf.report.limits import failure_lines as limit_lines
 from pytest_vllmperf.report.verdicts import folded, metric_lines
 from pytest_vllmperf.verdict import Evidence, VerdictSettings
 from pytest_vllmperf.verdict.attribution import of_check
@@ -30,7 +34,6 @@ from pytest_vllmperf.verdict.explanation import Basis, Explanation, explain
 from pytest_vllmperf.verdict.workload_changes import with_workload_in_words
 
 REGRESSION, NOT_COMPARABLE = 1, 3
-NOT_ASKED = judging.Asked()
 _WAYS_OUT = {
     Status.NOT_COMPARABLE: "if this is intended, record it again: pytest --vllmperf-update",
     Status.DRIFTED: 'if the new level is intended, accept it with --vllmperf-update --vllmperf-reason "..."',
@@ -63,12 +66,12 @@ class CheckResult:
 
     @property
     def exit_code(self) -> int:
-        """0 nothing regressed, 1 a regression, a drift, or a metric that only one side has, 3 not comparable.
+        """0 nothing regressed; 1 a regression, a drift, a broken limit, a metric that one side lacks; 3 not comparable.
 
         A baseline of too few engine starts compares with nothing.
         """
         statuses = {verdict.status for verdict in self.verdicts.values()}
-        if statuses & {Status.REGRESSED, Status.DRIFTED, Status.INVALID}:
+        if statuses & {Status.REGRESSED, Status.DRIFTED, Status.INVALID, Status.BEYOND_LIMIT}:
             return REGRESSION
         return NOT_COMPARABLE if statuses & {Status.NOT_COMPARABLE, Status.NO_BASELINE} else 0
 
@@ -89,6 +92,7 @@ class CheckResult:
                     lines += [f"    {line}" for line in explanation_lines(explained[one.metric], width=76)]
             for one in verdict.information:
                 lines += [f"  {line}" for line in metric_lines(one, gated=False, width=78)]
+            lines += [f"  {line}" for line in limit_lines(verdict, width=78)]
             where = attributions.below_verdicts(verdict, self.attributions.get(name), width=78)
             lines += [f"  {line}" for line in where]
         lines += [f"{name}: only in the first file" for name in self.only_in_a]
@@ -99,6 +103,10 @@ class CheckResult:
 
     def as_json(self) -> str:
         """For a program."""
+        return json.dumps(self.as_data(), indent=1)
+
+    def as_data(self) -> dict[str, Any]:
+        """What JSON has of it."""
         verdicts = TypeAdapter(dict[str, Verdict]).dump_python(dict(self.verdicts), mode="json")
         for name, explained in self.explanations.items():
             for metric in verdicts[name]["metrics"]:
@@ -107,18 +115,15 @@ class CheckResult:
             if where is not None and where.gpu_time is not None:
                 verdicts[name]["attribution"] = kernels.as_data(where)
         basis = {} if self.basis is None else {"basis": _as_data(Basis, self.basis)}
-        return json.dumps(
-            {
-                **basis,
-                "exit_code": self.exit_code,
-                "checks": verdicts,
-                "changed": {name: list(changes) for name, changes in self.changed.items()},
-                "only_in_a": list(self.only_in_a),
-                "only_in_b": list(self.only_in_b),
-                "not_compared": list(self.notes),
-            },
-            indent=1,
-        )
+        return {
+            **basis,
+            "exit_code": self.exit_code,
+            "checks": verdicts,
+            "changed": {name: list(changes) for name, changes in self.changed.items()},
+            "only_in_a": list(self.only_in_a),
+            "only_in_b": list(self.only_in_b),
+            "not_compared": list(self.notes),
+        }
 
 
 def _as_data(kind: type, value: object) -> Any:
@@ -126,57 +131,98 @@ def _as_data(kind: type, value: object) -> Any:
     return json.loads(TypeAdapter[Any](kind).dump_json(value))
 
 
-def check(a: Path, b: Path, asked: judging.Asked = NOT_ASKED, *, explained: bool = False) -> CheckResult:
+def check(a: Path, b: Path, asked: judging.Asked = judging.NOTHING_ASKED, *, explained: bool = False) -> CheckResult:
     """Judge the newest session of every check of `b` by all sessions of the same check of `a`.
 
-    The gate and margins are those that `b` was recorded with, as pytest takes those of the test and not those of the
-    baseline. Where `a` was recorded with others, the result says so.
+    The gate, margins and limits are those that `b` was recorded with, as pytest takes those of the test and not those
+    of the baseline. Where `a` was recorded with others, the result says so.
 
     Args:
         a: the baseline.
         b: a file of the same form, such as one recorded into another folder.
-        asked: the gate and margins of the command line, which take the place of the recorded ones.
+        asked: the gate, margins and limits of the command line, which take the place of the recorded ones.
         explained: whether the result tells how each verdict came about.
 
     Raises:
         BaselineError: for a file that is not there or cannot be read, or two that share no check.
-        SpecError: for a gate or a margin that is not valid.
+        SpecError: for a gate, a margin or a limit that is not valid.
     """
+    if len({path.is_dir() for path in (a, b)}) > 1:
+        folder, file = (a, b) if a.is_dir() else (b, a)
+        raise BaselineError(f"{folder} is a folder and {file} is not; give two files, or two folders")
     stored, new = judging.read(a).tests, judging.read(b).tests
-    names = sorted(set(stored) & set(new))
-    if not names:
+    if not set(stored) & set(new):
         raise BaselineError(f"{a} and {b} have no check in common")
-    fitted = judging.fitted(a, stored.values())
-    chosen = judging.settings([new[name] for name in names], asked, fitted)
+    return check_entries((a, stored), new, asked, judging.fitted(a, stored.values()), explained=explained)
+
+
+def check_entries(
+    baseline: tuple[Path, Mapping[str, Entry]],
+    new: Mapping[str, Entry],
+    asked: judging.Asked,
+    fitted: Fitted,
+    *,
+    gated: int | None = None,
+    known: Sequence[str] = (),
+    explained: bool = False,
+) -> CheckResult:
+    """The same for checks that were read.
+
+    Args:
+        baseline: a file, and its checks.
+        new: the checks of the other one; at least one is of the same name.
+        asked: see `check`.
+        fitted: hyperparameters of the baseline's profile.
+        gated: see `judging.settings`.
+        known: see `judging.settings`.
+        explained: see `check`.
+
+    Raises:
+        SpecError: for a gate, a margin or a limit that is not valid.
+    """
+    a, stored = baseline
+    names = sorted(set(stored) & set(new))
+    chosen = judging.settings([new[name] for name in names], asked, fitted, gated, known)
     evidence = {name: _evidence(stored[name], new[name], one) for name, one in zip(names, chosen, strict=True)}
     judged = {name: judge_keeping(one) for name, one in evidence.items()}
     changed = {name: found for name in names if (found := judging.changes(stored[name].judging, new[name].judging))}
     sides = [(stored[name].sessions[-1].environment, new[name].sessions[-1].environment) for name in names]
     notes = dict.fromkeys(note for then, now in sides for note in not_compared(then, now))
     only_a, only_b = sorted(set(stored) - set(new)), sorted(set(new) - set(stored))
-    verdicts = {name: one.verdict for name, one in judged.items()}
+    verdicts = {name: _verdict(judged[name].verdict, one, stored[name], new[name]) for name, one in evidence.items()}
     went = {name: of_check(verdicts[name], one) for name, one in evidence.items()}
     result = CheckResult(verdicts, only_a, only_b, changed, tuple(notes), attributions=went)
     if not explained:
         return result
     explanations = {name: explain(one) for name, one in judged.items()}
-    return replace(result, basis=_basis(a, stored, chosen), explanations=explanations)
+    return replace(result, basis=_basis(a, stored, chosen, gated), explanations=explanations)
+
+
+def _verdict(verdict: Verdict, evidence: Evidence, stored: Entry, new: Entry) -> Verdict:
+    """A verdict with its absolute limits, and with custom metrics that only the baseline holds."""
+    found = limited(verdict, (), evidence.engines, evidence.settings, last=True)
+    if not (lost := custom.no_longer_recorded(stored, new)):
+        return found
+    return replace(found, status=worst([found.status, Status.INVALID]), reasons=(*found.reasons, *lost))
 
 
 def _evidence(stored: Entry, new: Entry, settings: VerdictSettings) -> Evidence:
     """The newest session of one side, judged by all sessions of the other."""
     newest = new.sessions[-1]
     hard = hard_differences(stored.sessions, newest.environment)
-    differences = with_workload_in_words(hard, stored.workload, new.workload)
+    differences = [
+        *with_workload_in_words(hard, stored.workload, new.workload),
+        *redeclared(custom.stored_keys(stored), custom.stored_keys(new)),
+    ]
     return Evidence(stored.sessions, newest.engines, settings, differences=differences, last_look=True)
 
 
-def _basis(a: Path, stored: Mapping[str, Entry], chosen: Sequence[VerdictSettings]) -> Basis:
+def _basis(a: Path, stored: Mapping[str, Entry], chosen: Sequence[VerdictSettings], gated: int | None) -> Basis:
     folder = judging.profile_folder(a, stored.values())
     return Basis(
         version=__version__,
         checks=len(chosen),
-        gated_metrics=policy.gated_metrics(one.gate for one in chosen),
+        gated_metrics=policy.gated_metrics(one.gate for one in chosen) if gated is None else gated,
         a_fail=chosen[0].a_fail,
         fitted_on=str(a) if folder is None else os.path.relpath(folder),
         whole_profile=folder is not None,

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+FOLDER = "vllmperf-report/"
+"""Where a run in CI writes its reports."""
+_FILES = " ".join(
+    [f"--junitxml={FOLDER}junit.xml", f"--vllmperf-report={FOLDER}report.html", f"--vllmperf-json={FOLDER}run.json"]
+)
+
 GITHUB = """\
 # Performance tests of vLLM, on a runner of your own. A baseline counts for the hardware that it was recorded on:
 # record it on this runner (`pytest --vllmperf-update`), and commit the file below baselines/.
@@ -33,14 +39,16 @@ jobs:
 {install}
       - name: Look at the machine
         run: .venv/bin/vllmperf doctor
-      - name: Measure and judge
-        run: .venv/bin/pytest --vllmperf {test} --junitxml=vllmperf.xml
-      - name: Keep the result
+      - name: Measure and judge # the summary of the job and annotations are written without an option
+        run: >-
+          .venv/bin/pytest --vllmperf {test}
+          {files}
+      - name: Keep the report
         if: always()
         uses: actions/upload-artifact@v4
         with:
           name: vllmperf
-          path: vllmperf.xml
+          path: {folder}
           if-no-files-found: ignore
 """
 
@@ -54,12 +62,15 @@ vllmperf:
   script:
 {install}
     - .venv/bin/vllmperf doctor
-    - .venv/bin/pytest --vllmperf {test} --junitxml=vllmperf.xml
+    - >-
+      .venv/bin/pytest --vllmperf {test}
+      {files} -o junit_family=xunit1
   artifacts:
     when: always
-    paths: [vllmperf.xml]
+    expose_as: vllmperf
+    paths: [{folder}]
     reports:
-      junit: vllmperf.xml
+      junit: {folder}junit.xml
 """
 
 
@@ -71,7 +82,8 @@ def github(test: str, *, on_gpu: bool) -> str:
         on_gpu: whether the runner has a GPU.
     """
     install = "\n".join(f"          {one}" for one in _install(on_gpu=on_gpu))
-    return GITHUB.format(labels=", ".join(["self-hosted", "linux", *_label(on_gpu=on_gpu)]), install=install, test=test)
+    labels = ", ".join(["self-hosted", "linux", *_label(on_gpu=on_gpu)])
+    return GITHUB.format(labels=labels, install=install, test=test, files=_FILES, folder=FOLDER)
 
 
 def gitlab(test: str, *, on_gpu: bool) -> str:
@@ -82,7 +94,8 @@ def gitlab(test: str, *, on_gpu: bool) -> str:
         on_gpu: whether the runner has a GPU.
     """
     install = "\n".join(f"    - {one}" for one in _install(on_gpu=on_gpu))
-    return GITLAB.format(labels=", ".join(_label(on_gpu=on_gpu) or ["linux"]), install=install, test=test)
+    labels = ", ".join(_label(on_gpu=on_gpu) or ["linux"])
+    return GITLAB.format(labels=labels, install=install, test=test, files=_FILES, folder=FOLDER)
 
 
 def _label(*, on_gpu: bool) -> list[str]:

@@ -21,7 +21,9 @@ from pytest_vllmperf.cli import (
     initializing,
     interchanging,
     modelling,
+    reporting,
     sweeping,
+    trending,
     tuning,
 )
 from pytest_vllmperf.errors import VllmPerfError, in_one_line
@@ -32,9 +34,11 @@ _COMMANDS: Final = (
     comparing,
     baselining,
     interchanging,
+    reporting,
     tuning,
     sweeping,
     bisecting,
+    trending,
     doctoring,
     initializing,
 )

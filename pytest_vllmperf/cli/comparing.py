@@ -19,13 +19,22 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     check = commands.add_parser(
         "check",
-        help="compare one baseline file with another, without starting an engine",
-        description="Judge the newest session of each check in B against all sessions in A. Exit code: 0 no "
-        "regression, 1 a regression or a drift, 2 bad input, 3 a check could not be compared.",
+        help="compare one baseline file or folder with another, without starting an engine",
+        description="Judge the newest session of each check in B against all sessions in A. Of two folders, each file "
+        "is compared with the file of the same path in the other. Exit code: 0 no regression, 1 a regression, a drift "
+        "or a broken limit, 2 bad input, 3 a check could not be compared, or a file has no counterpart.",
     )
-    check.add_argument("a", type=Path, metavar="A.json", help="the baseline")
-    check.add_argument("b", type=Path, metavar="B.json", help="what is judged")
+    check.add_argument("a", type=Path, metavar="A", help="the baseline: a file or a folder")
+    check.add_argument("b", type=Path, metavar="B", help="what is judged: a file or a folder")
     add_judging(check)
+    check.add_argument(
+        "--limit",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="absolute limit in the unit of the metric, such as ttft.p99=0.5; NAME=off takes away a recorded one; may "
+        "be given several times (default: as recorded in B)",
+    )
     check.add_argument(
         "--explain",
         action="store_true",
@@ -69,9 +78,14 @@ def _add_scorecard(commands: argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def _check(chosen: argparse.Namespace) -> int:
-    from pytest_vllmperf.cli import check, judging
+    from pytest_vllmperf.cli import check, check_folders, judging
 
-    result = check.check(chosen.a, chosen.b, judging.Asked(chosen.gate, chosen.margin), explained=chosen.explain)
+    asked = judging.Asked(chosen.gate, chosen.margin, tuple(chosen.limit))
+    result: check.CheckResult | check_folders.FoldersResult
+    if chosen.a.is_dir() and chosen.b.is_dir():
+        result = check_folders.check_folders(chosen.a, chosen.b, asked, explained=chosen.explain)
+    else:
+        result = check.check(chosen.a, chosen.b, asked, explained=chosen.explain)
     show(result.as_json() if chosen.json else "\n".join(result.lines()), as_json=chosen.json)
     return result.exit_code
 

@@ -17,7 +17,7 @@ GITHUB_FILE = ".github/workflows/vllmperf.yml"
 GITLAB_FILE, GITLAB_BESIDE = ".gitlab-ci.yml", ".gitlab/vllmperf.yml"
 CI = ("github", "gitlab", "none")
 DEVICES = ("auto", "cpu", "gpu")
-IGNORED = (".venv/", "vllmperf.xml", "vllmperf-rescue-*.json")
+IGNORED = (".venv/", ci_files.FOLDER, "vllmperf-rescue-*.json")
 """What a repository should not hold; baselines are to be committed."""
 _SECTIONS = {
     "pytest.toml": "[pytest]",

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from pytest_vllmperf.checking import custom, policy
 from pytest_vllmperf.checking.history import Fitted
@@ -86,7 +87,16 @@ class Asked:
         return CheckSettings(margin=general, margins=by_metric, gate=words, limits=asked)
 
 
-def settings(entries: Sequence[Entry], asked: Asked, fitted: Fitted, gated: int | None = None) -> list[VerdictSettings]:
+NOTHING_ASKED: Final = Asked()
+
+
+def settings(
+    entries: Sequence[Entry],
+    asked: Asked,
+    fitted: Fitted,
+    gated: int | None = None,
+    known: Sequence[str] = (),
+) -> list[VerdictSettings]:
     """How to judge each of these checks: as the test that recorded it says, or as the command line says.
 
     A margin for all metrics takes the place of all stored margins, one by name that of this metric's; so it is between
@@ -97,11 +107,12 @@ def settings(entries: Sequence[Entry], asked: Asked, fitted: Fitted, gated: int 
         asked: what the command line says.
         fitted: hyperparameters of their profile.
         gated: how many gated metrics share the error budget; None for those of these checks.
+        known: keys of custom metrics that the command line may name besides those of these checks.
 
     Raises:
         SpecError: for a gate, a margin or a limit that is not valid.
     """
-    given = _given(entries, asked)
+    given = _given(entries, asked, known)
     gates = [_gate(entry, one.gate) for entry, one in zip(entries, given, strict=True)]
     a_fail = policy.a_fail(policy.gated_metrics(gates) if gated is None else gated)
     chosen = [one.over(_stored(entry)) for entry, one in zip(entries, given, strict=True)]
@@ -128,9 +139,14 @@ def gated_metrics(entries: Sequence[Entry], asked: Asked) -> int:
     return policy.gated_metrics(gates)
 
 
-def _given(entries: Sequence[Entry], asked: Asked) -> list[CheckSettings]:
+def custom_keys(entries: Iterable[Entry]) -> tuple[str, ...]:
+    """The keys of all custom metrics of stored checks."""
+    return tuple(dict.fromkeys(key for entry in entries for key in custom.given_keys(entry)))
+
+
+def _given(entries: Sequence[Entry], asked: Asked, known: Sequence[str] = ()) -> list[CheckSettings]:
     keys = [custom.given_keys(entry) for entry in entries]
-    return custom.resolved_for_some(custom.COMMAND_LINE, asked.settings, keys)
+    return custom.resolved_for_some(custom.COMMAND_LINE, asked.settings, [*keys, known])[: len(entries)]
 
 
 def _gate(entry: Entry, words: tuple[str, ...] | None) -> tuple[str, ...]:

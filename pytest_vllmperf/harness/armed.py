@@ -20,6 +20,7 @@ from pytest_vllmperf.harness.contexts import ASKED, Contexts
 from pytest_vllmperf.harness.ending import Ending, Run
 from pytest_vllmperf.harness.fixture import VllmPerf
 from pytest_vllmperf.harness.foretold import Ahead
+from pytest_vllmperf.harness.github import GitHubJob
 from pytest_vllmperf.harness.outcomes import Outcomes
 from pytest_vllmperf.harness.protocol import Protocol, attach
 from pytest_vllmperf.harness.redaction import Redaction
@@ -77,7 +78,7 @@ def register(config: pytest.Config) -> None:
     config.pluginmanager.register(plugin, _NAME)
     config.pluginmanager.register(Redaction(plugin.redactor), _REDACTION)
     config.pluginmanager.register(plugin.shared, _SHARED)
-    if settings.reports:
+    if settings.reports or GitHubJob.found(settings, os.environ, config.rootpath):
         config.pluginmanager.register(plugin.reporter(), _REPORTER)
 
 

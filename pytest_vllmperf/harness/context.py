@@ -247,6 +247,8 @@ class TestContext:
             if self.shares:
                 return (f"{self.nodeid}: the test uses vllmperf_session but looks at none of its measurements",)
             return (f"{self.nodeid}: the test uses the vllmperf fixture but measures nothing; call vllmperf.measure()",)
+        if self.card is not None and not self.rows:
+            return (f"{self.nodeid}: no row was added to the scorecard {self.card.name}; call vllmperf.measure()",)
         used = [*self._checked, *self._looked_at()]
         forgotten = [run for run in self.measured if not any(run is one for one in used)]
         if self._late_promise or self._promised_late(self.measured):

@@ -113,6 +113,8 @@ OPTIONS = (
            "made if need be", "file_or_none", value="FILE", fills=("json_file",)),
     Option("report", "file that a report of the run is written to, a page ('.html') or Markdown ('.md'); may be given "
            "several times", "report_files", kind="repeated", value="FILE", fills=("report_files",)),
+    Option("github", "in a job of GitHub Actions, append the report to the summary of the job and annotate the lines "
+    "of tests: 'auto' or 'off'", "github", "auto", value="WHEN"),
     Option("trace", "folder to write Chrome traces of failed tests to: the GPU's work in one iteration of each "
     "engine, at most 50 MB per trace", "folder_or_none", value="FOLDER"),
     Option("client_processes", "number of load generator processes that send requests to servers; default: as "

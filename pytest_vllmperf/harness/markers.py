@@ -92,9 +92,12 @@ def _without_typos(own: CheckSettings) -> CheckSettings:
     Raises:
         SpecError: for such a name. Any other is refused by `check`, if the test has not recorded it.
     """
-    for name in (*(own.gate or ()), *own.margins, *own.limits):
-        if may_be_custom(name) and (near := did_you_mean(name, [*gate_words(), *METRICS])):
-            raise SpecError(f"no metric has the name {name!r}{near} Give the name of a custom metric to check()")
+    named = {"gate": own.gate or (), "margin": own.margins, "limits": own.limits}
+    for keyword, name in ((keyword, name) for keyword, names in named.items() for name in names if may_be_custom(name)):
+        if near := did_you_mean(name, [*gate_words(), *METRICS]):
+            what = "metric or set" if keyword == "gate" else "metric"
+            remedy = "If it is a custom metric, give its name to check() instead"
+            raise SpecError(f"{keyword}: no {what} has the name {name!r}{near} {remedy}")
     return own
 
 

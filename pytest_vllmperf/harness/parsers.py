@@ -12,7 +12,7 @@ from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.records.parsing import Parser, choice, count, number
 from pytest_vllmperf.records.settings import AUTO
 from pytest_vllmperf.records.spec import interpreter
-from pytest_vllmperf.report.pages import SUFFIXES
+from pytest_vllmperf.report.pages import PAGE, SUFFIXES, library
 from pytest_vllmperf.validity.allowed import rule_names
 from pytest_vllmperf.verdict.words import gate_words, limits, margins
 
@@ -77,6 +77,8 @@ def _report_files(where: str, value: Any) -> tuple[Path, ...]:
     for file in files:
         if file.suffix not in SUFFIXES:
             raise SpecError(f"{where}: {str(file)!r} is not a report's name; it has to end in {' or '.join(SUFFIXES)}")
+    if any(file.suffix == PAGE for file in files) and not library.installed():
+        raise SpecError(f"{where}: {library.MISSING}")
     return files
 
 
@@ -88,6 +90,10 @@ def _noisy_fails(where: str, value: Any) -> bool:
     return choice("warn", "fail")(where, value) == "fail"
 
 
+def _github(where: str, value: Any) -> bool:
+    return choice(AUTO, OFF)(where, value) == AUTO
+
+
 PARSERS: Mapping[str, Parser] = {
     "above_zero": number(0, exclusive=True),
     "count": count(1),
@@ -97,6 +103,7 @@ PARSERS: Mapping[str, Parser] = {
     "folder_or_none": _folder_or_none,
     "from_zero": number(0, exclusive=False),
     "gate": gate_words,
+    "github": _github,
     "interpreter": _interpreter,
     "limits": limits,
     "margins": margins,

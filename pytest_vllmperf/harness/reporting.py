@@ -20,6 +20,8 @@ from pytest_vllmperf.errors import VllmPerfError, in_one_line
 from pytest_vllmperf.harness import ending, machine, options
 from pytest_vllmperf.harness.collection import is_performance_test
 from pytest_vllmperf.harness.ending import Ending
+from pytest_vllmperf.harness.github import GitHubJob
+from pytest_vllmperf.harness.repository import Revision, revision
 from pytest_vllmperf.harness.results import Results
 from pytest_vllmperf.harness.seen import Seen
 from pytest_vllmperf.metrics.table import METRICS
@@ -78,16 +80,24 @@ class RunReporter:
         self._problems: list[CollectionProblem] = []
         self._began = time.monotonic()
         self._started = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        self._revision = Revision()
         self._told: list[str] = []
+        self._job = GitHubJob.found(settings, os.environ, config.rootpath)
+        self._commands: list[str] = []
 
     @property
     def _is_worker(self) -> bool:
         return hasattr(self._config, "workerinput")
 
     def pytest_sessionstart(self) -> None:
-        """Remove the files of an earlier run; a file that is no run's stays, and so does one that cannot be removed."""
+        """Remove the files of an earlier run; a file that is no run's stays, and so does one that cannot be removed.
+
+        The commit is read here: it may be another one when the run ends.
+        """
         if self._is_worker or options.only_looks(self._config):
             return
+        if self._settings.json_file is not None or self._settings.report_files:
+            self._revision = revision(self._config.rootpath)
         if self._settings.json_file is not None:
             with suppress(OSError):
                 runs.forget(self._settings.json_file)
@@ -149,6 +159,8 @@ class RunReporter:
         """Where the files are, or why there are none."""
         for line in self._told:
             terminalreporter.write_line(terminal_line(self._redactor.text(line)))
+        for command in self._commands:  # the only lines that a CI is to take for commands
+            terminalreporter.write_line(command)
 
     def _write(self, ended: int, exit_status: int) -> list[str]:
         """Write all files; what was done, a line for each."""
@@ -156,7 +168,7 @@ class RunReporter:
             report = runs.without_secrets(self.report(ended, exit_status), self._redactor.text)
         except Exception as error:  # a defect of ours must not change what the run came to
             return [f"WARNING: --vllmperf-json, --vllmperf-report: not written: {in_one_line(error)}"]
-        told = []
+        told = self._tell_job(report)
         if (data := self._settings.json_file) is not None:
             told.append(self._one(data, "json", "the run is written to", lambda: runs.write(data, report)))
         told += [
@@ -164,6 +176,16 @@ class RunReporter:
             for file in self._settings.report_files
         ]
         return told
+
+    def _tell_job(self, report: RunReport) -> list[str]:
+        """Append to the summary of the job that the run is in, and make its annotations; what went wrong, in lines."""
+        if self._job is None:
+            return []
+        try:
+            self._commands = self._job.commands(report)
+        except Exception as error:  # a defect of ours must not change what the run came to
+            return [f"WARNING: no annotations: {in_one_line(error)}"]
+        return [line for line in [self._job.append(report)] if line]
 
     def _one(self, file: Path, option: str, done: str, write: Callable[[], None]) -> str:
         """Write one file; what was done, in a line. Whatever goes wrong, the run's outcome stays."""
@@ -200,6 +222,8 @@ class RunReporter:
             notes=tuple(self._ending.notes),
             written=tuple(self._relative(file) for file in self._results.written),
             collection_problems=tuple(self._problems),
+            commit=self._revision.commit,
+            dirty=self._revision.dirty,
         )
         return RunReport(run=run, tests=tests, scorecards=tuple(map(_scorecard, self._ending.cards)))
 

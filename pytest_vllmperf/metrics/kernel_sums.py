@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from pytest_vllmperf.records.kernels import KernelTable, KernelTime
 from pytest_vllmperf.records.samples import EngineSamples
 
 NOTHING: Final = KernelTime("others", 0.0, 0.0)
+
+
+class Profiled(Protocol):
+    """An engine start with the tables of its GPUs, one for each; empty without a device pass."""
+
+    @property
+    def kernels(self) -> Sequence[KernelTable]:
+        """What each GPU did in an iteration."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,7 @@ class KernelSums:
         return self.named.get(name, KernelTime(name, 0.0, 0.0))
 
 
-def kernel_sums(engines: Sequence[EngineSamples]) -> KernelSums:
+def kernel_sums(engines: Sequence[Profiled]) -> KernelSums:
     """Add up the tables of all ranks, and divide by the engines; those without a table do not count.
 
     Args:

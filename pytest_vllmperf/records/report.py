@@ -153,6 +153,8 @@ class RunInfo(Part):
         notes: lines that the report of the run ends with, such as errors.
         written: baseline files that were changed, from the root directory.
         collection_problems: what could not be collected.
+        commit: of the user's repository when the run began, as 40 or 64 hexadecimal digits; None without git.
+        dirty: whether tracked files differed from that commit; None where nobody knows.
     """
 
     plugin: str
@@ -167,6 +169,8 @@ class RunInfo(Part):
     notes: tuple[str, ...] = ()
     written: tuple[str, ...] = ()
     collection_problems: tuple[CollectionProblem, ...] = ()
+    commit: str | None = None
+    dirty: bool | None = None
 
 
 class RunReport(Part):

@@ -94,6 +94,7 @@ class Settings:
         trace: folder for traces of engines of failed tests; None for none.
         json_file: that the whole run is written to, for programs; None for none.
         report_files: that a report of the run is written to, for people; the suffix says in which form.
+        github: whether a job of GitHub Actions that the run is in gets its report and annotations.
         python: absolute path of the interpreter that engines run on; empty for the one of this process.
     """
 
@@ -116,6 +117,7 @@ class Settings:
     trace: Path | None = None
     json_file: Path | None = None
     report_files: tuple[Path, ...] = ()
+    github: bool = True
     python: str = ""
 
     @property

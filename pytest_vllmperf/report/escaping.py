@@ -1,4 +1,4 @@
-"""Texts of others, made harmless for where they are shown: a terminal or a CI's log, Markdown, XML. Pure.
+"""Texts of others, made harmless for where they are shown: a terminal or a CI's log, Markdown, XML, a page. Pure.
 
 Names, reasons and what engines say may hold anything: sequences that a terminal obeys, lines that a CI takes for
 commands, signs that end a cell, characters that XML forbids. Each format has its one function.
@@ -6,6 +6,7 @@ commands, signs that end a cell, characters that XML forbids. Each format has it
 
 from __future__ import annotations
 
+import html as html_module
 import re
 
 # C0 and C1, line and paragraph separators, signs that change the direction of writing, halves of surrogate pairs.
@@ -41,6 +42,17 @@ def markdown(text: str) -> str:
 def xml(text: str) -> str:
     r"""A text for an attribute of XML: what XML forbids is shown as `\x00` is."""
     return _XML_FORBIDS.sub(_code, text)
+
+
+def html(text: str) -> str:
+    r"""A text for an element or an attribute of a page; control characters are shown as `\x1b` is, lines are kept."""
+    return html_module.escape(_CONTROL.sub(_code, text.replace("\r\n", "\n")), quote=True)
+
+
+def plot_label(text: str) -> str:
+    """A text in a plot: Plotly takes `<b>`, `<a href=...>` and `<br>` in it for markup."""
+    line = _CONTROL.sub(_code, " ".join(text.split()))
+    return line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _code(match: re.Match[str]) -> str:

@@ -11,13 +11,13 @@ from tabulate import tabulate
 from pytest_vllmperf.records.fit import Fit, Try
 from pytest_vllmperf.report.units import size
 
-_COLUMNS = ("memory", "max_model_len", "outcome", "s", "reason")
+COLUMNS = ("memory", "max_model_len", "outcome", "s", "reason")
 _GIVEN = "as given"
 
 
 def line(tried: Try) -> str:
     """One try, for a person who waits."""
-    memory, length, outcome, seconds, reason = _row(tried)
+    memory, length, outcome, seconds, reason = cells(tried)
     memory = "memory as given" if memory == _GIVEN else memory
     where = f"{memory} max_model_len={length}" if length else memory
     told = f"{where}: {outcome}" + (f" ({seconds} s)" if seconds else "")
@@ -26,8 +26,8 @@ def line(tried: Try) -> str:
 
 def table(tries: Sequence[Try]) -> list[str]:
     """All tries, in the order in which they were made."""
-    rows = [_row(one) for one in tries]
-    return tabulate(rows, _COLUMNS, tablefmt="simple", disable_numparse=True).splitlines()
+    rows = [cells(one) for one in tries]
+    return tabulate(rows, COLUMNS, tablefmt="simple", disable_numparse=True).splitlines()
 
 
 def found(fit: Fit) -> list[str]:
@@ -50,7 +50,8 @@ def as_json(fit: Fit | None, tries: Sequence[Try], reason: str = "") -> str:
     return json.dumps({"found": values, "reason": reason, "tries": [asdict(one) for one in tries]}, indent=1)
 
 
-def _row(tried: Try) -> tuple[str, str, str, str, str]:
+def cells(tried: Try) -> tuple[str, str, str, str, str]:
+    """One try as a row below `COLUMNS`."""
     length = "" if tried.max_model_len is None else str(tried.max_model_len)
     seconds = "" if tried.outcome == "not tried" else f"{tried.seconds:.1f}"
     memory = _memory(tried.gpu_memory_utilization, tried.kv_cache_memory_bytes)

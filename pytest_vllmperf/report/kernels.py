@@ -19,6 +19,9 @@ from pytest_vllmperf.report.verdicts import folded
 TOP: Final = 20
 """So many kernels have a row of their own; all others share one."""
 
+TABLE_HEADS: Final = ("kernel", "times", "ms", "share")
+COMPARISON_HEADS: Final = ("kernel", "times", "ms", "change", "")
+
 _LEAST_NAME: Final = 20
 _MS: Final = 1e3
 _MOST_UNSURE: Final = 5
@@ -32,16 +35,29 @@ def table_lines(sums: KernelSums, *, top: int = TOP, width: int = WIDTH) -> list
         top: so many have a row of their own.
         width: columns of a line.
     """
+    rows = table_rows(sums, top)
+    return [
+        *_table([name for name, *_ in rows], [cells for _, *cells in rows], TABLE_HEADS, width),
+        *_together(sums.ranks, width),
+    ]
+
+
+def table_rows(sums: KernelSums, top: int = TOP) -> list[list[str]]:
+    """The kernels of one side: name, times, milliseconds, share.
+
+    Args:
+        sums: its kernels.
+        top: so many have a row of their own; all others share one.
+    """
     kernels = list(sums.named.values())
     shown, other, total = kernels[:top], [*kernels[top:], sums.rest], sums.seconds
     others = KernelTime("all others", sum(one.times for one in other), sum(one.seconds for one in other))
     rows = [*shown, *([others] if others.times else [])]
     rows.append(KernelTime("total", sum(one.times for one in rows), total))
-    cells = [
-        [_times(one.times), _ms(one.seconds), units.plain_percent(one.seconds / total) if total else ""] for one in rows
+    return [
+        [one.name, _times(one.times), _ms(one.seconds), units.plain_percent(one.seconds / total) if total else ""]
+        for one in rows
     ]
-    lines = _table([one.name for one in rows], cells, ["kernel", "times", "ms", "share"], width)
-    return [*lines, *_together(sums.ranks, width)]
 
 
 def comparison_lines(found: Attribution, sides: tuple[str, str], *, top: int = TOP, width: int = WIDTH) -> list[str]:
@@ -56,7 +72,19 @@ def comparison_lines(found: Attribution, sides: tuple[str, str], *, top: int = T
     lines = [part for side, label in zip(("before", "after"), sides, strict=True) if label
              for part in folded(f"{side}: {label}", width)]  # fmt: skip
     lines += paragraph([*_gpu_time(found), *device_parts(found, "run before")], width)
-    return [*lines, *_compared(found, top, width), *_unsure(found, width), *_together(found.ranks, width)]
+    rows = comparison_rows(found, top)
+    lines += _table([name for name, *_ in rows], [cells for _, *cells in rows], COMPARISON_HEADS, width)
+    return [*lines, *notes(found, width)]
+
+
+def notes(found: Attribution, width: int = WIDTH) -> list[str]:
+    """What is to be known of a table of two sides.
+
+    Args:
+        found: both sides, compared.
+        width: columns of a line.
+    """
+    return [*_unsure(found, width), *_together(found.ranks, width)]
 
 
 def _together(ranks: int, width: int) -> list[str]:
@@ -76,15 +104,19 @@ def _gpu_time(found: Attribution) -> list[str]:
     return [f"{text}  {units.percent(one.change)} {bounds}"]
 
 
-def _compared(found: Attribution, top: int, width: int) -> list[str]:
-    """A row for each of the largest kernels, one for all others, and one for all together."""
+def comparison_rows(found: Attribution, top: int = TOP) -> list[list[str]]:
+    """A row for each of the largest kernels, one for all others, and one for all together.
+
+    Args:
+        found: both sides, compared.
+        top: so many kernels have a row of their own, the largest of either side.
+    """
     by_size = sorted(found.kernels, key=lambda one: -max(one.before.seconds, one.after.seconds))
     shown = by_size[:top]
     rest = [*by_size[top:], *([] if found.others is None else [found.others])]
     rows = [*shown, *([_sum("all others", rest)] if any(_runs(one) for one in rest) else [])]
     rows.append(_sum("total", rows))
-    heads = ["kernel", "times", "ms", "change", ""]
-    return _table([one.name for one in rows], [_row(one) for one in rows], heads, width)
+    return [[one.name, *_row(one)] for one in rows]
 
 
 def _runs(one: KernelChange) -> bool:

@@ -9,13 +9,8 @@ from pytest_vllmperf.report import units
 from pytest_vllmperf.report.verdicts import folded
 
 
-def ledger_lines(engine: str, ledger: VramLedger) -> list[str]:
-    """One engine's ledger; what was not told says so.
-
-    Args:
-        engine: for a person.
-        ledger: where its memory went.
-    """
+def ledger_rows(ledger: VramLedger) -> list[tuple[str, int | None]]:
+    """What an engine's memory is used for, in bytes, in the order of a table; None for what was not told."""
     rows = [
         ("weights", ledger.weights),
         ("peak activation", ledger.peak_activation),
@@ -32,14 +27,30 @@ def ledger_lines(engine: str, ledger: VramLedger) -> list[str]:
             ("headroom", ledger.headroom),
             ("device", ledger.device.total),
         ]
+    return rows
+
+
+def ledger_lines(engine: str, ledger: VramLedger) -> list[str]:
+    """One engine's ledger; what was not told says so.
+
+    Args:
+        engine: for a person.
+        ledger: where its memory went.
+    """
     table = tabulate(
-        [(name, units.NOT_MEASURED if size is None else units.size(size)) for name, size in rows],
+        [(name, _size(held)) for name, held in ledger_rows(ledger)],
         tablefmt="plain", colalign=("left", "right"), disable_numparse=True,
     )  # fmt: skip
-    return [*folded(f"memory of {engine}"), *(f"  {line}" for line in table.splitlines()), *_capacity(ledger)]
+    told = [*(f"  {line}" for line in table.splitlines()), *folded(f"  {capacity(ledger)}")]
+    return [*folded(f"memory of {engine}"), *told]
 
 
-def _capacity(ledger: VramLedger) -> list[str]:
+def _size(held: int | None) -> str:
+    return units.NOT_MEASURED if held is None else units.size(held)
+
+
+def capacity(ledger: VramLedger) -> str:
+    """What the KV cache has room for, in words; empty where nobody told."""
     known = []
     if ledger.kv_blocks is not None:
         known.append(units.many(ledger.kv_blocks, "KV block"))
@@ -47,4 +58,4 @@ def _capacity(ledger: VramLedger) -> list[str]:
         known.append(f"{units.count(ledger.kv_tokens)} tokens")
     if ledger.max_concurrency is not None:
         known.append(f"{units.count(ledger.max_concurrency)} requests of max_model_len at once")
-    return folded(f"  {', '.join(known)}")
+    return ", ".join(known)

@@ -17,8 +17,13 @@ _INDENT = "  "
 
 def limit_words(one: LimitVerdict) -> str:
     """What a metric may be: `at most 500 ms`."""
-    least = METRICS[one.metric].better is Direction.HIGHER
-    return f"{'at least' if least else 'at most'} {units.value(one.metric, one.limit)}"
+    return bound_words(one.metric, one.limit)
+
+
+def bound_words(metric: str, limit: float) -> str:
+    """The same for a limit that was not judged."""
+    least = METRICS[metric].better is Direction.HIGHER
+    return f"{'at least' if least else 'at most'} {units.value(metric, limit)}"
 
 
 def value_words(one: LimitVerdict) -> str:

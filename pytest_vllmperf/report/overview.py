@@ -11,6 +11,7 @@ from pytest_vllmperf.records.ids import CheckId
 from pytest_vllmperf.records.results import CheckRecord
 from pytest_vllmperf.records.verdict import MetricVerdict, Outlook, Status, Verdict
 from pytest_vllmperf.report import units
+from pytest_vllmperf.report.judged import headline
 from pytest_vllmperf.report.layout import GAP, aligned, first_that_fits
 from pytest_vllmperf.report.names import Names
 from pytest_vllmperf.report.rows import NOT_GATED, has_something_to_tell
@@ -135,17 +136,10 @@ def _without_empty(cells: Sequence[Sequence[str]]) -> list[Sequence[str]]:
 
 
 def _headline(verdict: Verdict) -> tuple[MetricVerdict, bool]:
-    """The metric that says most: the first with the verdict of the check; of an OK one, the first that noise moves.
-
-    Where only exact metrics are gated, and all are OK, it is one that does not decide: people look for the clock.
-    """
-    if verdict.status is not Status.OK:
-        decided = [one for one in verdict.metrics if one.status is verdict.status]
-        return (decided or list(verdict.metrics) or list(verdict.information))[0], bool(verdict.metrics)
-    noisy = [one for one in verdict.metrics if not METRICS[one.metric].exact]
-    if noisy:
-        return noisy[0], True
-    return (verdict.information[0], False) if verdict.information else (verdict.metrics[0], True)
+    """The metric that says most, of a verdict with at least one."""
+    found = headline(verdict)
+    assert found is not None, "a check without a judged metric has no such row"
+    return found
 
 
 def _judged(one: MetricVerdict, outlook: Outlook | None, *, gated: bool) -> _Row:

@@ -33,7 +33,7 @@ def lines(found: Findings, width: int = WIDTH) -> list[str]:
         "",
         *_table(found, width),
         "",
-        *(part for text in _said(found) for part in folded(terminal_line(text), width)),
+        *(part for text in said(found) for part in folded(terminal_line(text), width)),
     ]
 
 
@@ -90,12 +90,17 @@ def _duration(seconds: float) -> str:
 
 
 def _table(found: Findings, width: int) -> list[str]:
-    heads = ["tok/s", METRICS[found.ttft].label, "tok/s/user", ""]
-    rows = [_cells(place, one, found) for place, one in enumerate(found.figures)]
-    return points.table([one.result.settings for one in found.figures], heads, rows, width)
+    rows = [cells(place, one, found) for place, one in enumerate(found.figures)]
+    return points.table([one.result.settings for one in found.figures], heads(found), rows, width)
 
 
-def _cells(place: int, one: Figures, found: Findings) -> list[str]:
+def heads(found: Findings) -> list[str]:
+    """The heads of the columns of figures; the last one has words."""
+    return ["tok/s", METRICS[found.ttft].label, "tok/s/user", ""]
+
+
+def cells(place: int, one: Figures, found: Findings) -> list[str]:
+    """The figures of a point as a row below `heads`."""
     words = [one.result.words] if one.result.words else []
     if place in found.front:
         words.insert(0, "front")
@@ -110,30 +115,30 @@ def _cells(place: int, one: Figures, found: Findings) -> list[str]:
     ]
 
 
-def _said(found: Findings) -> list[str]:
+def said(found: Findings) -> list[str]:
     """All in words: best values, knees, cliffs, failures."""
-    said = []
+    told = []
     if found.best:
-        said.append(f"best by {METRICS[found.metric].label}: {points.settings(found.best)}")
-    said += [
+        told.append(f"best by {METRICS[found.metric].label}: {points.settings(found.best)}")
+    told += [
         f"{name}={points.shown(found.best[name])} was chosen by one engine of each value; within 3 % of it, and so not "
         f"decided: {', '.join(map(points.shown, others))}"
         for name, others in found.near.items()
     ]
-    said += [_knee(one) for one in found.knees]
-    said += [_cliff(one) for one in found.cliffs]
+    told += [_knee(one) for one in found.knees]
+    told += [_cliff(one) for one in found.cliffs]
     failed: dict[str, int] = {}
     for one in found.figures:
         reason = one.result.detail if one.result.reason else "; ".join(map(str, one.result.problems))
         if reason:
             text = f"{one.result.reason or 'void'}: {reason}"
             failed[text] = failed.get(text, 0) + 1
-    said += [f"{units.many(number, 'point')} {text}" for text, number in failed.items()]
+    told += [f"{units.many(number, 'point')} {text}" for text, number in failed.items()]
     if found.front:
-        said.append(
+        told.append(
             f"front: no other point is better in output throughput, {METRICS[found.ttft].label} and tokens/s a user"
         )
-    return said
+    return told
 
 
 def _knee(one: Knee) -> str:

@@ -99,14 +99,15 @@ def comparisons(compared: Sequence[tuple[str, ComparisonRecord]], names: Names) 
     lines: list[str] = []
     for nodeid, record in compared:
         told = [f"{names[_test(nodeid)]}: {record.a} against {record.b}, {record.way}"]
-        told += [f"  {words}" for words in _found(record)]
+        told += [f"  {words}" for words in comparison_words(record)]
         if record.excluded:
             told.append(f"  one round left out: {in_words(record.excluded)}")
         lines += [part for line in told for part in folded(line, names.width)]
     return lines
 
 
-def _found(record: ComparisonRecord) -> list[str]:
+def comparison_words(record: ComparisonRecord) -> list[str]:
+    """What one `compare` came to: the ratio of each metric, then the quality."""
     told = []
     for one in record.ratios:
         rounds = units.many(one.rounds, "round")

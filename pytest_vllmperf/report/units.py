@@ -8,6 +8,7 @@ from pytest_vllmperf.metrics.units import count, plain_percent, seconds, size
 __all__ = [
     "NOT_MEASURED",
     "count",
+    "joined",
     "many",
     "margin",
     "pair",
@@ -31,8 +32,13 @@ def value(metric: str, number: float | None) -> str:
 def pair(metric: str, before: float | None, now: float | None) -> str:
     """Two values of one metric, the unit once where it is the same: `4,812 -> 4,391 tok/s`."""
     first, second = value(metric, before), value(metric, now)
+    return f"{first} -> {second}" if before is None or now is None else joined(first, second)
+
+
+def joined(first: str, second: str) -> str:
+    """Two values that are written out already, the unit once where it is the same."""
     unit = second.rpartition(" ")[2]
-    if before is not None and now is not None and " " in first and first.endswith(f" {unit}"):
+    if " " in first and first.endswith(f" {unit}"):
         first = first.removesuffix(f" {unit}")
     return f"{first} -> {second}"
 

@@ -327,6 +327,11 @@ def _state(path: Path) -> tuple[int, ...] | None:
     return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
+def baseline_files(folder: Path) -> list[Path]:
+    """Every file below a folder that is a baseline, or may be a damaged one, sorted; JSON of other programs is not."""
+    return [file for file in sorted(folder.rglob("*.json")) if not _is_foreign(file)]
+
+
 def _concerns(file: Path) -> bool:
     with suppress(OSError):
         return FORMAT.concerns(file)

@@ -44,6 +44,35 @@ def replaceable(path: Path, mark: str) -> bool:
     return found in (b"", mark.encode())
 
 
+def append(path: Path, text: str) -> None:
+    """Add to a file that others write to as well, such as the summary of a CI job; made if need be.
+
+    Args:
+        path: the file.
+        text: what is added; unpaired surrogates, which UTF-8 does not have, are written as escapes.
+
+    Raises:
+        ReportError: when it is not a regular file, such as a folder or a pipe.
+        OSError: when it cannot be written.
+    """
+    if path.exists() and not path.is_file():
+        raise ReportError(f"{path}: it is not a regular file")
+    with path.open("ab") as file:
+        file.write(text.encode("utf-8", "backslashreplace"))
+
+
+def size(path: Path) -> int:
+    """Bytes of a file; 0 where there is none.
+
+    Raises:
+        OSError: when it cannot be looked at.
+    """
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def forget(path: Path, mark: str) -> None:
     """Remove the report of an earlier run, so that it is never taken for that of a run that was killed.
 

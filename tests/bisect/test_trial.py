@@ -55,7 +55,7 @@ def test_what_pytest_is_given(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> 
         "--vllmperf-against=/envs/0.31.0/bin/python",
         "--vllmperf-python=/envs/0.32.0/bin/python",
     ]
-    assert played.command[8:] == ["--vllmperf-margin=2%"]
+    assert played.command[8:] == ["--vllmperf-github=off", "--vllmperf-margin=2%"]
 
 
 def test_a_metric_that_is_asked_for_is_gated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ def test_a_metric_that_is_asked_for_is_gated(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(commands, "run", played)
     trial = Trial("test_a.py::test_a", ("--vllmperf-gate=mine",), "tpot.p50", tmp_path / "log")
     assert trial.measured(GOOD, NEW, None).judgement is Judgement.GOOD
-    assert played.command[8:] == ["--vllmperf-gate=tpot.p50", "--vllmperf-gate=mine"]
+    assert played.command[8:] == ["--vllmperf-github=off", "--vllmperf-gate=tpot.p50", "--vllmperf-gate=mine"]
 
 
 @pytest.mark.parametrize(

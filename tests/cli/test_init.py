@@ -155,7 +155,8 @@ def test_gitlab_gets_its_file_and_one_that_exists_is_included(project: Path, cap
     assert run(project, "--device=gpu", "--ci=gitlab") == 0
     job = yaml.safe_load((project / init.GITLAB_FILE).read_text())["vllmperf"]
     assert job["tags"] == ["gpu"]
-    assert f".venv/bin/pytest --vllmperf {init.TEST} --junitxml=vllmperf.xml" in job["script"]
+    assert any(line.startswith(f".venv/bin/pytest --vllmperf {init.TEST} --junitxml=") for line in job["script"])
+    assert job["artifacts"]["reports"]["junit"] in job["script"][-1]
     for name in (init.TEST, "pytest.ini"):
         (project / name).unlink()
     capsys.readouterr()
@@ -165,10 +166,10 @@ def test_gitlab_gets_its_file_and_one_that_exists_is_included(project: Path, cap
 
 
 def test_what_git_ignores_already_is_not_told(project: Path, capsys: Capture) -> None:
-    (project / ".gitignore").write_text("/.venv/\nvllmperf.xml\n")
+    (project / ".gitignore").write_text("/.venv/\nvllmperf-report/\n")
     assert run(project, "--device=gpu") == 0
     assert "Add to .gitignore:\n  vllmperf-rescue-*.json\n\n" in capsys.readouterr().out
-    assert (project / ".gitignore").read_text() == "/.venv/\nvllmperf.xml\n"
+    assert (project / ".gitignore").read_text() == "/.venv/\nvllmperf-report/\n"
 
 
 def test_in_a_part_of_a_repository_it_says_where_the_ci_file_belongs(project: Path, capsys: Capture) -> None:

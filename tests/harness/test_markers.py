@@ -86,12 +86,12 @@ def test_the_scorecard_marker_names_card_and_row() -> None:
         (pytest.mark.vllmperf(warmup=1.0), markers.check_settings, "warmup: 1.0"),
         (pytest.mark.vllmperf(margin="5 %%"), markers.check_settings, "margin: '5%%' is not a number"),
         (pytest.mark.vllmperf(margin=5), markers.check_settings, 'margin: 5 is 500 %; write 0.05 or "5%"'),
-        (pytest.mark.vllmperf(margin={"tfft.p50": 0.1}), markers.check_settings, "no metric has the name"),
+        (pytest.mark.vllmperf(margin={"tfft.p50": 0.1}), markers.check_settings, "margin: no metric has the name"),
         (pytest.mark.vllmperf(margin={"ttft.p50": -1}), markers.check_settings, "margin of ttft.p50: -1"),
         (
             pytest.mark.vllmperf(gate="clok"),
             markers.check_settings,
-            "no metric has the name 'clok'; did you mean 'clock'",
+            "gate: no metric or set has the name 'clok'; did you mean 'clock'",
         ),
         (pytest.mark.vllmperf(gate=5), markers.check_settings, "5"),
         (

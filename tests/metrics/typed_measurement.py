@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing_extensions import assert_type
 
-from pytest_vllmperf import Measurement, VllmPerf, Workload
+from pytest_vllmperf import Measurement, VllmPerf, VllmPerfSession, Workload
 from pytest_vllmperf.metrics.declaration import Metric
 from pytest_vllmperf.metrics.distribution import Distribution, DistributionMetrics
 from pytest_vllmperf.records.ledger import VramLedger
@@ -30,6 +30,12 @@ def what_is_there(vllmperf: VllmPerf, workload: Workload) -> None:
     assert_type(run.requests.error, tuple[str, ...])
     assert_type(Measurement.output_throughput, Metric)
     assert_type(Measurement.ttft, DistributionMetrics)
+
+
+def what_a_session_has(vllmperf_session: VllmPerfSession, workload: Workload) -> None:
+    engine = vllmperf_session.engine("model")
+    assert_type(vllmperf_session.measure(workload, engine=engine, gpu=vllmperf_session.gpu("H200")), Measurement)
+    vllmperf_session.check(vllmperf_session.measure(workload))  # type: ignore[attr-defined]
 
 
 def what_is_not(run: Measurement) -> None:

@@ -154,7 +154,8 @@ def _prepared_workers(prepared_python: PreparedPython, monkeypatch: pytest.Monke
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
     """An empty project, seen on a terminal of 80 columns."""
     monkeypatch.setenv("COLUMNS", "80")
-    for variable in ("PYTEST_XDIST_WORKER", "CI", "BUILD_NUMBER"):  # in CI pytest writes longer lines
+    # In CI pytest writes longer lines; a run in a job of GitHub Actions writes to the job's summary.
+    for variable in ("PYTEST_XDIST_WORKER", "CI", "BUILD_NUMBER", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
         monkeypatch.delenv(variable, raising=False)
     return Project(pytester)
 

@@ -94,17 +94,17 @@ def test_unknown_word_in_an_option_or_ini(project: Project, value: str) -> None:
 
 
 def test_unknown_word_in_a_marker(project: Project) -> None:
-    project.perf_tests(marks=["@pytest.mark.vllmperf(gate=['clock', 'speed'])"])
+    project.perf_tests(marks=["@pytest.mark.vllmperf(gate=['clock', 'exakt'])"])
     result = project.run("--vllmperf")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: *test_chat: @pytest.mark.vllmperf: *no metric or set has the name 'speed'*"])
+    result.stderr.fnmatch_lines(["ERROR: *test_chat: @pytest.mark.vllmperf: *no metric or set has the name 'exakt'*"])
 
 
 def test_unknown_word_in_a_check(project: Project) -> None:
     project.perf_tests(check="vllmperf.check(run, gate='speed')")
     result = project.run("--vllmperf-update")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*no metric or set has the name 'speed'*"])
+    result.stdout.fnmatch_lines(["*gate: no metric has the name 'speed'; a custom metric has to be recorded*"])
     result.stdout.no_fnmatch_line("*table.py*")
 
 

@@ -68,3 +68,19 @@ def test_exact_numbers_are_whole(project: Project) -> None:
     found = _properties(project, "--vllmperf-update")["test_chat"]
     assert found["vllmperf.weight_bytes"] == "16060522497"
     assert found["vllmperf.engine_steps"] == "5"
+
+
+def test_the_failure_is_the_verdict_and_where_the_test_is(project: Project, workers: list[str]) -> None:
+    """As GitLab, Buildkite and Jenkins read it: they link `file`, which the older form of the file alone has."""
+    project.perf_tests()
+    project.record()
+    project.perf_tests(step_seconds=0.02)
+    project.run("--vllmperf", "--junitxml=report.xml", "-o", "junit_family=xunit1", *workers)
+    (case,) = ET.parse(project.root / "report.xml").iter("testcase")
+    assert case.get("file") == "test_chat.py"
+    lines = (project.root / "test_chat.py").read_text(encoding="utf-8").split("\n")
+    assert lines[int(case.get("line") or 0)].startswith("@pytest.mark.vllm(")
+    (failure,) = case.iter("failure")
+    assert (failure.text or "").startswith("REGRESSED output throughput -")
+    assert "mean of a request: " in (failure.text or "")
+    assert "changed since the baseline: engine argument step_seconds: 0.01 -> 0.02" in (failure.text or "")

@@ -181,7 +181,7 @@ def test_per_cent_in_marker_and_check(slower: Project) -> None:
     [
         ("-1", ["margin", "-1"]),
         ("'wide'", ["margin", "'wide'"]),
-        ("{'speed': 0.1}", ["margin", "'speed'"]),
+        ("{'tttft.p50': 0.1}", ["margin", "'tttft.p50'; did you mean 'ttft.p50'?"]),
         ("{'ttft.p50': -1}", ["ttft.p50", "-1"]),
         ("{'clock': 0.1}", ["margin", "'clock'"]),
         ("True", ["margin", "True"]),

@@ -79,3 +79,35 @@ def test_reports_named_in_the_configuration(project: Project) -> None:
     project.run("--vllmperf")
     assert (project.root / "a.md").exists()
     assert (project.root / "b.html").exists()
+
+
+def test_a_page_without_plotly_is_refused_at_the_start(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded(project)
+    monkeypatch.setattr("pytest_vllmperf.report.pages.library.find_spec", lambda name: None)
+    result = project.run("--vllmperf", "--vllmperf-report=report.html")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: --vllmperf-report: a report as a page needs Plotly: pip install 'pytest-vllmperf[[]report[]]'"]
+    )
+    project.run("--vllmperf", "--vllmperf-report=report.md").assert_outcomes(passed=1)
+
+
+def test_a_page_imports_neither_plotly_nor_a_data_frame(project: Project) -> None:
+    recorded(project)
+    project.write(
+        "conftest.py",
+        "import sys\ndef pytest_unconfigure():\n"
+        "    print('imported:', 'plotly' in sys.modules, 'pandas' in sys.modules)\n",
+    )
+    result = project.run_apart("--vllmperf", "--vllmperf-report=report.html")
+    result.stdout.fnmatch_lines(["imported: False False"])
+
+
+def test_a_regression_stands_on_the_page(project: Project, workers: list[str]) -> None:
+    recorded(project)
+    project.perf_tests(step_seconds=0.02)
+    result = project.run("--vllmperf", "--vllmperf-gate=clock", "--vllmperf-report=report.html", *workers)
+    result.assert_outcomes(failed=1)
+    text = (project.root / "report.html").read_text(encoding="utf-8")
+    assert '<span class="badge bad">REGRESSED</span>' in text
+    assert "engine argument step_seconds: 0.01 -&gt; 0.02" in text

@@ -305,6 +305,36 @@ def test_two_workers_measure_one_each(project: Project) -> None:
     assert sum(len(test.measurements) for test in written(project).tests) == 2
 
 
+def test_a_trace_is_kept_of_the_first_test_that_fails(project: Project, workers: list[str]) -> None:
+    project.module("""
+@pytest.fixture(scope="session")
+def measured(vllmperf_session):
+    engine = vllmperf_session.engine("sim", backend="simulated", gpu_kernels={"matmul": (16, 0.006)})
+    return vllmperf_session.measure(WORK, engine=engine)
+
+def test_fine(vllmperf, measured):
+    vllmperf.check(measured, gate="limits", limits={"ttft.p50": 9})
+
+def test_slow(vllmperf, measured):
+    vllmperf.check(measured)
+
+def test_slow_too(vllmperf, measured):
+    vllmperf.check(measured)
+""")
+    result = project.run("--vllmperf", "--vllmperf-trace=traces", *workers)
+    result.assert_outcomes(passed=1, failed=2)
+    (trace,) = (project.root / "traces").iterdir()
+    assert trace.name.startswith("test-chat.py-test-slow-")
+    result.stdout.no_fnmatch_line("*could not be written*")
+
+
+def test_a_scorecard_has_rows_of_what_its_tests_measure_themselves(project: Project, workers: list[str]) -> None:
+    marker = '@pytest.mark.scorecard("formats", baseline="test_first")'
+    module(project, f"{marker}\ndef test_first(vllmperf, measured):\n    vllmperf.check(measured)\n")
+    result = project.run("--vllmperf-update", *workers)
+    result.stdout.fnmatch_lines(["test_chat.py::test_first: no row was added to the scorecard formats*"])
+
+
 def test_its_json_is_that_of_one_process_under_xdist(project: Project) -> None:
     module(project)
     project.run("--vllmperf", "--vllmperf-json=alone.json")

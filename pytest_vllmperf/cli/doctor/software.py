@@ -22,6 +22,7 @@ from pytest_vllmperf.engines.offline import VLLM
 from pytest_vllmperf.errors import SpecError
 
 DISTRIBUTION = "pytest-vllmperf"
+PLUGIN = "pytest_vllmperf.plugin"
 _OLDEST_VLLM = (0, 26)
 _COMPANIONS = ("torchvision", "torchaudio", "torchcodec")
 """Packages whose CUDA builds, which PyPI has, cannot be imported beside torch's CPU build."""
@@ -104,15 +105,17 @@ def plugin(env: Mapping[str, str] = os.environ) -> Iterator[Finding]:
             "plugin",
             State.WARNING,
             f"{__version__}, but PYTEST_DISABLE_PLUGIN_AUTOLOAD keeps pytest from loading it",
-            "unset it, or run pytest with -p pytest_vllmperf.plugin",
+            f"unset it, or run pytest with -p {PLUGIN}",
             data,
         )
-    elif not any(one.value == "pytest_vllmperf.plugin" for one in metadata.entry_points(group="pytest11")):
+    elif PLUGIN in env.get("PYTEST_PLUGINS", "").split(","):
+        yield Finding("plugin", State.FINE, f"{__version__}, which PYTEST_PLUGINS loads", data=data)
+    elif not any(one.value == PLUGIN for one in metadata.entry_points(group="pytest11")):
         yield Finding(
             "plugin",
             State.BLOCKS,
             f"{__version__}, but it is not installed for this Python, so pytest does not load it",
-            f"pip install {DISTRIBUTION}, or run pytest with -p pytest_vllmperf.plugin",
+            f"pip install {DISTRIBUTION}, or run pytest with -p {PLUGIN}",
             data,
         )
     else:
@@ -187,7 +190,16 @@ def extras(requires: Sequence[str] | None = None) -> Iterator[Finding]:
         requires: requirements as a distribution's metadata has them; this package's own unless given.
     """
     if requires is None:
-        requires = metadata.requires(DISTRIBUTION) or ()
+        try:
+            requires = metadata.requires(DISTRIBUTION) or ()
+        except metadata.PackageNotFoundError:
+            yield Finding(
+                "extras",
+                State.UNKNOWN,
+                "the plugin runs from a source tree and is not installed, so pip knows none of its extras",
+                "pip install -e . in that tree",
+            )
+            return
     for name, needed in _by_extra(requires).items():
         lacking = [lack for one in needed if (lack := _lacking(one))]
         about = _ABOUT.get(name, "")

@@ -1,22 +1,65 @@
-"""A run as one page of HTML that needs no other file."""
+"""A run as one page of HTML that needs no other file and no network. Tables are plain HTML; plots need its script."""
 
 from __future__ import annotations
 
-from html import escape
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from itertools import groupby
+from operator import attrgetter
 
-if TYPE_CHECKING:
-    from pytest_vllmperf.records.report import RunReport
+from pytest_vllmperf.records.report import RunReport
+from pytest_vllmperf.records.sweep import Findings
+from pytest_vllmperf.report.pages import facts, library, overview, shell
+from pytest_vllmperf.report.pages.cards import scorecard
+from pytest_vllmperf.report.pages.markup import Html, joined, tag
+from pytest_vllmperf.report.pages.sections import section
+from pytest_vllmperf.report.pages.sweeps import sweep
 
 
-def page(report: RunReport) -> str:
+def page(report: RunReport | None, sweeps: Sequence[Findings] = ()) -> str:
     """The page.
 
     Args:
-        report: the run.
+        report: the run; None for a page of sweeps alone.
+        sweeps: what sweeps came to.
+
+    Raises:
+        ReportError: where Plotly is not installed.
     """
-    rows = "".join(
-        f"<tr><td>{escape(test.nodeid)}</td><td>{escape(check.name)}</td><td>{check.status.value}</td></tr>"
-        for test, check in report.checks
+    sheet = shell.Sheet()
+    found = [sweep(sheet, one) for one in sweeps]
+    parts = [tag("h1", "vLLM performance report"), *found] if report is None else [*_run(sheet, report), *found]
+    end = [] if report is None else [facts.about(report)]
+    body = tag(
+        "main", *parts, *end, tag("noscript", tag("p", "Plots need JavaScript.", class_="muted")), _footer(report)
     )
-    return f"<!doctype html>\n<html lang=en><meta charset=utf-8><title>vllmperf</title><table>{rows}</table></html>\n"
+    return shell.page(_title(report, sweeps), body, sheet, library.source())
+
+
+def _run(sheet: shell.Sheet, report: RunReport) -> list[Html]:
+    rows = overview.rows(report)
+    counted = overview.counts(rows)
+    by_test = [list(group) for _, group in groupby(sorted(rows, key=attrgetter("place")), attrgetter("place"))]
+    places = list(dict.fromkeys(row.place for row in rows))  # the worst first
+    sections = [section(sheet, by_test[place]) for place in places]
+    if not rows:
+        return [facts.head(report, rows)]
+    return [
+        facts.head(report, rows),
+        overview.tiles(counted),
+        overview.tools(),
+        overview.table(rows),
+        *map(scorecard, report.scorecards),
+        tag("h2", "Tests"),
+        joined(*sections),
+    ]
+
+
+def _title(report: RunReport | None, sweeps: Sequence[Findings]) -> str:
+    if report is None:
+        return f"Sweep {', '.join(one.name for one in sweeps)}"
+    return f"{report.run.outcome}: vLLM performance report"
+
+
+def _footer(report: RunReport | None) -> Html:
+    made = "pytest-vllmperf" if report is None else f"pytest-vllmperf {report.run.plugin}"
+    return tag("footer", f"Made by {made}. Plots: Plotly.js. Drag to zoom, double-click to go back.")

@@ -172,3 +172,19 @@ def test_another_system_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [one.state for one in software.python()] == [State.FINE]
     monkeypatch.setattr(software.sys, "platform", "darwin")
     assert [one.state for one in software.python()] == [State.BLOCKS]
+
+
+def test_a_source_tree_that_is_not_installed_has_no_known_extras(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(software, "DISTRIBUTION", "no-such-distribution")
+    (found,) = software.extras()
+    assert (found.name, found.state) == ("extras", State.UNKNOWN)
+    assert "internal error" not in found.text
+
+
+@pytest.mark.parametrize("value", ["pytest_vllmperf.plugin", "other,pytest_vllmperf.plugin"])
+def test_the_environment_may_load_the_plugin(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setattr(software.metadata, "entry_points", lambda **_: ())
+    (found,) = software.plugin({"PYTEST_PLUGINS": value})
+    assert found.state is State.FINE
+    (found,) = software.plugin({"PYTEST_PLUGINS": "pytest_vllmperf"})
+    assert found.state is State.BLOCKS

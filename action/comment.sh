@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Writes the report as a comment on the pull request, or replaces the comment of an earlier run.
+# A token that may not comment, as in a pull request of a fork, gets a warning: the verdict is that of the tests.
+set -euo pipefail
+
+mark='<!-- pytest-vllmperf report -->'
+comments="repos/$GITHUB_REPOSITORY/issues/$VLLMPERF_ACTION_NUMBER/comments"
+own=".[] | select(.user.type == \"Bot\" and (.body | startswith(\"$mark\"))) | .id"
+
+write() {
+    local ids
+    ids=$(gh api --paginate "$comments" --jq "$own") || return 1
+    if [ -n "$ids" ]; then
+        gh api --method PATCH "repos/$GITHUB_REPOSITORY/issues/comments/${ids%%$'\n'*}" \
+            --field "body=@$VLLMPERF_ACTION_REPORT" --silent
+    else
+        gh api --method POST "$comments" --field "body=@$VLLMPERF_ACTION_REPORT" --silent
+    fi
+}
+
+if ! write; then
+    echo '::warning title=vllmperf::The report could not be written as a comment. Does the job have the permission' \
+        'pull-requests: write? The token of a pull request of a fork never has it.'
+fi

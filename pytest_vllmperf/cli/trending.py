@@ -1,0 +1,129 @@
+"""The arguments of `vllmperf history`; what it needs is imported when it runs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pytest_vllmperf.cli.argument_types import positive
+from pytest_vllmperf.cli.output import show, tell
+
+if TYPE_CHECKING:
+    from pytest_vllmperf.cli.history import Asked, Where
+
+DATABASE: Final = "VLLMPERF_HISTORY"
+"""The environment variable that names the history: a URL may hold a password, which others could see in a command."""
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "history",
+        help="keep the results of runs over time, and find where they changed",
+        description="A database of results: where each metric changed, with the commits and the difference in the "
+        "environment that came with the change. docs/history.md.",
+    )
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    adding = actions.add_parser(
+        "add",
+        help="add runs to the history",
+        description="Adds files that --vllmperf-json wrote, or baseline files: all of them, or none. What the history "
+        "has already is not added again. Exit code: 0, or 2 for bad input.",
+    )
+    adding.add_argument("files", nargs="+", type=Path, metavar="FILE.json", help="a run, or a baseline file")
+    _add_database(adding)
+    adding.set_defaults(run=_add)
+    showing = actions.add_parser("show", help="list the changes, the newest first")
+    _add_choice(showing)
+    showing.add_argument("--all", action="store_true", dest="every", help="list every series, too")
+    showing.add_argument("--json", action="store_true", help="for a program")
+    showing.set_defaults(run=_show)
+    plotting = actions.add_parser("plot", help="write one page of HTML with the changes and a chart for each series")
+    _add_choice(plotting)
+    plotting.add_argument(
+        "--output",
+        type=Path,
+        default=Path("vllmperf-history.html"),
+        metavar="FILE.html",
+        help="the file to write (default: vllmperf-history.html)",
+    )
+    plotting.set_defaults(run=_plot)
+
+
+def _add_database(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--database",
+        metavar="FILE|URL",
+        help=f"a SQLite file, or a URL of SQLAlchemy such as postgresql+psycopg://HOST/NAME (default: ${DATABASE}, "
+        "or else vllmperf-history.db)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=positive,
+        default=10,
+        metavar="SECONDS",
+        help="how long to wait for a database that another process has locked (default: 10)",
+    )
+
+
+def _add_choice(parser: argparse.ArgumentParser) -> None:
+    _add_database(parser)
+    parser.add_argument("--test", default="", metavar="TEXT", help="only tests and checks with this text in their name")
+    parser.add_argument("--profile", default="", metavar="NAME", help="only this kind of hardware")
+    parser.add_argument(
+        "--metrics",
+        default="gated clock own",
+        metavar="NAMES",
+        help="names of metrics, or the sets gated, own (those of your tests), all, clock, exact, cpu, vram, device, "
+        "energy (default: 'gated clock own')",
+    )
+    parser.add_argument(
+        "--min-change",
+        default="1%",
+        metavar="FRACTION",
+        help="smallest change to list, such as 0.02 or 2%%; of an exact metric, every change is listed (default: 1%%)",
+    )
+    parser.add_argument(
+        "--p-value", type=float, default=0.001, metavar="P", help="chance allowed for a false change (default: 0.001)"
+    )
+    parser.add_argument(
+        "--window", type=positive, default=50, metavar="N", help="number of runs to look at together (default: 50)"
+    )
+
+
+def _add(chosen: argparse.Namespace) -> int:
+    from pytest_vllmperf.cli import history
+
+    done = history.add(_where(chosen), chosen.files)
+    for note in done.notes:
+        tell(f"note: {note}")
+    show("\n".join(done.lines))
+    return 0
+
+
+def _show(chosen: argparse.Namespace) -> int:
+    from pytest_vllmperf.cli import history
+
+    text = history.show(_where(chosen), _asked(chosen), every=chosen.every, as_json=chosen.json)
+    show(text, as_json=chosen.json)
+    return 0
+
+
+def _plot(chosen: argparse.Namespace) -> int:
+    from pytest_vllmperf.cli import history
+
+    show(history.plot(_where(chosen), _asked(chosen), chosen.output))
+    return 0
+
+
+def _where(chosen: argparse.Namespace) -> Where:
+    from pytest_vllmperf.cli import history
+
+    return history.Where(chosen.database, chosen.timeout)
+
+
+def _asked(chosen: argparse.Namespace) -> Asked:
+    from pytest_vllmperf.cli import history
+
+    return history.Asked(chosen.test, chosen.profile, chosen.metrics, chosen.min_change, chosen.p_value, chosen.window)

@@ -1,0 +1,70 @@
+"""Which series of a history are shown. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pytest_vllmperf.errors import SpecError, did_you_mean
+from pytest_vllmperf.metrics.table import GATES, IF_MEASURED, METRICS
+from pytest_vllmperf.records.trends import Declared, SeriesId
+
+GATED: Final = "gated"
+OWN: Final = "own"
+ALL: Final = "all"
+DEFAULT: Final = (GATED, "clock", OWN)
+"""What decides a check, what users feel, and metrics of tests of their own."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is to be shown.
+
+    Attributes:
+        words: names of metrics, and the sets `gated`, `own`, `all` and those of a gate.
+        test: a part of the name of a test or check; empty for all.
+        profile: a kind of hardware; empty for all.
+    """
+
+    words: tuple[str, ...] = DEFAULT
+    test: str = ""
+    profile: str = ""
+
+    def concerns(self, one: SeriesId) -> bool:
+        """Whether a series is of the chosen tests and hardware."""
+        return self.test in f"{one.test} # {one.check}" and self.profile in ("", one.profile)
+
+
+class Metrics:
+    """The metrics that words name.
+
+    Args:
+        words: as in `Choice`.
+        stored: the metrics of the history, among them those of tests of their own.
+
+    Raises:
+        SpecError: for a word that names none.
+    """
+
+    def __init__(self, words: Sequence[str], stored: Sequence[str]) -> None:
+        self._words = set(words)
+        self._names: set[str] = set()
+        for word in words:
+            if word in GATES:
+                self._names.update(GATES[word], IF_MEASURED[word])
+            elif word in METRICS or word in stored:
+                self._names.add(word)
+            elif word not in (GATED, OWN, ALL):
+                known = list(dict.fromkeys([GATED, OWN, ALL, *GATES, *METRICS, *stored]))
+                raise SpecError(f"--metrics: no metric or set is called {word!r}{did_you_mean(word, known)}; "
+                                f"sets: {', '.join([GATED, OWN, ALL, *GATES])}")  # fmt: skip
+
+    def include(self, name: str, metric: Declared) -> bool:
+        """Whether a metric is to be shown."""
+        return (
+            ALL in self._words
+            or name in self._names
+            or (GATED in self._words and metric.gated)
+            or (OWN in self._words and name not in METRICS)
+        )

@@ -1,0 +1,79 @@
+"""The one line that says most of a check; pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS
+from pytest_vllmperf.records.check_report import CheckReport
+from pytest_vllmperf.records.verdict import LimitVerdict, Status, Verdict
+from pytest_vllmperf.report import limits, units
+from pytest_vllmperf.report.judged import headline, verdict
+from pytest_vllmperf.report.rows import NOT_GATED
+from pytest_vllmperf.report.verdicts import change_words, limit_words
+
+NONE: Final = "-"
+"""Stands where there is nothing to say."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """What says most of a check.
+
+    Attributes:
+        metric: its label; empty where nothing was measured.
+        now: its value.
+        change: against the baseline, with its interval.
+        margin: what is tolerated.
+        detects: smallest slowdown that the baseline detects 80 % of the time.
+    """
+
+    metric: str = ""
+    now: str = NONE
+    change: str = NONE
+    margin: str = NONE
+    detects: str = NONE
+
+
+def deciding(check: CheckReport) -> Line:
+    """The metric or the limit that decided a check; of one that was not judged, what it measured."""
+    found = verdict(check)
+    beyond = [one for one in check.limits if one.status is check.status is not Status.OK]
+    if beyond and check.status not in {one.status for one in found.metrics}:
+        return _limit(beyond[0], found)
+    most = headline(found)
+    if most is None:
+        return _measured(check)
+    one, gated = most
+    return Line(
+        METRICS[one.metric].label,
+        units.value(one.metric, one.now),
+        change_words(one) or ("unchanged" if one.now is not None and one.now == one.baseline else NONE),
+        limit_words(one).removeprefix("margin ") if gated else NOT_GATED,
+        _detects(one.metric, check) if gated else NONE,
+    )
+
+
+def _limit(one: LimitVerdict, found: Verdict) -> Line:
+    """A limit that decided: it stands where the margin does; the change is that of the baseline's verdict."""
+    judged = [each for each in (*found.metrics, *found.information) if each.metric == one.metric]
+    change = change_words(judged[0]) if judged else ""
+    value = limits.value_words(one).removeprefix(f"{METRICS[one.metric].label} ")
+    return Line(METRICS[one.metric].label, value, change or NONE, f"limit: {limits.limit_words(one)}")
+
+
+def _measured(check: CheckReport) -> Line:
+    known = {name: one for name, one in check.metrics.items() if one.value is not None}
+    gated = [name for name, one in known.items() if one.gated]
+    noisy = [name for name in gated if not METRICS[name].exact]
+    first = next(iter([*noisy, *(name for name in CLOCK_METRICS if name in known), *gated, *known]), None)
+    return Line() if first is None else Line(METRICS[first].label, units.value(first, known[first].value))
+
+
+def _detects(metric: str, check: CheckReport) -> str:
+    judged = check.metrics[metric].judged
+    if METRICS[metric].exact:
+        return "exact"
+    known = judged is not None and judged.detectable is not None and not judged.against
+    return units.plain_percent(judged.detectable) if known and judged and judged.detectable is not None else NONE

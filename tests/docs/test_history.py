@@ -1,0 +1,50 @@
+"""docs/history.md: its commands run, its options exist, and its list is what such a history gives."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from pytest_vllmperf import cli
+from pytest_vllmperf.history.database import TIMEOUT_S
+from pytest_vllmperf.history.finding import MIN_CHANGE
+from pytest_vllmperf.report import units
+from pytest_vllmperf.stats.changes import MAX_P, WINDOW
+from pytest_vllmperf.storage import runs
+from tests.history.material import story
+
+Capture = pytest.CaptureFixture[str]
+PAGE = (Path(__file__).parents[2] / "docs" / "history.md").read_text(encoding="utf-8")
+COMMANDS = [line.split("#")[0].strip() for line in PAGE.splitlines() if line.startswith("    vllmperf history")]
+
+
+def test_its_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("VLLMPERF_HISTORY", raising=False)
+    runs.write(tmp_path / "run.json", story([1.0])[0], str)
+    assert len(COMMANDS) == 4
+    for command in COMMANDS:
+        assert cli.main(shlex.split(command)[1:]) == 0, command
+    assert (tmp_path / "vllmperf-history.db").exists()
+    assert (tmp_path / "vllmperf-history.html").exists()
+
+
+def test_its_options_exist(capsys: Capture) -> None:
+    told = ""
+    for action in ("add", "show", "plot"):
+        with pytest.raises(SystemExit):
+            cli.main(["history", action, "--help"])
+        told += capsys.readouterr().out
+    named = set(re.findall(r"`(?:--[a-z-]+[^`]*)`", PAGE))
+    options = {option for one in named for option in re.findall(r"--[a-z-]+", one)} - {"--vllmperf-json"}
+    assert options >= {"--min-change", "--metrics", "--database", "--timeout", "--all", "--json"}
+    assert [option for option in options if option not in told] == []
+
+
+def test_its_defaults_are_those() -> None:
+    assert f"smallest change that is listed ({units.margin(MIN_CHANGE)})" in PAGE
+    assert f"`--p-value {MAX_P}`, `--window {WINDOW}`" in PAGE
+    assert f"`--timeout` seconds at most ({TIMEOUT_S:g})" in PAGE

@@ -1,0 +1,250 @@
+"""The page of a run as text: what it says without a script, what it may do, and that nothing in it is obeyed."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pytest_vllmperf.errors import ReportError
+from pytest_vllmperf.records.report import CollectionProblem, RunReport
+from pytest_vllmperf.records.verdict import Status
+from pytest_vllmperf.report import pages
+from pytest_vllmperf.report.pages import library
+from pytest_vllmperf.report.pages import page as page_module
+from pytest_vllmperf.report.pages.page import page
+from tests.report.pages.material import KINDS, findings, rich_check, rich_run, rich_test
+from tests.reporting import HOSTILE, check, measurement, metric, one_test, run_of
+
+ENDINGS = (
+    "</script><script>alert(1)</script>",
+    "<!--<script>",
+    "\u2028\u2029",
+    "</title></style></pre>",
+    "]]>",
+    "@bad",
+    "<a href='javascript:alert(1)'>x</a>",
+    "%{y}",
+    "$x$",
+    "<img src=x onerror=alert(1)>",
+    "\x00\x1b[31m",
+)
+"""Texts that would end an element, or be markup, a colour, a field or a formula."""
+
+
+@pytest.fixture(autouse=True)
+def _small_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plotly is large, and what it does is seen in a browser."""
+    monkeypatch.setattr(library, "source", lambda: "/* plotly */")
+
+
+class Parsed(HTMLParser):
+    """Elements, attributes and texts of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.texts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split()).replace(" :", ":")
+
+
+def packed(text: str, name: str) -> str:
+    found = re.search(rf'<script type="application/gzip" id="{name}">([^<]*)</script>', text)
+    assert found
+    return gzip.decompress(base64.b64decode(found[1])).decode()
+
+
+def figures(text: str) -> list[dict[str, Any]]:
+    made: list[dict[str, Any]] = json.loads(packed(text, "figures"))
+    return made
+
+
+def strings(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [text for one in parts for text in strings(one)]
+
+
+def test_all_that_a_terminal_says_stands_in_plain_html() -> None:
+    text = Parsed(page(rich_run())).text
+    for words in (
+        "REGRESSED",
+        "output throughput",
+        "-12.0 % [-13.2, -10.8]",
+        "1,900 tok/s 1,672 tok/s",
+        "3.1 %",
+        "GPU time 30.6 -> 31.9 ms +4.2 % [+3.8, +4.7]",
+        "new: <b>rope</b> x 1,792 (+1.2 ms)",
+        "changed since the baseline: vLLM 0.31.0 -> 0.32.0",
+        "driver 1 2 changed",
+        "KV cache 40 GiB",
+        "headroom 17 GiB",
+        "8 sessions, 2026-01-01 to 2026-01-08",
+        "ERROR",
+        "Scorecard formats",
+        "2x [1.9, 2.1]",
+        "overload 900 400 300 450 20 30",
+    ):
+        assert words in text, words
+
+
+def test_it_has_every_kind_of_plot() -> None:
+    assert {one["kind"] for one in figures(page(rich_run(), [findings()]))} == KINDS
+
+
+def test_every_place_has_its_plot() -> None:
+    made = page(rich_run(), [findings()])
+    places = [int(value) for name, value in Parsed(made).attributes if name == "data-figure"]
+    assert sorted(places) == list(range(len(figures(made))))
+
+
+def test_what_failed_comes_first_and_is_open() -> None:
+    green = one_test("test_a.py::test_green", rich_check(status=Status.OK))
+    made = page(run_of(green, rich_test(number=1)))
+    sections = re.findall(r'<details class="test" id="([^"]+)"( open)?', made)
+    assert sections == [("test-2", " open"), ("test-1", "")]
+    assert made.index('href="#test-2"') < made.index('href="#test-1"')
+
+
+def test_a_failed_test_with_a_green_check_does_not_look_green() -> None:
+    test = one_test("test_a.py::test_a", rich_check(status=Status.OK), outcome="failed", message="E assert 1 < 0")
+    made = page(run_of(test))
+    assert '<details class="test" id="test-1" open' in made
+    assert "TEST FAILED" in Parsed(made).text
+    assert "assert 1 < 0" in Parsed(made).text
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"complete": False}, "The run is not complete"),
+        ({"complete": False, "collection_problems": (CollectionProblem(nodeid="test_b.py", message="no"),)},
+         "Tests are missing: test_b.py could not be collected"),
+    ],
+)  # fmt: skip
+def test_a_run_that_is_not_complete_says_so_first(changes: dict[str, Any], words: str) -> None:
+    report = run_of(one_test("test_a.py::test_a", rich_check(status=Status.OK)))
+    report = report.model_copy(update={"run": report.run.model_copy(update=changes)})
+    made = page(report)
+    assert words in Parsed(made[: made.index("<table")]).text
+    assert '<span class="badge warn">PASSED</span>' in made
+
+
+@pytest.mark.parametrize(
+    ("report", "words"),
+    [
+        (run_of(), "Nothing was measured"),
+        (run_of(one_test("t.py::t", outcome="skipped")), "Nothing was judged: no check came to a verdict"),
+        (run_of(one_test("t.py::t", check(status=Status.RECORDED))), "Nothing was judged: every check recorded"),
+        (run_of(one_test("t.py::t", outcome="interrupted")), "1 test did not come to its end"),
+    ],
+)
+def test_a_run_that_saw_nothing_does_not_look_green(report: RunReport, words: str) -> None:
+    assert words in Parsed(page(report)).text
+    assert 'class="alert"' in page(report)
+
+
+def test_a_green_run_has_no_alert() -> None:
+    made = page(run_of(one_test("t.py::t", rich_check(status=Status.OK))))
+    assert 'class="alert"' not in made
+    assert '<span class="badge ok">PASSED</span>' in made
+
+
+def test_the_page_may_run_its_own_scripts_and_nothing_else() -> None:
+    made = page(rich_run())
+    policy = next(value for name, value in Parsed(made).attributes if value.startswith("default-src"))
+    assert policy.startswith("default-src 'none'; ")
+    assert "unsafe-eval" not in policy
+    allowed = re.search("script-src ([^;]*);", policy)
+    assert allowed
+    own = made[made.rindex("<script>") + len("<script>") : made.rindex("</script>")]
+    hashes = {f"'sha256-{base64.b64encode(hashlib.sha256(one.encode()).digest()).decode()}'"
+              for one in (own, packed(made, "library"))}  # fmt: skip
+    assert set(allowed[1].split()) == hashes
+    assert not re.search(r"\b(?:src|href)=[\"']?(?:https?:)?//", made)
+
+
+def hostile_page(text: str) -> str:
+    return page(rich_run(text), [findings(text)])
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, *ENDINGS])
+def test_hostile_texts_are_shown_and_not_obeyed(text: str) -> None:
+    plain, made = Parsed(hostile_page("x")), hostile_page(text)
+    found = Parsed(made)
+    assert sorted(found.tags) == sorted(plain.tags)
+    assert [name for name, _ in found.attributes] == [name for name, _ in plain.attributes]
+    assert_inert(made)
+
+
+def assert_inert(made: str) -> None:
+    for text in (text for one in figures(made) for text in strings([one["traces"], one["layout"]])):
+        bare = text.replace("<extra>", "").replace("</extra>", "").replace("<br>", "")
+        assert not re.search(r"<\s*/?\s*[a-zA-Z!]", bare), text
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(alphabet=st.sampled_from([*"<>&\"'/=!-;:#@%{}$`\\\n\r\t\0\x1b\u2028\ud800", *"abscript"]), max_size=24))
+def test_no_text_becomes_markup(text: str) -> None:
+    made = hostile_page(text)
+    assert sorted(Parsed(made).tags) == sorted(Parsed(hostile_page("x" if text.strip() else text)).tags)
+    assert_inert(made)
+    made.encode()
+
+
+def test_numbers_that_json_lacks_are_left_out() -> None:
+    odd = check(metric("ttft.p50", (float("nan"), float("inf"), 0.1), (0.1,), gated=True))
+    assert "NaN" not in packed(page(run_of(one_test("t.py::t", odd))), "figures")
+
+
+def test_a_measurement_without_a_check_is_shown() -> None:
+    made = Parsed(page(run_of(one_test("t.py::t", measurements=(measurement(metric("ttft.p50", (0.1, 0.2))),)))))
+    assert "Measured, not checked" in made.text
+    assert "TTFT" in made.text
+
+
+def test_a_page_of_sweeps_alone() -> None:
+    made = page(None, [findings()])
+    text = Parsed(made).text
+    assert "Sweep study" in text
+    assert "INCOMPLETE" in text
+    assert "knee at dtype=a: concurrency=16" in text
+    assert "cliff at dtype=a" in text
+    assert {one["kind"] for one in figures(made)} == {"sweep-throughput", "sweep-ttft", "pareto"}
+
+
+def test_a_page_without_plots_holds_no_library() -> None:
+    made = page(run_of(one_test("t.py::t", outcome="skipped")))
+    assert 'id="library"' not in made
+
+
+def test_without_plotly_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(library, "find_spec", lambda name: None)
+    with pytest.raises(ReportError, match=r"needs Plotly: pip install 'pytest-vllmperf\[report\]'"):
+        page_module.page(rich_run())
+
+
+def test_it_begins_as_every_report() -> None:
+    assert pages.render(rich_run(), pages.PAGE).startswith(f"{pages.MARK}\n<!doctype html>")
