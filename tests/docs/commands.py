@@ -25,7 +25,22 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-PROGRAMS = ("pytest", "vllmperf", "pip", "nox", "python", "python3", ".", "uv", "git", "docker", "export", "cd", "sudo")
+PROGRAMS = (
+    "pytest",
+    "vllmperf",
+    "pip",
+    "nox",
+    "python",
+    "python3",
+    ".",
+    "uv",
+    "git",
+    "docker",
+    "sbatch",
+    "export",
+    "cd",
+    "sudo",
+)
 """What a line of a block begins with that is a command, and no output."""
 
 _ASSIGNED = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*=")

@@ -15,7 +15,7 @@ from unittest.mock import create_autospec
 
 import pytest
 
-from pytest_vllmperf import EngineSpec, Measurement, VllmPerf, Workload
+from pytest_vllmperf import EngineSpec, Measurement, VllmPerf, VllmPerfSession, Workload
 from pytest_vllmperf.engines.arguments import check_arguments
 from pytest_vllmperf.engines.backends import BACKENDS
 from pytest_vllmperf.engines.simulated import Script
@@ -54,7 +54,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(patch.undo)
     target, fit, measure = TestEngines._target, Fitting.fit, VllmPerf.measure
 
-    def simulated_target(self: TestEngines, engine: EngineSpec | None) -> Target:
+    def simulated_target(self: TestEngines, engine: EngineSpec | None, gpu: None = None) -> Target:
+        assert gpu is None
         given = engine or self._test.spec
         return target(self, simulated(given or UNNAMED))
 
@@ -70,8 +71,19 @@ def pytest_configure(config: pytest.Config) -> None:
     patch.setattr(TestEngines, "_target", simulated_target)
     patch.setattr(Fitting, "fit", simulated_fit)
     patch.setattr(VllmPerf, "measure", measured)
+    patch.setattr(VllmPerfSession, "gpu", _without_gpu(VllmPerfSession.gpu))
     patch.setattr(Serving, "find_max_rate", _bound(Serving.find_max_rate, _found_rate))
     patch.setattr(Serving, "overload", _bound(Serving.overload, lambda self, given: create_autospec(Overload)))
+
+
+def _without_gpu(call: Callable[..., Any]) -> Callable[..., None]:
+    """A shared measurement that asks for a GPU would be skipped, unseen; what it asks for is read all the same."""
+
+    @functools.wraps(call)
+    def asked(self: Any, *args: Any, **kwargs: Any) -> None:
+        call(self, *args, **kwargs)
+
+    return asked
 
 
 def _bound(call: Callable[..., Any], instead: Callable[[Any, dict[str, Any]], Any]) -> Callable[..., Any]:

@@ -144,7 +144,7 @@ def test_there_are_such_commands() -> None:
 
 @pytest.mark.parametrize("words", commands("vllmperf"), ids=" ".join)
 def test_vllmperf_accepts_the_command(words: list[str]) -> None:
-    command._parser().parse_args(words)
+    command.parser().parse_args(words)
 
 
 @pytest.mark.parametrize("name", ["github.yml", "github-baselines.yml"])

@@ -105,7 +105,7 @@ def test_no_command_is_named_that_does_not_exist() -> None:
         ("DEMO=1 pytest --vllmperf-upgrade", "--vllmperf-upgrade"),
         ("pip install nox && .venv/bin/pytest --vllmperf-nope", "--vllmperf-nope"),
         ("vllmperf chek A.json B.json", "invalid choice: 'chek'"),
-        ("vllmperf check A.json", "B.json"),
+        ("vllmperf check A.json", "required: B"),
         ("vllmperf check A.json B.json --explan-all | head", "--explan-all"),
         ("vllmperf bisect TEST --good 1 \\\n    --bda 2", "--ba"),
         ("pip install 'pytest-vllmperf[cudda]'", "cudda"),

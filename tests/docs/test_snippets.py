@@ -26,7 +26,7 @@ import pathlib
 import pytest
 
 import pytest_vllmperf
-from pytest_vllmperf import EngineSpec, Measurement, VllmPerf, Workload
+from pytest_vllmperf import EngineSpec, Measurement, VllmPerf, VllmPerfSession, Workload
 
 MODEL = "vllmperf:tiny"
 MODELS = dict.fromkeys(["fp16", "awq", "gptq"], MODEL)
@@ -43,6 +43,7 @@ LOOSE = """
 def test_snippet(vllmperf):
     chats = Workload.chat([[{{"role": "user", "content": "Hello"}}]], output_tokens=4)
     run = vllmperf.measure(WORK)
+    vllmperf.record("accuracy", grade, unit="share", better="higher")
 {body}
 """
 TALK = {
