@@ -22,7 +22,7 @@ from pytest_vllmperf.harness.fixture import VllmPerf
 from pytest_vllmperf.harness.foretold import Ahead
 from pytest_vllmperf.harness.github import GitHubJob
 from pytest_vllmperf.harness.outcomes import Outcomes
-from pytest_vllmperf.harness.protocol import Protocol, attach
+from pytest_vllmperf.harness.protocol import Protocol, attach, attached
 from pytest_vllmperf.harness.redaction import Redaction
 from pytest_vllmperf.harness.reporting import PERFORMANCE_TEST, RunReporter
 from pytest_vllmperf.harness.results import ModuleTests, Results
@@ -284,7 +284,7 @@ class ArmedPlugin:
             colours.colour(report)
         self._outcomes.add(report, performance_test=performance_test)
         if report.when == "teardown" and performance_test:
-            test = TestResults.model_validate(getattr(report, "vllmperf", {}))
+            test = attached(report) or TestResults()
             self._outcomes.add_results(test)
             self._results.add(test, passed=report.nodeid not in self._outcomes.failed)
 

@@ -144,6 +144,19 @@ class TestContext:
         self._promised.append(run.promised)
         self.pending.append(check)
 
+    def check_reference(self, run: Measurement) -> None:
+        """See that a measurement was made with the reference that this test's marker asks for.
+
+        Raises:
+            SpecError: for one that another test, or `vllmperf_session`, made with that of the run.
+        """
+        asked = self.settings.against
+        if not any(run is one for one in self.measured) and asked != self.run_settings.check.against:
+            raise SpecError(
+                f"{self.nodeid}: the marker vllmperf(against={asked or 'off'!r}) cannot change how a shared "
+                "measurement was made; measure in the test, with vllmperf.measure(), or leave against= out"
+            )
+
     def conclude(self, check: Check) -> Failure | None:
         """Book a check that will see no further engine; why it fails the test, if it does."""
         self.pending.remove(check)

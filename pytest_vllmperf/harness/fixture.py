@@ -186,6 +186,7 @@ class VllmPerf(RecordsMetrics):
         """
         __tracebackhide__ = True
         check_measurement(run)
+        self._test.check_reference(run)
         own = call_settings(margin=margin, gate=gate, limits=limits).over(self._test.settings)
         site = self._test.site(name, line_above(inspect.currentframe()))
         run = promised(self._test.recordings.of(asked := run), asked.promised)

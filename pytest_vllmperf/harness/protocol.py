@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from pytest_vllmperf.harness import collection
 from pytest_vllmperf.harness.context import CONTEXT, TestContext
 from pytest_vllmperf.harness.lifetime import outlives
 from pytest_vllmperf.lab.lab import Lab
+from pytest_vllmperf.records.results import TestResults
 
 
 @dataclass
@@ -171,7 +173,14 @@ def attach(report: pytest.TestReport, context: TestContext) -> None:
     """Put what a test came to into its last report, which travels to the process that writes."""
     if not context.pending:  # else it is held back, and nobody knows yet whether it fails
         context.end_traces()
-    report.vllmperf = context.results().model_dump(mode="json")  # type: ignore[attr-defined]
+    # As a text: xdist takes a second to hand on as many numbers, each an object of its own.
+    report.vllmperf = json.dumps(context.results().model_dump(mode="json"))  # type: ignore[attr-defined]
+
+
+def attached(report: pytest.TestReport) -> TestResults | None:
+    """What a test came to, out of its last report; None in any other."""
+    text: str | None = getattr(report, "vllmperf", None)
+    return None if text is None else TestResults.model_validate(json.loads(text))
 
 
 def _add_to_call(reports: Sequence[pytest.TestReport], seconds: float) -> None:

@@ -21,6 +21,7 @@ from pytest_vllmperf.harness import ending, machine, options
 from pytest_vllmperf.harness.collection import is_performance_test
 from pytest_vllmperf.harness.ending import Ending
 from pytest_vllmperf.harness.github import GitHubJob
+from pytest_vllmperf.harness.protocol import attached
 from pytest_vllmperf.harness.repository import Revision, revision
 from pytest_vllmperf.harness.results import Results
 from pytest_vllmperf.harness.seen import Seen
@@ -36,7 +37,6 @@ from pytest_vllmperf.records.report import (
     ScorecardReport,
     ScorecardRow,
 )
-from pytest_vllmperf.records.results import TestResults
 from pytest_vllmperf.records.scorecard import Line, Scorecard
 from pytest_vllmperf.records.settings import Settings
 from pytest_vllmperf.report import pages as report_pages
@@ -143,9 +143,7 @@ class RunReporter:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """A part of a test has come to its end, here or in a worker."""
-        handed = getattr(report, "vllmperf", None)
-        results = None if handed is None else TestResults.model_validate(handed)
-        self._seen.add(report, results, performance_test=hasattr(report, PERFORMANCE_TEST))
+        self._seen.add(report, attached(report), performance_test=hasattr(report, PERFORMANCE_TEST))
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:

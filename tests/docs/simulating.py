@@ -53,9 +53,9 @@ def pytest_configure(config: pytest.Config) -> None:
     patch = pytest.MonkeyPatch()
     config.add_cleanup(patch.undo)
     target, fit, measure = TestEngines._target, Fitting.fit, VllmPerf.measure
+    asked_gpu = VllmPerfSession.gpu
 
     def simulated_target(self: TestEngines, engine: EngineSpec | None, gpu: None = None) -> Target:
-        assert gpu is None
         given = engine or self._test.spec
         return target(self, simulated(given or UNNAMED))
 
@@ -68,22 +68,15 @@ def pytest_configure(config: pytest.Config) -> None:
         assert workload.count > 0
         return measure(self, SMALL if workload.needs_server or workload.count > 1000 else workload, **given)
 
+    def any_gpu(self: VllmPerfSession, *wanted: Any, **more: Any) -> None:
+        asked_gpu(self, *wanted, **more)
+
     patch.setattr(TestEngines, "_target", simulated_target)
     patch.setattr(Fitting, "fit", simulated_fit)
     patch.setattr(VllmPerf, "measure", measured)
-    patch.setattr(VllmPerfSession, "gpu", _without_gpu(VllmPerfSession.gpu))
+    patch.setattr(VllmPerfSession, "gpu", any_gpu)
     patch.setattr(Serving, "find_max_rate", _bound(Serving.find_max_rate, _found_rate))
     patch.setattr(Serving, "overload", _bound(Serving.overload, lambda self, given: create_autospec(Overload)))
-
-
-def _without_gpu(call: Callable[..., Any]) -> Callable[..., None]:
-    """A shared measurement that asks for a GPU would be skipped, unseen; what it asks for is read all the same."""
-
-    @functools.wraps(call)
-    def asked(self: Any, *args: Any, **kwargs: Any) -> None:
-        call(self, *args, **kwargs)
-
-    return asked
 
 
 def _bound(call: Callable[..., Any], instead: Callable[[Any, dict[str, Any]], Any]) -> Callable[..., Any]:

@@ -298,6 +298,21 @@ def test_in_turns_with_a_reference(project: Project, tmp_path_factory: pytest.Te
     assert [check.reference is not None for _, check in written(project).checks] == [True, True]
 
 
+@pytest.mark.parametrize("marked", [True, False], ids=["by the marker", "by the flag"])
+def test_a_marker_that_asks_for_another_reference_is_refused(
+    project: Project, tmp_path_factory: pytest.TempPathFactory, workers: list[str], marked: bool
+) -> None:
+    stable = interpreter(tmp_path_factory.mktemp("stable") / "env")
+    marker, flags = (repr(str(stable)), []) if marked else ("'off'", [f"--vllmperf-against={stable}"])
+    check = "def test_first(vllmperf, measured):\n    vllmperf.check(measured)\n"
+    module(project, f"@pytest.mark.vllmperf(against={marker})\n{check}")
+    result = project.run("--vllmperf", *flags, *workers)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["test_chat.py::test_first: the marker vllmperf(against=*) cannot change how a shared*"]
+    )
+
+
 def test_two_workers_measure_one_each(project: Project) -> None:
     module(project)
     project.run("--vllmperf", FLAG, "-n", "2", "--dist", "each").assert_outcomes(passed=4)
