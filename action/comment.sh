@@ -7,14 +7,20 @@ mark='<!-- pytest-vllmperf report -->'
 comments="repos/$GITHUB_REPOSITORY/issues/$VLLMPERF_ACTION_NUMBER/comments"
 own=".[] | select(.user.type == \"Bot\" and (.body | startswith(\"$mark\"))) | .id"
 
+# Which commit it is of: a comment may be older than what the pull request shows.
+body=$(mktemp)
+trap 'rm -f "$body"' EXIT
+cat "$VLLMPERF_ACTION_REPORT" > "$body"
+printf '\nCommit %s\n' "$VLLMPERF_ACTION_COMMIT" >> "$body"
+
 write() {
     local ids
     ids=$(gh api --paginate "$comments" --jq "$own") || return 1
     if [ -n "$ids" ]; then
         gh api --method PATCH "repos/$GITHUB_REPOSITORY/issues/comments/${ids%%$'\n'*}" \
-            --field "body=@$VLLMPERF_ACTION_REPORT" --silent
+            --field "body=@$body" --silent
     else
-        gh api --method POST "$comments" --field "body=@$VLLMPERF_ACTION_REPORT" --silent
+        gh api --method POST "$comments" --field "body=@$body" --silent
     fi
 }
 

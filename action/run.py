@@ -28,6 +28,9 @@ SWITCHES = ("true", "false")
 FILES = {"report": "report.md", "page": "report.html", "json": "run.json", "junit": "junit.xml"}
 """Output of the action -> file of the report's folder."""
 
+MARK = "<!-- pytest-vllmperf report -->"
+"""The first line of every report, by which the comment of an earlier run is found."""
+
 TESTS_FAILED = 1
 NO_TESTS_COLLECTED = 5
 USAGE_ERROR = 4
@@ -165,6 +168,26 @@ def tell(environ: Mapping[str, str], outputs: Mapping[str, str]) -> None:
             stream.write(f"{name}<<{end}\n{value}\n{end}\n")
 
 
+def missing_report(environ: Mapping[str, str], folder: Path, result: Result) -> None:
+    """Say that there is no report, where pytest has left none: the report of an earlier run must not stand for it.
+
+    Args:
+        environ: of the step.
+        folder: of the report.
+        result: what the run came to.
+    """
+    file = folder / FILES["report"]
+    if file.exists():
+        return
+    why = " ".join(result.why.replace("`", "'").split()) or "the log of the job says why"
+    text = f"{MARK}\n## vllmperf: {result.outcome.upper()}: no report was written\n\n`{why}`\n"
+    file.write_text(text, encoding="utf-8", errors="backslashreplace")
+    summary = environ.get("GITHUB_STEP_SUMMARY")
+    if summary:
+        with Path(summary).open("a", encoding="utf-8", errors="backslashreplace") as stream:
+            stream.write(text)
+
+
 def command(level: str, text: str) -> str:
     """A command that makes GitHub show a line as an annotation."""
     data = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
@@ -188,6 +211,7 @@ def main(environ: Mapping[str, str]) -> int:
     found = result(status, inputs.folder / FILES["json"], inputs.fail_on)
     if found.why:
         print(command("error" if found.status else "warning", found.why))
+    missing_report(environ, inputs.folder, found)
     files = {name: inputs.folder / file for name, file in FILES.items()}
     paths = {name: str(file) if file.is_file() else "" for name, file in files.items()}
     tell(environ, {"outcome": found.outcome, "exit-status": str(status), "folder": str(inputs.folder), **paths})

@@ -40,9 +40,7 @@ def counted_engines(gate: Sequence[str], engines: Sequence[EngineSamples]) -> in
 
 def measured(engines: Sequence[EngineSamples]) -> frozenset[str]:
     """The names of all metrics that any of these engines measured."""
-    return frozenset(
-        name for engine in engines for name in (*engine.samples, *engine.once, *engine.passes, *engine.recorded)
-    )
+    return frozenset(name for engine in engines for name in engine.measured)
 
 
 def gate(words: Sequence[str], run: Measurement) -> tuple[str, ...]:

@@ -222,6 +222,7 @@ def _data(found: Trends) -> dict[str, Any]:
                 "first_after": _run(shift.first_after),
                 "environment_changed": shift.changed,
                 "environment_unchanged": shift.unchanged,
+                "environment_nearby": shift.nearby or None,
             }
             for event in trends.events(found.trends)
             for trend, shift in event.shifts

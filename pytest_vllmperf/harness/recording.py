@@ -55,7 +55,9 @@ class RecordsMetrics(Fitting):
         if run is not None:
             check_measurement(run, "record", "run=")
         elif not self._test.measured:
-            raise SpecError(f"{where}: there is no measurement to add it to; call vllmperf.measure() first")
+            raise SpecError(
+                f"{where}: there is no measurement to add it to; call vllmperf.measure() first, or pass run="
+            )
         of = self._test.measured[-1] if run is None else run
         made = Recording(metric, value) if callable(value) else Recording(metric, values=tuple(checked(metric, value)))
         site = Site(where, line_above(inspect.currentframe()))

@@ -16,6 +16,7 @@ from typing import Any, Final
 import pytest
 
 from pytest_vllmperf import __version__
+from pytest_vllmperf.checking import policy
 from pytest_vllmperf.errors import VllmPerfError, in_one_line
 from pytest_vllmperf.harness import ending, machine, options
 from pytest_vllmperf.harness.collection import is_performance_test
@@ -250,7 +251,8 @@ def _scorecard(card: Scorecard) -> ScorecardReport:
 
 
 def _row(line: Line) -> ScorecardRow:
-    values = {name: line.row.value(name) for name in METRICS}
+    names = METRICS.ordered({*METRICS, *policy.measured(line.row.engines)})
+    values = {name: line.row.value(name) for name in names}
     return ScorecardRow(
         configuration=line.row.configuration,
         engine=line.row.engine,

@@ -22,6 +22,7 @@ from pytest_vllmperf.workload import Workload
 
 _OF_A_TEST = {
     "check": "a check belongs to a test: call vllmperf.check(run) in each test that should fail",
+    "record": "a metric belongs to the test that checks it: call vllmperf.record(..., run=run) there",
     "compare": "a comparison belongs to a test: call vllmperf.compare(...) there",
     "overload": "it fails the test that calls it: call vllmperf.overload(...) there",
     "fit": "it belongs to a test: call vllmperf.fit(...) there",

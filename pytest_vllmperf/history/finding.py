@@ -21,6 +21,8 @@ LEAST_WINDOW: Final = 10
 _EXACT: Final = "exact"
 _FEW: Final = 4
 """With fewer values no change can be told from noise, unless there is no noise at all."""
+_NEAR: Final = 2
+"""So many runs away a difference is looked for, where there is none at the change itself."""
 _NAMED: Final = 3
 """So many names stand in a note; the others are counted."""
 
@@ -106,6 +108,7 @@ def _changes(series: Series, values: Sequence[Value], rule: Rule) -> list[Change
 
 def _shift(found: ChangePoint, values: Sequence[Value], better: str) -> Shift:
     before, after = values[found.at - 1], values[found.at]
+    changed = words.soft_changes(before.place, after.place)
     return Shift(
         at=found.at,
         before=found.before,
@@ -115,9 +118,21 @@ def _shift(found: ChangePoint, values: Sequence[Value], better: str) -> Shift:
         p_value=found.p_value,
         last_before=before.run,
         first_after=after.run,
-        changed=words.soft_changes(before.place, after.place),
+        changed=changed,
         unchanged=words.unchanged(before.place, after.place),
+        nearby="" if any(map(words.may_be_a_cause, changed)) else _nearby(found.at, values),
     )
+
+
+def _nearby(at: int, values: Sequence[Value]) -> str:
+    """The nearest difference that may be the cause, and how far away it is."""
+    for away in range(1, _NEAR + 1):
+        for side, word in ((at - away, "before"), (at + away, "after")):
+            if 1 <= side < len(values):
+                changed = words.soft_changes(values[side - 1].place, values[side].place)
+                if told := list(filter(words.may_be_a_cause, changed)):
+                    return f"{', '.join(told)} {away} {'run' if away == 1 else 'runs'} {word} this change"
+    return ""
 
 
 def _break(before: Value, after: Value) -> Break:

@@ -57,7 +57,8 @@ def _points(
     check: CheckId, profile: str, environment: tuple[str, str, str], session: Session, gate: Sequence[str]
 ) -> Iterator[Point]:
     time = seconds(session.recorded)
-    for name, metric in METRICS.items():
+    for name in METRICS.ordered(frozenset[str]().union(*(engine.measured for engine in session.engines))):
+        metric = METRICS[name]
         engines = [values for engine in session.engines if (values := engine.values(name))]
         if not engines:
             continue

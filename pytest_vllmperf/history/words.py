@@ -32,6 +32,11 @@ def soft_changes(then: Place, now: Place) -> tuple[str, ...]:
     return tuple(dict.fromkeys(told))  # an engine argument stands there as given and as resolved
 
 
+def may_be_a_cause(change: str) -> bool:
+    """Whether a difference, in words, is more than what else the machine did."""
+    return not change.startswith(_HOST)
+
+
 def unchanged(then: Place, now: Place) -> tuple[str, ...]:
     """What everybody asks for and is the same: `vLLM 0.33.0`, `driver 580.95`."""
     same = [name for name in _TOLD_FIRST if name in then.soft and then.soft[name] == now.soft.get(name)]

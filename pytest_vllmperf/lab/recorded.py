@@ -153,8 +153,8 @@ def recorded(run: Measurement, recordings: Sequence[Recording]) -> Measurement:
 
 
 def _with(run: Measurement, recording: Recording, values: Callable[[Measurement], list[float]]) -> Measurement:
-    if run.problems:
-        return run  # void: nothing of it is judged, and a function may find nothing in it
+    if run.problems:  # nothing of it is judged, and a function may find nothing in it; the name is known all the same
+        return replace(run, engines=(_adding(run.engines[0], recording.metric.key, []), *run.engines[1:]))
     made = run.made_with
     if recording.function is None:
         engines = (_adding(run.engines[0], recording.metric.key, list(recording.values)), *run.engines[1:])

@@ -132,7 +132,7 @@ def resolve_gate(words: tuple[str, ...], device: str, measured: Collection[str] 
     return METRICS.ordered(wanted)
 
 
-_RESERVED: Final = (AUTO, LIMITS, *GATES, "all", "gated")
+_RESERVED: Final = (AUTO, LIMITS, *GATES, "all", "gated", "own")
 """Words that stand for several metrics, in gates and on the command line."""
 
 

@@ -45,6 +45,13 @@ class EngineSamples(BaseModel):
     no_device_pass: str = ""
     recorded: dict[str, list[float]] = Field(default_factory=dict)
 
+    @property
+    def measured(self) -> frozenset[str]:
+        """The names of all metrics that have values; of a void measurement, custom metrics are known by name only."""
+        return frozenset(
+            (*self.samples, *self.once, *self.passes, *(key for key in self.recorded if self.recorded[key]))
+        )
+
     def values(self, metric: str) -> list[float]:
         """The samples of a metric, one for a metric that an engine has once; empty when not measured."""
         if metric in self.once:

@@ -112,6 +112,8 @@ class Shift:
         first_after: the first run on the new level.
         changed: what differs between the environments of both runs, each in words.
         unchanged: what is known to be the same in both, of what is asked for first.
+        nearby: where nothing that may be the cause differs between both, what differs between runs next to them, in
+            words: noise may place a change a run or two beside the true one. Empty otherwise.
     """
 
     at: int
@@ -124,6 +126,7 @@ class Shift:
     first_after: RunOfHistory
     changed: tuple[str, ...]
     unchanged: tuple[str, ...]
+    nearby: str = ""
 
 
 @dataclass(frozen=True, slots=True)

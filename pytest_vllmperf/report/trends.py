@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Final
 
+from pytest_vllmperf.metrics.custom import unit_of
 from pytest_vllmperf.metrics.table import METRICS
-from pytest_vllmperf.metrics.units import Unit, count
 from pytest_vllmperf.records.ids import CheckId, TestId
 from pytest_vllmperf.records.trends import Break, RunOfHistory, Shift, Trend, Trends
 from pytest_vllmperf.report import units
@@ -23,7 +23,6 @@ _SPARK: Final = 12
 _SHORT: Final = 7
 _LEAST_NAME, _FAIR_NAME = 12, 30
 _INDENT: Final = "  "
-_UNITS: Final[Mapping[str, Unit]] = {metric.unit.symbol: metric.unit for metric in METRICS.values()}
 
 
 @dataclass(frozen=True)
@@ -92,6 +91,7 @@ def cause(shift: Shift) -> str:
     changed = "since " + ", ".join([*shift.changed, *([same] if same else [])])
     if not shift.changed:
         changed = f"no known difference in the environment{f' ({same})' if same else ''}"
+    changed += f", but {shift.nearby}" if shift.nearby else ""
     return f"{changed}; {commits(shift.last_before, shift.first_after)}"
 
 
@@ -231,8 +231,7 @@ def _check(trend: Trend) -> CheckId:
 def text_of(trend: Trend) -> Callable[[float], str]:
     """How a person reads a value of a trend."""
     metric = METRICS.get(trend.id.metric)
-    unit = metric.unit if metric is not None else _UNITS.get(trend.metric.unit)
-    return unit.text if unit is not None else lambda number: f"{count(number)} {trend.metric.unit}".rstrip()
+    return (metric.unit if metric is not None else unit_of(trend.metric.unit)).text
 
 
 def bars(values: Sequence[float], most: int = _SPARK) -> str:

@@ -85,7 +85,7 @@ class Job:
             file.write_text("", encoding="utf-8")
         environ = {**_clean(), **given, **self._variables(output, summary), **variables}
         ended = subprocess.run(
-            [*SHELL, str(script)], cwd=folder, env=environ, text=True, capture_output=True, timeout=120, check=False
+            [*SHELL, str(script)], cwd=folder, env=environ, text=True, capture_output=True, timeout=600, check=False
         )
         return Ended(
             ended.returncode, ended.stdout + ended.stderr, _outputs(output), summary.read_text(encoding="utf-8")

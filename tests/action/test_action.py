@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,15 +31,34 @@ def test_skipped(vllmperf):
 """
 
 
-@pytest.fixture
-def job(tmp_path: Path) -> Job:
-    """A repository with one performance test."""
-    folder, files = tmp_path / "repository", tmp_path / "runner"
+def repository(folder: Path) -> Job:
+    """A repository with one performance test that has to be measured, and one that is skipped."""
+    folder, files = folder / "repository", folder / "runner"
     folder.mkdir()
     files.mkdir()
     (folder / "test_chat.py").write_text(MODULE, encoding="utf-8")
     (folder / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider -p no:anyio\n", encoding="utf-8")
     return Job(folder, files)
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    """A repository without a baseline."""
+    return repository(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, Ended]:
+    """A repository whose baseline was recorded, and how."""
+    made = repository(tmp_path_factory.mktemp("recorded"))
+    return made, measured(made, {"mode": "update"})
+
+
+@pytest.fixture
+def recorded(job: Job, recording: tuple[Job, Ended]) -> Job:
+    """A repository with a baseline."""
+    shutil.copytree(recording[0].folder / "baselines", job.folder / "baselines")
+    return job
 
 
 def measured(job: Job, given: dict[str, str] | None = None, **variables: str) -> Ended:
@@ -47,8 +67,8 @@ def measured(job: Job, given: dict[str, str] | None = None, **variables: str) ->
     return job.run("Run", {f"inputs.{name}": value for name, value in inputs.items()}, **variables)
 
 
-def recorded(job: Job) -> None:
-    ended = measured(job, {"mode": "update"})
+def test_recording_is_told_from_judging(recording: tuple[Job, Ended]) -> None:
+    ended = recording[1]
     assert (ended.status, ended.outputs["outcome"]) == (0, "recorded"), ended.output
 
 
@@ -82,9 +102,8 @@ def test_the_script_of_the_comment_is_bash() -> None:
     subprocess.run(["bash", "-n", str(ROOT / "action" / "comment.sh")], check=True)
 
 
-def test_a_green_run(job: Job) -> None:
-    recorded(job)
-    ended = measured(job)
+def test_a_green_run(recorded: Job) -> None:
+    ended = measured(recorded)
     assert ended.status == 0
     assert ended.outputs["outcome"] == "passed"
     assert ended.outputs["exit-status"] == "0"
@@ -99,9 +118,8 @@ def test_a_green_run(job: Job) -> None:
 
 
 @pytest.mark.parametrize(("fail_on", "status"), [("verdict", 1), ("noisy", 1), ("never", 0)])
-def test_a_red_run(job: Job, fail_on: str, status: int) -> None:
-    recorded(job)
-    ended = measured(job, {"fail-on": fail_on}, STEP="0.02")
+def test_a_red_run(recorded: Job, fail_on: str, status: int) -> None:
+    ended = measured(recorded, {"fail-on": fail_on}, STEP="0.02")
     assert (ended.status, ended.outputs["outcome"]) == (status, "failed")
     assert "::error file=test_chat.py,line=5,title=REGRESSED" in ended.output
     assert Path(ended.outputs["report"]).read_text(encoding="utf-8").startswith("<!-- pytest-vllmperf report -->\n## ")
@@ -131,14 +149,17 @@ def test_a_run_that_is_not_armed_is_no_success(job: Job) -> None:
     assert "::error title=vllmperf::pytest ended with exit status 0 and left no results" in ended.output
 
 
-def test_the_files_of_an_earlier_run_are_not_taken_for_this_one(job: Job) -> None:
-    recorded(job)
-    assert measured(job).outputs["outcome"] == "passed"
-    (job.folder / "conftest.py").write_text(
+def test_the_files_of_an_earlier_run_are_not_taken_for_this_one(recorded: Job) -> None:
+    assert measured(recorded).outputs["outcome"] == "passed"
+    (recorded.folder / "conftest.py").write_text(
         "import os\ndef pytest_runtest_setup():\n    os._exit(0)\n", encoding="utf-8"
     )
-    ended = measured(job)
+    ended = measured(recorded)
     assert (ended.status, ended.outputs["outcome"], ended.outputs["json"]) == (1, "error", "")
+    text = Path(ended.outputs["report"]).read_text(encoding="utf-8")
+    assert "## vllmperf: ERROR: no report was written" in text
+    assert "exit status 0 and left no results" in text
+    assert "## vllmperf: ERROR: no report was written" in ended.summary
 
 
 @pytest.mark.parametrize(
@@ -185,9 +206,8 @@ def test_inputs_reach_pytest(job: Job) -> None:
     assert len(json.loads(Path(ended.outputs["json"]).read_text(encoding="utf-8"))["tests"]) == 1
 
 
-def test_without_a_gpu_the_run_fails_unless_told_otherwise(job: Job) -> None:
-    recorded(job)
-    ended = measured(job, {"require-gpu": "true"})
+def test_without_a_gpu_the_run_fails_unless_told_otherwise(recorded: Job) -> None:
+    ended = measured(recorded, {"require-gpu": "true"})
     assert (ended.status, ended.outputs["outcome"]) == (1, "failed")
     assert "--vllmperf-require-gpu: this machine has no GPU" in ended.output
 
@@ -195,6 +215,7 @@ def test_without_a_gpu_the_run_fails_unless_told_otherwise(job: Job) -> None:
 GH = """\
 #!/bin/sh
 printf '%s\\n' "$*" >> calls
+for one in "$@"; do case "$one" in body=@*) cat "${one#body=@}" > body;; esac; done
 case "$*" in *--paginate*) printf '%s' "$FOUND"; exit "${LISTING:-0}";; esac
 exit "${WRITING:-0}"
 """
@@ -203,7 +224,9 @@ exit "${WRITING:-0}"
 def commented(job: Job, **variables: str) -> tuple[Ended, list[str]]:
     (job.files / "gh").write_text(GH, encoding="utf-8")
     (job.files / "gh").chmod(0o755)
-    values = {"github.token": "t", "github.event.pull_request.number": "7", "steps.run.outputs.report": "a report.md"}
+    (job.folder / "a report.md").write_text("the report\n", encoding="utf-8")
+    values = {"github.token": "t", "steps.run.outputs.report": "a report.md"}
+    values |= {"github.event.pull_request.number": "7", "github.event.pull_request.head.sha": "abc123"}
     ended = job.run("Comment", values, PATH=f"{job.files}:/usr/bin:/bin", **variables)
     return ended, (job.folder / "calls").read_text(encoding="utf-8").splitlines()
 
@@ -211,13 +234,14 @@ def commented(job: Job, **variables: str) -> tuple[Ended, list[str]]:
 def test_a_comment_is_written(job: Job) -> None:
     ended, calls = commented(job)
     assert ended.status == 0, ended.output
-    assert calls[1] == "api --method POST repos/me/mine/issues/7/comments --field body=@a report.md --silent"
+    assert calls[1].startswith("api --method POST repos/me/mine/issues/7/comments --field body=@")
+    assert (job.folder / "body").read_text(encoding="utf-8") == "the report\n\nCommit abc123\n"
 
 
 def test_the_comment_of_an_earlier_run_is_replaced(job: Job) -> None:
     ended, calls = commented(job, FOUND="12\n13\n")
     assert ended.status == 0, ended.output
-    assert calls[1] == "api --method PATCH repos/me/mine/issues/comments/12 --field body=@a report.md --silent"
+    assert calls[1].startswith("api --method PATCH repos/me/mine/issues/comments/12 --field body=@")
 
 
 @pytest.mark.parametrize("fails", [{"LISTING": "1"}, {"WRITING": "1"}])
@@ -231,3 +255,4 @@ def test_comments_are_found_by_what_every_report_begins_with() -> None:
     from pytest_vllmperf.report.pages import MARK
 
     assert f"mark='{MARK}'" in (ROOT / "action" / "comment.sh").read_text(encoding="utf-8")
+    assert f'MARK = "{MARK}"' in (ROOT / "action" / "run.py").read_text(encoding="utf-8")

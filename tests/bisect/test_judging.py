@@ -209,3 +209,10 @@ def test_a_limit_of_the_test_does_not_judge_a_version() -> None:
 def test_a_second_check_that_saw_nothing_is_no_good_end() -> None:
     sound, blind = check(metric("tpot.p50", Status.OK)), check(name="test_a:b", status=Status.NOT_COMPARABLE)
     assert judge(run(sound, blind), asked()).judgement is Judgement.UNJUDGED
+
+
+def test_a_custom_metric_is_followed_by_its_plain_name() -> None:
+    steps = metric("steps [ms, lower]", Status.REGRESSED)
+    found = judge(run(check(steps, metric("tpot.p50", Status.REGRESSED, 0.5))), asked(metric="steps"))
+    assert found.followed == Followed(check="test_a", metric="steps [ms, lower]")
+    assert found.judgement is Judgement.BAD

@@ -147,6 +147,15 @@ def test_sessions_of_a_baseline_file(database: Database) -> None:
     assert [value.value for value in series.values] == [100.0, 101.0]
 
 
+def test_metrics_of_tests_in_a_baseline_file(database: Database) -> None:
+    key = "accepted [tokens, higher]"
+    engine = EngineSamples(discarded=2, iterations=1, samples={key: [3.0], "of a newer release": [1.0]})
+    stored = session(1, 1.0).model_copy(update={"engines": [engine]})
+    add(database, of_baseline("tests/test_chat.py", {"test_chat": entry(stored)}))
+    (series,) = read(database).series
+    assert (series.id.metric, series.metric.label, series.metric.unit) == (key, "accepted", "tokens")
+
+
 @pytest.mark.parametrize("first", ["run", "baseline"])
 def test_a_session_that_both_files_have_counts_once(database: Database, first: str) -> None:
     told = run_on(1, of_test(checked(1, throughput(100.0), profile="nvidia-h200")))

@@ -39,6 +39,26 @@ def test_a_change_with_what_came_with_it(add_runs: Add, found: Found) -> None:
     assert shift.unchanged == ("driver 580.95",)
 
 
+@pytest.mark.parametrize(("day", "nearby"), [
+    (23, "vLLM 0.32.0 -> 0.33.0 2 runs before this change"),
+    (24, "vLLM 0.32.0 -> 0.33.0 1 run before this change"),
+    (25, ""),
+    (26, "vLLM 0.32.0 -> 0.33.0 1 run after this change"),
+    (28, ""),
+])  # fmt: skip
+def test_a_difference_next_to_a_change_is_told(add_runs: Add, found: Found, day: int, nearby: str) -> None:
+    add_runs(story(SLOWER, change_at=day, soft=NEWER))
+    (shift,) = found().trends[0].shifts
+    assert (shift.at, shift.nearby) == (25, nearby)
+    assert bool(shift.changed) == (day == 25)
+
+
+def test_what_else_the_machine_did_is_no_cause_next_to_a_change(add_runs: Add, found: Found) -> None:
+    add_runs(story(SLOWER, change_at=24, soft={**SOFT, "host load": "busy"}))
+    (shift,) = found().trends[0].shifts
+    assert (shift.changed, shift.nearby) == ((), "")
+
+
 def test_the_order_in_which_runs_are_added_does_not_matter(add_runs: Add, found: Found) -> None:
     reports = story(SLOWER, change_at=25, soft=NEWER)
     add_runs([*reports[20:], *reports[:20]])
@@ -165,13 +185,13 @@ def replace_gate(metric: MetricReport) -> MetricReport:
 
 
 def test_metrics_of_the_tests_own_are_shown(add_runs: Add, found: Found) -> None:
-    own = replace_gate(steps(3.0)).model_copy(update={"name": "my_metric", "label": "my metric"})
-    add_runs([run_on(0, of_test(checked(0, own, replace_gate(steps(1.0)))))])
-    assert [trend.id.metric for trend in found().trends] == ["my_metric"]
-    assert [trend.id.metric for trend in found(Choice(("engine_steps", "my_metric"))).trends] == [
-        "my_metric",
-        "engine_steps",
-    ]
+    keys = ("accepted [tokens, higher]", "accepted [share, higher]")
+    own = [replace_gate(steps(3.0)).model_copy(update={"name": key, "label": "accepted"}) for key in keys]
+    add_runs([run_on(0, of_test(checked(0, *own, replace_gate(steps(1.0)))))])
+    assert [trend.id.metric for trend in found().trends] == list(keys)
+    for words in (("accepted",), ("own",)):
+        assert [trend.id.metric for trend in found(Choice(words)).trends] == list(keys)
+    assert [trend.id.metric for trend in found(Choice(("engine_steps", "accepted"))).trends] == [*keys, "engine_steps"]
 
 
 def test_what_is_not_there_cannot_be_chosen(add_runs: Add, found: Found) -> None:

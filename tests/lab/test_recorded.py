@@ -67,7 +67,9 @@ def test_values_belong_to_the_run_and_stand_at_its_first_engine() -> None:
 
 def test_a_void_measurement_is_not_asked() -> None:
     run = replace(measured(FAST), problems=(Problem("tokens", "one is missing"),))
-    assert evaluated(run, Recording(FINISHED, lambda _: 1 / 0)) is run
+    found = evaluated(run, Recording(FINISHED, lambda _: 1 / 0))
+    assert found.problems == run.problems
+    assert found.engines[0].recorded == {FINISHED.key: []}
 
 
 def test_an_error_of_the_function_is_the_tests_own_and_later_one_line() -> None:

@@ -175,6 +175,16 @@ def test_names_cannot_be_commands(project: Project, summary: Path) -> None:
     assert "\n::error" not in text
 
 
+def test_no_secret_is_told(project: Project, summary: Path) -> None:
+    project.perf_tests(check="raise AssertionError('it is hunter2-hunter2')", env={"MY_TOKEN": "hunter2-hunter2"})
+    result = project.run("--vllmperf")
+    (command,) = commands(result)
+    text = summary.read_text(encoding="utf-8")
+    assert "it is ***" in command
+    assert "it is ***" in text
+    assert "hunter2-hunter2" not in result.stdout.str() + text
+
+
 def test_a_value_that_is_not_valid(project: Project, summary: Path) -> None:
     result = project.run("--vllmperf", "--vllmperf-github=yes")
     assert result.ret == pytest.ExitCode.USAGE_ERROR

@@ -6,8 +6,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from pytest_vllmperf import cli, load
+from tests.interpreters import interpreter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -303,3 +305,73 @@ def test_commands_judge_it_without_its_test(project: Project, capsys: pytest.Cap
     assert " steps " in capsys.readouterr().out
     assert cli.main(["baseline", "diff", str(before), str(project.baseline()), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["test_chat"]["levels"] == {STEPS_KEY: [10, 13]}
+
+
+def test_exports_name_it_and_tell_two_declarations_apart(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    other = STEPS.replace('"ms"', '"%/s"').replace("steps", "kv.steps")
+    body = [MARK, "def test_{}(vllmperf):", "    run = vllmperf.measure(WORK)", "    {}", "    vllmperf.check(run)", ""]
+    tests = {"a": STEPS, "b": value(10).replace("accuracy", "steps"), "c": other}
+    form = "\n".join(body)
+    project.module("\n".join(form.replace("{}", name, 1).replace("{}", line, 1) for name, line in tests.items()))
+    project.run("--vllmperf-update", "--vllmperf-json=run.json").assert_outcomes(passed=3)
+    capsys.readouterr()
+    run = str(project.root / "run.json")
+    assert cli.main(["export", run, "--to", "openmetrics", "--metrics", "steps kv.steps"]) == 0
+    families = {one.name: one for one in text_string_to_metric_families(capsys.readouterr().out)}
+    found = {
+        name: [(sample.labels["metric"], sample.value) for sample in one.samples]
+        for name, one in families.items()
+        if name.startswith("vllmperf_custom_")
+    }
+    assert found == {
+        "vllmperf_custom_steps_ms": [(STEPS_KEY, 10)],
+        "vllmperf_custom_steps": [("steps [higher, once]", 10)],
+        "vllmperf_custom_kv_steps_percent_per_s": [("kv.steps [%/s, lower]", 10)],
+    }
+    assert cli.main(["export", run, "--to", "openmetrics", "--metrics", "stepps"]) == 2
+    assert "no metric or set is called 'stepps'; did you mean 'steps'?" in capsys.readouterr().err
+    for tool in ("bmf", "customSmallerIsBetter"):
+        assert cli.main(["export", run, "--to", tool, "--metrics", "kv.steps"]) == 0
+        assert "kv.steps [%/s, lower]" in capsys.readouterr().out
+
+
+def test_a_measurement_that_tests_share_has_the_metrics_of_each(project: Project) -> None:
+    project.module(
+        "@pytest.fixture(scope='module')\n"
+        "def shared(vllmperf_session):\n"
+        "    engine = vllmperf_session.engine('sim', backend='simulated', step_seconds=0.01)\n"
+        "    return vllmperf_session.measure(WORK, engine=engine)\n\n"
+        f"def test_a(vllmperf, shared):\n    {STEPS[:-1]}, run=shared)\n    vllmperf.check(shared)\n\n"
+        "def test_b(vllmperf, shared):\n    vllmperf.check(shared)\n"
+    )
+    project.run("--vllmperf-update").assert_outcomes(passed=2)
+    gates = {name: entry["judging"]["gate"] for name, entry in project.stored().items()}
+    assert STEPS_KEY in gates["test_a"]
+    assert STEPS_KEY not in gates["test_b"]
+
+
+def test_with_a_reference_a_function_is_judged_by_the_ratio(
+    project: Project, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    stable = interpreter(tmp_path_factory.mktemp("stable") / "env")
+    slower = "step_seconds=0.01, noise=0.001, elsewhere={'step_seconds': 0.007}"
+    body = [STEPS, value(0.8), "vllmperf.check(run, gate='steps')"]
+    chat(project, *body[:2], check=body[2]).write_text(
+        (project.root / "test_chat.py").read_text().replace("step_seconds=0.01", slower), encoding="utf-8"
+    )
+    result = project.run("--vllmperf", f"--vllmperf-against={stable}")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["REGRESSED steps +4?.? % *"])
+    assert "accuracy is not judged: it has one value for the run, and none of the reference" in text(result)
+
+
+def test_a_void_measurement_says_why_and_nothing_else(project: Project, workers: list[str]) -> None:
+    fails = 'vllmperf.record("odd", lambda run: 1 / 0, better="lower")'
+    chat(project, fails, check='vllmperf.check(run, limits={"odd": 1}, gate="odd")')
+    module = project.root / "test_chat.py"
+    module.write_text(module.read_text().replace("step_seconds=0.01", 'fail="short"'), encoding="utf-8")
+    result = project.run("--vllmperf", "--vllmperf-json=run.json", *workers)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["INVALID  test_chat: a request returned 4 output tokens instead of 5 *"])
+    [(_, check)] = load(project.root / "run.json").checks
+    assert check.status == "INVALID"

@@ -134,6 +134,9 @@ def test_causes() -> None:
     assert cause(shift(changed=(), unchanged=())) == (
         "no known difference in the environment; commits abcdef0..abcdef0"
     )
+    assert cause(shift(changed=(), unchanged=(), nearby="vLLM 1 -> 2 1 run before this change")) == (
+        "no known difference in the environment, but vLLM 1 -> 2 1 run before this change; commits abcdef0..abcdef0"
+    )
     assert cause(shift(changed=(), unchanged=("vLLM 1", "driver 2"))).startswith(
         "no known difference in the environment (vLLM 1 and driver 2 unchanged); "
     )

@@ -4,11 +4,12 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pytest_vllmperf.errors import SpecError
-from pytest_vllmperf.verdict.words import Margins, gate_words, margin, margins
+from pytest_vllmperf.verdict.words import Margins, gate_words, limits, margin, margins, may_be_custom
+from tests.records.test_custom import NAMES
 
 fractions = st.floats(0, 1)
 per_cents = st.floats(0, 1e6)
@@ -104,3 +105,25 @@ def test_a_gate_is_words() -> None:
     for value in ("", [], "speed", 5):
         with pytest.raises(SpecError, match=r"^here: "):
             gate_words("here", value)
+
+
+@given(NAMES)
+def test_the_name_of_a_custom_metric_is_taken_only_where_a_test_may_have_one(name: str) -> None:
+    assume(may_be_custom(name))
+    assert gate_words("gate", ["clock", name], custom=True) == ("clock", name)
+    assert margins("margin", {name: 0.1}, custom=True).by_metric == {name: 0.1}
+    assert margins("margin", f"{name}=10%", custom=True).by_metric == {name: 0.1}
+    assert limits("limits", {name: 5}, custom=True) == limits("limits", f"{name}=5", custom=True) == {name: 5.0}
+    without = (
+        lambda: gate_words("gate", name),
+        lambda: margins("margin", {name: 0.1}),
+        lambda: limits("limits", {name: 5}),
+    )
+    for attempt in without:
+        with pytest.raises(SpecError, match="has the name"):
+            attempt()
+
+
+@pytest.mark.parametrize("name", ["clock", "limits", "auto", "a b", "1st", "", "ttft.p50"])
+def test_words_that_no_custom_metric_can_have(name: str) -> None:
+    assert not may_be_custom(name)

@@ -7,7 +7,7 @@ from typing import Final
 
 from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS
 from pytest_vllmperf.records.check_report import CheckReport
-from pytest_vllmperf.records.verdict import LimitVerdict, Status, Verdict
+from pytest_vllmperf.records.verdict import LimitVerdict, MetricVerdict, Status, Verdict
 from pytest_vllmperf.report import limits, units
 from pytest_vllmperf.report.judged import headline, verdict
 from pytest_vllmperf.report.rows import NOT_GATED
@@ -36,11 +36,22 @@ class Line:
     detects: str = NONE
 
 
+def decisive(check: CheckReport) -> tuple[MetricVerdict, bool] | None:
+    """The judged metric that says most, and whether it is gated; None where a limit does, and where none was judged."""
+    found = verdict(check)
+    return None if _beyond(found) else headline(found)
+
+
+def _beyond(found: Verdict) -> list[LimitVerdict]:
+    """The limits that decided, where no metric has the verdict."""
+    beyond = [one for one in found.limits if one.status is found.status is not Status.OK]
+    return [] if found.status in {one.status for one in found.metrics} else beyond
+
+
 def deciding(check: CheckReport) -> Line:
     """The metric or the limit that decided a check; of one that was not judged, what it measured."""
     found = verdict(check)
-    beyond = [one for one in check.limits if one.status is check.status is not Status.OK]
-    if beyond and check.status not in {one.status for one in found.metrics}:
+    if beyond := _beyond(found):
         return _limit(beyond[0], found)
     most = headline(found)
     if most is None:

@@ -109,6 +109,7 @@ def _environment(report: RunReport) -> Iterator[str]:
         "platform": here.platform,
         "pytest": here.pytest,
         "pytest-vllmperf": run.plugin,
+        "commit": f"{run.commit}{' with local changes' if run.dirty else ''}" if run.commit else "",
         "baselines": run.mode,
         "started": run.started,
         "took": units.seconds(run.seconds),

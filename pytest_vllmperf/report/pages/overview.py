@@ -10,8 +10,9 @@ from pytest_vllmperf.records.check_report import CheckReport
 from pytest_vllmperf.records.report import RunReport, TestReport
 from pytest_vllmperf.records.verdict import MetricVerdict, Status
 from pytest_vllmperf.report import units
-from pytest_vllmperf.report.judged import headline, verdict
+from pytest_vllmperf.report.judged import verdict
 from pytest_vllmperf.report.pages import wording
+from pytest_vllmperf.report.pages.deciding import deciding, decisive
 from pytest_vllmperf.report.pages.forest import forest
 from pytest_vllmperf.report.pages.markup import Html, joined, scrolling, tag
 
@@ -24,6 +25,10 @@ _HEADS: Final = (
     ("", "optional"),
     ("now", "n"),
     ("detects", "n optional"),
+)
+_KEY: Final = (
+    "change: against the baseline, with its confidence interval; the bar shows the interval, the shaded field the "
+    "tolerated margin. detects: the smallest slowdown that the baseline detects (80 % of the time)."
 )
 _FAILED: Final = ("failed", "error", "interrupted", "not run")
 
@@ -87,12 +92,8 @@ def table(found: Iterable[Row]) -> Html:
     """
     head = joined(*(tag("th", name, scope="col", class_=kind or None) for name, kind in _HEADS))
     body = joined(*map(_row, found))
-    caption = tag(
-        "caption",
-        "change: against the baseline, with its confidence interval. The bar shows the interval, the shaded field the "
-        "tolerated margin. detects: the smallest slowdown that the baseline detects (80 % of the time).",
-    )
-    return scrolling(tag("table", caption, tag("thead", tag("tr", head)), tag("tbody", body), class_="overview"))
+    made = tag("table", tag("thead", tag("tr", head)), tag("tbody", body), class_="overview")
+    return joined(scrolling(made), tag("p", _KEY, class_="small muted"))
 
 
 def _row(row: Row) -> Html:
@@ -114,22 +115,27 @@ def _name(row: Row) -> Html:
 
 
 def _headline(row: Row) -> Iterator[Html]:
-    """What says most of it: the metric, its value, its change."""
-    found = None if row.check is None else headline(verdict(row.check))
-    if row.check is None or found is None:
+    """What says most of it: the metric, its change, its value."""
+    line = None if row.check is None else deciding(row.check)
+    if row.check is None or line is None or _unjudged(row.check):
         yield tag("td", _reason(row), colspan="5", class_="muted small")
         return
-    one, gated = found
-    metric = row.check.metrics[one.metric]
-    yield tag("td", metric.label, class_="w")
-    yield tag("td", wording.change(one), class_="n")
-    yield tag("td", forest(one, decides=gated), class_="optional")
-    yield tag("td", wording.value(metric, one.now), class_="n")
-    yield tag("td", detects(row.check, one, gated=gated), class_="n optional")
+    found = decisive(row.check)
+    yield tag("td", line.metric, class_="w")
+    yield tag("td", line.change, class_="n")
+    yield tag("td", None if found is None else forest(found[0], decides=found[1]), class_="optional")
+    yield tag("td", line.now, class_="n")
+    yield tag("td", line.margin if found is None or not found[1] else line.detects, class_="n optional")
+
+
+def _unjudged(check: CheckReport) -> bool:
+    """Whether a check has neither a judged metric nor a limit that decided it."""
+    found = verdict(check)
+    return not (found.metrics or found.information or found.limits)
 
 
 def detects(check: CheckReport, one: MetricVerdict, *, gated: bool) -> str:
-    """The smallest slowdown that the baseline detects, or why there is none.
+    """The smallest slowdown that the baseline detects; empty for a metric that decides nothing.
 
     Args:
         check: that the metric belongs to.
@@ -137,10 +143,10 @@ def detects(check: CheckReport, one: MetricVerdict, *, gated: bool) -> str:
         gated: whether it decides.
     """
     if not gated:
-        return "not gated"
-    judged = check.metrics[one.metric].judged
-    if judged is not None and judged.detectable is not None and not one.against:
-        return units.plain_percent(judged.detectable)
+        return ""
+    found = check.metrics[one.metric].judged
+    if found is not None and found.detectable is not None and not one.against:
+        return units.plain_percent(found.detectable)
     return "exact" if check.metrics[one.metric].kind == "exact" else ""
 
 
@@ -170,7 +176,7 @@ def _without(check: CheckReport) -> str:
     """Why a check has no judged metric, where it does not say so itself."""
     if check.status is Status.RECORDED:
         return f"recorded for {check.profile}"
-    return f"nothing is recorded for {check.profile}" if check.status is Status.NO_BASELINE else ""
+    return f"nothing is recorded for {check.profile}" if check.status is Status.NO_BASELINE else "no metric was judged"
 
 
 def counts(found: Iterable[Row]) -> dict[tuple[str, wording.Tone], int]:

@@ -8,11 +8,11 @@ from operator import attrgetter
 
 from pytest_vllmperf.records.report import RunReport
 from pytest_vllmperf.records.sweep import Findings
-from pytest_vllmperf.report.pages import facts, library, overview, shell
+from pytest_vllmperf.report.pages import facts, library, outcome, overview, shell
 from pytest_vllmperf.report.pages.cards import scorecard
 from pytest_vllmperf.report.pages.markup import Html, joined, tag
 from pytest_vllmperf.report.pages.sections import section
-from pytest_vllmperf.report.pages.sweeps import sweep
+from pytest_vllmperf.report.pages.sweeps import of_markers, sweep
 
 
 def page(report: RunReport | None, sweeps: Sequence[Findings] = ()) -> str:
@@ -42,12 +42,13 @@ def _run(sheet: shell.Sheet, report: RunReport) -> list[Html]:
     places = list(dict.fromkeys(row.place for row in rows))  # the worst first
     sections = [section(sheet, by_test[place]) for place in places]
     if not rows:
-        return [facts.head(report, rows)]
+        return [facts.head(report)]
     return [
-        facts.head(report, rows),
+        facts.head(report),
         overview.tiles(counted),
         overview.tools(),
         overview.table(rows),
+        *of_markers(sheet, report),
         *map(scorecard, report.scorecards),
         tag("h2", "Tests"),
         joined(*sections),
@@ -57,7 +58,7 @@ def _run(sheet: shell.Sheet, report: RunReport) -> list[Html]:
 def _title(report: RunReport | None, sweeps: Sequence[Findings]) -> str:
     if report is None:
         return f"Sweep {', '.join(one.name for one in sweeps)}"
-    return f"{report.run.outcome}: vLLM performance report"
+    return f"{outcome.word(report)}: vLLM performance report"
 
 
 def _footer(report: RunReport | None) -> Html:

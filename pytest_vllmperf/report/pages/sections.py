@@ -9,9 +9,9 @@ from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.report import TestReport
 from pytest_vllmperf.records.results import ComparisonRecord, FitRecord
 from pytest_vllmperf.report import fits, units
-from pytest_vllmperf.report.judged import headline, verdict
 from pytest_vllmperf.report.pages import wording
 from pytest_vllmperf.report.pages.checks import measured
+from pytest_vllmperf.report.pages.deciding import NONE, deciding
 from pytest_vllmperf.report.pages.markup import Column, Content, Html, facts, joined, more, table, tag
 from pytest_vllmperf.report.pages.overloads import overload
 from pytest_vllmperf.report.pages.overview import Row, anchor
@@ -60,10 +60,8 @@ def section(sheet: Sheet, rows: Sequence[Row]) -> Html:
 def _summary(rows: Sequence[Row]) -> list[Html]:
     """The verdicts, the name, and what says most."""
     worst = rows[0]
-    found = None if worst.check is None else headline(verdict(worst.check))
-    said = ""
-    if worst.check is not None and found is not None:
-        said = f"{worst.check.metrics[found[0].metric].label} {wording.change(found[0])}"
+    line = None if worst.check is None else deciding(worst.check)
+    said = "" if line is None or line.change == NONE else f"{line.metric} {line.change}"
     more_checks = f" ({len(rows)} checks)" if len(rows) > 1 else ""
     return [
         worst.badges,

@@ -35,7 +35,7 @@ from tests.reporting import check, metric, one_test, run_of
 GATED = ("output_throughput", "ttft.p50", "tpot.p50", "e2e.p50", "gpu_time")
 KINDS = {
     "strip", "cdf", "requests-cdf", "over-time", "requests-over-time", "kernels", "ledger", "timeline", "roofline",
-    "overload-outcomes", "overload-rates", "sweep-throughput", "sweep-ttft", "pareto",
+    "points", "overload-outcomes", "overload-rates", "sweep-throughput", "sweep-ttft", "pareto",
 }  # fmt: skip
 """Of the plots of `rich_run` and `findings`."""
 _LEVELS = {"s": 0.05, "tok/s": 1900.0, "B": 16e9}
@@ -191,7 +191,12 @@ def rich_run(text: str = "") -> RunReport:
     """A run with one of everything."""
     green = one_test("tests/test_a.py::test_green", rich_check(status=Status.OK, seed=7))
     skipped = one_test("tests/test_a.py::test_skipped", outcome="skipped", message=f"needs a GPU {text}")
-    run = run_of(rich_test(text), green, skipped)
+    swept = [
+        one_test(f"test_s.py::test_sweep[{size}]", check(metric("output_throughput", (size * 100.0,))),
+                 point={"max_num_seqs": size, f"dtype {text}": text})
+        for size in (4, 16)
+    ]  # fmt: skip
+    run = run_of(rich_test(text), green, skipped, *swept)
     rows = (
         ScorecardRow(configuration=f"full {text}", engine="m", values={"output_throughput": 2000.0, "ttft.p50": 0.02}),
         ScorecardRow(

@@ -137,6 +137,11 @@ def test_kernels_comparisons_scorecards_and_the_machine() -> None:
     assert any("vLLM: 0.32.0" in text for text in found.code)
 
 
+@pytest.mark.parametrize(("dirty", "said"), [(False, "commit: abc\n"), (True, "commit: abc with local changes\n")])
+def test_the_commit(dirty: bool, said: str) -> None:
+    assert said in document(with_run(run_of(one_test("a", fine())), commit="abc", dirty=dirty))
+
+
 def hostile(names: tuple[str, ...]) -> RunReport:
     """Names wherever names can be."""
     tests = []

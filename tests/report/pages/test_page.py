@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pytest_vllmperf.errors import ReportError
 from pytest_vllmperf.records.report import CollectionProblem, RunReport
-from pytest_vllmperf.records.verdict import Status
+from pytest_vllmperf.records.verdict import LimitVerdict, Status
 from pytest_vllmperf.report import pages
 from pytest_vllmperf.report.pages import library
 from pytest_vllmperf.report.pages import page as page_module
@@ -38,6 +38,7 @@ ENDINGS = (
     "\x00\x1b[31m",
 )
 """Texts that would end an element, or be markup, a colour, a field or a formula."""
+NEW = check(status=Status.NO_BASELINE)
 
 
 @pytest.fixture(autouse=True)
@@ -135,40 +136,70 @@ def test_a_failed_test_with_a_green_check_does_not_look_green() -> None:
     assert "assert 1 < 0" in Parsed(made).text
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"complete": False}, "The run is not complete"),
-        ({"complete": False, "collection_problems": (CollectionProblem(nodeid="test_b.py", message="no"),)},
-         "Tests are missing: test_b.py could not be collected"),
-    ],
-)  # fmt: skip
-def test_a_run_that_is_not_complete_says_so_first(changes: dict[str, Any], words: str) -> None:
+def test_a_run_that_is_not_complete_says_so_first() -> None:
     report = run_of(one_test("test_a.py::test_a", rich_check(status=Status.OK)))
-    report = report.model_copy(update={"run": report.run.model_copy(update=changes)})
-    made = page(report)
-    assert words in Parsed(made[: made.index("<table")]).text
-    assert '<span class="badge warn">PASSED</span>' in made
+    problem = CollectionProblem(nodeid="test_b.py", message="SyntaxError: no")
+    changes = {"complete": False, "collection_problems": (problem,)}
+    made = page(report.model_copy(update={"run": report.run.model_copy(update=changes)}))
+    before = Parsed(made[: made.index("<table")]).text
+    assert "INCOMPLETE" in before
+    assert "1 module could not be collected" in before
+    assert "what is missing from it was not judged" in before
+    assert "test_b.py could not be collected" in before
+    assert "SyntaxError: no" in Parsed(made).text
+    assert 'class="alert"' in made
 
 
 @pytest.mark.parametrize(
     ("report", "words"),
     [
-        (run_of(), "Nothing was measured"),
-        (run_of(one_test("t.py::t", outcome="skipped")), "Nothing was judged: no check came to a verdict"),
-        (run_of(one_test("t.py::t", check(status=Status.RECORDED))), "Nothing was judged: every check recorded"),
-        (run_of(one_test("t.py::t", outcome="interrupted")), "1 test did not come to its end"),
+        (run_of(), ("NOTHING JUDGED", "No performance test was selected")),
+        (run_of(one_test("t.py::t", outcome="skipped")), ("NOTHING JUDGED", "The only performance test was skipped")),
+        (run_of(one_test("t.py::t", outcome="interrupted")), ("NOTHING JUDGED", "No measurement was checked")),
+        (run_of(one_test("t.py::t", NEW, outcome="failed")), ("FAILED", "1 check compared with nothing")),
     ],
 )
-def test_a_run_that_saw_nothing_does_not_look_green(report: RunReport, words: str) -> None:
-    assert words in Parsed(page(report)).text
-    assert 'class="alert"' in page(report)
+def test_a_run_that_saw_nothing_does_not_look_green(report: RunReport, words: tuple[str, ...]) -> None:
+    made = page(report)
+    head = Parsed(made[made.index("<main>") : made.index("<h2>Run")]).text
+    assert all(part in head for part in words), head
+    assert 'class="alert"' in made
+    assert "badge ok" not in made
+
+
+def test_a_run_that_only_recorded_does_not_look_green() -> None:
+    made = page(run_of(one_test("t.py::t", check(status=Status.RECORDED))))
+    assert '<span class="badge info">RECORDED</span>' in made
+    assert "nothing was compared with a baseline" in Parsed(made).text
+    assert "badge ok" not in made[: made.index("<details")]
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (Status.OK, "no metric was judged"),
+        (Status.RECORDED, "recorded for h100"),
+        (Status.NO_BASELINE, "nothing is recorded for h100"),
+    ],
+)
+def test_a_check_without_a_judged_metric_says_why(status: Status, told: str) -> None:
+    made = page(run_of(one_test("t.py::t", check(metric("ttft.p50", (0.1,)), status=status))))
+    assert told in Parsed(made[: made.index("<h2>Tests")]).text
 
 
 def test_a_green_run_has_no_alert() -> None:
     made = page(run_of(one_test("t.py::t", rich_check(status=Status.OK))))
     assert 'class="alert"' not in made
     assert '<span class="badge ok">PASSED</span>' in made
+
+
+def test_a_limit_that_decided_stands_on_top() -> None:
+    limit = LimitVerdict("ttft.p50", 0.02, Status.BEYOND_LIMIT, 0.05, 0.049, 0.051, 0.99, 3)
+    beyond = rich_check(status=Status.OK, limits=(limit,)).model_copy(update={"status": Status.BEYOND_LIMIT})
+    text = Parsed(page(run_of(one_test("t.py::t", beyond, outcome="failed")))).text
+    assert "BEYOND_LIMIT" in text
+    assert "limit: at most 20 ms" in text
+    assert "TTFT p50 50 ms [49 ms, 51 ms] at most 20 ms" in text
 
 
 def test_the_page_may_run_its_own_scripts_and_nothing_else() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import log10
 from typing import Any, Final
 
 from pytest_vllmperf.metrics.units import SECONDS
@@ -13,6 +14,7 @@ from pytest_vllmperf.report.pages.shell import Figure
 _MOST: Final = 300
 """Points of a scatter plot."""
 _FEWEST: Final = 3
+_DECADES: Final = 1.5
 
 
 def distributions(found: Requests) -> Figure | None:
@@ -40,7 +42,7 @@ def distributions(found: Requests) -> Figure | None:
         layout={
             "showlegend": True,
             "margin": {"t": 26},
-            "xaxis": {"type": "log", "title": {"text": drawn.unit}, "tickformat": ",~g"},
+            "xaxis": {"type": "log", "title": {"text": drawn.unit}, "tickformat": ",~g", **_ticks(known)},
             "yaxis": {"range": [0, 1.02], "tickformat": ".0%", "nticks": 5},
         },
     )
@@ -84,6 +86,12 @@ def _scattered(found: Requests, label: str, values: Sequence[float | None]) -> F
             "yaxis": {"title": {"text": up.unit}, "tickformat": ",~g", "nticks": 5, "rangemode": "tozero"},
         },
     )
+
+
+def _ticks(known: Sequence[tuple[str, Sequence[float]]]) -> dict[str, int]:
+    """Powers of ten alone, where there are enough of them: Plotly's own choice overlaps."""
+    decades = log10(max(max(values) for _, values in known) / min(min(values) for _, values in known))
+    return {"dtick": 1} if decades > _DECADES else {}
 
 
 def _known(values: Sequence[float | None]) -> list[float]:

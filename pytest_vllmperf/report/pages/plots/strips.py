@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.check_report import CheckReport, Judged, MetricReport
-from pytest_vllmperf.records.verdict import Status
 from pytest_vllmperf.report.pages.plots.scales import Scale, metric_scale
 from pytest_vllmperf.report.pages.shell import Figure
 from pytest_vllmperf.report.pages.wording import judged_words, tone
@@ -64,9 +63,9 @@ def strip(check: CheckReport, metric: MetricReport) -> Figure | None:
         return None
     numbers = [value for engines in (*stored, *now) for value in engines]
     drawn = metric_scale(metric.name, [*numbers, judged.baseline])
-    places = _Places(len(stored))
-    traces = [_sessions(stored, places, drawn), _iterations(now, places, drawn), _engines(now, places, judged, drawn)]
-    interval = _interval(judged, places, drawn)
+    places, colour = _Places(len(stored)), _colour(metric, judged)
+    traces = [_sessions(stored, places, drawn), _iterations(now, places, drawn), _engines(now, places, colour, drawn)]
+    interval = _interval(judged, places, colour, drawn)
     return Figure(
         kind="strip",
         title=metric.label,
@@ -105,7 +104,7 @@ def _iterations(now: Sequence[Sequence[float]], places: _Places, drawn: Scale) -
     }  # fmt: skip
 
 
-def _engines(now: Sequence[Sequence[float]], places: _Places, judged: Judged, drawn: Scale) -> dict[str, Any]:
+def _engines(now: Sequence[Sequence[float]], places: _Places, colour: str, drawn: Scale) -> dict[str, Any]:
     known = [
         (at, median(values))
         for at, values in zip(places.spread(len(now), places.now, places.room), now, strict=True)
@@ -113,31 +112,32 @@ def _engines(now: Sequence[Sequence[float]], places: _Places, judged: Judged, dr
     ]
     return {
         "type": "scatter", "mode": "markers", "x": [at for at, _ in known], "y": drawn.all(one for _, one in known),
-        "marker": {"color": f"@{_colour(judged.status)}", "size": 9, "symbol": "diamond", "line": {"width": 0}},
+        "marker": {"color": f"@{colour}", "size": 9, "symbol": "diamond", "line": {"width": 0}},
         "hovertemplate": f"now: %{{y:,.4~g}} {drawn.unit}<extra></extra>",
     }  # fmt: skip
 
 
-def _interval(judged: Judged, places: _Places, drawn: Scale) -> dict[str, Any] | None:
+def _interval(judged: Judged, places: _Places, colour: str, drawn: Scale) -> dict[str, Any] | None:
     """The interval of the change, at the level that it says."""
     if judged.low is None or judged.high is None or judged.change is None or judged.baseline is None:
         return None
     level, low, high = (judged.baseline * (1 + one) for one in (judged.change, judged.low, judged.high))
     return {
         "type": "scatter", "mode": "markers", "x": [round(places.now + 0.4 * places.room, 3)], "y": [drawn.of(level)],
-        "marker": {"color": f"@{_colour(judged.status)}", "size": 1},
+        "marker": {"color": f"@{colour}", "size": 1},
         "error_y": {
             "type": "data", "symmetric": False, "array": [drawn.of(max(0.0, high - level))],
-            "arrayminus": [drawn.of(max(0.0, level - low))], "color": f"@{_colour(judged.status)}", "thickness": 2,
+            "arrayminus": [drawn.of(max(0.0, level - low))], "color": f"@{colour}", "thickness": 2,
             "width": 5,
         },
         "hovertemplate": f"interval around %{{y:,.4~g}} {drawn.unit}<extra></extra>",
     }  # fmt: skip
 
 
-def _colour(status: Status) -> str:
-    found = tone(status)
-    return "accent" if found in ("ok", "none") else found
+def _colour(metric: MetricReport, judged: Judged) -> str:
+    """That of the verdict, where it decides and is not simply good."""
+    found = tone(judged.status)
+    return found if metric.gated and found in ("warn", "bad", "info") else "accent"
 
 
 def _layout(check: CheckReport, metric: MetricReport, judged: Judged, drawn: Scale, places: _Places) -> dict[str, Any]:
