@@ -86,6 +86,8 @@ def write_scorecards(
             atomic.write_text(place, text)
     except OSError as error:
         raise BaselineError(f"{place}: the scorecard could not be written: {error.strerror or error}") from None
+    except ValueError as error:  # a name with a null byte, out of a file that somebody has changed
+        raise BaselineError(f"{folder}: the scorecard could not be written: {error}") from None
     return list(texts)
 
 

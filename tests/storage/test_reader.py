@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pytest_vllmperf import cli
@@ -115,6 +115,7 @@ CARD = json.loads(dumps(scorecards.CardFile(name="card", profile="h200", baselin
 
 @relaxed
 @given(st.sampled_from(paths(CARD)), values)
+@example(path=("rows", 1, "profile"), new="\x00")
 def test_so_is_one_in_a_scorecard(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], path: tuple[Any, ...], new: Any
 ) -> None:

@@ -17,6 +17,7 @@ from pytest_vllmperf.records.check_report import (
     Judged,
     SessionReport,
 )
+from pytest_vllmperf.records.fit import Try
 from pytest_vllmperf.records.kernels import KernelTable, KernelTime
 from pytest_vllmperf.records.ledger import DeviceMemory as LedgerDevice
 from pytest_vllmperf.records.ledger import VramLedger
@@ -24,7 +25,7 @@ from pytest_vllmperf.records.overload import Counts, Overload, Recovery
 from pytest_vllmperf.records.ratio import Ratio
 from pytest_vllmperf.records.report import RunReport, ScorecardReport, ScorecardRow, TestReport
 from pytest_vllmperf.records.requests import RequestColumns
-from pytest_vllmperf.records.results import ComparisonRecord, OverloadRecord
+from pytest_vllmperf.records.results import ComparisonRecord, FitRecord, OverloadRecord
 from pytest_vllmperf.records.roofline import RooflineLimits
 from pytest_vllmperf.records.samples import EngineSamples
 from pytest_vllmperf.records.sweep import Cliff, Figures, Findings, Knee, PointResult
@@ -174,6 +175,18 @@ def overload(text: str = "") -> OverloadRecord:
     return OverloadRecord(engine=f"m {text}", seen=seen, problem=text)
 
 
+def fit(text: str = "") -> FitRecord:
+    """A search for the memory limit with two tries."""
+    tries = (
+        Try(0.95, None, 4096, "too little", f"CUDA out of memory {text}", 12.5),
+        Try(0.9, None, 4096, "works", "", 14.0),
+    )
+    return FitRecord(
+        marker=f"@pytest.mark.vllm('m {text}', gpu_memory_utilization=0.9)", gpu_memory_utilization=0.9,
+        kv_cache_memory_bytes=None, max_model_len=4096, tries=tries,
+    )  # fmt: skip
+
+
 def rich_test(text: str = "", number: int = 0, **more: Any) -> TestReport:
     """A test whose check regressed, with an overload, a comparison, and the end of a log."""
     same = ComparisonRecord(
@@ -183,6 +196,7 @@ def rich_test(text: str = "", number: int = 0, **more: Any) -> TestReport:
     given: dict[str, Any] = {
         "outcome": "failed", "seconds": 61.5, "line": 12, "message": f"REGRESSED output throughput\n{text}",
         "log_tail": f"INFO starting\nERROR {text}", "comparisons": (same,), "overloads": (overload(text),),
+        "fits": (fit(text),),
     }  # fmt: skip
     return one_test(f"tests/test_a.py::test[{number}-{text}]", rich_check(text, seed=number), **{**given, **more})
 

@@ -15,6 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_vllmperf.errors import ReportError
+from pytest_vllmperf.records.check_report import ReferenceReport, VerdictReport
+from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.report import CollectionProblem, RunReport
 from pytest_vllmperf.records.verdict import LimitVerdict, Status
 from pytest_vllmperf.report import pages
@@ -106,6 +108,9 @@ def test_all_that_a_terminal_says_stands_in_plain_html() -> None:
         "Scorecard formats",
         "2x [1.9, 2.1]",
         "overload 900 400 300 450 20 30",
+        "gpu_memory_utilization=0.95 4096 too little 12.5 CUDA out of memory",
+        "@pytest.mark.vllm('m ', gpu_memory_utilization=0.9)",
+        "output throughput 2x [1.9, 2.1] 3",
     ):
         assert words in text, words
 
@@ -247,6 +252,34 @@ def test_no_text_becomes_markup(text: str) -> None:
 def test_numbers_that_json_lacks_are_left_out() -> None:
     odd = check(metric("ttft.p50", (float("nan"), float("inf"), 0.1), (0.1,), gated=True))
     assert "NaN" not in packed(page(run_of(one_test("t.py::t", odd))), "figures")
+
+
+def test_a_check_in_turns_tells_both_verdicts() -> None:
+    plain = rich_check(status=Status.OK)
+    reference = ReferenceReport(
+        name="vLLM 0.31.0", way="in turns", environment=plain.environment, engines=plain.engines
+    )
+    judged = {name: one.judged for name, one in plain.metrics.items() if one.judged is not None}
+    worse = {name: one.model_copy(update={"status": Status.REGRESSED}) for name, one in judged.items()}
+    stored = VerdictReport(status=Status.REGRESSED, metrics=worse)
+    made = page(run_of(one_test("t.py::t", plain.model_copy(update={"reference": reference, "by_baseline": stored}))))
+    text = Parsed(made).text
+    assert "in turns with vLLM 0.31.0, in turns" in text
+    assert "The stored baseline, which does not decide here, says REGRESSED" in text
+    assert "reference and engine differ: vLLM 0.31.0 -> 0.32.0" in text
+
+
+def test_what_is_void_and_what_was_left_out_is_told() -> None:
+    void = rich_check(
+        status=Status.INVALID,
+        problems=(Problem("preemptions", "3 requests were preempted"),),
+        excluded=(Problem("throttling", "the GPU was throttled"),),
+        reasons=("the measurement is void",),
+    )
+    text = Parsed(page(run_of(one_test("t.py::t", void, outcome="failed")))).text
+    assert "void 3 requests were preempted [preemptions]" in text
+    assert "one engine start: the GPU was throttled [throttling]" in text
+    assert "why the measurement is void" in text
 
 
 def test_a_measurement_without_a_check_is_shown() -> None:
