@@ -25,7 +25,22 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-PROGRAMS = ("pytest", "vllmperf", "pip", "nox", "python", "python3", ".", "uv", "git", "docker", "export", "cd", "sudo")
+PROGRAMS = (
+    "pytest",
+    "vllmperf",
+    "pip",
+    "nox",
+    "python",
+    "python3",
+    ".",
+    "uv",
+    "git",
+    "docker",
+    "sbatch",
+    "export",
+    "cd",
+    "sudo",
+)
 """What a line of a block begins with that is a command, and no output."""
 
 _ASSIGNED = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*=")
@@ -109,7 +124,7 @@ def check(words: Sequence[str], parse: Parse) -> None:
         "nox": lambda: _nox(arguments),
         "python": lambda: _python(arguments),
         "python3": lambda: _python(arguments),
-        ".": lambda: None,
+        **dict.fromkeys((".", "cd", "export"), lambda: None),
     }
     if program not in checks:
         raise WrongCommandError(

@@ -26,10 +26,16 @@ import pathlib
 import pytest
 
 import pytest_vllmperf
-from pytest_vllmperf import EngineSpec, Measurement, VllmPerf, Workload
+from pytest_vllmperf import EngineSpec, Measurement, VllmPerf, VllmPerfSession, Workload
 
 MODEL = "vllmperf:tiny"
 MODELS = dict.fromkeys(["fp16", "awq", "gptq"], MODEL)
+
+
+def grade(run):
+    return 0.9
+
+
 CHAT = WORK = WORKLOAD = BATCH = Workload.synthetic(requests=4, input_tokens=8, output_tokens=4, concurrency=2)
 """
 LOOSE = """
@@ -37,6 +43,7 @@ LOOSE = """
 def test_snippet(vllmperf):
     chats = Workload.chat([[{{"role": "user", "content": "Hello"}}]], output_tokens=4)
     run = vllmperf.measure(WORK)
+    vllmperf.record("accuracy", grade, unit="share", better="higher")
 {body}
 """
 TALK = {

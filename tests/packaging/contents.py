@@ -33,9 +33,14 @@ def of_sdist(file: Path) -> set[str]:
 
 
 def of_tree(root: Path = ROOT) -> dict[str, bytes]:
-    """The files of the package in the tree."""
-    files = (one for one in (root / PACKAGE).rglob("*") if one.is_file() and "__pycache__" not in one.parts)
-    return {str(one.relative_to(root)): one.read_bytes() for one in files}
+    """The files of the package in the tree, without what Python and mypy keep beside them."""
+    files = {one.relative_to(root): one for one in (root / PACKAGE).rglob("*") if one.is_file()}
+    kept = {name: one for name, one in files.items() if not any(_is_cache(part) for part in name.parts)}
+    return {str(name): one.read_bytes() for name, one in kept.items()}
+
+
+def _is_cache(part: str) -> bool:
+    return part == "__pycache__" or part.startswith(".")
 
 
 def wrong_files(wheel: Mapping[str, bytes], tree: Mapping[str, bytes]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +49,14 @@ def test_a_missing_file_is_found(name: str) -> None:
 def test_a_file_that_is_ours_nowhere_is_found() -> None:
     assert wrong({**wheel(), "tests/test_a.py": b""}) == ["tests/test_a.py is in the wheel, and not in the tree"]
     assert wrong({**wheel(), "pytest_vllmperf/plugin.py": b""}) == ["pytest_vllmperf/plugin.py is another file"]
+
+
+def test_caches_are_no_files_of_the_package(tmp_path: Path) -> None:
+    for name in ("a.py", ".mypy_cache/b.json", "c/__pycache__/d.pyc", "c/e.js"):
+        file = tmp_path / contents.PACKAGE / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"")
+    assert sorted(contents.of_tree(tmp_path)) == [f"{contents.PACKAGE}/a.py", f"{contents.PACKAGE}/c/e.js"]
 
 
 def test_other_metadata_are_found() -> None:
