@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_vllmperf.cli.trending import DATABASE
 from pytest_vllmperf.errors import HistoryError, SpecError
+from pytest_vllmperf.history import opening
 from pytest_vllmperf.records.trends import RunOfHistory, Trend, Trends
-from pytest_vllmperf.report import trend_page, trends, units
+from pytest_vllmperf.report import trends, units
 from pytest_vllmperf.report.names import WIDTH
+from pytest_vllmperf.report.pages import history_page
 from pytest_vllmperf.storage import pages
 from pytest_vllmperf.verdict.words import margin
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from pytest_vllmperf.history.database import Database
     from pytest_vllmperf.history.taking import Taken
 
-INSTALL = "pip install 'pytest-vllmperf[history]'"
 TITLE = "vLLM performance over time"
 
 
@@ -46,13 +45,7 @@ class Where:
         Raises:
             HistoryError: where SQLAlchemy is not installed, or the URL is not valid.
         """
-        try:
-            from pytest_vllmperf.history import database
-        except ModuleNotFoundError as error:
-            if error.name != "sqlalchemy":
-                raise
-            raise HistoryError(f"a history needs SQLAlchemy; install it: {INSTALL}") from None
-        return database.Database(self.database or os.environ.get(DATABASE) or database.DEFAULT, self.timeout)
+        return opening.opened(opening.place(self.database), self.timeout)
 
 
 @dataclass(frozen=True)
@@ -171,7 +164,7 @@ def plot(where: Where, asked: Asked, output: Path) -> str:
         raise SpecError(f"--output {output}: its name has to end in .html")
     found = _found(where, asked)
     try:
-        pages.write(output, trend_page.page(found, TITLE), trend_page.MARK)
+        pages.write(output, history_page.page(found, TITLE), history_page.MARK)
     except OSError as error:
         raise HistoryError(f"{output}: cannot be written: {error.strerror or error}") from None
     return f"{output}: {trends.headline(found)}"

@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_vllmperf.cli.output import show
 from pytest_vllmperf.errors import ReportError
+from pytest_vllmperf.history import opening
+from pytest_vllmperf.history.opening import DEFAULT, VARIABLE
 
 if TYPE_CHECKING:
+    from pytest_vllmperf.records.report import RunReport
     from pytest_vllmperf.records.sweep import Findings
+    from pytest_vllmperf.records.trends import RunTrends
 
 _STUDY: Final = ".toml"
 
@@ -30,26 +34,37 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--output", required=True, type=Path, metavar="FILE", help="the report, .html or .md; only a report is replaced"
     )
+    parser.add_argument(
+        "--history",
+        nargs="?",
+        const="",
+        metavar="DATABASE",
+        help="add the trends of the run's checks from this history: a SQLite file, or a URL of SQLAlchemy (without a "
+        f"value: ${VARIABLE}, or else {DEFAULT}); it is only read",
+    )
     parser.set_defaults(run=_run)
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    write(chosen.files, chosen.output)
+    write(chosen.files, chosen.output, chosen.history)
     show(f"a report is written to {chosen.output}")
     return 0
 
 
-def write(files: Sequence[Path], output: Path) -> None:
+def write(files: Sequence[Path], output: Path, history: str | None = None) -> None:
     """Write the report.
 
     Args:
         files: one run at most, and any number of studies.
         output: the report.
+        history: a file or URL whose trends of the run's checks are shown; empty for the one that the environment names,
+            or the default; None for none.
 
     Raises:
         ReportError: for more than one run, for sweeps in a Markdown document, for an output that is not a report, and
             where a page needs what is not installed.
         SpecError: for a study that is not valid.
+        HistoryError: for a history that cannot be read; nothing is written.
         BaselineError: for results of a sweep that are missing or cannot be read.
     """
     from pytest_vllmperf.report import pages
@@ -67,9 +82,19 @@ def write(files: Sequence[Path], output: Path) -> None:
         raise ReportError(f"{output}: a Markdown report is of a run; name one, or write a page ({pages.PAGE})")
     if studies and output.suffix != pages.PAGE:
         raise ReportError(f"{output}: a Markdown report holds no sweeps; write a page ({pages.PAGE})")
+    if history is not None and not measured:
+        raise ReportError("--history: trends are those of a run's checks; name the file of a run (.json)")
     report = runs.load(measured[0]) if measured else None
-    text = pages.render(report, output.suffix, [_findings(file) for file in studies])
+    trends = None if history is None or report is None else _trends(history, report)
+    text = pages.render(report, output.suffix, [_findings(file) for file in studies], trends)
     stored.write(output, text, pages.MARK)
+
+
+def _trends(history: str, report: RunReport) -> RunTrends:
+    database = opening.opened(opening.place(history))
+    from pytest_vllmperf.history import of_run
+
+    return of_run.trends_of(database, report)
 
 
 def _findings(file: Path) -> Findings:

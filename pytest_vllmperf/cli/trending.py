@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pytest_vllmperf.cli.argument_types import positive
 from pytest_vllmperf.cli.output import show, tell
+from pytest_vllmperf.history.opening import DEFAULT, TIMEOUT_S, VARIABLE
 
 if TYPE_CHECKING:
     from pytest_vllmperf.cli.history import Asked, Where
-
-DATABASE: Final = "VLLMPERF_HISTORY"
-"""The environment variable that names the history: a URL may hold a password, which others could see in a command."""
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -55,15 +53,15 @@ def _add_database(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--database",
         metavar="FILE|URL",
-        help=f"a SQLite file, or a URL of SQLAlchemy such as postgresql+psycopg://HOST/NAME (default: ${DATABASE}, "
-        "or else vllmperf-history.db)",
+        help=f"a SQLite file, or a URL of SQLAlchemy such as postgresql+psycopg://HOST/NAME (default: ${VARIABLE}, "
+        f"or else {DEFAULT})",
     )
     parser.add_argument(
         "--timeout",
         type=positive,
-        default=10,
+        default=TIMEOUT_S,
         metavar="SECONDS",
-        help="how long to wait for a database that another process has locked (default: 10)",
+        help=f"how long to wait for a database that another process has locked (default: {TIMEOUT_S:g})",
     )
 
 

@@ -34,6 +34,7 @@ class Option:
         ini: whether it can stand in the ini file.
         marker: whether the marker `vllmperf` takes it, and the calls that it concerns.
         arms: whether its flag makes performance tests run.
+        secret: whether its value may hold a password; what a run tells of its options says only that it is set.
         fills: fields of `CheckSettings` for what a marker takes, else of `Settings`; None for one of its own name.
     """
 
@@ -47,6 +48,7 @@ class Option:
     ini: bool = True
     marker: bool = False
     arms: bool = False
+    secret: bool = False
     fills: tuple[str, ...] | None = None
 
     @property
@@ -115,6 +117,9 @@ OPTIONS = (
            "made if need be", "file_or_none", value="FILE", fills=("json_file",)),
     Option("report", "file that a report of the run is written to, a page ('.html') or Markdown ('.md'); may be given "
            "several times", "report_files", kind="repeated", value="FILE", fills=("report_files",)),
+    Option("history", "history to show trends of the run's checks from in its reports: a SQLite file or a URL of "
+           "SQLAlchemy; it is only read; 'auto': the one that the environment variable VLLMPERF_HISTORY names, or else "
+           "vllmperf-history.db; 'off': none", "history", "off", value="DATABASE", secret=True),
     Option("github", "in a job of GitHub Actions, append the report to the summary of the job and annotate the lines "
     "of tests: 'auto' or 'off'", "github", "auto", value="WHEN"),
     Option("trace", "folder to write Chrome traces of failed tests to: the GPU's work in one iteration of each "

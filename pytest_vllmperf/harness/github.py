@@ -11,6 +11,7 @@ from typing import Final
 from pytest_vllmperf.errors import VllmPerfError, in_one_line
 from pytest_vllmperf.records.report import RunReport
 from pytest_vllmperf.records.settings import Settings
+from pytest_vllmperf.records.trends import RunTrends
 from pytest_vllmperf.report import annotated
 from pytest_vllmperf.report.pages import bounded, markdown
 from pytest_vllmperf.storage import pages
@@ -60,7 +61,7 @@ class GitHubJob:
         root = Path(os.path.realpath(self.workspace))
         return path.relative_to(root).as_posix() if path.is_relative_to(root) else ""
 
-    def append(self, report: RunReport) -> str:
+    def append(self, report: RunReport, trends: RunTrends | None = None) -> str:
         """Append the report to the step's summary; why that was not possible, in a line, empty where it was."""
         if self.summary is None:
             return ""
@@ -68,7 +69,7 @@ class GitHubJob:
             room = bounded.STEP_SUMMARY - pages.size(self.summary) - len("\n")
             if room < _LEAST:
                 return f"WARNING: {SUMMARY}: not written: the summary of this step is full"
-            pages.append(self.summary, "\n" + markdown.document(report, room))
+            pages.append(self.summary, "\n" + markdown.document(report, room, trends))
         except OSError as error:
             return f"WARNING: {SUMMARY}: {self.summary}: not written: {error.strerror or error}"
         except VllmPerfError as error:

@@ -12,8 +12,9 @@ from _pytest.config.findpaths import locate_config  # how pytest finds its confi
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.harness.flags import IN_MARKER, OPTIONS, PREFIX, Option
 from pytest_vllmperf.harness.parsers import PARSERS, PARSERS_OF_TESTS
+from pytest_vllmperf.history import opening
 from pytest_vllmperf.records.parsing import Parser
-from pytest_vllmperf.records.settings import CheckSettings, Settings, Update
+from pytest_vllmperf.records.settings import AUTO, CheckSettings, Settings, Update
 
 _BY_NAME = {option.name: option for option in OPTIONS}
 _WHERE = ("baselines", "profile_name")
@@ -49,6 +50,8 @@ def _shown(option: Option, given: Any) -> str:
         return "on" if given else "off"
     if given is None:
         return option.default
+    if option.secret and given != option.default:
+        return "set"
     return " ".join(map(str, given)) if isinstance(given, (list, tuple)) else str(given)
 
 
@@ -68,7 +71,17 @@ def settings(config: pytest.Config) -> Settings:
     found: dict[str, Any] = _defaults(of_run) | _given(config, of_run)
     found |= {name: config.rootpath / value for name, value in found.items() if isinstance(value, Path)}
     found["report_files"] = tuple(config.rootpath / file for file in found.get("report_files", ()))
+    if found["history"]:
+        found["history"] = _history(config, found["history"], found["report_files"])
     return Settings(update=update, check=check, **found)
+
+
+def _history(config: pytest.Config, given: str, reports: Sequence[Path]) -> str:
+    """The file or URL of the history; of a file, its path."""
+    option = _BY_NAME["history"]
+    if config.getoption(option.ini_name) is not None and not reports:
+        raise SpecError(f"{option.flag_name} adds trends to a report; add --vllmperf-report=FILE")
+    return opening.place("" if given == AUTO else given, config.rootpath)
 
 
 def _check_configuration(config: pytest.Config) -> None:

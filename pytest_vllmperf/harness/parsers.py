@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from pytest_vllmperf.errors import SpecError
+from pytest_vllmperf.errors import HistoryError, SpecError
+from pytest_vllmperf.history import opening
 from pytest_vllmperf.records.parsing import Parser, choice, count, number
 from pytest_vllmperf.records.settings import AUTO
 from pytest_vllmperf.records.spec import interpreter
@@ -109,6 +110,18 @@ def _noisy_fails(where: str, value: Any) -> bool:
     return choice("warn", "fail")(where, value) == "fail"
 
 
+def _history(where: str, value: Any) -> str:
+    """A file or URL, `auto`, or empty for none. What cannot be opened later on is refused, without its password."""
+    text = str(value).strip()
+    if text == OFF:
+        return ""
+    try:
+        opening.opened(opening.place("" if text == AUTO else text))
+    except HistoryError as error:
+        raise SpecError(f"{where}: {error}") from None
+    return text
+
+
 def _github(where: str, value: Any) -> bool:
     return choice(AUTO, OFF)(where, value) == AUTO
 
@@ -123,6 +136,7 @@ PARSERS: Mapping[str, Parser] = {
     "from_zero": number(0, exclusive=False),
     "gate": gate_words,
     "github": _github,
+    "history": _history,
     "interpreter": _interpreter,
     "limits": limits,
     "margins": margins,

@@ -18,7 +18,7 @@ import pytest
 from pytest_vllmperf import __version__
 from pytest_vllmperf.checking import policy
 from pytest_vllmperf.errors import VllmPerfError, in_one_line
-from pytest_vllmperf.harness import ending, machine, options
+from pytest_vllmperf.harness import ending, machine, options, trending
 from pytest_vllmperf.harness.collection import is_performance_test
 from pytest_vllmperf.harness.ending import Ending
 from pytest_vllmperf.harness.github import GitHubJob
@@ -40,6 +40,7 @@ from pytest_vllmperf.records.report import (
 )
 from pytest_vllmperf.records.scorecard import Line, Scorecard
 from pytest_vllmperf.records.settings import Settings
+from pytest_vllmperf.records.trends import RunTrends
 from pytest_vllmperf.report import pages as report_pages
 from pytest_vllmperf.report.escaping import terminal_line
 from pytest_vllmperf.storage import pages, runs
@@ -167,16 +168,19 @@ class RunReporter:
             report = runs.without_secrets(self.report(ended, exit_status), self._redactor.text)
         except Exception as error:  # a defect of ours must not change what the run came to
             return [f"WARNING: --vllmperf-json, --vllmperf-report: not written: {in_one_line(error)}"]
-        told = self._tell_job(report)
+        trends, warned = None, list[str]()
+        if self._settings.history and (self._settings.report_files or self._job is not None):
+            trends, warned = trending.trends_of(self._settings.history, report, self._redactor)
+        told = [*warned, *self._tell_job(report, trends)]
         if (data := self._settings.json_file) is not None:
             told.append(self._one(data, "json", "the run is written to", lambda: runs.write(data, report)))
         told += [
-            self._one(file, "report", "a report is written to", partial(_write_page, file, report))
+            self._one(file, "report", "a report is written to", partial(_write_page, file, report, trends))
             for file in self._settings.report_files
         ]
         return told
 
-    def _tell_job(self, report: RunReport) -> list[str]:
+    def _tell_job(self, report: RunReport, trends: RunTrends | None) -> list[str]:
         """Append to the summary of the job that the run is in, and make its annotations; what went wrong, in lines."""
         if self._job is None:
             return []
@@ -184,7 +188,7 @@ class RunReporter:
             self._commands = self._job.commands(report)
         except Exception as error:  # a defect of ours must not change what the run came to
             return [f"WARNING: no annotations: {in_one_line(error)}"]
-        return [line for line in [self._job.append(report)] if line]
+        return [line for line in [self._job.append(report, trends)] if line]
 
     def _one(self, file: Path, option: str, done: str, write: Callable[[], None]) -> str:
         """Write one file; what was done, in a line. Whatever goes wrong, the run's outcome stays."""
@@ -230,8 +234,8 @@ class RunReporter:
         return Path(os.path.relpath(file, self._config.rootpath)).as_posix()
 
 
-def _write_page(file: Path, report: RunReport) -> None:
-    pages.write(file, report_pages.render(report, file.suffix), report_pages.MARK)
+def _write_page(file: Path, report: RunReport, trends: RunTrends | None) -> None:
+    pages.write(file, report_pages.render(report, file.suffix, trends=trends), report_pages.MARK)
 
 
 def _machine() -> Machine:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,14 +14,10 @@ from sqlalchemy.engine import URL, make_url
 
 from pytest_vllmperf.errors import HistoryError, in_one_line
 from pytest_vllmperf.history import schema
+from pytest_vllmperf.history.opening import TIMEOUT_S, is_url
 from pytest_vllmperf.records.masking import masked_text
 
-DEFAULT: Final = "vllmperf-history.db"
-"""The file where nobody names another one."""
-TIMEOUT_S: Final = 10.0
-"""How long a database that another process has locked is waited for."""
 _CONNECT_TIMEOUT: Final = {"psycopg": "connect_timeout", "psycopg2": "connect_timeout", "pymysql": "connect_timeout"}
-_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+_]*://")
 _OTHER_TABLES: Final = ("no such column", "no column named", "no such table", "undefinedcolumn", "undefinedtable")
 _LOCKED: Final = ("database is locked", "locknotavailable", "lock timeout", "lock wait timeout")
 
@@ -43,7 +38,7 @@ class Database:
         self._timeout = timeout
         path = self._url.database if self._url.get_backend_name() == "sqlite" else None
         self.file = Path(path) if path and path != ":memory:" and not path.startswith("file:") else None
-        self.name = str(self.file) if self.file is not None else self._url.render_as_string(hide_password=True)
+        self.name = str(self.file) if self.file is not None else _name(self._url)
         """The database, for a person; without a password."""
 
     @contextmanager
@@ -167,7 +162,7 @@ class Database:
 
 
 def _url(where: str) -> URL:
-    if not _SCHEME.match(where):
+    if not is_url(where):
         if not where.strip() or "\x00" in where:
             raise HistoryError(f"{where!r} is no name of a database; name a file, or a URL of SQLAlchemy")
         return URL.create("sqlite", database=where)
@@ -177,6 +172,11 @@ def _url(where: str) -> URL:
         raise HistoryError(
             "the URL of the database is not valid; write it as postgresql+psycopg://USER:PASSWORD@HOST/NAME"
         ) from None
+
+
+def _name(url: URL) -> str:
+    """A URL for a person. A password may stand in its query, too."""
+    return str(url.set(query={}).render_as_string(hide_password=True))
 
 
 def _leave_transactions(connection: Any, _record: Any) -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Row, select
 
 from pytest_vllmperf.history import schema
 from pytest_vllmperf.history.database import Database
 from pytest_vllmperf.records.trends import Declared, RunOfHistory, SeriesId
+
+_MANY: Final = 500
+"""So many numbers stand in one statement."""
 
 
 @dataclass(frozen=True)
@@ -94,16 +97,21 @@ class History:
     runs: tuple[RunOfHistory, ...]
 
 
-def read(database: Database) -> History:
-    """All of a history.
+def read(database: Database, concerns: Callable[[SeriesId], bool] | None = None) -> History:
+    """A history.
+
+    Args:
+        database: that it is in.
+        concerns: whether a series is wanted; None for all.
+
+    Returns:
+        The series that are wanted, and all runs.
 
     Raises:
         HistoryError: when it cannot be read.
     """
     with database.reading() as connection:
-        of = schema.point.c
-        wanted = select(of.series, of.time, of.value, of.run, of.environment, of.left_out, of.gated)
-        points = connection.execute(wanted.order_by(of.series, of.time, of.id)).all()
+        points = _points(connection, concerns)
         # What points name was stored before them, so it is there, whoever adds meanwhile.
         runs, places, series = _runs(connection), _places(connection), _series(connection)
     found = []
@@ -118,6 +126,18 @@ def read(database: Database) -> History:
     found.sort(key=lambda one: (one[1].id.test, one[1].id.check, one[1].id.measurement, one[1].id.profile, one[0]))
     ordered = sorted(runs.values(), key=lambda run: (run.started, run.id))
     return History(tuple(one for _, one in found), tuple(ordered))
+
+
+def _points(connection: Connection, concerns: Callable[[SeriesId], bool] | None) -> list[Row[Any]]:
+    """The values of the series that are wanted, by series and time."""
+    of = schema.point.c
+    wanted = select(of.series, of.time, of.value, of.run, of.environment, of.left_out, of.gated)
+    ordered = wanted.order_by(of.series, of.time, of.id)
+    if concerns is None:
+        return list(connection.execute(ordered))
+    numbers = sorted(number for number, (named, _) in _series(connection).items() if concerns(named))
+    chunks = (numbers[at : at + _MANY] for at in range(0, len(numbers), _MANY))
+    return [row for chunk in chunks for row in connection.execute(ordered.where(of.series.in_(chunk)))]
 
 
 def _runs(connection: Connection) -> dict[int, RunOfHistory]:

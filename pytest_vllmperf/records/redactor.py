@@ -6,10 +6,11 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from pytest_vllmperf.records.masking import (
     MASK,
+    is_secret_name,
     is_secret_variable,
     masked_assignments,
     masked_text,
@@ -58,6 +59,14 @@ class Redactor:
         for text in (spec.model, spec.engine_args, *(own for _, own in spec.per_gpu)):
             for url in re.findall(r"[A-Za-z][\w+.-]{0,30}://[^\s\"'\\]+", text):
                 self._add_password(url)
+
+    def learn_url(self, url: str) -> None:
+        """Take in the secrets of a URL: its password, and what its query has under the name of a secret."""
+        self._add_password(url)
+        query = urlsplit(url).query if "://" in url else ""
+        for name, value in parse_qsl(query):
+            if is_secret_name(name) and len(value) >= LEAST:
+                self._add(value)
 
     def text(self, text: str) -> str:
         """A text for a person, such as an error or a test's report, without secrets."""

@@ -96,6 +96,7 @@ class Settings:
         trace: folder for traces of engines of failed tests; None for none.
         json_file: that the whole run is written to, for programs; None for none.
         report_files: that a report of the run is written to, for people; the suffix says in which form.
+        history: file or URL of the history whose trends reports show; empty for none. It may hold a password.
         github: whether a job of GitHub Actions that the run is in gets its report and annotations.
         python: absolute path of the interpreter that engines run on; empty for the one of this process.
     """
@@ -119,6 +120,7 @@ class Settings:
     trace: Path | None = None
     json_file: Path | None = None
     report_files: tuple[Path, ...] = ()
+    history: str = field(default="", repr=False)
     github: bool = True
     python: str = ""
     profile_name: str = ""

@@ -186,3 +186,20 @@ class Trends:
     runs: int
     hidden: int = 0
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunTrends:
+    """What a history tells of the checks of one run, which its report shows.
+
+    Attributes:
+        source: the history, for a person; without a password.
+        found: the trends of these checks, with the values of the run itself; None where the history could not be read.
+        earlier: how many earlier runs have a value of any of these checks.
+        problem: why it could not be read, in a line; empty where it was.
+    """
+
+    source: str
+    found: Trends | None
+    earlier: int = 0
+    problem: str = ""

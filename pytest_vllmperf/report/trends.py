@@ -134,10 +134,8 @@ def lines(found: Trends, *, every: bool = False, width: int = WIDTH, spark: bool
 
 def notes(found: Trends) -> list[str]:
     """What a person should know besides."""
-    hidden = (
-        [f"{units.many(found.hidden, 'change')} in other metrics; --metrics all shows them"] if found.hidden else []
-    )
-    return [*hidden, *found.notes]
+    told = f"{units.many(found.hidden, 'change')} in other metrics; vllmperf history show --metrics all lists them"
+    return [*([told] if found.hidden else []), *found.notes]
 
 
 def headline(found: Trends) -> str:

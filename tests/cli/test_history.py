@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pytest_vllmperf import cli
-from pytest_vllmperf.report.trend_page import MARK
+from pytest_vllmperf.report.pages.history_page import MARK
 from pytest_vllmperf.storage import runs
 from tests.cli.conftest import Write, entry
 from tests.cli.test_pipe import COMMAND, into_a_pipe_that_nobody_reads

@@ -71,7 +71,7 @@ def test_nothing_changed_and_notes() -> None:
     assert text == [
         "no change found in 1 metric of 12 runs",
         "",
-        "note: 3 changes in other metrics; --metrics all shows them",
+        "note: 3 changes in other metrics; vllmperf history show --metrics all lists them",
         "note: a test is missing",
     ]
 

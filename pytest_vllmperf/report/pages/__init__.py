@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from pytest_vllmperf.records.report import RunReport
     from pytest_vllmperf.records.sweep import Findings
+    from pytest_vllmperf.records.trends import RunTrends
 
 PAGE: Final = ".html"
 """Of a page."""
@@ -20,13 +21,16 @@ MARK: Final = "<!-- pytest-vllmperf report -->"
 """The first line of every report: a file that begins with it may be replaced."""
 
 
-def render(report: RunReport | None, suffix: str, sweeps: Sequence[Findings] = ()) -> str:
+def render(
+    report: RunReport | None, suffix: str, sweeps: Sequence[Findings] = (), trends: RunTrends | None = None
+) -> str:
     """The report of a run.
 
     Args:
         report: the run; its texts are escaped, and otherwise shown as they are. None for a page of sweeps alone.
         suffix: one of `SUFFIXES`.
         sweeps: what sweeps came to, for a page.
+        trends: what a history tells of the checks of the run; None where nobody asked.
 
     Raises:
         ReportError: where a page needs what is not installed.
@@ -34,5 +38,5 @@ def render(report: RunReport | None, suffix: str, sweeps: Sequence[Findings] = (
     from pytest_vllmperf.report.pages import markdown, page
 
     if suffix == PAGE or report is None:
-        return f"{MARK}\n{page.page(report, sweeps)}"
-    return f"{MARK}\n{markdown.document(report)}"
+        return f"{MARK}\n{page.page(report, sweeps, trends)}"
+    return f"{MARK}\n{markdown.document(report, trends=trends)}"

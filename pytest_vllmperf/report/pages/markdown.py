@@ -11,7 +11,7 @@ from pytest_vllmperf.report import attributions, units
 from pytest_vllmperf.report.failed import changed_lines
 from pytest_vllmperf.report.judged import verdict
 from pytest_vllmperf.report.limits import limit_lines
-from pytest_vllmperf.report.pages import deciding, gfm, more, outcome
+from pytest_vllmperf.report.pages import changes, deciding, gfm, more, outcome
 from pytest_vllmperf.report.pages.bounded import COMMENT, Part, Sheet, shortened
 from pytest_vllmperf.report.rows import has_something_to_tell, metric_rows
 from pytest_vllmperf.report.verdicts import confidence
@@ -19,6 +19,7 @@ from pytest_vllmperf.report.verdicts import confidence
 if TYPE_CHECKING:
     from pytest_vllmperf.records.check_report import CheckReport
     from pytest_vllmperf.records.report import RunReport, TestReport
+    from pytest_vllmperf.records.trends import RunTrends
 
 _RIGHT: Final = (3, 4, 5, 6)
 _LEAST_MESSAGE: Final = 1_500
@@ -29,13 +30,14 @@ _FOR_MESSAGES: Final = 0.8
 _DETECTS: Final = "detects: smallest slowdown that the baseline detects (80 % of the time)"
 
 
-def document(report: RunReport, most: int = COMMENT) -> str:
+def document(report: RunReport, most: int = COMMENT, trends: RunTrends | None = None) -> str:
     """The document: what the run came to in a line, failed tests first, all that is well folded.
 
     Args:
         report: the run.
         most: bytes that it may have. What does not fit is left out whole, the least important first, and a line says
             what that is.
+        trends: what a history tells of the checks of the run; None where nobody asked.
     """
     sheet = Sheet(most)
     sheet.add(Part(f"## vllmperf: {outcome.headline(report)}", "headline"))
@@ -49,6 +51,8 @@ def document(report: RunReport, most: int = COMMENT) -> str:
     _notes(sheet, report)
     _failures(sheet, bad)
     _others(sheet, good, columns)
+    if trends is not None:
+        changes.add(sheet, trends)
     more.add(sheet, report)
     return sheet.text()
 

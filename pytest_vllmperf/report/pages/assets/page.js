@@ -135,6 +135,34 @@
     });
   }
 
+  // Trends: the value at the pointer with its run, and a filter by test and metric.
+  for (const section of all(".trends")) {
+    const runs = JSON.parse(section.dataset.runs);
+    section.addEventListener("pointermove", (event) => {
+      const drawing = event.target.closest?.(".chart svg");
+      if (!drawing) return;
+      const figure = drawing.closest("figure");
+      const box = drawing.getBoundingClientRect();
+      const values = figure.dataset.values.split(",");
+      const which = figure.dataset.runs.split(",");
+      const share = (((event.clientX - box.left) / box.width) * 640 - 4) / 632;
+      const at = Math.min(values.length - 1, Math.max(0, Math.round(share * (values.length - 1))));
+      figure.querySelector("output").textContent = `${values[at]} ${figure.dataset.unit}, ${runs[which[at]]}`;
+    });
+    const articles = all("article", section);
+    section.querySelector(".search")?.addEventListener("input", (event) => {
+      const words = event.target.value.toLowerCase().split(/\s+/).filter(Boolean);
+      for (const article of articles) {
+        const name = article.querySelector("h3").textContent;
+        for (const figure of all("figure", article)) {
+          const text = `${name} ${figure.querySelector("figcaption").firstChild.textContent}`.toLowerCase();
+          figure.hidden = !words.every((word) => text.includes(word));
+        }
+        article.hidden = !article.querySelector("figure:not([hidden])");
+      }
+    });
+  }
+
   const sections = all("details.test");
   document.getElementById("open-all")?.addEventListener("click", () => {
     const open = sections.some((one) => !one.hidden && !one.open);

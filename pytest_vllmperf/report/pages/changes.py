@@ -1,0 +1,61 @@
+"""Results over time in a Markdown report: a short table of the changes, folded; what is not known is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from pytest_vllmperf.records.trends import RunTrends, Trends
+from pytest_vllmperf.report import trends as words
+from pytest_vllmperf.report import units
+from pytest_vllmperf.report.pages import gfm
+from pytest_vllmperf.report.pages.bounded import Part, Sheet
+from pytest_vllmperf.report.pages.trends import headline
+
+_RIGHT: Final = (3,)
+_TITLES: Final = ("run", "test", "metric", "change", "level", "what came with it")
+_MOST: Final = 20
+"""So many rows the table has at most, the newest."""
+
+
+def add(sheet: Sheet, told: RunTrends) -> None:
+    """Add what the history has of the checks of a run.
+
+    Args:
+        sheet: the document.
+        told: the trends, or why nobody knows them.
+    """
+    if told.found is None:
+        said = "**Trends: the history could not be read, so nothing is known of changes over time.**"
+        sheet.add(Part(f"{said} {gfm.code(told.problem)}", "trends"))
+        return
+    rows, notes = list(_rows(told.found)), list(words.notes(told.found))
+    if len(rows) > _MOST:
+        notes.append(
+            f"{units.many(len(rows) - _MOST, 'older change')} not in this table; vllmperf history show lists all"
+        )
+    said = f"Trends: {headline(told, told.found)}"
+    if not rows and not notes:
+        sheet.add(Part(said, "trends"))
+        return
+    parts = [Part(row, "change over time") for row in rows[:_MOST]]
+    closing = "\n".join(f"- {gfm.code(note)}" for note in notes)
+    opening = f"<details>{gfm.summary(said)}\n"
+    if parts:
+        sheet.group(f"{opening}\n{gfm.head(_TITLES, _RIGHT)}", parts, f"\n{closing}\n\n</details>", joint="\n")
+    else:
+        sheet.group(opening, [Part(closing, "trends")], "\n</details>", joint="\n")
+
+
+def _rows(found: Trends) -> Iterator[str]:
+    """A row for each change, the newest first, and for each place where values are not compared with those before."""
+    for event in words.events(found.trends):
+        for trend, shift in event.shifts:
+            text = words.text_of(trend)
+            levels = units.joined(text(shift.before), text(shift.after))
+            change = f"{units.percent(shift.change) or 'new'} {'**WORSE**' if shift.worse else 'better'}"
+            named = (gfm.cell(trend.id.subject), gfm.figure(trend.metric.label), change, gfm.figure(levels))
+            yield gfm.row([gfm.figure(event.first_after.minute), *named, gfm.cell(event.cause)])
+        for subject in event.not_compared:
+            cells = (gfm.cell(subject), "", "**NOT COMPARED**", "", gfm.cell(event.cause))
+            yield gfm.row([gfm.figure(event.first_after.minute), *cells])
