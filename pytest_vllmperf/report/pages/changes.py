@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from pytest_vllmperf.records.trends import RunTrends, Trends
+from pytest_vllmperf.records.trends import RunTrends, Shift, Trend, Trends
 from pytest_vllmperf.report import trends as words
 from pytest_vllmperf.report import units
 from pytest_vllmperf.report.pages import gfm
@@ -14,7 +14,7 @@ from pytest_vllmperf.report.pages.trends import headline
 
 _RIGHT: Final = (3,)
 _TITLES: Final = ("run", "test", "metric", "change", "level", "what came with it")
-_MOST: Final = 20
+_MOST: Final = 15
 """So many rows the table has at most, the newest."""
 
 
@@ -32,7 +32,7 @@ def add(sheet: Sheet, told: RunTrends) -> None:
     rows, notes = list(_rows(told.found)), list(words.notes(told.found))
     if len(rows) > _MOST:
         notes.append(
-            f"{units.many(len(rows) - _MOST, 'older change')} not in this table; vllmperf history show lists all"
+            f"{units.many(len(rows) - _MOST, 'older row')} left out of this table; vllmperf history show lists all"
         )
     said = f"Trends: {headline(told, told.found)}"
     if not rows and not notes:
@@ -48,14 +48,18 @@ def add(sheet: Sheet, told: RunTrends) -> None:
 
 
 def _rows(found: Trends) -> Iterator[str]:
-    """A row for each change, the newest first, and for each place where values are not compared with those before."""
+    """A row for each check that changed, the newest first, with its worst metric; and where values are not compared."""
     for event in words.events(found.trends):
+        when, cause = gfm.figure(event.first_after.minute), gfm.cell(event.cause)
+        checks: dict[str, list[tuple[Trend, Shift]]] = {}
         for trend, shift in event.shifts:
+            checks.setdefault(trend.id.subject, []).append((trend, shift))
+        for subject, shifts in checks.items():
+            trend, shift = shifts[0]
             text = words.text_of(trend)
-            levels = units.joined(text(shift.before), text(shift.after))
+            levels = gfm.figure(units.joined(text(shift.before), text(shift.after)))
             change = f"{units.percent(shift.change) or 'new'} {'**WORSE**' if shift.worse else 'better'}"
-            named = (gfm.cell(trend.id.subject), gfm.figure(trend.metric.label), change, gfm.figure(levels))
-            yield gfm.row([gfm.figure(event.first_after.minute), *named, gfm.cell(event.cause)])
+            others = f" and {len(shifts) - 1} more" if len(shifts) > 1 else ""
+            yield gfm.row([when, gfm.cell(subject), f"{gfm.figure(trend.metric.label)}{others}", change, levels, cause])
         for subject in event.not_compared:
-            cells = (gfm.cell(subject), "", "**NOT COMPARED**", "", gfm.cell(event.cause))
-            yield gfm.row([gfm.figure(event.first_after.minute), *cells])
+            yield gfm.row([when, gfm.cell(subject), "", "**NOT COMPARED**", "", cause])

@@ -43,9 +43,15 @@ def chart(trend: Trend, runs: Mapping[RunOfHistory, int], most: int = 0) -> Html
         tag("div", scale, _drawing(drawn, low, high), class_="chart"),
         tag("output", f"{drawn.runs[0].minute} to {drawn.runs[-1].minute}"),
         data_values=",".join([f"{value * factor:.4g}" for value in drawn.values]),
-        data_runs=",".join([str(runs[run]) for run in drawn.runs]),
+        data_runs=_places([runs[run] for run in drawn.runs]),
         data_unit=unit,
     )
+
+
+def _places(numbers: Sequence[int]) -> str:
+    """Numbers with commas; the first alone where they count up one by one, as they mostly do."""
+    first = numbers[0]
+    return str(first) if list(numbers) == list(range(first, first + len(numbers))) else ",".join(map(str, numbers))
 
 
 def _newest(trend: Trend, most: int) -> Trend:
@@ -92,10 +98,10 @@ def _drawing(trend: Trend, low: float, high: float) -> Html:
     step = (_RIGHT - _LEFT) / max(count - 1, 1)
 
     def x(at: float) -> str:
-        return f"{_LEFT + at * step:.1f}"
+        return f"{_LEFT + at * step:.0f}"
 
     def y(value: float) -> str:
-        return f"{_BOTTOM - (value - low) / span * (_BOTTOM - _TOP):.1f}" if high > low else "60"
+        return f"{_BOTTOM - (value - low) / span * (_BOTTOM - _TOP):.0f}" if high > low else "60"
 
     dots = "".join([f"M{x(at)} {y(value)}h0" for at, value in enumerate(trend.values)])
     ends = [0, *(shift.at for shift in trend.shifts), count]

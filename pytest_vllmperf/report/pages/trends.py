@@ -17,11 +17,15 @@ from pytest_vllmperf.report.trends import Event
 
 _MOST_EVENTS: Final = 8
 """So many changes of a run's report stand open, the newest."""
-_ALL_EVENTS: Final = 50
+_ALL_EVENTS: Final = 30
 """So many it has at most."""
-_MOST_VALUES: Final = 150
+_MOST_ROWS: Final = 10
+"""So many metrics of one change stand open, the worst."""
+_ALL_ROWS: Final = 60
+"""So many a run's report has at most."""
+_MOST_VALUES: Final = 100
 """So many values of a series are drawn in a run's report at most, the newest."""
-_MOST_SIZE: Final = 300_000
+_MOST_SIZE: Final = 100_000
 """Characters of all charts in a run's report: it shall stay below 3 MB."""
 _COLUMNS: Final = (Column("", "w"), Column("test"), Column("metric", "w"), Column("change", "n"), Column("level", "n"))
 
@@ -106,26 +110,29 @@ def _filter() -> Html:
 
 def _events(happened: Sequence[Event]) -> Iterator[Html]:
     """Changes in a run's report: the newest open, older ones folded."""
-    yield from map(_event, happened[:_MOST_EVENTS])
-    older = happened[_MOST_EVENTS:_ALL_EVENTS]
-    if older:
-        yield more(f"Older changes ({len(older)})", *map(_event, older))
+    made = [_event(event, _ALL_ROWS) for event in happened[:_ALL_EVENTS]]
+    yield from made[:_MOST_EVENTS]
+    if made[_MOST_EVENTS:]:
+        yield more(f"Older changes ({len(made) - _MOST_EVENTS})", *made[_MOST_EVENTS:])
     if len(happened) > _ALL_EVENTS:
         oldest = len(happened) - _ALL_EVENTS
         yield tag("p", f"Left out: the {oldest:,} oldest. vllmperf history show lists all.", class_="note")
 
 
-def _event(event: Event) -> Html:
-    """All that changed between two runs."""
-    rows = [_row(trend, shift) for trend, shift in event.shifts]
+def _event(event: Event, most: int | None = None) -> Html:
+    """All that changed between two runs; at most so many metrics of it."""
+    rows = [_row(trend, shift) for trend, shift in event.shifts[:most]]
     profile = tag("span", event.profile, class_="muted small")
     apart = f"Not compared with the runs before: {', '.join(event.not_compared)}"
+    folded, gone = rows[_MOST_ROWS:], len(event.shifts) - len(rows)
     return tag(
         "div",
         tag("h3", f"{event.first_after.minute} ", profile),
         tag("p", event.cause),
         *([tag("p", wording.badge("NOT COMPARED", "warn"), f" {apart}")] if event.not_compared else []),
-        *([table(_COLUMNS, rows)] if rows else []),
+        *([table(_COLUMNS, rows[:_MOST_ROWS])] if rows else []),
+        *([more(f"{units.many(len(folded), 'more metric')}", table(_COLUMNS, folded))] if folded else []),
+        *([tag("p", f"Left out: {gone:,} more. vllmperf history show lists all.", class_="note")] if gone else []),
         class_="event",
     )
 

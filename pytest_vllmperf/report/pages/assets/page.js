@@ -147,7 +147,8 @@
       const which = figure.dataset.runs.split(",");
       const share = (((event.clientX - box.left) / box.width) * 640 - 4) / 632;
       const at = Math.min(values.length - 1, Math.max(0, Math.round(share * (values.length - 1))));
-      figure.querySelector("output").textContent = `${values[at]} ${figure.dataset.unit}, ${runs[which[at]]}`;
+      const run = runs[which.length === values.length ? which[at] : Number(which[0]) + at];
+      figure.querySelector("output").textContent = `${values[at]} ${figure.dataset.unit}, ${run}`;
     });
     const articles = all("article", section);
     section.querySelector(".search")?.addEventListener("input", (event) => {
