@@ -115,6 +115,8 @@ def _history(where: str, value: Any) -> str:
     text = str(value).strip()
     if text == OFF:
         return ""
+    if not text:
+        raise SpecError(f"{where} is empty; name a database, or write {OFF!r}")
     try:
         opening.opened(opening.place("" if text == AUTO else text))
     except HistoryError as error:

@@ -41,7 +41,8 @@ def trends_of(database: Database, report: RunReport) -> RunTrends:
     earlier = [(one, value) for one in stored.series for value in one.values
                if (one.id, value.time, value.value) not in own]  # fmt: skip
     notes = (*_alone(taken, {_check(one.id) for one, _ in earlier}), *found.notes)
-    return RunTrends(database.name, replace(found, notes=notes), len({value.run.id for _, value in earlier}))
+    name = database.name if database.file is None else database.file.name
+    return RunTrends(name, replace(found, notes=notes), len({value.run.id for _, value in earlier}))
 
 
 def with_run(history: History, taken: Taken) -> History:

@@ -11,6 +11,7 @@ from pytest_vllmperf.lab import leases
 from pytest_vllmperf.report import pages
 from pytest_vllmperf.report.pages import library
 from pytest_vllmperf.storage import runs
+from tests.history.material import SOFT, story
 from tests.reporting import hostile_run
 
 Capture = pytest.CaptureFixture[str]
@@ -100,3 +101,36 @@ def test_a_page_without_plotly(run: Path, capsys: Capture, monkeypatch: pytest.M
     )
     assert not Path("a.html").exists()
     assert report(run, "--output", "a.md") == 0
+
+
+@pytest.mark.parametrize("name", ["report.html", "report.md"])
+def test_trends_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("VLLMPERF_HISTORY", raising=False)
+    for day, one in enumerate(story([1000.0] * 12 + [900.0], change_at=12, soft={**SOFT, "driver": "590.10"})):
+        runs.write(Path(f"run{day:02}.json"), one, str)
+    earlier = sorted(map(str, tmp_path.glob("run*.json")))[:-1]
+    assert cli.main(["history", "add", *earlier]) == 0
+    assert report("run12.json", "--history", "vllmperf-history.db", "--output", name) == 0
+    assert report("run12.json", "--output", f"default-{name}", "--history") == 0
+    text = Path(name).read_text(encoding="utf-8")
+    assert Path(f"default-{name}").read_text(encoding="utf-8") == text
+    assert "1 change in 1 metric of 13 runs: 1 for the worse, 0 for the better" in text
+    assert "driver 580.95 -> 590.10" in text.replace("&gt;", ">")
+    assert "WORSE" in text
+    assert "1,000 -&gt; 900 tok/s" in text or "1,000 -> 900 tok/s" in text
+    assert report("run12.json", "--output", f"without-{name}") == 0
+    assert "1 for the worse" not in Path(f"without-{name}").read_text(encoding="utf-8")
+
+
+def test_trends_that_cannot_be_read(run: Path, capsys: Capture) -> None:
+    Path("study.toml").write_text(STUDY, encoding="utf-8")
+    for arguments, told in (
+        ((run, "--history", "none.db"), "none.db: there is no such history"),
+        (("study.toml", "--history", "none.db"), "--history: trends are those of a run's checks"),
+    ):
+        assert report(*arguments, "--output", "a.html") == 2
+        said = capsys.readouterr()
+        assert told in said.err
+        assert said.err.count("\n") == 1
+        assert not Path("a.html").exists()

@@ -10,7 +10,7 @@ from pytest_vllmperf.report import trends as words
 from pytest_vllmperf.report import units
 from pytest_vllmperf.report.pages import gfm
 from pytest_vllmperf.report.pages.bounded import Part, Sheet
-from pytest_vllmperf.report.pages.trends import headline
+from pytest_vllmperf.report.pages.trends import UNREADABLE, headline
 
 _RIGHT: Final = (3,)
 _TITLES: Final = ("run", "test", "metric", "change", "level", "what came with it")
@@ -26,8 +26,7 @@ def add(sheet: Sheet, told: RunTrends) -> None:
         told: the trends, or why nobody knows them.
     """
     if told.found is None:
-        said = "**Trends: the history could not be read, so nothing is known of changes over time.**"
-        sheet.add(Part(f"{said} {gfm.code(told.problem)}", "trends"))
+        sheet.add(Part(f"**Trends: {UNREADABLE}.** {gfm.code(told.problem)}", "trends"))
         return
     rows, notes = list(_rows(told.found)), list(words.notes(told.found))
     if len(rows) > _MOST:

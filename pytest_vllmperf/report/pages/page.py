@@ -14,7 +14,7 @@ from pytest_vllmperf.report.pages.cards import scorecard
 from pytest_vllmperf.report.pages.markup import Html, joined, tag
 from pytest_vllmperf.report.pages.sections import section
 from pytest_vllmperf.report.pages.sweeps import of_markers, sweep
-from pytest_vllmperf.report.pages.trends import of_run
+from pytest_vllmperf.report.pages.trends import link, of_run
 
 
 def page(report: RunReport | None, sweeps: Sequence[Findings] = (), trends: RunTrends | None = None) -> str:
@@ -45,6 +45,7 @@ def _run(sheet: shell.Sheet, report: RunReport, trends: RunTrends | None) -> lis
     places = list(dict.fromkeys(row.place for row in rows))  # the worst first
     sections = [section(sheet, by_test[place]) for place in places]
     over_time = [] if trends is None else [of_run(trends)]
+    leading = [] if trends is None else [link(trends)]
     if not rows:
         return [facts.head(report), *over_time]
     return [
@@ -54,9 +55,10 @@ def _run(sheet: shell.Sheet, report: RunReport, trends: RunTrends | None) -> lis
         overview.table(rows),
         *of_markers(sheet, report),
         *map(scorecard, report.scorecards),
-        *over_time,
+        *leading,
         tag("h2", "Tests"),
         joined(*sections),
+        *over_time,
     ]
 
 

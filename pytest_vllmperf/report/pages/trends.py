@@ -15,17 +15,20 @@ from pytest_vllmperf.report.pages.charts import chart
 from pytest_vllmperf.report.pages.markup import Column, Content, Html, joined, more, paragraphs, table, tag
 from pytest_vllmperf.report.trends import Event
 
+UNREADABLE: Final = "the history could not be read, so nothing is known of changes over time"
+"""What a report says where that is so."""
+_ANCHOR: Final = "trends"
 _MOST_EVENTS: Final = 8
 """So many changes of a run's report stand open, the newest."""
-_ALL_EVENTS: Final = 30
+_ALL_EVENTS: Final = 20
 """So many it has at most."""
 _MOST_ROWS: Final = 10
 """So many metrics of one change stand open, the worst."""
-_ALL_ROWS: Final = 60
+_ALL_ROWS: Final = 30
 """So many a run's report has at most."""
 _MOST_VALUES: Final = 100
 """So many values of a series are drawn in a run's report at most, the newest."""
-_MOST_SIZE: Final = 100_000
+_MOST_SIZE: Final = 80_000
 """Characters of all charts in a run's report: it shall stay below 3 MB."""
 _COLUMNS: Final = (Column("", "w"), Column("test"), Column("metric", "w"), Column("change", "n"), Column("level", "n"))
 
@@ -54,11 +57,11 @@ def of_run(told: RunTrends) -> Html:
     Args:
         told: what the history has of them, or why nobody knows.
     """
-    head = tag("h2", "Trends", id="trends")
+    head = tag("h2", "Trends", id=_ANCHOR)
     found = told.found
     if found is None:
-        said = f"The history could not be read, so nothing is known of changes over time. {told.problem}"
-        return joined(head, tag("div", tag("strong", said), class_="alert", role="status"))
+        said = tag("strong", f"{UNREADABLE[:1].upper()}{UNREADABLE[1:]}.")
+        return joined(head, tag("div", said, tag("p", told.problem, class_="small"), class_="alert", role="status"))
     source = (
         f"The checks of this run over time; its own values are among them. History: {told.source}, which is only read."
     )
@@ -74,6 +77,16 @@ def of_run(told: RunTrends) -> Html:
         *([tag("p", left_out, class_="note")] if left_out else []),
         tag("p", source, class_="small muted"),
     )
+
+
+def link(told: RunTrends) -> Html:
+    """A line that leads to the section of a run's report.
+
+    Args:
+        told: what the section shows.
+    """
+    said = UNREADABLE if told.found is None else headline(told, told.found)
+    return tag("p", tag("a", f"Trends: {said}", href=f"#{_ANCHOR}"))
 
 
 def headline(told: RunTrends, found: Trends) -> str:

@@ -135,7 +135,7 @@
     });
   }
 
-  // Trends: the value at the pointer with its run, and a filter by test and metric.
+  // Charts over time: the value at the pointer with its run, and a filter by test and metric.
   for (const section of all(".trends")) {
     const runs = JSON.parse(section.dataset.runs);
     section.addEventListener("pointermove", (event) => {
