@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from pytest_vllmperf.records.trends import RunTrends, Trends
 from pytest_vllmperf.records.verdict import Status
 from pytest_vllmperf.report import pages
+from pytest_vllmperf.report.pages import history_page
 from tests.browser import NEEDS_BROWSER, Browser, Page, browser
 from tests.report.pages.material import KINDS, findings, rich_check, rich_run
+from tests.report.test_trends import shift, trend
 from tests.reporting import one_test, run_of
 
 pytestmark = NEEDS_BROWSER
@@ -32,7 +35,10 @@ def open_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def rich(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page with every kind of plot, and with names that try to be obeyed."""
     file = tmp_path_factory.mktemp("page") / "report.html"
-    file.write_text(pages.render(rich_run(HOSTILE), pages.PAGE, [findings(HOSTILE)]), encoding="utf-8")
+    over_time = RunTrends(
+        HOSTILE, Trends((trend(shift(changed=(HOSTILE,)), test=HOSTILE),), runs=12, notes=(HOSTILE,)), 11
+    )
+    file.write_text(pages.render(rich_run(HOSTILE), pages.PAGE, [findings(HOSTILE)], over_time), encoding="utf-8")
     return file
 
 
@@ -131,3 +137,22 @@ def test_it_can_be_read_without_a_script(open_browser: Browser, rich: Path) -> N
     assert "-12.0 % [-13.2, -10.8]" in shown
     assert page.evaluate("getComputedStyle(document.querySelector('.plot')).display") == "none"
     assert page.evaluate("getComputedStyle(document.querySelector('.tools')).display") == "none"
+
+
+@pytest.mark.parametrize(("scheme", "accent"), [("light", "rgb(51, 85, 204)"), ("dark", "rgb(133, 161, 255)")])
+def test_a_page_of_a_history(open_browser: Browser, tmp_path: Path, scheme: str, accent: str) -> None:
+    file = tmp_path / "history.html"
+    found = Trends((trend(shift(), test="a.py::test_a"), trend(test="b.py::test_b")), runs=12)
+    file.write_text(history_page.page(found, "over time"), encoding="utf-8")
+    page = open_browser.open(file, scheme)
+    assert page.evaluate("getComputedStyle(document.querySelector('.chart .dots')).stroke") == accent
+    box = page.evaluate("(({x, y, width, height}) => ({x, y, width, height}))"
+                        "(document.querySelector('.chart svg').getBoundingClientRect())")  # fmt: skip
+    page.call("Input.dispatchMouseEvent", type="mouseMoved", x=box["x"] + box["width"] - 5, y=box["y"] + 20)
+    shown = "document.querySelector('output').textContent"
+    page.wait(f"{shown} === '4466 tok/s, 2026-11-12 14:05, commit abcdef0'")
+    page.evaluate("document.querySelector('.search').focus()")
+    page.call("Input.insertText", text="TEST_B throughput")
+    articles = "[...document.querySelectorAll('article:not([hidden]) h3')].map((one) => one.textContent)"
+    assert page.evaluate(articles) == ["b.py::test_b h200"]
+    assert page.problems == []
