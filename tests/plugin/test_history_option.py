@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_vllmperf import cli
+from pytest_vllmperf.history import opening
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
@@ -107,6 +110,18 @@ def test_a_history_that_cannot_be_read_is_one_warning(project: Project, broken: 
     assert f"Trends: {UNREADABLE}" in page
     assert f"**Trends: {UNREADABLE}.**" in document
     assert "no change found" not in page + document
+
+
+def test_a_locked_history_is_one_warning(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept(project)
+    monkeypatch.setattr(opening, "opened", partial(opening.opened, timeout=0.1))
+    with closing(sqlite3.connect(project.root / "history.db", isolation_level=None)) as other:
+        other.execute("begin exclusive")
+        result = project.run("--vllmperf", "--vllmperf-history=history.db", *BOTH)
+    assert result.ret == 0
+    (warning,) = warnings(result)
+    assert "another process has kept it locked for 0.1 s" in warning
+    assert all(UNREADABLE in text for text in texts(project))
 
 
 def test_a_failed_run_stays_failed(project: Project) -> None:

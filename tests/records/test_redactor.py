@@ -96,6 +96,27 @@ def test_a_program_names_secrets_that_nobody_knows() -> None:
     assert redactor().text("password='unknown one'") == "password='unknown one'"
 
 
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://me:pl%61nted@host/x", "tried planted"),
+        ("postgresql://me@host/x?password=planted&port=12345678", "tried planted"),
+    ],
+)
+def test_the_password_of_a_database(url: str, said: str) -> None:
+    found = redactor()
+    assert found.text(said) == said
+    found.learn_url(url)
+    assert found.text(said) == "tried ***"
+    assert found.text("port 12345678, host") == "port 12345678, host"
+
+
+def test_a_file_is_no_url() -> None:
+    found = redactor()
+    found.learn_url("folder/planted.db?password=planted")
+    assert found.text("planted") == "planted"
+
+
 def test_longer_values_first() -> None:
     found = redactor(env={"A_SETTING": "planted", "B_SETTING": "planted value"})
     assert found.text("planted value, planted") == "***, ***"

@@ -10,7 +10,7 @@ from typing import Final
 from pytest_vllmperf.records.trends import RunOfHistory, Trend
 from pytest_vllmperf.report import trends as words
 from pytest_vllmperf.report import units
-from pytest_vllmperf.report.pages.markup import Html, joined, tag
+from pytest_vllmperf.report.pages.markup import Html, tag
 
 _WIDTH, _HEIGHT = 640, 120
 _LEFT, _RIGHT, _TOP, _BOTTOM = 4.0, 636.0, 10.0, 110.0
@@ -118,6 +118,5 @@ def _drawing(trend: Trend, low: float, high: float) -> Html:
         )
         for one in trend.shifts
     ]
-    paths = joined(tag("path", class_="level", d=lines), tag("path", class_="dots", d=dots), *marks)
-    frame = f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" role="img">'
-    return Html(f"{frame}{paths}</svg>")
+    paths = [tag("path", class_="level", d=lines), tag("path", class_="dots", d=dots), *marks]
+    return tag("svg", *paths, viewBox=f"0 0 {_WIDTH} {_HEIGHT}", preserveAspectRatio="none", role="img")

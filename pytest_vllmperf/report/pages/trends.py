@@ -26,9 +26,9 @@ _MOST_ROWS: Final = 10
 """So many metrics of one change stand open, the worst."""
 _ALL_ROWS: Final = 30
 """So many a run's report has at most."""
-_MOST_VALUES: Final = 100
+MOST_VALUES: Final = 100
 """So many values of a series are drawn in a run's report at most, the newest."""
-_MOST_SIZE: Final = 80_000
+MOST_SIZE: Final = 80_000
 """Characters of all charts in a run's report: it shall stay below 3 MB."""
 _COLUMNS: Final = (Column("", "w"), Column("test"), Column("metric", "w"), Column("change", "n"), Column("level", "n"))
 
@@ -65,7 +65,7 @@ def of_run(told: RunTrends) -> Html:
     source = (
         f"The checks of this run over time; its own values are among them. History: {told.source}, which is only read."
     )
-    runs = _numbered(found.trends, _MOST_VALUES)
+    runs = _numbered(found.trends, MOST_VALUES)
     figures, left_out = _fitting(found.trends, runs)
     return _section(
         runs,
@@ -174,9 +174,9 @@ def _fitting(trends: Sequence[Trend], runs: Mapping[RunOfHistory, int]) -> tuple
     used = 0
     ranked = sorted(range(len(trends)), key=lambda at: _rank(trends[at]))
     for at in ranked:
-        made = chart(trends[at], runs, _MOST_VALUES)
+        made = chart(trends[at], runs, MOST_VALUES)
         used += len(made)
-        if used > _MOST_SIZE:
+        if used > MOST_SIZE:
             break
         kept[at] = made
     figures = [(trends[at], kept[at]) for at in sorted(kept)]
