@@ -78,6 +78,16 @@ def test_files_without_a_common_check_are_named(
     assert "nvidia-h200/test_chat.json: both files have no check in common" in out
 
 
+def test_a_check_without_a_counterpart_is_not_green(
+    folders: tuple[Path, Path], write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("b/nvidia-h200/tests/test_long.json", test_y=entry())
+    code, out, _ = run(capsys, *folders)
+    assert code == 3
+    assert "test_z: only in the first file, so nothing was compared" in out
+    assert out.splitlines()[-1] == "total: 2 files compared, 1 check without a counterpart, 2 OK"
+
+
 def test_other_hardware_in_one_file_is_not_comparable(
     folders: tuple[Path, Path], write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
