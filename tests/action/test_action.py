@@ -133,8 +133,16 @@ def test_a_red_run(recorded: Job, fail_on: str, status: int) -> None:
     ({}, "failed", 1),  # no baseline
 ])  # fmt: skip
 def test_what_saw_nothing_is_no_success(job: Job, given: dict[str, str], outcome: str, status: int) -> None:
-    ended = measured(job, {**given, "fail-on": "never" if outcome != "failed" else "verdict"})
+    ended = measured(job, {**given, "fail-on": "never"})
     assert (ended.status, ended.outputs["outcome"]) == (status, outcome), ended.output
+
+
+def test_an_engine_that_does_not_start_is_no_verdict(recorded: Job) -> None:
+    module = MODULE.replace('backend="simulated", step', 'backend="simulated", fail="load", step')
+    (recorded.folder / "test_chat.py").write_text(module, encoding="utf-8")
+    ended = measured(recorded, {"fail-on": "never"})
+    assert (ended.status, ended.outputs["outcome"]) == (1, "failed"), ended.output
+    assert "::error title=vllmperf::no test judged anything; fail-on: never does not cover that" in ended.output
 
 
 def test_a_run_that_is_not_armed_is_no_success(job: Job) -> None:

@@ -106,7 +106,7 @@ def test_what_could_not_be_collected_and_notes() -> None:
     problem = CollectionProblem(nodeid="b.py", message="SyntaxError: x")
     run = with_run(run_of(one_test("a", fine())), complete=False, collection_problems=(problem,), notes=("ERROR: y",))
     text = document(run)
-    assert text.startswith("## vllmperf: INCOMPLETE: 1 module could not be collected;")
+    assert text.startswith("## vllmperf: INCOMPLETE: 1 module could not be collected\n")
     assert {"SyntaxError: x\n", "ERROR: y\n"} <= set(rendered(text).code)
 
 
