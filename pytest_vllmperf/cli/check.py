@@ -153,6 +153,8 @@ def check(a: Path, b: Path, asked: judging.Asked = judging.NOTHING_ASKED, *, exp
     """
     if len({path.is_dir() for path in (a, b)}) > 1:
         folder, file = (a, b) if a.is_dir() else (b, a)
+        if not os.path.exists(file):  # noqa: PTH110 - a name that is too long is an error of `Path.exists`
+            raise BaselineError(f"{file}: no such folder")
         raise BaselineError(f"{folder} is a folder and {file} is not; give two files, or two folders")
     stored, new = judging.read(a).tests, judging.read(b).tests
     if not set(stored) & set(new):

@@ -184,6 +184,12 @@ def test_a_folder_and_a_file_cannot_be_compared(folders: tuple[Path, Path], caps
         assert f"{folders[0]} is a folder and {file} is not; give two files, or two folders" in err
 
 
+def test_a_folder_that_is_not_there_is_named(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    missing = folders[0].with_name("missing")
+    for pair in ((folders[0], missing), (missing, folders[0])):
+        assert run(capsys, *pair) == (2, "", f"vllmperf: {missing}: no such folder\n")
+
+
 def test_a_folder_without_a_baseline_is_refused(
     folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -193,4 +199,4 @@ def test_a_folder_without_a_baseline_is_refused(
     assert f"{tmp_path / 'empty'}: no baseline file in this folder" in err
     code, _, err = run(capsys, folders[0], tmp_path / "none")
     assert code == 2
-    assert "give two files, or two folders" in err
+    assert f"{tmp_path / 'none'}: no such folder" in err
