@@ -61,8 +61,8 @@ def write(files: Sequence[Path], output: Path, history: str | None = None) -> No
             or the default; None for none.
 
     Raises:
-        ReportError: for more than one run, for sweeps in a Markdown document, for an output that is not a report, and
-            where a page needs what is not installed.
+        ReportError: for more than one run, for sweeps in a Markdown document, for an output that is not a report or
+            cannot be written, and where a page needs what is not installed.
         SpecError: for a study that is not valid.
         HistoryError: for a history that cannot be read; nothing is written.
         BaselineError: for results of a sweep that are missing or cannot be read.
@@ -87,7 +87,10 @@ def write(files: Sequence[Path], output: Path, history: str | None = None) -> No
     report = runs.load(measured[0]) if measured else None
     trends = None if history is None or report is None else _trends(history, report)
     text = pages.render(report, output.suffix, [_findings(file) for file in studies], trends)
-    stored.write(output, text, pages.MARK)
+    try:
+        stored.write(output, text, pages.MARK)
+    except OSError as error:
+        raise ReportError(f"{output}: cannot be written: {error.strerror or error}") from None
 
 
 def _trends(history: str, report: RunReport) -> RunTrends:
