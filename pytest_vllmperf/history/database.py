@@ -15,7 +15,7 @@ from sqlalchemy.engine import URL, make_url
 from pytest_vllmperf.errors import HistoryError, in_one_line
 from pytest_vllmperf.history import schema
 from pytest_vllmperf.history.opening import TIMEOUT_S, is_url
-from pytest_vllmperf.records.masking import masked_text
+from pytest_vllmperf.records.masking import is_secret_name, masked_text
 
 _CONNECT_TIMEOUT: Final = {"psycopg": "connect_timeout", "psycopg2": "connect_timeout", "pymysql": "connect_timeout"}
 _OTHER_TABLES: Final = ("no such column", "no column named", "no such table", "undefinedcolumn", "undefinedtable")
@@ -178,7 +178,8 @@ def _url(where: str) -> URL:
 
 def _name(url: URL) -> str:
     """A URL for a person. A password may stand in its query, too."""
-    return str(url.set(query={}).render_as_string(hide_password=True))
+    told = {key: value for key, value in url.query.items() if not is_secret_name(key)}
+    return str(url.set(query=told).render_as_string(hide_password=True))
 
 
 def _leave_transactions(connection: Any, _record: Any) -> None:

@@ -98,9 +98,11 @@ def test_no_history_is_an_error_and_makes_none(database: Database) -> None:
 
 
 def test_a_password_is_not_in_its_name() -> None:
-    for url in ("postgresql://me:hush-hush@host/db", "postgresql://me@host/db?password=hush-hush"):
+    query = "?host=/run/pg&password=hush-hush&sslpassword=hush-hush"
+    for url in ("postgresql://me:hush-hush@host/db", f"postgresql://me@host/db{query}"):
         assert "hush-hush" not in Database(url).name
         assert "host/db" in Database(url).name
+    assert "run%2Fpg" in Database(f"postgresql://me@/db{query}").name
 
 
 def test_which_history_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from pytest_vllmperf.history.adding import add
 from pytest_vllmperf.history.choosing import Choice
 from pytest_vllmperf.history.database import Database
 from pytest_vllmperf.history.finding import Rule, find
+from pytest_vllmperf.history.of_run import trends_of
 from pytest_vllmperf.history.reading import read
 from pytest_vllmperf.history.taking import of_run
 from tests.history.material import SOFT, checked, of_test, run_on, story, throughput
@@ -173,3 +174,14 @@ def test_nothing_is_kept_where_one_fails(url: str) -> None:
     with pytest.raises(HistoryError, match="cannot be written"):
         add(Database(url), [of_run(one) for one in story([1.0] * 4)])
     assert len(read(Database(url)).runs) == 1
+
+
+def test_the_trends_of_a_run(url: str) -> None:
+    *earlier, last = story([1000.0] * 12 + [900.0], change_at=12, soft={**SOFT, "driver": "590.10"})
+    database = Database(url)
+    add(database, [of_run(report) for report in earlier])
+    told = trends_of(database, last)
+    assert told.found is not None
+    (shift,) = told.found.trends[0].shifts
+    assert (shift.worse, shift.changed) == (True, ("driver 580.95 -> 590.10",))
+    assert "secret" not in told.source

@@ -90,12 +90,7 @@ def damaged(file: Path) -> str:
     return "is not a database of SQLite, or is damaged"
 
 
-def folder(file: Path) -> str:
-    file.mkdir()
-    return "cannot be read"
-
-
-@pytest.mark.parametrize("broken", [missing, foreign, damaged, folder])
+@pytest.mark.parametrize("broken", [missing, foreign, damaged])
 def test_a_history_that_cannot_be_read_is_one_warning(project: Project, broken: object, workers: list[str]) -> None:
     project.perf_tests()
     project.record()
@@ -153,11 +148,13 @@ def test_a_password_is_nowhere(project: Project, url: str, workers: list[str]) -
     [
         (("--vllmperf-history=history.db",), "--vllmperf-history adds trends to a report; add --vllmperf-report=FILE"),
         ((f"--vllmperf-history=postgresql+x://a:{PASSWORD}@h:port/x", *BOTH), "the URL of the database is not valid"),
+        (("--vllmperf-history=folder", *BOTH), "--vllmperf-history: folder: is a folder; name a file"),
         (("--vllmperf-history=", *BOTH), "--vllmperf-history is empty; name a database, or write 'off'"),
     ],
 )
 def test_what_cannot_work_is_refused_at_the_start(project: Project, arguments: tuple[str, ...], said: str) -> None:
     project.perf_tests()
+    (project.root / "folder").mkdir()
     result = project.run("--vllmperf", *arguments)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: *{said}*"])
