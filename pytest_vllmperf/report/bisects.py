@@ -23,12 +23,13 @@ def progress(done: int, left: int, seconds: float | None, doing: str) -> str:
 
     Args:
         done: versions that were tried.
-        left: versions that are still expected.
+        left: versions that are still expected; 0 in the last run, of the first bad one and the last good one.
         seconds: that this takes; None where nobody knows yet.
         doing: what is done now.
     """
     time = "" if seconds is None else f", about {_span(seconds)} left"
-    return f"version {done + 1} of about {done + max(left, 1)}{time}: {doing}"
+    where = f"version {done + 1} of about {done + left}" if left else "last run"
+    return f"{where}{time}: {doing}"
 
 
 def change(attempt: Attempt) -> str:

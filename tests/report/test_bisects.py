@@ -146,7 +146,7 @@ def test_an_exact_metric_has_no_interval() -> None:
     [
         ((0, 3, None, "x"), "version 1 of about 3: x"),
         ((2, 1, 100.0, "x"), "version 3 of about 3, about 100 s left: x"),
-        ((3, 0, 600.0, "x"), "version 4 of about 4, about 10 min left: x"),
+        ((3, 0, 600.0, "x"), "last run, about 10 min left: x"),
     ],
 )
 def test_progress(given: tuple[int, int, float | None, str], text: str) -> None:
