@@ -257,7 +257,8 @@ def test_work_trees_of_a_search_that_was_killed_are_made_anew(project: Path, cap
     """It is killed while it builds a commit: both trees stay, and the same command goes on with new ones."""
     source = repository(project / "vllm-source")
     go = project / "go"
-    build = f"test -e {go} || {{ touch {project}/building; sleep 600; }}; mkdir built; ln -sfn {project}/envs/$(cat number) built/env"
+    wait = f"test -e {go} || {{ touch {project}/building; sleep 600; }}"
+    build = f"{wait}; mkdir built; ln -sfn {project}/envs/$(cat number) built/env"
     ends = ["--git", str(source), "--good", "HEAD~1", "--bad", "HEAD"]
     given = ["bisect", "test_a.py::test_chat", *ends, "--build", build, "--python", "built/env/bin/python"]
     assert ended_at("(release 0.32.0): making", given, signal.SIGKILL, project / "building") == (-9, "")

@@ -8,12 +8,16 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pytest_vllmperf.lab import leases
 from tests.interpreters import interpreter
+from tests.measuring import SERVER_PROCESS
 
 from .conftest import MODEL, TINY
 
@@ -35,7 +39,7 @@ _made = Scheduler.__init__
 
 def _quarter(self, *args, **kwargs):
     _made(self, *args, **kwargs)
-    self.max_num_running_reqs //= 4
+    self.max_num_running_reqs = self.max_num_active_reqs = self.max_num_running_reqs // 4
 
 
 Scheduler.__init__ = _quarter
@@ -61,6 +65,17 @@ def release(folder: Path, version: str, more: str = "") -> None:
         (site / "vllm" / name).write_text(text)
 
 
+def with_engines(search: psutil.Process) -> list[psutil.Process]:
+    """All that a search has started, as soon as the process of its engines is there."""
+    while True:
+        assert search.is_running()
+        below = search.children(recursive=True)
+        with suppress(psutil.NoSuchProcess):
+            if any(SERVER_PROCESS in " ".join(one.cmdline()) for one in below):
+                return below
+        time.sleep(0.05)
+
+
 @pytest.mark.long
 def test_the_first_bad_release_is_found_after_the_search_was_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -77,7 +92,10 @@ def test_the_first_bad_release_is_found_after_the_search_was_killed(
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as killed:
         assert killed.stderr is not None
         assert any("1.1: measuring" in line for line in killed.stderr)
+        below = with_engines(psutil.Process(killed.pid))
         killed.send_signal(signal.SIGKILL)
+    _, alive = psutil.wait_procs(below, timeout=60)
+    assert alive == []
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "1.2: measuring in turns with 1.0" not in done.stderr, "that is known already"
