@@ -98,11 +98,14 @@ def test_a_signal_ends_the_command_and_all_that_it_started(
         assert gone(pid)
 
 
-def test_a_command_does_not_outlive_a_process_that_is_killed(tmp_path: Path) -> None:
-    """No handler sees SIGKILL, and the command has a session of its own."""
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_a_command_does_not_outlive_a_process_that_is_killed(tmp_path: Path, stubborn: bool) -> None:
+    """No handler sees SIGKILL, and the command has a session of its own; one that ignores SIGTERM is killed, too."""
     pids = tmp_path / "pids"
-    command = f"sleep 600 & echo $$ $! > {pids}.new; mv {pids}.new {pids}; wait"
-    child = subprocess.Popen([sys.executable, "-c", SCRIPT, command, str(tmp_path / "log")])
+    trap = "trap '' TERM; " if stubborn else ""
+    script = SCRIPT.replace("with ", "commands._END_S = 1.0\nwith ", 1)  # else it has two minutes
+    command = f"{trap}sleep 600 & echo $$ $! > {pids}.new; mv {pids}.new {pids}; wait"
+    child = subprocess.Popen([sys.executable, "-c", script, command, str(tmp_path / "log")])
     try:
         while not pids.exists() or len(psutil.Process(child.pid).children()) < 2:  # the command, and what watches
             assert child.poll() is None
