@@ -121,37 +121,29 @@ def plan(
         BaselineError: for a baseline of the profile that cannot be read.
     """
     own = custom.resolved(custom.Where.of_check(site.name), own, custom.recorded_keys(run.engines))
-    words = own.gate or ()
-    of_others = _of_other_hardware(site, run, stored, settings.profile_name)
+    words, limits = own.gate or (), in_force(own.limits)
     sessions = tuple(stored.sessions) if stored is not None else ()
-    new = settings.update is Update.NEW and is_thin(sessions)
-    limits = in_force(own.limits)
+    of_others = _of_other_hardware(site, run, stored, settings.profile_name)
     alone = policy.by_limits_alone(site.name, words, limits)
-    records = run.reference is None and not alone and (settings.update is Update.ALL or new)
-    purpose = Purpose.RECORD if records else Purpose.JUDGE
+    purpose = _purpose(run, sessions, settings, alone=alone)
+    records = purpose is Purpose.RECORD
     if records and of_others:
         raise SpecError(f"{of_others}, which recording here would overwrite; {OTHER_NAME}")
-    judged_by = stored if purpose is Purpose.JUDGE and run.reference is None else None
+    judged_by = stored if not records and run.reference is None else None
     of_pass = unjudged(words, run, judged_by, records=records)
     appends = settings.append and not records and not alone and run.reference is None
     own_metrics = custom.custom_of(run, judged_by, limits, appends=appends, records=records, alone=alone)
     lost = [*of_pass.lost, *custom.lost(own_metrics)]
     if not run.problems and (reasons := [*_unjudgeable(words, run, judged_by), *lost]):
         raise SpecError(f"{site.name}: the gate cannot be judged: {'; '.join(reasons)}")
-    session = records or appends
-    wanted = settings.engines if session else 1
+    wanted = settings.engines if records or appends else 1
     gate = tuple(name for name in policy.gate(words, run) if name not in (*of_pass.dropped, *own_metrics.dropped))
     check = CheckId.parse(site.module, site.name)
     gated = max(policy.gated_metrics([gate]), in_run.gated(check, run.profile, run.device, gate))
     judging = VerdictSettings(
-        gate,
-        own.margin or 0.0,
-        own.margins,
-        a_fail=policy.a_fail(gated),
-        max_engines=max(settings.max_engines, wanted),
-        priors=in_run.priors(run.profile, run.environment.hard),
-        limits=limits,
-    )
+        gate, own.margin or 0.0, own.margins, policy.a_fail(gated), max(settings.max_engines, wanted),
+        priors=in_run.priors(run.profile, run.environment.hard), limits=limits,
+    )  # fmt: skip
     return Plan(
         site=site,
         purpose=purpose,
@@ -170,6 +162,12 @@ def plan(
             *policy.no_longer_gated((*gate, *of_pass.noted, *own_metrics.stored), judged_by),
         ),
     )
+
+
+def _purpose(run: Measurement, stored: Sequence[Session], settings: Settings, *, alone: bool) -> Purpose:
+    """RECORD where the run's update mode asks for it; not for a check in turns, or one that has limits alone."""
+    asked = settings.update is Update.ALL or (settings.update is Update.NEW and is_thin(stored))
+    return Purpose.RECORD if asked and run.reference is None and not alone else Purpose.JUDGE
 
 
 def _of_other_hardware(site: Site, run: Measurement, stored: Entry | None, profile_name: str) -> str:

@@ -24,6 +24,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("test", metavar="TEST", help="node id of one test, such as tests/test_chat.py::test_chat")
     parser.add_argument("--good", required=True, metavar="VERSION", help="a release or revision without the regression")
     parser.add_argument("--bad", required=True, metavar="VERSION", help="a later one that has it")
+    _add_versions(parser)
+    _add_search(parser)
+    parser.set_defaults(run=_run)
+
+
+def _add_versions(parser: argparse.ArgumentParser) -> None:
+    """Which versions there are, and how each is made."""
     releases = parser.add_argument_group("releases")
     releases.add_argument("--versions", metavar="LIST", help="the releases that may be tried, separated by commas")
     releases.add_argument(
@@ -50,6 +57,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     commits.add_argument(
         "--build", metavar="COMMAND", default="", help="builds a commit; run in a work tree of its own, {tree}"
     )
+
+
+def _add_search(parser: argparse.ArgumentParser) -> None:
+    """How a version is judged, and where it is written down."""
     parser.add_argument("--metric", metavar="NAME", help="gate and follow this metric (the largest regression)")
     parser.add_argument(
         "--rounds",
@@ -73,7 +84,6 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--retry", action="store_true", help="try versions again that were skipped")
     parser.add_argument("--json", action="store_true", help="for a program")
-    parser.set_defaults(run=_run)
 
 
 def _run(chosen: argparse.Namespace) -> int:

@@ -68,12 +68,14 @@ class CheckResult:
     def exit_code(self) -> int:
         """0 nothing regressed; 1 a regression, a drift, a broken limit, a metric that one side lacks; 3 not comparable.
 
-        A baseline of too few engine starts compares with nothing.
+        A baseline of too few engine starts compares with nothing. Nor does a check that only one side has: a test that
+        was not recorded again may have become slower.
         """
         statuses = {verdict.status for verdict in self.verdicts.values()}
         if statuses & {Status.REGRESSED, Status.DRIFTED, Status.INVALID, Status.BEYOND_LIMIT}:
             return REGRESSION
-        return NOT_COMPARABLE if statuses & {Status.NOT_COMPARABLE, Status.NO_BASELINE} else 0
+        lone = self.only_in_a or self.only_in_b
+        return NOT_COMPARABLE if lone or statuses & {Status.NOT_COMPARABLE, Status.NO_BASELINE} else 0
 
     def lines(self) -> list[str]:
         """For a person, at 80 columns."""
@@ -95,11 +97,13 @@ class CheckResult:
             lines += [f"  {line}" for line in limit_lines(verdict, width=78)]
             where = attributions.below_verdicts(verdict, self.attributions.get(name), width=78)
             lines += [f"  {line}" for line in where]
-        lines += [f"{name}: only in the first file" for name in self.only_in_a]
-        lines += [f"{name}: only in the second file" for name in self.only_in_b]
+        lines += [f"{name}: only in the first file, so nothing was compared" for name in self.only_in_a]
+        lines += [f"{name}: only in the second file, so nothing was compared" for name in self.only_in_b]
         lines += [line for note in self.notes for line in folded(note)]
         counts = Counter(verdict.status.value for verdict in self.verdicts.values())
-        return [*lines, ", ".join(f"{count} {status}" for status, count in counts.items())]
+        lone = len(self.only_in_a) + len(self.only_in_b)
+        told = [f"{lone} without a counterpart"] if lone else []
+        return [*lines, ", ".join([*(f"{count} {status}" for status, count in counts.items()), *told])]
 
     def as_json(self) -> str:
         """For a program."""
@@ -149,6 +153,8 @@ def check(a: Path, b: Path, asked: judging.Asked = judging.NOTHING_ASKED, *, exp
     """
     if len({path.is_dir() for path in (a, b)}) > 1:
         folder, file = (a, b) if a.is_dir() else (b, a)
+        if not os.path.exists(file):  # noqa: PTH110 - a name that is too long is an error of `Path.exists`
+            raise BaselineError(f"{file}: no such folder")
         raise BaselineError(f"{folder} is a folder and {file} is not; give two files, or two folders")
     stored, new = judging.read(a).tests, judging.read(b).tests
     if not set(stored) & set(new):

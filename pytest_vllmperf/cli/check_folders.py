@@ -13,6 +13,7 @@ from pytest_vllmperf.cli import judging
 from pytest_vllmperf.cli.check import NOT_COMPARABLE, REGRESSION, CheckResult, check_entries
 from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.records.samples import Entry
+from pytest_vllmperf.report import units
 from pytest_vllmperf.report.verdicts import folded
 from pytest_vllmperf.storage.baselines import baseline_files
 
@@ -61,9 +62,11 @@ class FoldersResult:
 
     def _totals(self) -> str:
         lone = len(self.only_in_a) + len(self.only_in_b)
-        told = [f"{len(self.files)} file{'' if len(self.files) == 1 else 's'} compared"]
+        told = [f"{units.many(len(self.files), 'file')} compared"]
         told += [f"{lone} without a counterpart"] if lone else []
         told += [f"{len(self.nothing_in_common)} without a common check"] if self.nothing_in_common else []
+        checks = sum(len(one.only_in_a) + len(one.only_in_b) for one in self.files.values())
+        told += [f"{units.many(checks, 'check')} without a counterpart"] if checks else []
         return ", ".join([*told, *(f"{count} {status}" for status, count in self.counts.items())])
 
     def as_json(self) -> str:

@@ -22,7 +22,7 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="compare one baseline file or folder with another, without starting an engine",
         description="Judge the newest session of each check in B against all sessions in A. Of two folders, each file "
         "is compared with the file of the same path in the other. Exit code: 0 no regression, 1 a regression, a drift "
-        "or a broken limit, 2 bad input, 3 a check could not be compared, or a file has no counterpart.",
+        "or a broken limit, 2 bad input, 3 a check could not be compared, or a check or file has no counterpart.",
     )
     check.add_argument("a", type=Path, metavar="A", help="the baseline: a file or a folder")
     check.add_argument("b", type=Path, metavar="B", help="what is judged: a file or a folder")

@@ -47,8 +47,8 @@ def write(files: Sequence[Path], output: Path) -> None:
         output: the report.
 
     Raises:
-        ReportError: for more than one run, for sweeps in a Markdown document, for an output that is not a report, and
-            where a page needs what is not installed.
+        ReportError: for more than one run, for sweeps in a Markdown document, for an output that is not a report or
+            cannot be written, and where a page needs what is not installed.
         SpecError: for a study that is not valid.
         BaselineError: for results of a sweep that are missing or cannot be read.
     """
@@ -69,7 +69,10 @@ def write(files: Sequence[Path], output: Path) -> None:
         raise ReportError(f"{output}: a Markdown report holds no sweeps; write a page ({pages.PAGE})")
     report = runs.load(measured[0]) if measured else None
     text = pages.render(report, output.suffix, [_findings(file) for file in studies])
-    stored.write(output, text, pages.MARK)
+    try:
+        stored.write(output, text, pages.MARK)
+    except OSError as error:
+        raise ReportError(f"{output}: cannot be written: {error.strerror or error}") from None
 
 
 def _findings(file: Path) -> Findings:

@@ -51,7 +51,7 @@ class TestEngines:
         """An engine for `measure` or `compare`, with the arguments of `@pytest.mark.vllm`. It is not started yet.
 
         Raises:
-            SpecError: for arguments that is not valid.
+            SpecError: for arguments that are not valid.
         """
         spec = EngineSpec.create(model, **kwargs)
         self._session.redactor.learn(spec)

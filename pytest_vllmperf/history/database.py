@@ -35,7 +35,7 @@ class Database:
         timeout: seconds that a locked database is waited for.
 
     Raises:
-        HistoryError: for a URL that is not valid, or whose driver is not installed.
+        HistoryError: for a URL that is not valid, or whose driver is not installed, and for a folder.
     """
 
     def __init__(self, where: str, timeout: float = TIMEOUT_S) -> None:
@@ -45,6 +45,8 @@ class Database:
         self.file = Path(path) if path and path != ":memory:" and not path.startswith("file:") else None
         self.name = str(self.file) if self.file is not None else self._url.render_as_string(hide_password=True)
         """The database, for a person; without a password."""
+        if self.file is not None and self.file.is_dir():
+            raise HistoryError(f"{self.name}: is a folder; name a file")
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -13,7 +14,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from pytest_vllmperf.records.report import RunReport
+from pytest_vllmperf.storage import runs
 from tests.action.job import EXPRESSION, ROOT, Ended, Job, action
+from tests.report.pages.test_outcome import SAID
 
 MODULE = """\
 import os
@@ -133,8 +137,26 @@ def test_a_red_run(recorded: Job, fail_on: str, status: int) -> None:
     ({}, "failed", 1),  # no baseline
 ])  # fmt: skip
 def test_what_saw_nothing_is_no_success(job: Job, given: dict[str, str], outcome: str, status: int) -> None:
-    ended = measured(job, {**given, "fail-on": "never" if outcome != "failed" else "verdict"})
+    ended = measured(job, {**given, "fail-on": "never"})
     assert (ended.status, ended.outputs["outcome"]) == (status, outcome), ended.output
+
+
+@pytest.mark.parametrize(("report", "said"), SAID, ids=[said for _, said in SAID])
+def test_the_outcome_is_the_first_word_of_the_report(report: RunReport, said: str, tmp_path: Path) -> None:
+    """The action has its own reading of a run, as it cannot import the plugin."""
+    runs.write(tmp_path / "run.json", report)
+    loaded = runpy.run_path(str(ROOT / "action" / "run.py"))
+    found = loaded["result"](report.run.exit_status, tmp_path / "run.json", "verdict")
+    assert found.outcome == said.partition(":")[0].lower()
+    assert (found.status == 0) == (found.outcome in ("passed", "recorded"))
+
+
+def test_an_engine_that_does_not_start_is_no_verdict(recorded: Job) -> None:
+    module = MODULE.replace('backend="simulated", step', 'backend="simulated", fail="load", step')
+    (recorded.folder / "test_chat.py").write_text(module, encoding="utf-8")
+    ended = measured(recorded, {"fail-on": "never"})
+    assert (ended.status, ended.outputs["outcome"]) == (1, "failed"), ended.output
+    assert "::error title=vllmperf::no test judged anything; fail-on: never does not cover that" in ended.output
 
 
 def test_a_run_that_is_not_armed_is_no_success(job: Job) -> None:

@@ -113,7 +113,7 @@ def test_the_noise_of_the_whole_profile_is_asked_where_the_file_lies_in_its_fold
     inside = write("baselines/nvidia-h200/tests/test_a.json", test_x=entry(sessions=3), test_y=entry(sessions=1))
     outside, new = write("a.json", test_x=entry(sessions=3), test_y=entry(sessions=1)), write("b.json", test_x=entry())
     for file in (inside, outside):
-        assert run(capsys, file, new)[0] == 0
+        assert run(capsys, file, new)[0] == 3  # test_y has no counterpart
     assert [sorted(lengths) for lengths in asked] == [[1, 2, 3, 4], [1, 3]]
     damaged = write("baselines/nvidia-h200/test_cut.json")
     damaged.write_text('{"schema": "pytest-vllmperf/base')
@@ -227,6 +227,19 @@ def test_where_the_files_differ_the_second_decides_and_the_change_is_reported(
     code, out, _ = run(capsys, b, a)
     assert (code, out.splitlines()[1]) == (0, "  changed: gate: added output_throughput, ttft.p50, tpot.p50, e2e.p50")
     assert json.loads(run(capsys, a, a, "--json")[1])["changed"] == {}
+
+
+@pytest.mark.parametrize("side", ["first", "second"])
+def test_a_check_that_only_one_file_has_is_not_green(
+    write: Write, capsys: pytest.CaptureFixture[str], side: str
+) -> None:
+    both, one = write("both.json", test_x=entry(), lone=entry()), write("one.json", test_x=entry())
+    code, out, _ = run(capsys, *((both, one) if side == "first" else (one, both)))
+    assert code == 3
+    assert out.splitlines()[-2:] == [
+        f"lone: only in the {side} file, so nothing was compared",
+        "1 OK, 1 without a counterpart",
+    ]
 
 
 def test_json(write: Write, capsys: pytest.CaptureFixture[str]) -> None:

@@ -78,6 +78,16 @@ def test_files_without_a_common_check_are_named(
     assert "nvidia-h200/test_chat.json: both files have no check in common" in out
 
 
+def test_a_check_without_a_counterpart_is_not_green(
+    folders: tuple[Path, Path], write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("b/nvidia-h200/tests/test_long.json", test_y=entry())
+    code, out, _ = run(capsys, *folders)
+    assert code == 3
+    assert "test_z: only in the first file, so nothing was compared" in out
+    assert out.splitlines()[-1] == "total: 2 files compared, 1 check without a counterpart, 2 OK"
+
+
 def test_other_hardware_in_one_file_is_not_comparable(
     folders: tuple[Path, Path], write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -174,6 +184,12 @@ def test_a_folder_and_a_file_cannot_be_compared(folders: tuple[Path, Path], caps
         assert f"{folders[0]} is a folder and {file} is not; give two files, or two folders" in err
 
 
+def test_a_folder_that_is_not_there_is_named(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    missing = folders[0].with_name("missing")
+    for pair in ((folders[0], missing), (missing, folders[0])):
+        assert run(capsys, *pair) == (2, "", f"vllmperf: {missing}: no such folder\n")
+
+
 def test_a_folder_without_a_baseline_is_refused(
     folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -183,4 +199,4 @@ def test_a_folder_without_a_baseline_is_refused(
     assert f"{tmp_path / 'empty'}: no baseline file in this folder" in err
     code, _, err = run(capsys, folders[0], tmp_path / "none")
     assert code == 2
-    assert "give two files, or two folders" in err
+    assert f"{tmp_path / 'none'}: no such folder" in err

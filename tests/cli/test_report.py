@@ -78,6 +78,7 @@ def test_a_page_of_a_run_and_a_sweep(run: Path, tmp_path: Path, monkeypatch: pyt
         (("run.json", "x.toml", "--output", "a.md"), "a.md: a Markdown report holds no sweeps; write a page (.html)"),
         (("mine.html", "--output", "a.html"), "mine.html: "),
         (("run.json", "--output", "mine.html"), "mine.html: not replaced, as it is not a report of pytest-vllmperf"),
+        (("run.json", "--output", "mine.html/a.html"), "mine.html/a.html: cannot be written: Not a directory"),
         (("run.json", "--output", "folder.html"), "folder.html: it is not a regular file"),
     ],
 )

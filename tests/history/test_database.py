@@ -119,6 +119,10 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
         pass
 
 
+def test_a_folder_is_no_database(tmp_path: Path) -> None:
+    assert message(lambda: Database(str(tmp_path))) == f"{tmp_path}: is a folder; name a file"
+
+
 @pytest.mark.parametrize(
     ("where", "expected"),
     [

@@ -56,6 +56,8 @@ def test_a_reference_has_its_own() -> None:
     assert found.reference is not None
     assert values(found.engines) == [[1]]
     assert values(found.reference.engines) == [[2]]
+    assert isinstance(found.made_with, Take)
+    assert [one.metric for one in found.made_with.recordings] == [FINISHED]  # rounds to come have it, too
 
 
 def test_values_belong_to_the_run_and_stand_at_its_first_engine() -> None:

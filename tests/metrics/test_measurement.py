@@ -131,6 +131,14 @@ def test_what_a_failed_assertion_shows_is_short() -> None:
     assert len(repr(replace(run, spec_label="m" * 1000))) < 120
 
 
+def test_who_prints_a_measurement_has_not_looked_at_it() -> None:
+    run = measurement(ONE)
+    assert "tok/s" in f"{run} {run!r}"
+    assert not run.looked_at
+    assert run.output_throughput > 0
+    assert run.looked_at
+
+
 def test_metrics_are_no_fields() -> None:
     assert [field.name for field in fields(Measurement)][:3] == ["spec_label", "device", "profile"]
     assert not {field.name for field in fields(Measurement)} & {name.replace(".", "_") for name in METRICS}

@@ -23,7 +23,7 @@ from pytest_vllmperf.gpu import GpuDevice
 from pytest_vllmperf.records.spec import EngineSpec
 from tests.loadgen.scripted import Scripted
 from tests.loadgen.serving import authority, scripted, shared_server, tls_server, trusted
-from tests.plugin.prepared import PreparedPython
+from tests.plugin.prepared import NO_PROC, PreparedPython
 from tests.plugin.service import Service
 
 __all__ = ["authority", "scripted", "shared_server", "tls_server", "trusted"]
@@ -157,6 +157,8 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Proje
     # In CI pytest writes longer lines; a run in a job of GitHub Actions writes to the job's summary.
     for variable in ("PYTEST_XDIST_WORKER", "CI", "BUILD_NUMBER", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
         monkeypatch.delenv(variable, raising=False)
+    # How busy this machine is must not reach the environment and the metrics of a simulated engine.
+    monkeypatch.setattr("pytest_vllmperf.lab.host.PROC", NO_PROC)
     return Project(pytester)
 
 

@@ -18,6 +18,9 @@ from pathlib import Path
 MOST = 2**20
 """Bytes of a request: code, environment and folder."""
 
+NO_PROC = Path("/nonexistent")
+"""Where runs inside this process, and workers, look for the load of the machine, so that they do not find it."""
+
 PROJECT = """\
 import pytest
 from pytest_vllmperf import Workload
@@ -101,6 +104,7 @@ def _prepare(folder: Path) -> None:
     assert pytest.main([*unrelated, "--vllmperf-update", "test_it.py"]) == 0
     os.dup2(output, 1)
     sys.modules.pop("test_it")
+    sys.modules["pytest_vllmperf.lab.host"].PROC = NO_PROC  # type: ignore[attr-defined]
 
 
 def _work(connection: socket.socket) -> None:

@@ -161,7 +161,7 @@ def test_a_module_that_cannot_be_collected(project: Project, summary: Path) -> N
     project.record()
     project.write("test_broken.py", "import no_such_module\n")
     result = project.run("--vllmperf", "--continue-on-collection-errors")
-    assert "## vllmperf: INCOMPLETE: 1 module could not be collected;" in summary.read_text(encoding="utf-8")
+    assert "## vllmperf: INCOMPLETE: 1 module could not be collected\n" in summary.read_text(encoding="utf-8")
     assert any("INCOMPLETE" in command for command in commands(result))
 
 

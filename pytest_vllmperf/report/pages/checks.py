@@ -15,9 +15,9 @@ from pytest_vllmperf.report.failed import changed_lines
 from pytest_vllmperf.report.judged import metric_verdict, verdict
 from pytest_vllmperf.report.ledger import capacity, ledger_rows
 from pytest_vllmperf.report.pages import wording
+from pytest_vllmperf.report.pages.deciding import change, detects
 from pytest_vllmperf.report.pages.forest import forest
 from pytest_vllmperf.report.pages.markup import Column, Content, Html, facts, joined, more, paragraphs, table, tag
-from pytest_vllmperf.report.pages.overview import detects
 from pytest_vllmperf.report.pages.plots import kernels as kernel_plots
 from pytest_vllmperf.report.pages.plots import requests as request_plots
 from pytest_vllmperf.report.pages.plots.latencies import over_time, ttft_distribution
@@ -163,10 +163,10 @@ def _judged_row(check: CheckReport, metric: MetricReport) -> list[Content]:
         metric.label,
         wording.value(metric, judged.baseline),
         wording.value(metric, judged.now),
-        wording.change(one),
+        change(one),
         forest(one, decides=metric.gated),
         wording.margin_words(metric),
-        detects(check, one, gated=metric.gated),
+        detects(check, metric.name),
         tag("span", judged.reason, class_="small muted") if judged.reason else None,
     ]
 
@@ -202,7 +202,7 @@ def _by_baseline(check: CheckReport) -> Html:
         "p", "The stored baseline, which does not decide here, says ", wording.status_badge(found.status), reasons
     )
     rows = [
-        [one.status.value, check.metrics[name].label, wording.change(metric_verdict(name, one))]
+        [one.status.value, check.metrics[name].label, change(metric_verdict(name, one))]
         for name, one in found.metrics.items()
         if name in check.metrics
     ]

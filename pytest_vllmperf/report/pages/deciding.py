@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from pytest_vllmperf.metrics.declaration import MetricClass
 from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS
 from pytest_vllmperf.records.check_report import CheckReport
 from pytest_vllmperf.records.verdict import LimitVerdict, MetricVerdict, Status, Verdict
@@ -60,18 +61,40 @@ def deciding(check: CheckReport) -> Line:
     return Line(
         METRICS[one.metric].label,
         units.value(one.metric, one.now),
-        change_words(one) or ("unchanged" if one.now is not None and one.now == one.baseline else NONE),
+        change(one),
         limit_words(one).removeprefix("margin ") if gated else NOT_GATED,
-        _detects(one.metric, check) if gated else NONE,
+        detects(check, one.metric) or NONE,
     )
+
+
+def change(one: MetricVerdict) -> str:
+    """The change of a metric with the interval; `unchanged` where both sides are the same and have none."""
+    same = one.now is not None and one.now == one.baseline
+    return change_words(one) or ("unchanged" if same else NONE)
+
+
+def detects(check: CheckReport, metric: str) -> str:
+    """The smallest slowdown that the baseline detects; empty where nobody knows, and where the metric is not gated.
+
+    Args:
+        check: that the metric belongs to.
+        metric: its name.
+    """
+    found = check.metrics[metric]
+    if not found.gated:
+        return ""
+    if found.kind == MetricClass.EXACT.value:
+        return "exact"
+    known = None if found.judged is None or found.judged.against else found.judged.detectable
+    return "" if known is None else units.plain_percent(known)
 
 
 def _limit(one: LimitVerdict, found: Verdict) -> Line:
     """A limit that decided: it stands where the margin does; the change is that of the baseline's verdict."""
     judged = [each for each in (*found.metrics, *found.information) if each.metric == one.metric]
-    change = change_words(judged[0]) if judged else ""
+    moved = change_words(judged[0]) if judged else ""
     value = limits.value_words(one).removeprefix(f"{METRICS[one.metric].label} ")
-    return Line(METRICS[one.metric].label, value, change or NONE, f"limit: {limits.limit_words(one)}")
+    return Line(METRICS[one.metric].label, value, moved or NONE, f"limit: {limits.limit_words(one)}")
 
 
 def _measured(check: CheckReport) -> Line:
@@ -80,11 +103,3 @@ def _measured(check: CheckReport) -> Line:
     noisy = [name for name in gated if not METRICS[name].exact]
     first = next(iter([*noisy, *(name for name in CLOCK_METRICS if name in known), *gated, *known]), None)
     return Line() if first is None else Line(METRICS[first].label, units.value(first, known[first].value))
-
-
-def _detects(metric: str, check: CheckReport) -> str:
-    judged = check.metrics[metric].judged
-    if METRICS[metric].exact:
-        return "exact"
-    known = judged is not None and judged.detectable is not None and not judged.against
-    return units.plain_percent(judged.detectable) if known and judged and judged.detectable is not None else NONE

@@ -73,7 +73,7 @@ def _words(report: RunReport) -> str:
     tests, checks = report.tests, [check for _, check in report.checks]
     found = word(report)
     if found == "INCOMPLETE":
-        return f"{_unfinished(report)}{_failures(report, ' ')}"
+        return f"{_unfinished(report)}{_failures(report, '; ')}"
     if found == "ERROR":
         told = f"the run ended with exit status {report.run.exit_status} ({report.run.outcome})"
         return f"{told}{_failures(report, '; ')}"
@@ -130,10 +130,10 @@ def _unfinished(report: RunReport) -> str:
     cut = [test for test in report.tests if test.outcome in UNFINISHED]
     told = []
     if cut:
-        told.append(f"{len(cut)} of {units.many(len(report.tests), 'performance test')} did not come to an end;")
+        told.append(f"{len(cut)} of {units.many(len(report.tests), 'performance test')} did not come to an end")
     if problems := report.run.collection_problems:
-        told.append(f"{units.many(len(problems), 'module')} could not be collected;")
-    return " ".join(told) or "the run did not finish;"
+        told.append(f"{units.many(len(problems), 'module')} could not be collected")
+    return "; ".join(told) or "the run did not finish"
 
 
 def warnings(report: RunReport) -> tuple[str, ...]:
@@ -158,4 +158,4 @@ def _warnings(report: RunReport) -> Iterator[str]:
     if recorded := sum(check.status is Status.RECORDED for check in checks):
         yield f"{units.many(recorded, 'check')} recorded as a baseline: nothing was judged there."
     if unchecked := sum(bool(test.unchecked) for test in report.tests):
-        yield f"{units.many(unchecked, 'test')} measured something that was not checked."
+        yield f"{units.many(unchecked, 'test')} did not look at all that was measured; the notes name what."

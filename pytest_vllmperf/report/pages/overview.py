@@ -8,10 +8,10 @@ from typing import Final
 
 from pytest_vllmperf.records.check_report import CheckReport
 from pytest_vllmperf.records.report import RunReport, TestReport
-from pytest_vllmperf.records.verdict import MetricVerdict, Status
+from pytest_vllmperf.records.verdict import Status
 from pytest_vllmperf.report import units
 from pytest_vllmperf.report.judged import verdict
-from pytest_vllmperf.report.pages import wording
+from pytest_vllmperf.report.pages import outcome, wording
 from pytest_vllmperf.report.pages.deciding import deciding, decisive
 from pytest_vllmperf.report.pages.forest import forest
 from pytest_vllmperf.report.pages.markup import Html, joined, scrolling, tag
@@ -30,7 +30,7 @@ _KEY: Final = (
     "change: against the baseline, with its confidence interval; the bar shows the interval, the shaded field the "
     "tolerated margin. detects: the smallest slowdown that the baseline detects (80 % of the time)."
 )
-_FAILED: Final = ("failed", "error", "interrupted", "not run")
+_FAILED: Final = (*outcome.FAILED, *outcome.UNFINISHED)
 
 
 @dataclass(frozen=True)
@@ -132,22 +132,6 @@ def _unjudged(check: CheckReport) -> bool:
     """Whether a check has neither a judged metric nor a limit that decided it."""
     found = verdict(check)
     return not (found.metrics or found.information or found.limits)
-
-
-def detects(check: CheckReport, one: MetricVerdict, *, gated: bool) -> str:
-    """The smallest slowdown that the baseline detects; empty for a metric that decides nothing.
-
-    Args:
-        check: that the metric belongs to.
-        one: the metric, judged.
-        gated: whether it decides.
-    """
-    if not gated:
-        return ""
-    found = check.metrics[one.metric].judged
-    if found is not None and found.detectable is not None and not one.against:
-        return units.plain_percent(found.detectable)
-    return "exact" if check.metrics[one.metric].kind == "exact" else ""
 
 
 def _reason(row: Row) -> str:

@@ -8,11 +8,12 @@ from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.metrics.units import count
 from pytest_vllmperf.records.check_report import CheckReport, MetricReport
 from pytest_vllmperf.records.report import TestOutcome
-from pytest_vllmperf.records.verdict import MetricVerdict, Status
+from pytest_vllmperf.records.verdict import Status
 from pytest_vllmperf.report import units
 from pytest_vllmperf.report.judged import metric_verdict
+from pytest_vllmperf.report.pages.deciding import change
 from pytest_vllmperf.report.pages.markup import Html, tag
-from pytest_vllmperf.report.verdicts import change_words, confidence, limit_words
+from pytest_vllmperf.report.verdicts import confidence, limit_words
 
 Tone = Literal["ok", "info", "warn", "bad", "none"]
 
@@ -32,7 +33,6 @@ _OUTCOMES: Final[dict[TestOutcome, Tone]] = {
     "not run": "warn",
 }
 """Of all others: bad."""
-_NONE: Final = "-"
 
 
 def tone(status: Status) -> Tone:
@@ -67,12 +67,6 @@ def value(metric: MetricReport | str, number: float | None, unit: str = "") -> s
         return units.value(name, number)
     symbol = unit if isinstance(metric, str) else metric.unit
     return units.NOT_MEASURED if number is None else f"{count(number)} {symbol}".rstrip()
-
-
-def change(one: MetricVerdict) -> str:
-    """Its change with the interval; `unchanged` where both sides are the same and have none."""
-    same = one.now is not None and one.now == one.baseline
-    return change_words(one) or ("unchanged" if same else _NONE)
 
 
 def judged_words(metric: MetricReport) -> str:

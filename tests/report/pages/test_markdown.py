@@ -96,6 +96,15 @@ def test_a_failed_test_without_a_check_has_a_row_and_its_log() -> None:
     assert found.code[-3:-1] == ["died\n", "CUDA is gone\n"]
 
 
+@pytest.mark.parametrize("outcome", ["interrupted", "not run"])
+def test_what_did_not_come_to_an_end_is_not_folded_and_stands_before_noise(outcome: str) -> None:
+    noisy, cut = one_test("a", fine(status=Status.NOISY)), one_test("b", outcome=outcome)
+    report = with_run(run_of(one_test("c", fine()), noisy, cut), complete=False)
+    shown = document(report).partition("<details>")[0]
+    rows = [line.split(" | ")[:2] for line in shown.splitlines() if line.startswith("| **")]
+    assert rows == [[f"| **{outcome}**", "`b`"], ["| **NOISY**", "`a`"]]
+
+
 def test_skipped_tests_and_why() -> None:
     text = document(run_of(one_test("a.py::test_a", outcome="skipped", message="no GPU"), one_test("b", fine())))
     assert "- **1 test skipped: nothing of that was measured or judged.**" in text
@@ -106,7 +115,7 @@ def test_what_could_not_be_collected_and_notes() -> None:
     problem = CollectionProblem(nodeid="b.py", message="SyntaxError: x")
     run = with_run(run_of(one_test("a", fine())), complete=False, collection_problems=(problem,), notes=("ERROR: y",))
     text = document(run)
-    assert text.startswith("## vllmperf: INCOMPLETE: 1 module could not be collected;")
+    assert text.startswith("## vllmperf: INCOMPLETE: 1 module could not be collected\n")
     assert {"SyntaxError: x\n", "ERROR: y\n"} <= set(rendered(text).code)
 
 

@@ -47,13 +47,13 @@ SAID = [
     (run(one_test("a")), "PASSED: 1 of 1 performance test; none has a check"),
     (
         run(OK, one_test("b", outcome="not run"), complete=False, outcome="interrupted", exit_status=2),
-        "INCOMPLETE: 1 of 2 performance tests did not come to an end;",
+        "INCOMPLETE: 1 of 2 performance tests did not come to an end",
     ),
     (
         run(BAD, complete=False, collection_problems=(PROBLEM,), **RED),
         "INCOMPLETE: 1 module could not be collected; 1 of 1 performance test failed: 1 REGRESSED",
     ),
-    (run(OK, complete=False, outcome="interrupted", exit_status=2), "INCOMPLETE: the run did not finish;"),
+    (run(OK, complete=False, outcome="interrupted", exit_status=2), "INCOMPLETE: the run did not finish"),
     (
         run(BAD, outcome="internal error", exit_status=3),
         "ERROR: the run ended with exit status 3 (internal error); 1 of 1 performance test failed: 1 REGRESSED",
@@ -74,7 +74,7 @@ def test_the_line_for_all(report: RunReport, said: str) -> None:
     (test_of(Status.INVALID), "1 check compared with nothing: no slowdown can be found there."),
     (test_of(Status.NOISY), "1 check cannot be distinguished from noise: a slowdown may be hidden there."),
     (test_of(Status.RECORDED), "1 check recorded as a baseline: nothing was judged there."),
-    (one_test("u", unchecked=("x",)), "1 test measured something that was not checked."),
+    (one_test("u", unchecked=("x",)), "1 test did not look at all that was measured; the notes name what."),
 ])  # fmt: skip
 def test_what_must_not_be_overlooked(test: TestReport, said: str) -> None:
     assert outcome.warnings(run(OK, test)) == (said,)
