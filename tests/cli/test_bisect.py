@@ -86,7 +86,8 @@ def test_the_first_bad_version_with_its_kernels(project: Path, capsys: Capture) 
     told = capsys.readouterr()
     lines = told.out.splitlines()
     assert lines[0] == "test_a.py::test_chat: the first bad version is 0.32.1"
-    assert lines[1].startswith("0.32.1 against 0.32.0, the last good one: GPU time +16.")
+    assert lines[1] == "0.32.1 against 0.32.0, the last good one:"
+    assert lines[2].startswith("    GPU time +16.")
     assert any(line.startswith("attention  10 -> 12  2.0") for line in lines)
     assert [line.split()[:2] for line in lines if line.startswith("0.3") and "against" not in line] == [
         ["0.32.0", "good"],
@@ -96,6 +97,7 @@ def test_the_first_bad_version_with_its_kernels(project: Path, capsys: Capture) 
     measuring = [line for line in told.err.splitlines() if "measuring" in line]
     assert len(measuring) == 4
     assert measuring[0] == "version 1 of about 3: 0.33.0: measuring in turns with 0.31.0"
+    assert measuring[-1].startswith("last run, about ")
     log = (project / "vllmperf-bisect.log").read_text()
     assert log.count("1 failed in") == 3
     assert log.count("1 passed in") == 1
