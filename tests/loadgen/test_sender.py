@@ -142,7 +142,7 @@ def test_the_opening_of_a_connection_is_no_lag_of_the_client(
     monkeypatch.setattr(process, "Opener", SlowOpener)
     seen = send(scripted.server, [call(0, due_ns=0)])
     exchange = seen.exchanges[0]
-    assert (exchange.sent_ns or 0) - exchange.due_ns - seen.lags_ns[0] >= 50 * MS
+    assert (exchange.sent_ns or 0) - exchange.due_ns - seen.lags_ns[0] >= 45 * MS  # of 50 that it sleeps
 
 
 def test_a_closed_loop_never_waits_for_its_connections(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
