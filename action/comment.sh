@@ -5,13 +5,16 @@ set -euo pipefail
 
 mark='<!-- pytest-vllmperf report -->'
 comments="repos/$GITHUB_REPOSITORY/issues/$VLLMPERF_ACTION_NUMBER/comments"
-own=".[] | select(.user.type == \"Bot\" and (.body | startswith(\"$mark\"))) | .id"
+# Jobs of one pull request, as those of a matrix, must not replace each other's comments: a green one could hide a red one.
+job=$(printf '%s' "${GITHUB_WORKFLOW:-}/${GITHUB_JOB:-}/$VLLMPERF_ACTION_ARTIFACT" | tr -c 'A-Za-z0-9._/' '_')
+key="<!-- vllmperf job $job -->"
+own=".[] | select(.user.type == \"Bot\" and (.body | startswith(\"$mark\") and (rtrimstr(\"\\n\") | endswith(\"$key\")))) | .id"
 
 # Which commit it is of: a comment may be older than what the pull request shows.
 body=$(mktemp)
 trap 'rm -f "$body"' EXIT
 cat "$VLLMPERF_ACTION_REPORT" > "$body"
-printf '\nCommit %s\n' "$VLLMPERF_ACTION_COMMIT" >> "$body"
+printf '\nCommit %s\n\n%s\n' "$VLLMPERF_ACTION_COMMIT" "$key" >> "$body"
 
 write() {
     local ids

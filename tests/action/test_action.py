@@ -15,6 +15,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from pytest_vllmperf.records.report import RunReport
+from pytest_vllmperf.report.pages import MARK
 from pytest_vllmperf.storage import runs
 from tests.action.job import EXPRESSION, ROOT, Ended, Job, action
 from tests.report.pages.test_outcome import SAID
@@ -243,27 +244,43 @@ exit "${WRITING:-0}"
 """
 
 
-def commented(job: Job, **variables: str) -> tuple[Ended, list[str]]:
+def commented(job: Job, artifact: str = "vllmperf", **variables: str) -> tuple[Ended, list[str]]:
     (job.files / "gh").write_text(GH, encoding="utf-8")
     (job.files / "gh").chmod(0o755)
     (job.folder / "a report.md").write_text("the report\n", encoding="utf-8")
     values = {"github.token": "t", "steps.run.outputs.report": "a report.md"}
+    values |= {"inputs.artifact": artifact}
     values |= {"github.event.pull_request.number": "7", "github.event.pull_request.head.sha": "abc123"}
     ended = job.run("Comment", values, PATH=f"{job.files}:/usr/bin:/bin", **variables)
     return ended, (job.folder / "calls").read_text(encoding="utf-8").splitlines()
 
 
 def test_a_comment_is_written(job: Job) -> None:
-    ended, calls = commented(job)
+    ended, calls = commented(job, GITHUB_WORKFLOW="nightly run", GITHUB_JOB="gpu")
     assert ended.status == 0, ended.output
     assert calls[1].startswith("api --method POST repos/me/mine/issues/7/comments --field body=@")
-    assert (job.folder / "body").read_text(encoding="utf-8") == "the report\n\nCommit abc123\n"
+    assert (job.folder / "body").read_text(encoding="utf-8") == (
+        "the report\n\nCommit abc123\n\n<!-- vllmperf job nightly_run/gpu/vllmperf -->\n"
+    )
 
 
 def test_the_comment_of_an_earlier_run_is_replaced(job: Job) -> None:
     ended, calls = commented(job, FOUND="12\n13\n")
     assert ended.status == 0, ended.output
     assert calls[1].startswith("api --method PATCH repos/me/mine/issues/comments/12 --field body=@")
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="needs jq")
+def test_a_job_of_a_matrix_replaces_its_own_comment_only(job: Job) -> None:
+    """A green job must not write over the report of a red one."""
+    comments = []
+    for number, artifact in enumerate(['vllmperf-"h100" -->', "vllmperf-a100"]):
+        _, calls = commented(job, artifact)
+        body = f"{MARK}\n{(job.folder / 'body').read_text(encoding='utf-8')}"
+        comments.append({"id": number, "user": {"type": "Bot"}, "body": body})
+        query = calls[-2].partition(" --jq ")[2]
+        found = subprocess.run(["jq", query], input=json.dumps(comments), capture_output=True, text=True, check=True)
+        assert found.stdout.split() == [str(number)]
 
 
 @pytest.mark.parametrize("fails", [{"LISTING": "1"}, {"WRITING": "1"}])
@@ -274,7 +291,5 @@ def test_a_comment_that_cannot_be_written_is_a_warning(job: Job, fails: dict[str
 
 
 def test_comments_are_found_by_what_every_report_begins_with() -> None:
-    from pytest_vllmperf.report.pages import MARK
-
     assert f"mark='{MARK}'" in (ROOT / "action" / "comment.sh").read_text(encoding="utf-8")
     assert f'MARK = "{MARK}"' in (ROOT / "action" / "run.py").read_text(encoding="utf-8")

@@ -105,6 +105,8 @@ def test_texts_of_others_are_only_texts(name: str) -> None:
         left_out=((name, 2),),
         missing=name,
     )
+    runs = tuple(replace(one, started=name, commit=name, id=at) for at, one in enumerate(hostile.runs))
+    hostile = replace(hostile, runs=runs)
     made = Page(page(Trends((hostile, replace(hostile, began=began)), runs=2, notes=(name,)), name))
     assert {tag for tag, _ in made.tags} <= ALLOWED
     assert not [key for _, attributes in made.tags for key in attributes if key.startswith("on")]

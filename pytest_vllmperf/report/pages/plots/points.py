@@ -10,7 +10,7 @@ from pytest_vllmperf.records.check_report import MetricReport
 from pytest_vllmperf.records.report import TestReport
 from pytest_vllmperf.report import points
 from pytest_vllmperf.report.escaping import plot_label
-from pytest_vllmperf.report.pages.plots.scales import metric_scale
+from pytest_vllmperf.report.pages.plots.scales import Scale, metric_scale
 from pytest_vllmperf.report.pages.shell import Figure
 
 _METRICS: Final = (AllMetrics.output_throughput.name, "ttft.p50", "tpot.p50")
@@ -70,23 +70,7 @@ def _figure(name: str, axis: str, measured: Sequence[tuple[TestReport, MetricRep
     numeric = all(_is_number(at) for line in lines.values() for at, _ in line)
     before = {at: one.judged.baseline for line in lines.values() for at, one in line if one.judged is not None}
     drawn = metric_scale(name, [*(one.value for _, one in measured), *before.values()])
-    traces: list[dict[str, Any]] = []
-    for number, (others, line) in enumerate(lines.items()):
-        ordered = sorted(line, key=lambda one: one[0]) if numeric else line
-        x = [at if numeric else plot_label(points.shown(at)) for at, _ in ordered]
-        label = plot_label(_short(others) or "now")
-        colour = f"@{_COLOURS[number % len(_COLOURS)]}"
-        baseline = [one.judged.baseline if one.judged is not None else None for _, one in ordered]
-        if any(one is not None for one in baseline):
-            traces.append({
-                "type": "scatter", "mode": "lines", "x": x, "y": drawn.all(baseline), "showlegend": False,
-                "line": {"color": colour, "width": 1, "dash": "dot"}, "hoverinfo": "skip",
-            })  # fmt: skip
-        traces.append({
-            "type": "scatter", "mode": "lines+markers", "x": x, "y": drawn.all(one.value for _, one in ordered),
-            "name": label, "line": {"color": colour, "width": 2}, "marker": {"size": 6},
-            "hovertemplate": f"%{{y:,.4~g}} {drawn.unit} at %{{x}}<extra>{label}</extra>",
-        })  # fmt: skip
+    traces = [one for at, line in enumerate(lines.items()) for one in _traces(at, *line, drawn, numeric=numeric)]
     several = len(lines) > 1
     return Figure(
         kind="points",
@@ -104,6 +88,35 @@ def _figure(name: str, axis: str, measured: Sequence[tuple[TestReport, MetricRep
         },
         height=240,
     )
+
+
+def _traces(
+    number: int, others: str, line: Sequence[tuple[Any, MetricReport]], drawn: Scale, *, numeric: bool
+) -> Iterator[dict[str, Any]]:
+    """One line of a curve, below it that of the baseline.
+
+    Args:
+        number: of the line, from 0.
+        others: the arguments besides that of the axis, in words.
+        line: places on the axis, and what was measured there.
+        drawn: the scale of the values.
+        numeric: whether places are numbers.
+    """
+    ordered = sorted(line, key=lambda one: one[0]) if numeric else line
+    x = [at if numeric else plot_label(points.shown(at)) for at, _ in ordered]
+    label = plot_label(_short(others) or "now")
+    colour = f"@{_COLOURS[number % len(_COLOURS)]}"
+    baseline = [one.judged.baseline if one.judged is not None else None for _, one in ordered]
+    if any(one is not None for one in baseline):
+        yield {
+            "type": "scatter", "mode": "lines", "x": x, "y": drawn.all(baseline), "showlegend": False,
+            "line": {"color": colour, "width": 1, "dash": "dot"}, "hoverinfo": "skip",
+        }  # fmt: skip
+    yield {
+        "type": "scatter", "mode": "lines+markers", "x": x, "y": drawn.all(one.value for _, one in ordered),
+        "name": label, "line": {"color": colour, "width": 2}, "marker": {"size": 6},
+        "hovertemplate": f"%{{y:,.4~g}} {drawn.unit} at %{{x}}<extra>{label}</extra>",
+    }  # fmt: skip
 
 
 def _short(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from pytest_vllmperf.metrics.table import METRICS
@@ -17,6 +17,12 @@ _COLOURS: Final = ("p1", "p2", "p3", "p4", "p5", "p6", "p7")
 _NAME: Final = 48
 _WITH_LEGEND: Final = 8
 """More curves than this are told apart by hovering alone."""
+_OFF: Final = {"mode": "markers", "marker": {"color": "@base/70", "size": 6}}
+_ON: Final = {
+    "mode": "lines+markers",
+    "marker": {"color": "@accent", "size": 8},
+    "line": {"color": "@accent/50", "width": 1.5},
+}
 
 
 def curves(found: Findings) -> list[Figure]:
@@ -83,22 +89,8 @@ def front(found: Findings) -> Figure | None:
     on = sorted(((place, one) for place, one in known if place in best), key=lambda pair: pair[1].per_user or 0.0)
     off = [(place, one) for place, one in known if place not in best]
     traces = [
-        _points(
-            [one for _, one in off],
-            found,
-            "other points",
-            {"mode": "markers", "marker": {"color": "@base/70", "size": 6}},
-        ),
-        _points(
-            [one for _, one in on],
-            found,
-            "front",
-            {
-                "mode": "lines+markers",
-                "marker": {"color": "@accent", "size": 8},
-                "line": {"color": "@accent/50", "width": 1.5},
-            },
-        ),
+        _points([one for _, one in off], found, "other points", _OFF),
+        _points([one for _, one in on], found, "front", _ON),
     ]
     return Figure(
         kind="pareto",
@@ -115,7 +107,7 @@ def front(found: Findings) -> Figure | None:
     )
 
 
-def _points(chosen: Sequence[Figures], found: Findings, name: str, look: dict[str, Any]) -> dict[str, Any]:
+def _points(chosen: Sequence[Figures], found: Findings, name: str, look: Mapping[str, Any]) -> dict[str, Any]:
     texts = [
         plot_label(f"{_short(points.settings(one.result.settings))}: {units.value(found.ttft, one.ttft)}")
         for one in chosen
