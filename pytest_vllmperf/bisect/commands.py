@@ -7,7 +7,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -20,6 +20,14 @@ _END_S: Final = 120.0
 _TAIL: Final = 64 * 1024
 _SHOWN: Final = 3
 _LONGEST: Final = 300
+_WATCH: Final = """
+read -r over && exit
+kill -s TERM -- "-$1"
+seconds=0
+while kill -s 0 -- "-$1" && [ "$seconds" -lt "$2" ]; do sleep 1; seconds=$((seconds + 1)); done
+kill -s KILL -- "-$1"
+"""
+"""Ends the process group `$1` within `$2` seconds if its standard input ends before a line says that all is over."""
 
 
 @dataclass(frozen=True)
@@ -71,27 +79,51 @@ def _waited(command: str | Sequence[str], folder: Path | None, output: IO[bytes]
         BisectError: when it cannot be started.
     """
     child = None
+    with ExitStack() as watch:  # to the end of `_end`
+        try:
+            with _deferred() as caught:  # else a signal could come when it runs and nobody knows of it yet
+                child = subprocess.Popen(
+                    command,
+                    shell=isinstance(command, str),  # the user's own command line
+                    cwd=folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=errors,
+                    start_new_session=True,  # Ctrl-C is handed on once, by `_end`
+                )
+            for number in caught:
+                signal.raise_signal(number)
+            watch.enter_context(_watched(child))
+            return child.wait()
+        except BaseException as error:
+            if child is not None:
+                _end(child, signal.SIGTERM if isinstance(command, str) else signal.SIGINT)
+            if not isinstance(error, OSError):
+                raise
+            name = command if isinstance(command, str) else command[0]
+            raise BisectError(f"{name}: cannot be started: {error.strerror}") from None
+
+
+@contextmanager
+def _watched(child: subprocess.Popen[bytes]) -> Iterator[None]:
+    """End a command also where this process is killed, which no handler sees: the kernel then closes a pipe.
+
+    Else it would go on in its own session, and keep its engines and the device from the search that is started next.
+    """
+    watch = subprocess.Popen(
+        ["sh", "-c", _WATCH, "sh", str(child.pid), str(int(_END_S))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C does not end it before the command
+    )
+    assert watch.stdin is not None
     try:
-        with _deferred() as caught:  # else a signal could come when it runs and nobody knows of it yet
-            child = subprocess.Popen(
-                command,
-                shell=isinstance(command, str),  # the user's own command line
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=errors,
-                start_new_session=True,  # Ctrl-C is handed on once, by `_end`
-            )
-        for number in caught:
-            signal.raise_signal(number)
-        return child.wait()
-    except OSError as error:
-        name = command if isinstance(command, str) else command[0]
-        raise BisectError(f"{name}: cannot be started: {error.strerror}") from None
-    except BaseException:
-        if child is not None:
-            _end(child, signal.SIGTERM if isinstance(command, str) else signal.SIGINT)
-        raise
+        yield
+    finally:
+        with suppress(BrokenPipeError), watch.stdin as pipe:
+            pipe.write(b"over\n")
+        watch.wait()
 
 
 @contextmanager

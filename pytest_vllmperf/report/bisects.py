@@ -23,25 +23,42 @@ def progress(done: int, left: int, seconds: float | None, doing: str) -> str:
 
     Args:
         done: versions that were tried.
-        left: versions that are still expected.
+        left: versions that are still expected; 0 in the last run, of the first bad one and the last good one.
         seconds: that this takes; None where nobody knows yet.
         doing: what is done now.
     """
     time = "" if seconds is None else f", about {_span(seconds)} left"
-    return f"version {done + 1} of about {done + max(left, 1)}{time}: {doing}"
+    where = f"version {done + 1} of about {done + left}" if left else "last run"
+    return f"{where}{time}: {doing}"
 
 
 def change(attempt: Attempt) -> str:
-    """The change that a run measured: its metric, interval, both values and the margin."""
+    """The change that a run measured: its metric, interval, both values and the margin; else why there is none."""
+    return ", ".join(_parts(attempt))
+
+
+def _parts(attempt: Attempt) -> list[str]:
     if attempt.followed is None:
-        return attempt.reason
+        return [attempt.reason]
     name = attempt.followed.metric
     parts = [f"{METRICS[name].label} {_interval(attempt)}".rstrip()]
     if attempt.before is not None:
         parts.append(units.pair(name, attempt.before, attempt.now))
     if attempt.margin is not None and attempt.low is not None:
         parts.append(f"margin {units.margin(attempt.margin)}")
-    return ", ".join(parts)
+    return parts
+
+
+def _told(head: str, attempt: Attempt, width: int) -> list[str]:
+    """The change below or behind what it is of; lines end between parts, so that a value keeps its unit."""
+    text = [f"{head}:"]
+    for place, part in enumerate(parts := _parts(attempt)):
+        part = f"{part}," if place < len(parts) - 1 else part
+        if len(text[-1]) + 1 + len(part) <= width:
+            text[-1] += f" {part}"
+        else:
+            text.append(f"    {part}")
+    return [line for one in text for line in folded(one, width)]
 
 
 def lines(found: Bisection, width: int = WIDTH) -> list[str]:
@@ -54,7 +71,7 @@ def lines(found: Bisection, width: int = WIDTH) -> list[str]:
     first, last = found.points[0], found.points[-1]
     text = [*_head(found, width), *_final(found, width)]
     if (end := found.step(last.id)) is not None and end.last is not None and found.good > 0:
-        text += folded(f"{last.short} against {first.short}: {change(end.last)}", width)
+        text += _told(f"{last.short} against {first.short}", end.last, width)
     runs = sum(len(step.attempts) for step in found.steps) + (found.final.runs if found.final else 0)
     seconds = sum(step.seconds for step in found.steps) + (found.final.seconds if found.final else 0.0)
     text += ["", *_table(found, width), ""]
@@ -83,7 +100,7 @@ def _final(found: Bisection, width: int) -> list[str]:
     if final.attempt is None:
         return folded(f"{head}: not measured: {final.reason}", width)
     one = final.attempt
-    text = folded(f"{head}: {change(one) or one.reason}", width)
+    text = _told(head, one, width)
     if one.judgement is Judgement.GOOD:
         text += folded(
             f"NOT CONFIRMED: against {before.short} alone it is {one.status}. The change came in more than one step, "

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from pytest_vllmperf.bisect import commands
@@ -95,6 +96,36 @@ def test_a_signal_ends_the_command_and_all_that_it_started(
     assert b"KeyboardInterrupt" in told
     for pid in map(int, pids.read_text().split()):
         assert gone(pid)
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_a_command_does_not_outlive_a_process_that_is_killed(tmp_path: Path, stubborn: bool) -> None:
+    """No handler sees SIGKILL, and the command has a session of its own; one that ignores SIGTERM is killed, too."""
+    pids = tmp_path / "pids"
+    trap = "trap '' TERM; " if stubborn else ""
+    script = SCRIPT.replace("with ", "commands._END_S = 1.0\nwith ", 1)  # else it has two minutes
+    command = f"{trap}sleep 600 & echo $$ $! > {pids}.new; mv {pids}.new {pids}; wait"
+    child = subprocess.Popen([sys.executable, "-c", script, command, str(tmp_path / "log")])
+    try:
+        while not pids.exists() or len(psutil.Process(child.pid).children()) < 2:  # the command, and what watches
+            assert child.poll() is None
+            time.sleep(0.01)
+    finally:
+        child.kill()
+        child.wait()
+    for pid in map(int, pids.read_text().split()):
+        assert gone(pid)
+
+
+def test_what_a_command_has_left_running_is_its_own_affair(tmp_path: Path) -> None:
+    """A command that ends by itself is not ended with all that it started: a cache server may go on."""
+    ended = commands.run("sleep 600 > /dev/null 2>&1 & echo $!", tmp_path / "log")
+    pid = int(ended.output)
+    try:
+        time.sleep(0.3)
+        assert Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+    finally:
+        os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

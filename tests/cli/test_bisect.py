@@ -6,6 +6,8 @@ import json
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -84,7 +86,8 @@ def test_the_first_bad_version_with_its_kernels(project: Path, capsys: Capture) 
     told = capsys.readouterr()
     lines = told.out.splitlines()
     assert lines[0] == "test_a.py::test_chat: the first bad version is 0.32.1"
-    assert lines[1].startswith("0.32.1 against 0.32.0, the last good one: GPU time +16.")
+    assert lines[1] == "0.32.1 against 0.32.0, the last good one:"
+    assert lines[2].startswith("    GPU time +16.")
     assert any(line.startswith("attention  10 -> 12  2.0") for line in lines)
     assert [line.split()[:2] for line in lines if line.startswith("0.3") and "against" not in line] == [
         ["0.32.0", "good"],
@@ -94,6 +97,7 @@ def test_the_first_bad_version_with_its_kernels(project: Path, capsys: Capture) 
     measuring = [line for line in told.err.splitlines() if "measuring" in line]
     assert len(measuring) == 4
     assert measuring[0] == "version 1 of about 3: 0.33.0: measuring in turns with 0.31.0"
+    assert measuring[-1].startswith("last run, about ")
     log = (project / "vllmperf-bisect.log").read_text()
     assert log.count("1 failed in") == 3
     assert log.count("1 passed in") == 1
@@ -174,27 +178,20 @@ def test_the_results_of_another_search_are_refused(project: Path, capsys: Captur
     assert (project / "vllmperf-bisect.json").read_bytes() == before
 
 
-def test_an_interrupt_keeps_what_is_known_and_the_same_command_goes_on(project: Path, capsys: Capture) -> None:
-    """The interrupt comes while the second version is made; the one before is in the file."""
+@pytest.mark.parametrize(
+    ("number", "status", "words"), [(signal.SIGINT, 130, "vllmperf: interrupted"), (signal.SIGKILL, -9, "")]
+)
+def test_an_end_keeps_what_is_known_and_the_same_command_goes_on(
+    project: Path, capsys: Capture, number: signal.Signals, status: int, words: str
+) -> None:
+    """The signal comes while the second version is made; the one before is in the file."""
     results, go = project / "vllmperf-bisect.json", project / "go"
     command = f"test {{version}} != 0.32.0 || test -e {go} || sleep 600; echo {project}/envs/{{version}}/bin/python"
     ends = ["--good", "0.31.0", "--bad", "0.32.1", "--versions", "0.32.0", "--python-for", command]
     given = ["bisect", "test_a.py::test_chat", *ends]
-    code = "import sys; from pytest_vllmperf.cli import main; sys.exit(main())"
-    child = subprocess.Popen([sys.executable, "-c", code, *given], stderr=subprocess.PIPE, text=True)
-    try:
-        assert child.stderr is not None
-        before = []
-        for line in child.stderr:
-            before.append(line)
-            if "0.32.0: making" in line:
-                break
-        child.send_signal(signal.SIGINT)
-        _, told = child.communicate(timeout=120)
-    finally:
-        child.kill()
-    assert child.returncode == 130, before
-    assert told.splitlines()[-1] == "vllmperf: interrupted"
+    ended, told = ended_at("0.32.0: making", given, number)
+    assert ended == status
+    assert told == words
     assert [step["version"] for step in json.loads(results.read_text())["steps"]] == ["0.32.1"]
     go.touch()
     assert cli.main(given) == 0
@@ -203,9 +200,28 @@ def test_an_interrupt_keeps_what_is_known_and_the_same_command_goes_on(project: 
     assert "0.32.1: measuring in turns with 0.31.0" not in now.err
 
 
-def test_commits(project: Path, capsys: Capture) -> None:
-    """A repository whose builds are the environments of the versions: the file `number` says which."""
-    source = project / "vllm-source"
+def ended_at(words: str, given: Sequence[str], number: signal.Signals, file: Path | None = None) -> tuple[int, str]:
+    """The exit status of a command that is sent a signal, and the last line that it says after it.
+
+    The signal comes when it has said some words, and a file is there.
+    """
+    code = "import sys; from pytest_vllmperf.cli import main; sys.exit(main())"
+    child = subprocess.Popen([sys.executable, "-c", code, *given], stderr=subprocess.PIPE, text=True)
+    try:
+        assert child.stderr is not None
+        assert any(words in line for line in child.stderr)
+        while file is not None and not file.exists():
+            assert child.poll() is None
+            time.sleep(0.01)
+        child.send_signal(number)
+        _, told = child.communicate(timeout=120)
+    finally:
+        child.kill()
+    return child.returncode, (told.splitlines() or [""])[-1]
+
+
+def repository(source: Path) -> Path:
+    """A repository with a commit for each of two versions; the file `number` says which."""
     source.mkdir()
     git = ["git", "-C", str(source), "-c", "user.name=n", "-c", "user.email=e@x"]
     subprocess.run([*git, "init", "--quiet"], check=True)
@@ -213,6 +229,12 @@ def test_commits(project: Path, capsys: Capture) -> None:
         (source / "number").write_text(version)
         subprocess.run([*git, "add", "--all"], check=True)
         subprocess.run([*git, "commit", "--quiet", "-m", f"release {version}"], check=True)
+    return source
+
+
+def test_commits(project: Path, capsys: Capture) -> None:
+    """A repository whose builds are the environments of the versions: the file `number` says which."""
+    source = repository(project / "vllm-source")
     (source / "number").write_text("edited")
     ends = ["--git", "vllm-source", "--good", "HEAD~1", "--bad", "HEAD"]
     made = [
@@ -226,8 +248,25 @@ def test_commits(project: Path, capsys: Capture) -> None:
     assert "(release 0.32.1)" in " ".join(told.out.split())
     assert told.err.startswith("note: vllm-source has changes that are not committed; they are not measured")
     status, trees = (
-        subprocess.run([*git, *words], check=True, capture_output=True, text=True).stdout
+        subprocess.run(["git", "-C", str(source), *words], check=True, capture_output=True, text=True).stdout
         for words in (("status", "--porcelain"), ("worktree", "list"))
     )
     assert (status, len(trees.splitlines())) == (" M number\n", 1)
     assert not (project / "vllmperf-bisect.trees").exists()
+
+
+def test_work_trees_of_a_search_that_was_killed_are_made_anew(project: Path, capsys: Capture) -> None:
+    """It is killed while it builds a commit: both trees stay, and the same command goes on with new ones."""
+    source = repository(project / "vllm-source")
+    go = project / "go"
+    wait = f"test -e {go} || {{ touch {project}/building; sleep 600; }}"
+    build = f"{wait}; mkdir built; ln -sfn {project}/envs/$(cat number) built/env"
+    ends = ["--git", str(source), "--good", "HEAD~1", "--bad", "HEAD"]
+    given = ["bisect", "test_a.py::test_chat", *ends, "--build", build, "--python", "built/env/bin/python"]
+    assert ended_at("(release 0.32.0): making", given, signal.SIGKILL, project / "building") == (-9, "")
+    left = project / "vllmperf-bisect.trees" / "reference"
+    assert (left / "number").exists()
+    go.touch()
+    assert cli.main(given) == 0
+    assert "(release 0.32.1)" in " ".join(capsys.readouterr().out.split())
+    assert not left.parent.exists()

@@ -83,6 +83,21 @@ def test_the_first_bad_version_its_change_the_steps_and_the_kernels() -> None:
     ]
 
 
+def test_a_narrow_line_ends_between_figures_and_never_within_one() -> None:
+    assert bisects.lines(found(), 60)[1:6] == [
+        "0.32.0 against 0.31.0, the last good one:",
+        "    TPOT p50 +10.0 % [+9.0, +11.0] (99 % CI), 10 -> 11 ms,",
+        "    margin 5 %",
+        "0.34.0 against 0.30.0:",
+        "    TPOT p50 +20.0 % [+19.0, +21.0] (99 % CI), 10 -> 12 ms,",
+    ]
+
+
+def test_a_long_reason_is_folded() -> None:
+    silent = Attempt(judgement=Judgement.UNJUDGED, reason="the engine failed to start, " * 6)
+    assert all(len(line) <= 80 for line in bisects.lines(found(attempt=silent), 80))
+
+
 def test_a_range_is_said_plainly() -> None:
     one = found(good=0, bad=2)
     head = bisects.lines(one, 100)[0]
@@ -146,7 +161,7 @@ def test_an_exact_metric_has_no_interval() -> None:
     [
         ((0, 3, None, "x"), "version 1 of about 3: x"),
         ((2, 1, 100.0, "x"), "version 3 of about 3, about 100 s left: x"),
-        ((3, 0, 600.0, "x"), "version 4 of about 4, about 10 min left: x"),
+        ((3, 0, 600.0, "x"), "last run, about 10 min left: x"),
     ],
 )
 def test_progress(given: tuple[int, int, float | None, str], text: str) -> None:
