@@ -71,6 +71,22 @@ def settings(config: pytest.Config) -> Settings:
     return Settings(update=update, check=check, **found)
 
 
+def files(config: pytest.Config, name: str) -> tuple[Path, ...]:
+    """The files that an option names; none where its value is not valid.
+
+    Args:
+        config: of the run; its other options may not be valid.
+        name: of the option.
+    """
+    option = _BY_NAME[name]
+    try:
+        where, value = _value(config, option)
+        found = None if value is None else PARSERS[option.parse](where, value)
+    except SpecError:
+        return ()
+    return tuple(config.rootpath / file for file in (found if isinstance(found, tuple) else (found,)) if file)
+
+
 def _check_configuration(config: pytest.Config) -> None:
     """See that pytest has read the configuration of the tests.
 
