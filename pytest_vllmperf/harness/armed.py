@@ -12,7 +12,7 @@ from pytest_vllmperf.checking.gated import GatedRun, GatedTest
 from pytest_vllmperf.checking.history import History
 from pytest_vllmperf.checking.plan import InRun, check_recording
 from pytest_vllmperf.errors import BaselineError, EngineError, SpecError, VllmPerfError
-from pytest_vllmperf.harness import against, collection, colours, ending, failures, options
+from pytest_vllmperf.harness import against, collection, colours, ending, failures, options, stale
 from pytest_vllmperf.harness.collection import Collected, Places, can_check, is_performance_test
 from pytest_vllmperf.harness.console import Console
 from pytest_vllmperf.harness.context import CONTEXT
@@ -73,8 +73,10 @@ def register(config: pytest.Config) -> None:
             check_folder(settings.trace, "traces")
         check_key(os.environ)
     except (SpecError, BaselineError) as error:
+        stale.forget(config)
         raise pytest.UsageError(terminal_text(str(error))) from None
     except OSError as error:  # of a folder that cannot be looked at
+        stale.forget(config)
         raise pytest.UsageError(terminal_text(f"{error.filename}: {error.strerror}")) from None
     plugin = ArmedPlugin(config, settings)
     config.pluginmanager.register(plugin, _NAME)

@@ -84,6 +84,22 @@ def _history(config: pytest.Config, given: str, reports: Sequence[Path]) -> str:
     return opening.place("" if given == AUTO else given, config.rootpath)
 
 
+def files(config: pytest.Config, name: str) -> tuple[Path, ...]:
+    """The files that an option names; none where its value is not valid.
+
+    Args:
+        config: of the run; its other options may not be valid.
+        name: of the option.
+    """
+    option = _BY_NAME[name]
+    try:
+        where, value = _value(config, option)
+        found = None if value is None else PARSERS[option.parse](where, value)
+    except SpecError:
+        return ()
+    return tuple(config.rootpath / file for file in (found if isinstance(found, tuple) else (found,)) if file)
+
+
 def _check_configuration(config: pytest.Config) -> None:
     """See that pytest has read the configuration of the tests.
 

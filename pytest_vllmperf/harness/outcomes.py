@@ -19,6 +19,7 @@ class Outcomes:
         seen: performance tests that came to an end.
         ran: those that did more than being skipped.
         failed: all tests that failed, or failed as expected: nothing of theirs is recorded.
+        red: those that failed, so that pytest does not pass.
         ended: all tests that were torn down.
         asserted: whether any performance test judged, recorded or looked at something.
         unchecked: what was measured and not looked at, in words.
@@ -27,6 +28,7 @@ class Outcomes:
     seen: set[str] = field(default_factory=set)
     ran: set[str] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
+    red: set[str] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
     asserted: bool = False
     unchecked: list[str] = field(default_factory=list)
@@ -36,6 +38,8 @@ class Outcomes:
         expected_to_fail = hasattr(report, "wasxfail")
         if report.failed or expected_to_fail:
             self.failed.add(report.nodeid)
+        if report.failed:
+            self.red.add(report.nodeid)
         if report.when == "teardown":
             self.ended.add(report.nodeid)
         if performance_test:
@@ -57,6 +61,6 @@ class Outcomes:
             number = len(self.seen)
             skipped = "the only performance test was" if number == 1 else f"all {number} performance tests were"
             return f"ERROR: nothing was measured: {skipped} skipped (-rs shows why); {_MUST_NOT_PASS}"
-        if self.asserted or self.seen & self.failed:
+        if self.asserted or self.seen & self.red:
             return None
         return f"ERROR: nothing was judged: no measurement was checked or compared; {_MUST_NOT_PASS}"

@@ -7,7 +7,6 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ import pytest
 from pytest_vllmperf import __version__
 from pytest_vllmperf.checking import policy
 from pytest_vllmperf.errors import VllmPerfError, in_one_line
-from pytest_vllmperf.harness import ending, machine, options, trending
+from pytest_vllmperf.harness import ending, machine, options, stale, trending
 from pytest_vllmperf.harness.collection import is_performance_test
 from pytest_vllmperf.harness.ending import Ending
 from pytest_vllmperf.harness.github import GitHubJob
@@ -92,20 +91,14 @@ class RunReporter:
         return hasattr(self._config, "workerinput")
 
     def pytest_sessionstart(self) -> None:
-        """Remove the files of an earlier run; a file that is no run's stays, and so does one that cannot be removed.
+        """Remove the files of an earlier run.
 
         The commit is read here: it may be another one when the run ends.
         """
-        if self._is_worker or options.only_looks(self._config):
-            return
-        if self._settings.json_file is not None or self._settings.report_files:
+        stale.forget(self._config)
+        written = self._settings.json_file is not None or self._settings.report_files
+        if written and not self._is_worker and not options.only_looks(self._config):
             self._revision = revision(self._config.rootpath)
-        if self._settings.json_file is not None:
-            with suppress(OSError):
-                runs.forget(self._settings.json_file)
-        for file in self._settings.report_files:
-            with suppress(OSError, VllmPerfError):
-                pages.forget(file, report_pages.MARK)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:

@@ -232,6 +232,16 @@ def test_a_module_that_cannot_be_imported_is_told(project: Project, workers: lis
     assert "missing_module_of_nobody" in report.run.collection_problems[0].message
 
 
+def test_a_secret_in_a_collection_error_is_in_no_file(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_AbCdEfGhIjKlMnOpjade")
+    project.perf_tests(check="assert run.ttft.p50 > 0")
+    project.write("test_broken.py", "import os\nraise ImportError(os.environ['HF_TOKEN'])\n")
+    project.run("--vllmperf", "--continue-on-collection-errors", FLAG, "--vllmperf-report=run.md")
+    assert "ImportError" in written(project).run.collection_problems[0].message
+    assert "jade" not in (project.root / "run.json").read_text(encoding="utf-8")
+    assert "jade" not in (project.root / "run.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("workers", [[], ["-n", "1"]], ids=["alone", "xdist"])
 def test_what_never_ran_is_told(project: Project, workers: list[str]) -> None:
     project.perf_tests("test_a", "test_b", "test_c", "test_d", check="assert run.ttft.p50 < 0")

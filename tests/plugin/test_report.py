@@ -111,3 +111,14 @@ def test_a_regression_stands_on_the_page(project: Project, workers: list[str]) -
     text = (project.root / "report.html").read_text(encoding="utf-8")
     assert '<span class="badge bad">REGRESSED</span>' in text
     assert "engine argument step_seconds: 0.01 -&gt; 0.02" in text
+
+
+def test_a_usage_error_leaves_no_report_of_an_earlier_run(project: Project) -> None:
+    recorded(project)
+    files = [project.root / "out" / "report.html", project.root / "out" / "report.md", project.root / "run.json"]
+    project.run("--vllmperf", *BOTH, "--vllmperf-json=run.json")
+    assert all(file.exists() for file in files)
+    (project.root / "out" / "report.html").write_text("my own", encoding="utf-8")
+    result = project.run("--vllmperf", *BOTH, "--vllmperf-json=run.json", "--vllmperf-margin=wide")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert [file.name for file in files if file.exists()] == ["report.html"]

@@ -23,6 +23,14 @@ def test_an_expected_failure_leaves_the_file_as_it_was(
     assert project.files() == before
 
 
+def test_an_engine_that_does_not_start_as_expected_judges_nothing(project: Project, workers: list[str]) -> None:
+    project.perf_tests(marks=["@pytest.mark.xfail"], fail="load")
+    result = project.run("--vllmperf", "--vllmperf-report=run.md", *workers)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert "nothing was judged" in result.stdout.str()
+    assert "## vllmperf: NOTHING JUDGED" in (project.root / "run.md").read_text(encoding="utf-8")
+
+
 def test_a_neighbour_is_recorded_all_the_same(project: Project) -> None:
     project.perf_tests("test_chat", marks=["@pytest.mark.xfail"], check="vllmperf.check(run); assert 0")
     project.perf_tests("test_other", module="test_other.py")
