@@ -218,7 +218,7 @@ class OfflineEngine:
                     "request_id": f"{self.iteration}-{request['index']}",
                     "prompt": self.engine_input(request, tokenizer),
                     "params": parameters,
-                    "lora_request": self.adapters.get(request.get("adapter")),
+                    "lora_request": self.adapters[name] if (name := request.get("adapter")) else None,
                 }
             )
         return prepared
@@ -304,7 +304,7 @@ class OfflineEngine:
             SamplingParams(temperature=0.0, max_tokens=request["output_tokens"], ignore_eos=True, detokenize=False)
             for request in requests
         ]
-        wanted = [self.adapters.get(request.get("adapter")) for request in requests]
+        wanted = [self.adapters[name] if (name := one.get("adapter")) else None for one in requests]
         made = self.llm.generate(
             prompts,
             parameters,
