@@ -60,7 +60,7 @@ def test_ctrl_c_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
 def test_an_output_that_does_not_know_a_character(write: Write, variables: dict[str, str]) -> None:
     a, b = write("a.json", test_x=entry()), write("b.json", test_x=entry(), test_好=entry())
     done = run("check", a, b, **variables)
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (done.returncode, done.stderr) == (3, b"")
     assert b"99 % CI" in done.stdout
     assert b"test_\\u597d: only in the second file" in done.stdout or "test_好".encode() in done.stdout
 

@@ -79,17 +79,27 @@ def test_what_is_shown_is_what_decides(project: Project, capsys: pytest.CaptureF
 def test_a_recording_keeps_what_flags_marker_and_call_say(project: Project, flag: str, workers: list[str]) -> None:
     project.perf_tests(marks=["@pytest.mark.vllmperf(gate='exact')"], check=check(margin={"tpot.p50": 0.1}))
     project.run(flag, "--vllmperf-margin=0.02", "--vllmperf-gate=clock", *workers).assert_outcomes(passed=1)
-    assert project.stored()["test_chat"]["judging"] == {"gate": EXACT, "margin": 0.02, "margins": {"tpot.p50": 0.1}}
+    assert project.stored()["test_chat"]["judging"] == {
+        "gate": EXACT,
+        "margin": 0.02,
+        "margins": {"tpot.p50": 0.1},
+        "limits": {},
+    }
 
 
 def test_an_appended_session_brings_its_own(project: Project) -> None:
     project.perf_tests()
     project.record()
-    assert project.stored()["test_chat"]["judging"] == {"gate": CLOCK, "margin": 0.05, "margins": {}}
+    assert project.stored()["test_chat"]["judging"] == {"gate": CLOCK, "margin": 0.05, "margins": {}, "limits": {}}
     project.perf_tests(check=check(gate="tpot.p50", margin=0.1))
     project.run("--vllmperf-append").assert_outcomes(passed=1)
     assert project.sessions() == [3, 3]
-    assert project.stored()["test_chat"]["judging"] == {"gate": ["tpot.p50"], "margin": 0.1, "margins": {}}
+    assert project.stored()["test_chat"]["judging"] == {
+        "gate": ["tpot.p50"],
+        "margin": 0.1,
+        "margins": {},
+        "limits": {},
+    }
 
 
 def test_in_pytest_the_test_decides_and_not_what_is_stored(project: Project) -> None:
