@@ -1,7 +1,7 @@
-"""Runs pytest for the GitHub Action of this repository, and tells the job what it came to.
+"""Runs pytest for the GitHub Action of this repository, and hands its result to the job.
 
 The inputs come as environment variables: none of them is ever a part of a shell command. Standard library only, as the
-interpreter is the user's; what a run came to is read from the file that `--vllmperf-json` writes.
+interpreter is the user's; the result of a run is read from the file that `--vllmperf-json` writes.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _words(environ: Mapping[str, str], name: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Result:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
         outcome: in a word or two, see the outputs of the action.
@@ -119,7 +119,7 @@ class Result:
 
 
 def result(exit_status: int, file: Path, fail_on: str) -> Result:
-    """What a run came to; one that left no file is never a success.
+    """The result of a run; one that left no file is never a success.
 
     Args:
         exit_status: of pytest.
@@ -186,7 +186,7 @@ def missing_report(environ: Mapping[str, str], folder: Path, result: Result) -> 
     Args:
         environ: of the step.
         folder: of the report.
-        result: what the run came to.
+        result: of the run.
     """
     file = folder / FILES["report"]
     if file.exists():

@@ -60,7 +60,7 @@ def main() -> None:
             add(Database(where), [of_run(report(day, tests, metrics, noise)) for day in range(days)])
             made = time.perf_counter() - began
             one = Path(folder, "run.json")
-            runs.write(one, report(days, tests, metrics, noise), str)
+            runs.write(one, report(days, tests, metrics, noise))
             added = timed("add", str(one), "--database", where)
             shown = timed("show", "--database", where)
             page = Path(folder, "page.html")

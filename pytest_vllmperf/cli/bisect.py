@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,6 @@ from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.bisect import Bisection, Point
 from pytest_vllmperf.report import bisects as report
 from pytest_vllmperf.report.escaping import terminal_line
-from pytest_vllmperf.report.names import WIDTH
 from pytest_vllmperf.verdict.words import may_be_custom
 
 
@@ -88,11 +86,6 @@ def bisect(wanted: Wanted) -> Bisection:
             if wanted.retry:
                 stored.retry()
             return Runner(source, trial, stored, wanted.rounds, _tell).run()
-
-
-def columns() -> int:
-    """Of the terminal."""
-    return max(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
 
 
 def _tell(now: Progress) -> None:

@@ -88,6 +88,7 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
 
 def _run(chosen: argparse.Namespace) -> int:
     from pytest_vllmperf.cli import bisect
+    from pytest_vllmperf.cli.width import columns
     from pytest_vllmperf.report import bisects
 
     found = bisect.bisect(
@@ -108,6 +109,6 @@ def _run(chosen: argparse.Namespace) -> int:
             retry=chosen.retry,
         )
     )
-    text = found.model_dump_json(indent=1) if chosen.json else "\n".join(bisects.lines(found, bisect.columns()))
+    text = found.model_dump_json(indent=1) if chosen.json else "\n".join(bisects.lines(found, columns()))
     show(text, as_json=chosen.json)
     return 0 if found.confirmed else NOT_CERTAIN

@@ -92,8 +92,9 @@ def _check(chosen: argparse.Namespace) -> int:
 
 def _kernels(chosen: argparse.Namespace) -> int:
     from pytest_vllmperf.cli import kernels
+    from pytest_vllmperf.cli.width import columns
 
-    shown = kernels.kernels(chosen.a, chosen.b, chosen.test, chosen.top, as_json=chosen.json, width=kernels.columns())
+    shown = kernels.kernels(chosen.a, chosen.b, chosen.test, chosen.top, as_json=chosen.json, width=columns())
     show(shown, as_json=chosen.json)
     return 0
 

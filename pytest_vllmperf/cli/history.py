@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_vllmperf.cli.width import columns
 from pytest_vllmperf.errors import HistoryError, SpecError
 from pytest_vllmperf.history import opening
 from pytest_vllmperf.records.trends import RunOfHistory, Trend, Trends
 from pytest_vllmperf.report import trends, units
-from pytest_vllmperf.report.names import WIDTH
 from pytest_vllmperf.report.pages import history_page
 from pytest_vllmperf.storage import pages
 from pytest_vllmperf.verdict.words import margin
@@ -148,7 +147,7 @@ def show(where: Where, asked: Asked, *, every: bool, as_json: bool) -> str:
     found = _found(where, asked)
     if as_json:
         return json.dumps(_data(found), indent=1)
-    return "\n".join(trends.lines(found, every=every, width=_columns(), spark=_can_draw()))
+    return "\n".join(trends.lines(found, every=every, width=columns(), spark=_can_draw()))
 
 
 def plot(where: Where, asked: Asked, output: Path) -> str:
@@ -183,10 +182,6 @@ def _found(where: Where, asked: Asked) -> Trends:
     if not metrics:
         raise SpecError("--metrics: names no metric")
     return finding.find(reading.read(database), choosing.Choice(metrics, asked.test, asked.profile), rule)
-
-
-def _columns() -> int:
-    return max(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
 
 
 def _can_draw() -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields
 from pathlib import Path
 from typing import TypeAlias
 
+from pytest_vllmperf.cli.argument_types import filled
 from pytest_vllmperf.cli.output import show, tell
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -85,16 +85,14 @@ def _add_export(commands: Commands) -> None:
 def _import(chosen: argparse.Namespace) -> int:
     from pytest_vllmperf.cli import imports
 
-    said = {one.name: getattr(chosen, one.name) for one in fields(imports.Asked)}
-    show(imports.take(chosen.files, chosen.output, imports.Asked(**said)))
+    show(imports.take(chosen.files, chosen.output, filled(imports.Asked, chosen)))
     return 0
 
 
 def _export(chosen: argparse.Namespace) -> int:
     from pytest_vllmperf.cli import exports
 
-    asked = exports.Asked(**{one.name: getattr(chosen, one.name) for one in fields(exports.Asked)})
-    made = exports.export(chosen.file, asked)
+    made = exports.export(chosen.file, filled(exports.Asked, chosen))
     for note in made.notes:
         tell(note)
     show(made.text, as_json=made.is_json)

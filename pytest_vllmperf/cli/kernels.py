@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,11 +21,6 @@ from pytest_vllmperf.report.names import WIDTH
 from pytest_vllmperf.report.verdicts import folded
 from pytest_vllmperf.verdict.attribution import attribute, stored_interval
 from pytest_vllmperf.verdict.settings import VerdictSettings
-
-
-def columns() -> int:
-    """Columns of the terminal, at least as many as all texts have; names of kernels have what is left of them."""
-    return max(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
 
 
 def kernels(a: Path, b: Path | None, test: str | None, top: int, *, as_json: bool, width: int = WIDTH) -> str:

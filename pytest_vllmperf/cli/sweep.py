@@ -143,8 +143,3 @@ def _measure(study: Study, stored: Results, on_ray: OnRay | None) -> None:
                 ParallelRunner(study, stored, measurer, workers, listeners).run()
     finally:
         line.end()
-
-
-def columns() -> int:
-    """Of the terminal."""
-    return max(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)

@@ -57,6 +57,7 @@ def _with_file(chosen: argparse.Namespace) -> argparse.Namespace:
 
 def _run(chosen: argparse.Namespace) -> int:
     from pytest_vllmperf.cli import sweep
+    from pytest_vllmperf.cli.width import columns
     from pytest_vllmperf.report import sweeps
 
     if chosen.workers is not None and chosen.ray is None:
@@ -65,6 +66,6 @@ def _run(chosen: argparse.Namespace) -> int:
     found = sweep.sweep(
         chosen.file, chosen.results, many=chosen.yes, retry=chosen.retry, show=chosen.show, on_ray=on_ray
     )
-    text = sweeps.as_json(found) if chosen.json else "\n".join(sweeps.lines(found, sweep.columns()))
+    text = sweeps.as_json(found) if chosen.json else "\n".join(sweeps.lines(found, columns()))
     show(text, as_json=chosen.json)
     return 0 if any(one.result.sound for one in found.figures) else NOTHING_MEASURED

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields
 
+from pytest_vllmperf.cli.argument_types import filled
 from pytest_vllmperf.cli.output import show, tell
 
 
@@ -96,8 +96,7 @@ def _add_workload(parser: argparse.ArgumentParser) -> None:
 def _tune_memory(chosen: argparse.Namespace) -> int:
     from pytest_vllmperf.cli import tune
 
-    asked = tune.Asked(**{one.name: getattr(chosen, one.name) for one in fields(tune.Asked)})
-    text, code = tune.memory(asked, tell, as_json=chosen.json)
+    text, code = tune.memory(filled(tune.Asked, chosen), tell, as_json=chosen.json)
     show(text, as_json=chosen.json)
     return code
 
@@ -105,7 +104,6 @@ def _tune_memory(chosen: argparse.Namespace) -> int:
 def _tune_serve(chosen: argparse.Namespace) -> int:
     from pytest_vllmperf.cli import tune_serve
 
-    asked = tune_serve.Asked(**{one.name: getattr(chosen, one.name) for one in fields(tune_serve.Asked)})
-    text, code = tune_serve.serve(asked, tell, as_json=chosen.json)
+    text, code = tune_serve.serve(filled(tune_serve.Asked, chosen), tell, as_json=chosen.json)
     show(text, as_json=chosen.json)
     return code

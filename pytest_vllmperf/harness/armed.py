@@ -63,7 +63,7 @@ def register(config: pytest.Config) -> None:
         check_recording(settings)
         against.check(settings.check.against, settings)
         against.check_python(settings.python)
-        if not is_worker(config):
+        if not options.is_worker(config):
             store = BaselineStore(settings.baselines)
             store.validate(config.rootpath)
             if settings.update is not Update.NONE or settings.append:
@@ -72,12 +72,10 @@ def register(config: pytest.Config) -> None:
             check_folder(settings.scorecards)
             check_folder(settings.trace, "traces")
         check_key(os.environ)
-    except (SpecError, BaselineError) as error:
+    except (SpecError, BaselineError, OSError) as error:  # OSError: of a folder that cannot be looked at
         stale.forget(config)
-        raise pytest.UsageError(terminal_text(str(error))) from None
-    except OSError as error:  # of a folder that cannot be looked at
-        stale.forget(config)
-        raise pytest.UsageError(terminal_text(f"{error.filename}: {error.strerror}")) from None
+        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        raise pytest.UsageError(terminal_text(reason)) from None
     plugin = ArmedPlugin(config, settings)
     config.pluginmanager.register(plugin, _NAME)
     config.pluginmanager.register(Redaction(plugin.redactor), _REDACTION)
@@ -108,11 +106,6 @@ def _section(terminalreporter: Any, title: str, lines: Sequence[str]) -> None:
             writer.line(colours.coloured(line, writer))
 
 
-def is_worker(config: pytest.Config) -> bool:
-    """Whether this is a worker of xdist, whose controller reports and writes."""
-    return hasattr(config, "workerinput")
-
-
 class ArmedPlugin:
     """Hooks of one armed process. Under xdist the workers measure and the controller writes.
 
@@ -133,7 +126,7 @@ class ArmedPlugin:
         self._results = Results()
         self._perf = Lab(settings, self._progress, live=lambda: self._shown().live)
         self.redactor = self._perf.redactor
-        shared = not is_worker(config) and not config.getoption("maxfail")
+        shared = not options.is_worker(config) and not config.getoption("maxfail")
         self._protocol = Protocol(self._perf, shared=shared, before_report=self._clear)
         self._gated = GatedRun(self._perf.store)
         self._in_run = InRun(self._gated.metrics, History(self._perf.store).priors)
@@ -199,7 +192,7 @@ class ArmedPlugin:
                 marked = collection.read_markers(item)
                 against.check(marked.settings.against, self._settings)
             except SpecError as error:
-                if is_worker(self._config):  # a worker's tests tell it themselves, each its own
+                if options.is_worker(self._config):  # a worker's tests tell it themselves, each its own
                     continue
                 path, line = failures.item_line(item)
                 shown = f"{os.path.relpath(path, self._config.invocation_params.dir)}:{line}"
@@ -284,7 +277,7 @@ class ArmedPlugin:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take in a test that has come to its end, here or from a worker."""
         performance_test = hasattr(report, PERFORMANCE_TEST)
-        if performance_test and not is_worker(self._config):
+        if performance_test and not options.is_worker(self._config):
             colours.colour(report)
         self._outcomes.add(report, performance_test=performance_test)
         if report.when == "teardown" and performance_test:
@@ -305,7 +298,7 @@ class ArmedPlugin:
         """Write what was recorded and decide the exit status; in a worker, hand on what was collected."""
         self._signals.ignore()
         modules = self._collected.modules()
-        if is_worker(self._config):
+        if options.is_worker(self._config):
             named = {module: (sorted(tests.names), tests.whole) for module, tests in modules.items()}
             handed = {"modules": named, "leaks": self._leaks}
             self._config.workeroutput[_OUTPUT] = handed  # type: ignore[attr-defined]

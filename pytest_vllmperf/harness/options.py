@@ -27,6 +27,11 @@ def repeated(config: pytest.Config) -> tuple[str, ...]:
     return tuple(word for option, value in given if value for word in (option.flag_name, str(value)))
 
 
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this is a worker of xdist, whose controller reports and writes."""
+    return hasattr(config, "workerinput")
+
+
 def only_looks(config: pytest.Config) -> bool:
     """Whether no test function runs: `--collect-only`, `--setup-plan`, `--setup-only`."""
     return any(config.getoption(name, False) for name in ("collectonly", "setupplan", "setuponly"))
@@ -107,7 +112,7 @@ def _check_configuration(config: pytest.Config) -> None:
     the file that lies near an interpreter counts, or none.
     """
     given = config.invocation_params.args
-    if hasattr(config, "workerinput") or config.getoption("inifilename", None) or config.getoption("rootdir", None):
+    if is_worker(config) or config.getoption("inifilename", None) or config.getoption("rootdir", None):
         return
     tests = [Path(argument.partition("::")[0]) for argument in config.args]
     here = config.invocation_params.dir

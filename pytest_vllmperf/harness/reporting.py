@@ -88,7 +88,7 @@ class RunReporter:
 
     @property
     def _is_worker(self) -> bool:
-        return hasattr(self._config, "workerinput")
+        return options.is_worker(self._config)
 
     def pytest_sessionstart(self) -> None:
         """Remove the files of an earlier run.

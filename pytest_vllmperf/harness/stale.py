@@ -18,7 +18,7 @@ def forget(config: pytest.Config) -> None:
     A file that is no run's stays, and so does one that cannot be removed. Nothing is removed by a worker of xdist, or
     where no test function will run.
     """
-    if hasattr(config, "workerinput") or options.only_looks(config):
+    if options.is_worker(config) or options.only_looks(config):
         return
     for file in options.files(config, "json"):
         with suppress(OSError, VllmPerfError):

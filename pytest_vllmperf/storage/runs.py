@@ -49,13 +49,12 @@ def load(path: str | os.PathLike[str]) -> RunReport:
     return found
 
 
-def write(path: Path, report: RunReport, redacted: Callable[[str], str] = str) -> None:
+def write(path: Path, report: RunReport) -> None:
     """Write a run.
 
     Args:
         path: the file; its folder is made if need be.
-        report: the run.
-        redacted: takes secrets out of a text.
+        report: the run; see `without_secrets`.
 
     Raises:
         ReportError: where there is a file that no run has written.
@@ -63,7 +62,7 @@ def write(path: Path, report: RunReport, redacted: Callable[[str], str] = str) -
     """
     if not replaceable(path):
         raise ReportError(f"{path}: not replaced, as it is not a file that --vllmperf-json has written")
-    text = encoded(report, redacted)
+    text = encoded(report)
     if len(text) > LIMIT:
         raise ReportError(f"{path}: not written: it would be larger than {LIMIT // regular.MIB} MiB")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,14 +92,13 @@ def forget(path: Path) -> None:
         target.unlink()
 
 
-def encoded(report: RunReport, redacted: Callable[[str], str] = str) -> str:
+def encoded(report: RunReport) -> str:
     """A run as JSON, one test a line. Numbers that JSON does not have are the texts `NaN`, `Infinity`, `-Infinity`.
 
     Args:
         report: the run.
-        redacted: takes secrets out of a text.
     """
-    content = _plain(report.model_dump(mode="json", by_alias=True), cache(redacted))  # most texts stand there often
+    content = _plain(report.model_dump(mode="json", by_alias=True))
     tests = content.pop("tests")
     head, rest = {key: content.pop(key) for key in ("schema", "version", "run")}, content
     lines = ",\n".join(_json(test) for test in tests)
@@ -114,7 +112,8 @@ def without_secrets(report: RunReport, redacted: Callable[[str], str]) -> RunRep
         report: the run.
         redacted: takes secrets out of a text.
     """
-    return RunReport.model_validate(_texts(report.model_dump(by_alias=True), cache(redacted)))
+    known = cache(redacted)  # most texts stand there often
+    return RunReport.model_validate(_texts(report.model_dump(by_alias=True), known))
 
 
 def _texts(value: Any, redacted: Callable[[str], str]) -> Any:
@@ -132,14 +131,14 @@ def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
-def _plain(value: Any, redacted: Callable[[str], str]) -> Any:
-    """Texts without secrets and unpaired surrogates, and numbers that JSON has."""
+def _plain(value: Any) -> Any:
+    """Texts without unpaired surrogates, and numbers that JSON has."""
     if isinstance(value, str):
-        return redacted(value).encode("utf-8", "backslashreplace").decode("utf-8")
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
     if isinstance(value, dict):
-        return {_plain(str(key), redacted): _plain(one, redacted) for key, one in value.items()}
+        return {_plain(str(key)): _plain(one) for key, one in value.items()}
     if isinstance(value, list):
-        return value if _are_finite(value) else [_plain(one, redacted) for one in value]
+        return value if _are_finite(value) else [_plain(one) for one in value]
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value

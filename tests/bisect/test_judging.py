@@ -8,11 +8,11 @@ import pytest
 
 from pytest_vllmperf.bisect.judging import Asked, judge
 from pytest_vllmperf.errors import BisectError
-from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.bisect import Followed, Judgement
 from pytest_vllmperf.records.check_report import CheckReport, EnvironmentReport, Judged, MetricReport, ReferenceReport
 from pytest_vllmperf.records.report import RunReport, TestReport
 from pytest_vllmperf.records.verdict import Status
+from tests import reporting
 from tests.reporting import run_of
 
 NAME = "vLLM 0.31.0 of /envs/0.31.0/bin/python"
@@ -23,18 +23,7 @@ FOLLOWED = Followed(check="test_a", metric="tpot.p50")
 def metric(name: str, status: Status, change: float | None = 0.1, *, gated: bool = True, **more: Any) -> MetricReport:
     bounds = {"low": change - 0.01, "high": change + 0.01, "confidence": 0.99} if change is not None else {}
     judged = Judged(status=status, baseline=1.0, now=1.1, change=change, margin=0.05, **{**bounds, **more})
-    declared = METRICS[name]
-    return MetricReport(
-        name=name,
-        label=declared.label,
-        unit=declared.unit.symbol,
-        better=declared.better.value,
-        kind=declared.kind.value,
-        clock=declared.clock.value,
-        gated=gated,
-        value=1.1,
-        judged=judged,
-    )
+    return reporting.metric(name, (1.1,), gated=gated, judged=judged)
 
 
 def check(*metrics: MetricReport, name: str = "test_a", reference: str | None = NAME, **more: Any) -> CheckReport:

@@ -36,7 +36,7 @@ class Pytest:
             if isinstance(report, str):
                 Path(file).write_text(report)
             else:
-                runs.write(Path(file), report, str)  # type: ignore[arg-type]
+                runs.write(Path(file), report)  # type: ignore[arg-type]
         return self.ended
 
 

@@ -19,7 +19,7 @@ TEXTS = [name for name in RUN_FORMATS if name != "parquet"]
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "run.json"
-    runs.write(path, hostile_run(), str)
+    runs.write(path, hostile_run())
     return path
 
 
@@ -66,7 +66,7 @@ def test_one_check_and_chosen_metrics(file: Path, capsys: pytest.CaptureFixture[
 def test_what_is_left_out_is_told_beside_the_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "run.json"
     report = run_of(one_test("t.py::a", check(metric("ttft.p50", (1.0,)))), one_test("t.py::b", outcome="error"))
-    runs.write(path, report, str)
+    runs.write(path, report)
     assert main(["export", str(path), "--to", "bmf"]) == 0
     printed = capsys.readouterr()
     assert list(json.loads(printed.out)) == ["t.py::a"]

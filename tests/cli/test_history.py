@@ -29,7 +29,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.delenv("VLLMPERF_HISTORY", raising=False)
     for day, report in enumerate(story(VALUES, change_at=12, soft={**SOFT, "version of vllm": "0.33.0"})):
-        runs.write(tmp_path / f"run{day:02}.json", report, str)
+        runs.write(tmp_path / f"run{day:02}.json", report)
     return sorted(path.name for path in tmp_path.glob("run*.json"))
 
 
@@ -79,7 +79,7 @@ def test_the_same_run_again(added: list[str], capsys: Capture) -> None:
 
 def test_what_is_missing_is_told_when_a_run_is_added(files: list[str], tmp_path: Path, capsys: Capture) -> None:
     broken = of_test(outcome="error", nodeid="a.py::test_b")
-    runs.write(tmp_path / "x.json", run_on(30, of_test(checked(30, throughput(1.0))), broken, complete=False), str)
+    runs.write(tmp_path / "x.json", run_on(30, of_test(checked(30, throughput(1.0))), broken, complete=False))
     assert history("add", "x.json") == 0
     assert capsys.readouterr().err.splitlines() == [
         "note: x.json: the run is not complete: tests may be missing",
@@ -181,7 +181,7 @@ def test_sessions_of_a_baseline_file(
 
 
 def test_hostile_names_are_harmless(files: list[str], tmp_path: Path, capsys: Capture) -> None:
-    runs.write(tmp_path / "hostile.json", hostile_run(), str)
+    runs.write(tmp_path / "hostile.json", hostile_run())
     assert history("add", "hostile.json") == 0
     assert history("show", "--all") == 0
     told = capsys.readouterr()

@@ -38,7 +38,7 @@ values = [1, 4, 16]
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    runs.write(Path("run.json"), hostile_run(), str)
+    runs.write(Path("run.json"), hostile_run())
     return Path("run.json")
 
 
@@ -109,7 +109,7 @@ def test_trends_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("VLLMPERF_HISTORY", raising=False)
     for day, one in enumerate(story([1000.0] * 12 + [900.0], change_at=12, soft={**SOFT, "driver": "590.10"})):
-        runs.write(Path(f"run{day:02}.json"), one, str)
+        runs.write(Path(f"run{day:02}.json"), one)
     earlier = sorted(map(str, tmp_path.glob("run*.json")))[:-1]
     assert cli.main(["history", "add", *earlier]) == 0
     assert report("run12.json", "--history", "vllmperf-history.db", "--output", name) == 0

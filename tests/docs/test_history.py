@@ -27,7 +27,7 @@ COMMANDS = [line.split("#")[0].strip() for line in PAGE.splitlines() if line.sta
 def test_its_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("VLLMPERF_HISTORY", raising=False)
-    runs.write(tmp_path / "run.json", story([1.0])[0], str)
+    runs.write(tmp_path / "run.json", story([1.0])[0])
     assert len(COMMANDS) == 4
     for command in COMMANDS:
         assert cli.main(shlex.split(command)[1:]) == 0, command

@@ -17,7 +17,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "machine-readable.md").read_text(en
 
 def test_the_snippet_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
-    runs.write(Path("run.json"), hostile_run(), str)
+    runs.write(Path("run.json"), hostile_run())
     snippet, _of_a_test = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     names: dict[str, object] = {}
     exec(compile(snippet, "machine-readable.md", "exec"), names)

@@ -91,7 +91,7 @@ def inputs(folder: Path) -> None:
     )
     (folder / "AzureLLMInferenceTrace_conv.csv").write_text(AZURE)
     (folder / "pytest.ini").write_text("[pytest]\n")
-    runs.write(folder / "run.json", hostile_run(), str)
+    runs.write(folder / "run.json", hostile_run())
 
 
 def ran(pytester: pytest.Pytester, text: str) -> Seen:

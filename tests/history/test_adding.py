@@ -49,7 +49,7 @@ def test_what_is_stored(database: Database, add_runs: Add) -> None:
 
 
 def test_the_same_run_again_adds_nothing(database: Database, add_runs: Add, tmp_path: Path) -> None:
-    runs.write(tmp_path / "run.json", story([100.0])[0], str)
+    runs.write(tmp_path / "run.json", story([100.0])[0])
     add_runs([runs.load(tmp_path / "run.json")])
     before = database.file.read_bytes() if database.file else b""
     (again,) = add_runs([runs.load(tmp_path / "run.json")])
@@ -97,7 +97,7 @@ sys.exit(cli.main(["history", "add", "--database", sys.argv[1], "--timeout", "60
 def test_several_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
     path, reports = tmp_path / "history.db", story([float(value) for value in range(1, 41)])
     for day, report in enumerate(reports):
-        runs.write(tmp_path / f"{day}.json", report, str)
+        runs.write(tmp_path / f"{day}.json", report)
     shares = [[str(tmp_path / f"{day}.json") for day in range(first, 40, 2)] for first in (0, 1, 0)]
     children = [
         subprocess.Popen(

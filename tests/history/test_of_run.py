@@ -108,9 +108,9 @@ def test_a_password_is_not_in_its_name() -> None:
 def test_which_history_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VLLMPERF_HISTORY", raising=False)
     assert place(None) == "vllmperf-history.db"
-    assert place("", Path("/root")) == "/root/vllmperf-history.db"
-    assert place("own.db", Path("/root")) == "/root/own.db"
-    assert place("sqlite:///own.db", Path("/root")) == "sqlite:///own.db"
+    assert place("", Path("/project")) == "/project/vllmperf-history.db"
+    assert place("own.db", Path("/project")) == "/project/own.db"
+    assert place("sqlite:///own.db", Path("/project")) == "sqlite:///own.db"
     monkeypatch.setenv("VLLMPERF_HISTORY", "theirs.db")
-    assert place("", Path("/root")) == "theirs.db"
+    assert place("", Path("/project")) == "theirs.db"
     assert place("own.db") == "own.db"

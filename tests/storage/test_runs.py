@@ -22,14 +22,10 @@ DOCS = Path(__file__).parents[2] / "docs"
 SCHEMA = json.loads((DOCS / "schema" / "run.json").read_text(encoding="utf-8"))
 
 
-def unchanged(text: str) -> str:
-    return text
-
-
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "run.json"
-    runs.write(path, hostile_run(), unchanged)
+    runs.write(path, hostile_run())
     return path
 
 
@@ -60,7 +56,7 @@ def test_numbers_that_json_does_not_have_are_kept(tmp_path: Path) -> None:
     values = (math.nan, math.inf, -math.inf, 0.1)
     report = run_of(one_test("a::b", check(metric("ttft.p50", values))))
     path = tmp_path / "run.json"
-    runs.write(path, report, unchanged)
+    runs.write(path, report)
     text = path.read_text(encoding="utf-8")
     found = json.loads(text, parse_constant=pytest.fail)["tests"][0]["checks"][0]["metrics"]["ttft.p50"]
     assert found["value"] == "NaN"
@@ -73,14 +69,15 @@ def test_numbers_that_json_does_not_have_are_kept(tmp_path: Path) -> None:
 
 def test_half_of_a_surrogate_pair_is_written_as_its_escape(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
-    runs.write(path, run_of(one_test("a::b[\udcff]")), unchanged)
+    runs.write(path, run_of(one_test("a::b[\udcff]")))
     assert runs.load(path).tests[0].nodeid == "a::b[\\udcff]"
 
 
 def test_secrets_are_taken_out_wherever_they_are(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     one = check(metric("ttft.p50", (1.0,)), name="hush name", engine="hush engine")
-    runs.write(path, run_of(one_test("hush::b", one, message="is hush")), lambda text: text.replace("hush", "***"))
+    report = run_of(one_test("hush::b", one, message="is hush"))
+    runs.write(path, runs.without_secrets(report, lambda text: text.replace("hush", "***")))
     assert "hush" not in path.read_text(encoding="utf-8")
     assert runs.load(path).tests[0].message == "is ***"
 
@@ -145,12 +142,12 @@ def test_only_the_file_of_a_run_is_replaced_or_removed(file: Path, tmp_path: Pat
     other = tmp_path / "other.json"
     other.write_text('{"schema": "pytest-vllmperf/baseline"}')
     with pytest.raises(ReportError, match=r"other\.json: not replaced"):
-        runs.write(other, hostile_run(), unchanged)
+        runs.write(other, hostile_run())
     runs.forget(other)
     assert other.read_text() == '{"schema": "pytest-vllmperf/baseline"}'
     empty = tmp_path / "empty.json"
     empty.touch()
-    runs.write(empty, hostile_run(), unchanged)
+    runs.write(empty, hostile_run())
     assert runs.load(empty) == hostile_run()
     runs.forget(file)
     assert not file.exists()
@@ -162,7 +159,7 @@ def test_a_link_stays_a_link(file: Path, tmp_path: Path) -> None:
     link.symlink_to(file)
     runs.forget(link)
     assert (link.is_symlink(), file.exists()) == (True, False)
-    runs.write(link, hostile_run(), unchanged)
+    runs.write(link, hostile_run())
     assert (link.is_symlink(), runs.load(file)) == (True, hostile_run())
 
 
@@ -170,7 +167,7 @@ def test_a_pipe_is_never_waited_for(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with pytest.raises(OSError, match="regular"):
-        runs.write(pipe, hostile_run(), unchanged)
+        runs.write(pipe, hostile_run())
     with pytest.raises(OSError, match="regular"):
         runs.forget(pipe)
 
@@ -195,6 +192,6 @@ def test_lookups() -> None:
 
 
 def test_a_run_without_tests_is_a_run(tmp_path: Path) -> None:
-    runs.write(tmp_path / "run.json", run_of(), unchanged)
+    runs.write(tmp_path / "run.json", run_of())
     assert runs.load(tmp_path / "run.json") == run_of()
     assert isinstance(runs.load(tmp_path / "run.json"), RunReport)

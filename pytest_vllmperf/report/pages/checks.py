@@ -15,7 +15,7 @@ from pytest_vllmperf.report.failed import changed_lines
 from pytest_vllmperf.report.judged import metric_verdict, verdict
 from pytest_vllmperf.report.ledger import capacity, ledger_rows
 from pytest_vllmperf.report.pages import wording
-from pytest_vllmperf.report.pages.deciding import change, detects
+from pytest_vllmperf.report.pages.deciding import change, detects, interval_head
 from pytest_vllmperf.report.pages.forest import forest
 from pytest_vllmperf.report.pages.markup import Column, Content, Html, facts, joined, more, paragraphs, table, tag
 from pytest_vllmperf.report.pages.plots import kernels as kernel_plots
@@ -145,7 +145,7 @@ def _judged_table(check: CheckReport, metrics: Iterable[MetricReport]) -> Html:
         Column("metric"),
         Column("reference" if check.reference is not None else "baseline", "n"),
         Column("now", "n"),
-        Column(f"change [{wording.confidences(check)}]", "n"),
+        Column(f"change [{interval_head([check])}]", "n"),
         Column(""),
         Column("margin", "n"),
         Column("detects", "n"),

@@ -1,7 +1,8 @@
-"""The one line that says most of a check; pure."""
+"""The one line that says most of a check, and the words of its cells; pure."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,7 +13,7 @@ from pytest_vllmperf.records.verdict import LimitVerdict, MetricVerdict, Status,
 from pytest_vllmperf.report import limits, units
 from pytest_vllmperf.report.judged import headline, verdict
 from pytest_vllmperf.report.rows import NOT_GATED
-from pytest_vllmperf.report.verdicts import change_words, limit_words
+from pytest_vllmperf.report.verdicts import change_words, confidence, limit_words
 
 NONE: Final = "-"
 """Stands where there is nothing to say."""
@@ -71,6 +72,13 @@ def change(one: MetricVerdict) -> str:
     """The change of a metric with the interval; `unchanged` where both sides are the same and have none."""
     same = one.now is not None and one.now == one.baseline
     return change_words(one) or ("unchanged" if same else NONE)
+
+
+def interval_head(checks: Iterable[CheckReport]) -> str:
+    """What an interval in the column of changes is: `99 % CI`; `CI` where not all have one confidence."""
+    judged = (one.judged for check in checks for one in check.metrics.values())
+    found = {one.confidence for one in judged if one is not None and one.confidence is not None}
+    return f"{confidence(found.pop())} CI" if len(found) == 1 else "CI"
 
 
 def detects(check: CheckReport, metric: str) -> str:

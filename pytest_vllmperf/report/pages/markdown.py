@@ -14,7 +14,6 @@ from pytest_vllmperf.report.limits import limit_lines
 from pytest_vllmperf.report.pages import changes, deciding, gfm, more, outcome
 from pytest_vllmperf.report.pages.bounded import COMMENT, Part, Sheet, shortened
 from pytest_vllmperf.report.rows import has_something_to_tell, metric_rows
-from pytest_vllmperf.report.verdicts import confidence
 
 if TYPE_CHECKING:
     from pytest_vllmperf.records.check_report import CheckReport
@@ -74,13 +73,7 @@ def _rank(test: TestReport) -> int:
 
 def _titles(report: RunReport) -> list[str]:
     """The heads of the columns; where all intervals have one confidence, it stands there."""
-    found = {
-        one.judged.confidence
-        for _, check in report.checks
-        for one in check.metrics.values()
-        if one.judged is not None and one.judged.confidence is not None
-    }
-    interval = f"{confidence(found.pop())} CI" if len(found) == 1 else "CI"
+    interval = deciding.interval_head(check for _, check in report.checks)
     return ["verdict", "test", "metric", "now", f"change [{interval}]", "margin", "detects"]
 
 

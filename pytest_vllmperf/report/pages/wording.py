@@ -6,14 +6,14 @@ from typing import Final, Literal
 
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.metrics.units import count
-from pytest_vllmperf.records.check_report import CheckReport, MetricReport
+from pytest_vllmperf.records.check_report import MetricReport
 from pytest_vllmperf.records.report import TestOutcome
 from pytest_vllmperf.records.verdict import Status
 from pytest_vllmperf.report import units
 from pytest_vllmperf.report.judged import metric_verdict
 from pytest_vllmperf.report.pages.deciding import change
 from pytest_vllmperf.report.pages.markup import Html, tag
-from pytest_vllmperf.report.verdicts import confidence, limit_words
+from pytest_vllmperf.report.verdicts import limit_words
 
 Tone = Literal["ok", "info", "warn", "bad", "none"]
 
@@ -81,13 +81,6 @@ def margin_words(metric: MetricReport) -> str:
     if metric.name not in METRICS:
         return units.margin(metric.judged.margin)
     return limit_words(metric_verdict(metric.name, metric.judged)).removeprefix("margin ")
-
-
-def confidences(check: CheckReport) -> str:
-    """The confidence of the intervals of a check, where all of them have the same: `99 % CI`."""
-    found = {one.judged.confidence for one in check.metrics.values() if one.judged is not None}
-    known = [one for one in found if one is not None]
-    return f"{confidence(known[0])} CI" if len(known) == 1 else "CI"
 
 
 def moment(iso: str) -> str:
