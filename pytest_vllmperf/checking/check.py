@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pytest_vllmperf.checking.device_pass import engines_without
 from pytest_vllmperf.checking.limits import limited
@@ -115,7 +115,9 @@ class Check:
             () if reference is None else reference.engines,
             "" if reference is None else reference.name,
         )
-        return judge(evidence)
+        verdict = judge(evidence)
+        missing = verdict.status is Status.NO_BASELINE and self.plan.missing and not verdict.reasons
+        return replace(verdict, reasons=(self.plan.missing,)) if missing else verdict
 
     def by_baseline(self) -> Verdict | None:
         """What the stored baseline says of a measurement that is judged by its reference: told, never decisive.

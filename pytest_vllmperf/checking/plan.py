@@ -8,8 +8,10 @@ from enum import Enum
 
 from pytest_vllmperf.checking import custom, policy
 from pytest_vllmperf.checking.device_pass import unjudged, why_none
+from pytest_vllmperf.checking.elsewhere import only_elsewhere
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.lab.environment import hardware
+from pytest_vllmperf.lab.take import Take
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.records.ids import CheckId
 from pytest_vllmperf.records.samples import Entry, Environment, Session
@@ -54,10 +56,12 @@ class InRun:
     Attributes:
         gated: how many metrics it gates: for a check that asks, a profile, a device, and the check's gate.
         priors: the hyperparameters of a profile, for the hard keys of a measurement.
+        profiles: those that hold a check.
     """
 
     gated: Callable[[CheckId, str, str, Sequence[str]], int]
     priors: Callable[[str, Mapping[str, str]], Priors]
+    profiles: Callable[[CheckId], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ class Plan:
         engines: engine starts before the first look.
         append: whether a session that agrees with its baseline joins it.
         notes: what of the gate is not judged, in words.
+        missing: that there is no baseline, and what there is on other hardware; empty where nothing is.
     """
 
     site: Site
@@ -83,6 +88,7 @@ class Plan:
     engines: int = 1
     append: bool = False
     notes: tuple[str, ...] = ()
+    missing: str = ""
 
 
 def check_recording(settings: Settings) -> None:
@@ -161,6 +167,7 @@ def plan(
             *own_metrics.notes,
             *policy.no_longer_gated((*gate, *of_pass.noted, *own_metrics.stored), judged_by),
         ),
+        missing="" if stored is not None or records else _missing(run, in_run.profiles(check)),
     )
 
 
@@ -168,6 +175,12 @@ def _purpose(run: Measurement, stored: Sequence[Session], settings: Settings, *,
     """RECORD where the run's update mode asks for it; not for a check in turns, or one that has limits alone."""
     asked = settings.update is Update.ALL or (settings.update is Update.NEW and is_thin(stored))
     return Purpose.RECORD if asked and run.reference is None and not alone else Purpose.JUDGE
+
+
+def _missing(run: Measurement, profiles: Sequence[str]) -> str:
+    """That nothing is recorded for this hardware, where other hardware has a baseline."""
+    elsewhere = only_elsewhere(profiles, run.made_with.target if isinstance(run.made_with, Take) else None)
+    return elsewhere and f"nothing is recorded for {run.profile}{elsewhere}"
 
 
 def _of_other_hardware(site: Site, run: Measurement, stored: Entry | None, profile_name: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pytest_vllmperf.engines.child_engine import ChildEngine
 from pytest_vllmperf.errors import ProfileError
-from pytest_vllmperf.records.kernels import KernelTime, RankUse
+from pytest_vllmperf.records.kernels import Collective, KernelTime, RankUse
 
 _NS = 1e-9
 
@@ -66,4 +66,9 @@ def _rank_use(told: dict[str, Any]) -> RankUse:
         decode=decode * _NS,
         prefill_steps=prefill_steps,
         prefill=prefill * _NS,
+        collectives=tuple(
+            Collective(name, phase, tuple(ns * _NS for ns in durations))
+            for name, phases in told["collectives"].items()
+            for phase, durations in phases.items()
+        ),
     )

@@ -129,7 +129,10 @@ class ArmedPlugin:
         shared = not options.is_worker(config) and not config.getoption("maxfail")
         self._protocol = Protocol(self._perf, shared=shared, before_report=self._clear)
         self._gated = GatedRun(self._perf.store)
-        self._in_run = InRun(self._gated.metrics, History(self._perf.store).priors)
+        store = self._perf.store
+        self._in_run = InRun(
+            self._gated.metrics, History(store).priors, lambda check: store.profiles_of(check.test.module, check.__eq__)
+        )
         self._leaks: list[str] = []
         self._ahead = Ahead(self._perf.store, settings)
         self._contexts = Contexts(config, settings, self._perf, self._tell)

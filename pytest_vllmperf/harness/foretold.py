@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_vllmperf.checking.elsewhere import only_elsewhere
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.harness.collection import can_check, read_markers
 from pytest_vllmperf.lab.environment import likely_profiles
@@ -54,8 +55,8 @@ def of_measurement(test: TestId, take: Take, store: BaselineStore, profile_name:
     if not profiles:
         return Foretold()
     if not stored:
-        elsewhere = [one for one in _profiles(test, store) if one not in profiles]
-        only = f", only for {', '.join(elsewhere)}" if elsewhere else ""
+        elsewhere = store.profiles_of(test.module, lambda check: check.test == test)
+        only = only_elsewhere([one for one in elsewhere if one not in profiles], take.target)
         text = f"{test.name}: no baseline for {profiles[0]}{only}; its check will be NO_BASELINE"
         return Foretold(text, missing=True)
     if any(_same_work(entry, take) for entry in stored):
@@ -144,9 +145,3 @@ def _same_work(entry: Entry, take: Take) -> bool:
 def _entries(test: TestId, profile: str, store: BaselineStore) -> list[Entry]:
     found = store.read(profile, test.module).tests
     return [entry for name, entry in found.items() if CheckId.parse(test.module, name).test == test]
-
-
-def _profiles(test: TestId, store: BaselineStore) -> list[str]:
-    """The profiles that hold a check of a test."""
-    profiles = dict.fromkeys(profile for profile, _ in store.modules())
-    return [profile for profile in profiles if _entries(test, profile, store)]

@@ -88,20 +88,20 @@ def _alike(asked: GpuRequirement, chosen: Sequence[GpuDevice], gpus: Sequence[Gp
     return same if len(same) >= asked.count else list(chosen)
 
 
-def parallel_sizes(arguments: Mapping[str, Any]) -> list[Any]:
+def parallel_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What says over how many GPUs an engine is spread; the product of all is their number."""
-    return [size for name, size in arguments.items() if name.endswith("_parallel_size") and size is not None]
+    return {name: size for name, size in arguments.items() if name.endswith("_parallel_size") and size is not None}
 
 
 def _gpus_of(backend: Backend, spec: EngineSpec, asked: int) -> int:
     """How many GPUs an engine uses: those that its arguments spread it over, or one where it cannot be spread."""
     if not backend.spreads:
         return 1
-    sizes = parallel_sizes(spec.args)
+    sizes = parallel_arguments(spec.args).values()
     return prod(size if isinstance(size, int) and size > 0 else 1 for size in sizes) if sizes else asked
 
 
 def _spread(backend: Backend, spec: EngineSpec, gpus: int) -> EngineSpec:
     """The engine on several GPUs; whoever names a kind of parallelism knows what for."""
-    wanted = gpus > 1 and backend.spreads and not parallel_sizes(spec.args)
+    wanted = gpus > 1 and backend.spreads and not parallel_arguments(spec.args)
     return spec.with_args(tensor_parallel_size=gpus) if wanted else spec

@@ -27,7 +27,7 @@ class DevicePassMetrics:
     gpu_time = Metric(
         "gpu_time", "GPU time", SECONDS, _LOWER, _TIME, _DEVICE,
         formula="sum of the durations of all kernels, memory copies and memory sets of an iteration, on the "
-        "rank with the largest sum",
+        "rank with the largest sum; a collective kernel takes as long as on the rank that joined it last",
         source=_CUPTI,
         gates=(Gate.DEVICE,),
         if_measured=True,
@@ -46,9 +46,24 @@ class DevicePassMetrics:
         source=_CUPTI,
         of_pass=lambda one: one.slowest.prefill,
     )  # fmt: skip
+    gpu_time_collective = Metric(
+        "gpu_time.collective", "GPU time of collectives", SECONDS, _LOWER, _TIME, _DEVICE,
+        formula="the part of gpu_time that collective kernels take, such as all-reduce; only with several ranks",
+        source=_CUPTI,
+        of_pass=lambda one: one.slowest.collective if len(one.profiled.ranks) > 1 else None,
+    )  # fmt: skip
+    gpu_time_waiting = Metric(
+        "gpu_time.waiting", "wait for other ranks", SECONDS, _LOWER, _TIME, _DEVICE,
+        formula="sum over collective kernels of what they take longer than on the rank that joined last, on the rank "
+        "with the largest sum; not part of gpu_time; only with several ranks",
+        source=_CUPTI,
+        zero=True,
+        of_pass=lambda one: max(rank.waiting for rank in one.profiled.ranks) if len(one.profiled.ranks) > 1 else None,
+    )  # fmt: skip
     gpu_busy = Metric(
         "gpu_busy", "GPU busy time", SECONDS, _LOWER, _TIME, _DEVICE,
-        formula="time of an iteration in which at least one kernel, memory copy or memory set was running",
+        formula="time of an iteration in which at least one kernel, memory copy or memory set was running, on the rank "
+        "of gpu_time; waiting for other ranks is part of it",
         source=_CUPTI,
         of_pass=lambda one: one.slowest.busy,
     )  # fmt: skip

@@ -78,7 +78,7 @@ class PassIteration:
     """One iteration of a device pass.
 
     Attributes:
-        profiled: what was recorded of the GPUs, and what the engine reported.
+        profiled: what was recorded of the GPUs, without waiting for other ranks, and what the engine reported.
         duration: seconds of a measured iteration, the median: without a profiler.
         use: what NVML told of the devices meanwhile; None where nobody looked.
     """
@@ -89,7 +89,7 @@ class PassIteration:
 
     @property
     def slowest(self) -> RankUse:
-        """The rank with the most GPU time. Waiting for other ranks in a collective operation is part of it."""
+        """The rank with the most GPU time."""
         return max(self.profiled.ranks, key=lambda rank: rank.total)
 
 

@@ -54,6 +54,21 @@ class KernelTable(BaseModel):
 
 
 @dataclass(frozen=True)
+class Collective:
+    """How long a collective kernel ran on one rank, each time. It ends when the last rank has joined it.
+
+    Attributes:
+        name: in full.
+        phase: of the engine steps that launched it: `decode`, `prefill`, or empty for neither.
+        seconds: each duration, in order.
+    """
+
+    name: str
+    phase: str
+    seconds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class RankUse:
     """What the GPU of one rank did in one iteration, as CUPTI recorded it.
 
@@ -67,6 +82,9 @@ class RankUse:
         decode: durations of what these launched, added up.
         prefill_steps: all other engine steps.
         prefill: durations of what these launched, added up.
+        collectives: each run of each collective kernel, by name and phase; they are among the kernels.
+        waiting: seconds for which its collective kernels waited for other ranks. 0 as long as nobody has compared the
+            ranks, see `metrics.waiting`; afterwards no other attribute but `busy` and `span` contains them.
     """
 
     count: int
@@ -78,6 +96,13 @@ class RankUse:
     decode: float = 0.0
     prefill_steps: int = 0
     prefill: float = 0.0
+    collectives: tuple[Collective, ...] = ()
+    waiting: float = 0.0
+
+    @property
+    def collective(self) -> float:
+        """Durations of the collective kernels, added up."""
+        return sum(sum(one.seconds) for one in self.collectives)
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def _by_baseline(record: CheckRecord, changed: Sequence[str], command: str, *, e
     verdict, told = record.verdict, "; ".join(record.verdict.reasons)
     if verdict.status is Status.NO_BASELINE:
         why = told or f"nothing is recorded for {record.profile}"
-        return [f"NO_BASELINE  {record.name}: {why}. Record it with:", f"    {command}"]
+        return [*folded(f"NO_BASELINE  {record.name}: {why}. Record it with:", width), f"    {command}"]
     if verdict.status is Status.NOT_COMPARABLE and record.reference is not None:
         return folded(f"NOT_COMPARABLE  {record.name}: with {record.reference.name}: {told}", width)
     if verdict.status is Status.NOT_COMPARABLE:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records import ids
+from pytest_vllmperf.records.ids import CheckId
 from pytest_vllmperf.records.samples import Entry
 from pytest_vllmperf.storage import atomic, regular
 from pytest_vllmperf.storage.changes import FEWEST_KEPT, Changes, Written, shortened
@@ -131,6 +132,22 @@ class BaselineStore:
         Files of other programs are left out.
         """
         return [self._place(file) for file in self._files() if _concerns(file)]
+
+    def profiles_of(self, module: str, wanted: Callable[[CheckId], bool]) -> list[str]:
+        """The profiles that hold a wanted check of a module, sorted.
+
+        Args:
+            module: its path, as in a node id.
+            wanted: whether a check is wanted.
+
+        Raises:
+            BaselineError: for a file that is not what this version writes.
+        """
+        stem = Path(module).with_suffix("").as_posix()
+        profiles = [profile for profile, found in self.modules() if found == stem]
+        return [
+            one for one in profiles if any(wanted(CheckId.parse(module, name)) for name in self.read(one, module).tests)
+        ]
 
     def validate(self, rootdir: Path) -> None:
         """Read every baseline file.

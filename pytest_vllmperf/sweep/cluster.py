@@ -24,7 +24,7 @@ from pydantic import ValidationError
 
 from pytest_vllmperf.engines.folders import RunFolder, sockets_parent
 from pytest_vllmperf.errors import EngineError, SpecError
-from pytest_vllmperf.lab.targets import parallel_sizes
+from pytest_vllmperf.lab.targets import parallel_arguments
 from pytest_vllmperf.sweep.messages import EVENT, STUDY, Event, Failed, Job, Open, Order
 from pytest_vllmperf.sweep.study import Study
 
@@ -209,7 +209,7 @@ def gpus_of(study: Study) -> int:
     told = {name: [value] for name, value in study.engine.items()}
     told |= {axis.name: list(axis.values) for axis in study.space.axes}
     return prod(max((size for size in sizes if isinstance(size, int) and size > 0), default=1)
-                for sizes in parallel_sizes(told))  # fmt: skip
+                for sizes in parallel_arguments(told).values())  # fmt: skip
 
 
 def _check_argument(name: str, values: object) -> None:

@@ -36,7 +36,7 @@ def test_a_check_is_judged_with_the_hyperparameters_of_its_profile() -> None:
         return QUIET
 
     run = replace(measurement(100.0), environment=H200)
-    made = plan(SITE, run, entry(H200), OWN, SETTINGS, InRun(lambda *_: 1, priors))
+    made = plan(SITE, run, entry(H200), OWN, SETTINGS, InRun(lambda *_: 1, priors, lambda _: []))
     assert made.settings.priors == QUIET
     assert asked == [("h200", {"gpu": "H200"})]
 
@@ -48,7 +48,9 @@ def test_sessions_of_several_machines_are_compared_with_nothing() -> None:
         (entry(H100, H200), ("its stored sessions differ in gpu (H100 / H200)",)),
         (entry(H100, H100), ("gpu: H100 -> H200",)),
     ):
-        assert plan(SITE, run, stored, OWN, SETTINGS, InRun(lambda *_: 1, lambda *_: {})).differences == told
+        assert (
+            plan(SITE, run, stored, OWN, SETTINGS, InRun(lambda *_: 1, lambda *_: {}, lambda _: [])).differences == told
+        )
 
 
 def test_a_gate_that_holds_less_than_its_baseline_is_told() -> None:
@@ -57,7 +59,7 @@ def test_a_gate_that_holds_less_than_its_baseline_is_told() -> None:
         update={"judging": stored.judging.model_copy(update={"gate": [METRIC, "ttft.p50", "gpu_time"]})}
     )
     run = replace(measurement(100.0), environment=H200)
-    asked = InRun(lambda *_: 1, lambda *_: {})
+    asked = InRun(lambda *_: 1, lambda *_: {}, lambda _: [])
     told = ("no longer gated by the test, but gated by its baseline: TTFT p50, GPU time",)
     assert plan(SITE, run, wider, OWN, SETTINGS, asked).notes == told
     assert plan(SITE, run, stored, OWN, SETTINGS, asked).notes == ()

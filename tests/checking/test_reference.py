@@ -50,7 +50,7 @@ STORED = Entry(engine="e", workload={}, judging=Judging(gate=[METRIC], margin=0.
 
 def checked(run: Measurement, stored: Entry | None = None, **more: Any) -> Check:
     own = CheckSettings(gate=(METRIC,)).over(DEFAULTS)
-    return Check(plan(SITE, run, stored, own, settings(**more), InRun(lambda *_: 1, lambda *_: {})), run)
+    return Check(plan(SITE, run, stored, own, settings(**more), InRun(lambda *_: 1, lambda *_: {}, lambda _: [])), run)
 
 
 @pytest.fixture

@@ -75,6 +75,48 @@ def test_what_runs_before_the_first_step_belongs_to_none(device_pass: Any, torch
     assert told["steps"] == {"decode": [1, 8], "prefill": [0, 0]}
 
 
+def test_each_run_of_a_collective_kernel_is_kept_by_phase(device_pass: Any, torch: FakeTorch) -> None:
+    recorder = device_pass.Recorder()
+    recorder.start()
+    torch.launch("ncclDevKernel_AllReduce_Sum_bf16_RING_LL", 3)
+    for number in range(20):  # more than the first slice holds
+        recorder.step("decode" if number else "prefill")
+        torch.launch("gemm", 5)
+        torch.launch("void vllm::cross_device_reduce_1stage<half, 2>(vllm::RankData*)", 10 + number)
+    told = recorder.stop()
+    assert told["collectives"] == {
+        "ncclDevKernel_AllReduce_Sum_bf16_RING_LL": {"": [3]},
+        "void vllm::cross_device_reduce_1stage<half, 2>(vllm::RankData*)": {
+            "prefill": [10],
+            "decode": list(range(11, 30)),
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "collective"),
+    [
+        ("ncclDevKernel_AllGather_RING_LL(ncclDevKernelArgsStorage<4096ul>)", True),
+        ("void vllm::cross_device_reduce_2stage<__nv_bfloat16, 4>(vllm::RankData*)", True),
+        ("void flashinfer::trtllm_allreduce_fusion::allreduce_fusion_kernel_oneshot_lamport<2>", True),
+        ("two_shot_all_reduce_kernel_inplace", True),
+        ("multimem_all_reduce_kernel", True),
+        ("void reduce_scatter_kernel", True),
+        ("moe_all_to_all", True),
+        ("void at::native::reduce_kernel<512, 1>", False),
+        ("void vllm::act_and_mul_kernel", False),
+        ("void gather_kernel", False),
+        ("Memcpy DtoD (Device -> Device)", False),
+    ],
+)
+def test_which_kernels_are_collective(device_pass: Any, torch: FakeTorch, name: str, collective: bool) -> None:
+    recorder = device_pass.Recorder()
+    recorder.start()
+    recorder.step("decode")
+    torch.launch(name, 1)
+    assert (name in recorder.stop()["collectives"]) is collective
+
+
 def test_an_iteration_without_steps_is_one_slice(device_pass: Any, torch: FakeTorch) -> None:
     recorder = device_pass.Recorder()
     recorder.start()

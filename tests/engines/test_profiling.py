@@ -10,7 +10,7 @@ import pytest
 from pytest_vllmperf.engines import offline, reference, serve
 from pytest_vllmperf.engines.profiling import ProfiledEngine, rank_uses
 from pytest_vllmperf.errors import ProfileError
-from pytest_vllmperf.records.kernels import KernelTime, RankUse
+from pytest_vllmperf.records.kernels import Collective, KernelTime, RankUse
 
 TOLD = {
     "activities": 3,
@@ -19,9 +19,11 @@ TOLD = {
     "span_ns": 3_000_000_000,
     "kernels": [["gemm", 2, 500_000_000], ["copy", 1, 1_500_000_000]],
     "steps": {"decode": [7, 250_000_000], "prefill": [1, 125_000_000]},
+    "collectives": {"all_reduce": {"decode": [500_000_000, 250_000_000], "": [125_000_000]}},
 }
 USE = RankUse(
-    3, 2.0, 1.5, 3.0, (KernelTime("gemm", 2, 0.5), KernelTime("copy", 1, 1.5)), 7, 0.25, 1, 0.125
+    3, 2.0, 1.5, 3.0, (KernelTime("gemm", 2, 0.5), KernelTime("copy", 1, 1.5)), 7, 0.25, 1, 0.125,
+    (Collective("all_reduce", "decode", (0.5, 0.25)), Collective("all_reduce", "", (0.125,))),
 )  # fmt: skip
 
 

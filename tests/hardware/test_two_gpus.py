@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +28,10 @@ pytestmark = pytest.mark.skipif(len(gpu.devices()) < 2, reason="needs 2 x GPU")
 GIB = 2**30
 WORK = Workload.synthetic(requests=64, input_tokens=128, output_tokens=256)
 SMALL = EngineSpec.create("vllmperf:qwen3-0.6b", gpu_memory_utilization=0.3, max_model_len=1024, enforce_eager=True)
+GRAPHS = """compilation_config={
+    "mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": [32]
+}"""
+"""CUDA graphs without torch.compile: the GPUs are the limit, and an engine starts in half a minute."""
 SUITE = """
 import json, pathlib, pytest
 from pytest_vllmperf import Workload
@@ -34,7 +39,7 @@ from pytest_vllmperf import Workload
 @pytest.mark.gpu(count=2)
 @pytest.mark.vllm({model!r}, load_format="dummy", gpu_memory_utilization=0.6, max_model_len=1024, {more})
 def test_8b(vllmperf):
-    run = vllmperf.measure(Workload.synthetic(requests=32, input_tokens=64, output_tokens=64), iterations=3, warmup=6)
+    run = vllmperf.measure(Workload.synthetic(requests=32, input_tokens=64, output_tokens=256), iterations=5, warmup=6)
     ledger = run.vram
     pathlib.Path("seen.json").write_text(json.dumps({{
         "gpus": sorted(trace.uuid for trace in run.traces),
@@ -43,6 +48,9 @@ def test_8b(vllmperf):
         "weights": run.weight_bytes, "kv_bytes_per_token": run.kv_bytes_per_token,
         "ledger": {{"weights": ledger.weights, "difference": ledger.difference, "others": ledger.others}},
         "joules_per_token": run.joules_per_token, "gpu_power": run.gpu_power, "throughput": run.output_throughput,
+        "no_device_pass": [engine.no_device_pass for engine in run.engines],
+        "passes": [engine.passes for engine in run.engines],
+        "ranks": [table.model_dump() for table in run.engines[0].kernels],
     }}))
     vllmperf.check(run)
 """
@@ -77,6 +85,15 @@ def eight_billion(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / file.name).write_bytes(file.read_bytes())
     (folder / "config.json").write_text(json.dumps(config(SHAPES["llama-8b"], "bfloat16")))
     return folder
+
+
+def keep(pytester: pytest.Pytester, name: str, result: pytest.RunResult) -> None:
+    """Keep what a run showed and stored in the folder that `OUT` names, where it names one."""
+    if folder := os.environ.get("OUT"):
+        stored = [*pytester.path.glob("baselines/**/*.json"), *pytester.path.glob("seen.json")]
+        for file in stored:
+            Path(folder, f"{name}-{file.name}").write_bytes(file.read_bytes())
+        Path(folder, f"{name}.txt").write_text(str(result.stdout))
 
 
 def test_a_stranger_on_the_other_gpu_voids_nothing(lab: Lab) -> None:
@@ -119,27 +136,34 @@ def test_only_visible_gpus_are_used(pytester: pytest.Pytester, monkeypatch: pyte
 
 def test_an_8b_engine_on_both_is_recorded_and_judged(pytester: pytest.Pytester, eight_billion: Path) -> None:
     """What was seen is kept in the folder that `OUT` names, for the studies."""
-    pytester.makepyfile(test_eight=SUITE.format(model=str(eight_billion), more="enforce_eager=True"))
+    pytester.makepyfile(test_eight=SUITE.format(model=str(eight_billion), more=GRAPHS))
     recorded = pytester.runpytest_subprocess("--vllmperf-update", "-p", "no:cacheprovider")
+    keep(pytester, "recorded", recorded)
     recorded.assert_outcomes(passed=1)
+    judged = pytester.runpytest_subprocess("--vllmperf", "--vllmperf-max-engines", "2", "-p", "no:cacheprovider")
+    keep(pytester, "judged", judged)
+    judged.assert_outcomes(passed=1)
     seen = json.loads((pytester.path / "seen.json").read_text())
+    pytester.makepyfile(test_eight=SUITE.format(model=str(eight_billion), more=f"{GRAPHS}, tensor_parallel_size=1"))
+    alone = pytester.runpytest_subprocess("--vllmperf", "-p", "no:cacheprovider")
+    keep(pytester, "alone", alone)
+    alone.assert_outcomes(failed=1)
+    told = " ".join(str(alone.stdout).split())
+    assert "only for 2-x-" in told
+    assert "; this engine uses 1 GPU (tensor_parallel_size=1)" in told, told
+    check_both(seen)
+
+
+def check_both(seen: dict[str, Any]) -> None:
+    """What an engine on two GPUs has to show of both."""
     assert len(seen["gpus"]) == 2
     assert seen["kv_bytes_per_token"] == 131_072  # of both ranks together
     assert seen["weights"] == pytest.approx(2 * 8.03e9, rel=0.03)
     assert abs(seen["ledger"]["difference"]) < 6 * GIB
     assert seen["gpu_power"] == pytest.approx(sum(seen["mean_power"]), rel=0.35)
-    judged = pytester.runpytest_subprocess("--vllmperf", "--vllmperf-max-engines", "2", "-p", "no:cacheprovider")
-    judged.assert_outcomes(passed=1)
-    pytester.makepyfile(
-        test_eight=SUITE.format(model=str(eight_billion), more="enforce_eager=True, tensor_parallel_size=1")
-    )
-    alone = pytester.runpytest_subprocess("--vllmperf", "-p", "no:cacheprovider")
-    alone.assert_outcomes(failed=1)
-    alone.stdout.fnmatch_lines(["*tensor_parallel_size*"])
-    if out := os.environ.get("OUT"):
-        Path(out, "baselines").mkdir(exist_ok=True)
-        for file in pytester.path.glob("baselines/**/*.json"):
-            Path(out, "baselines", file.name).write_bytes(file.read_bytes())
-        Path(out, "seen.json").write_text(json.dumps(seen, indent=1))
-        Path(out, "alone.txt").write_text(str(alone.stdout))
-        Path(out, "judged.txt").write_text(str(judged.stdout))
+    assert seen["no_device_pass"] == [""]
+    assert len(seen["ranks"]) == 2
+    (passes,) = seen["passes"]
+    for whole, collective in zip(passes["gpu_time"], passes["gpu_time.collective"], strict=True):
+        assert 0.01 < collective / whole < 0.6
+    assert max(passes["gpu_time"]) / min(passes["gpu_time"]) < 1.05

@@ -8,6 +8,7 @@ says to which step a kernel belongs. A marker that is missing says that the reco
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -17,6 +18,12 @@ MARKER = "spin_kernel"
 """Part of the name of the kernel that `torch.cuda._sleep` launches; vLLM launches none of that name."""
 
 MARKER_CYCLES = 1
+
+COLLECTIVE = re.compile(
+    "nccl|cross_device_reduce|multimem|nvshmem|deep_ep|all_?(reduce|gather|to_?all|2_?all)|reduce_?scatter",
+    re.IGNORECASE,
+)
+"""Names of kernels that end when the last rank has joined them: of NCCL, vLLM, FlashInfer, torch and NVSHMEM."""
 
 SLICE_ACTIVITIES = 200_000
 """So many activities are held at once; CUPTI's buffers take some 500,000."""
@@ -53,12 +60,15 @@ class Tally:
         busy: the time in which at least one was running.
         span: from the first to the last of each slice, added up.
         steps: by phase: how many engine steps, and the durations of their activities.
+        collectives: by name and phase: the duration of each collective kernel, in order. What belongs to no step has
+            the phase "".
     """
 
     def __init__(self) -> None:
         self.kernels: dict[str, list[int]] = {}
         self.count = self.total = self.busy = self.span = 0
         self.steps = {phase: [0, 0] for phase in PHASES}
+        self.collectives: dict[str, dict[str, list[int]]] = {}
 
     def add(self, activities: Sequence[tuple[int, int, str]], phases: Sequence[str]) -> None:
         """Add one slice. What began before its first marker belongs to no step.
@@ -71,7 +81,8 @@ class Tally:
             NotRecordedError: when activities are missing.
         """
         ordered = sorted(activities)
-        marked = _marked(ordered)
+        names = {name for _, _, name in ordered}
+        marked = {name for name in names if MARKER in name}
         markers = sum(name in marked for _, _, name in ordered)
         if markers <= len(phases):
             raise NotRecordedError(NOTHING_RECORDED if markers == 0 else CUT)
@@ -79,6 +90,8 @@ class Tally:
         for phase, duration in zip(phases, by_step[1:], strict=False):
             self.steps[phase][0] += 1
             self.steps[phase][1] += duration
+        if collective := {name for name in names - marked if COLLECTIVE.search(name)}:
+            self._add_collectives(ordered, marked, collective, ("", *phases))
 
     def _add_kernels(self, ordered: Sequence[tuple[int, int, str]], marked: set[str], markers: int) -> list[int]:
         """Count activities by name. Returns their durations by the marker before them, first those before any.
@@ -111,6 +124,18 @@ class Tally:
         self.span += 0 if first is None else end - first
         return by_step
 
+    def _add_collectives(
+        self, ordered: Sequence[tuple[int, int, str]], marked: set[str], names: set[str], phases: Sequence[str]
+    ) -> None:
+        """Keep each duration of these kernels, under the phase of the marker before them."""
+        step = 0
+        for begin, until, name in ordered:
+            if name in marked:
+                step += 1
+            elif name in names:
+                phase = phases[step] if step < len(phases) else ""
+                self.collectives.setdefault(name, {}).setdefault(phase, []).append(until - begin)
+
     def told(self) -> dict[str, Any]:
         """All of it, as JSON."""
         return {
@@ -120,6 +145,7 @@ class Tally:
             "span_ns": self.span,
             "kernels": [[name, *both] for name, both in self.kernels.items()],
             "steps": self.steps,
+            "collectives": self.collectives,
         }
 
 
@@ -275,8 +301,3 @@ def hooked(execute: Callable[..., Any], recorder: Recorder) -> Callable[..., Any
 
 def _line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _marked(activities: Sequence[tuple[int, int, str]]) -> set[str]:
-    """The names that are markers; there are few names, and many activities."""
-    return {name for name in {name for _, _, name in activities} if MARKER in name}
