@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from pytest_vllmperf.checking.check import Check
 from pytest_vllmperf.checking.plan import InRun, plan
 from pytest_vllmperf.metrics.declaration import MetricClass
 from pytest_vllmperf.records.samples import Entry, Environment, Judging
 from pytest_vllmperf.records.settings import CheckSettings, Settings, Update
+from pytest_vllmperf.records.verdict import Status
 from pytest_vllmperf.stats.prior import Prior
 from pytest_vllmperf.verdict.priors import Priors
 from tests.checking.test_settling import BASELINE, METRIC, SITE, measurement
@@ -51,6 +53,19 @@ def test_sessions_of_several_machines_are_compared_with_nothing() -> None:
         assert (
             plan(SITE, run, stored, OWN, SETTINGS, InRun(lambda *_: 1, lambda *_: {}, lambda _: [])).differences == told
         )
+
+
+def test_a_missing_baseline_names_the_profiles_that_have_one() -> None:
+    asked = InRun(lambda *_: 1, lambda *_: {}, lambda _: ["h100", "a100"])
+    run = replace(measurement(100.0), environment=H200)
+    missing = plan(SITE, run, None, OWN, SETTINGS, asked)
+    assert missing.missing == "nothing is recorded for h200, only for h100, a100"
+    verdict = Check(missing, run).verdict
+    assert (verdict.status, verdict.reasons) == (Status.NO_BASELINE, (missing.missing,))
+    assert plan(SITE, run, entry(H200), OWN, SETTINGS, asked).missing == ""
+    assert plan(SITE, run, None, OWN, replace(SETTINGS, update=Update.NEW), asked).missing == ""
+    nowhere = plan(SITE, run, None, OWN, SETTINGS, InRun(lambda *_: 1, lambda *_: {}, lambda _: []))
+    assert Check(nowhere, run).verdict.reasons == ()
 
 
 def test_a_gate_that_holds_less_than_its_baseline_is_told() -> None:

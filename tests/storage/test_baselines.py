@@ -50,6 +50,16 @@ def test_profiles_and_modules_do_not_touch_each_other(store: BaselineStore) -> N
     assert store.modules() == [("h200", "test_top"), ("h200", "tests/test_chat"), ("rtx-4090", "tests/test_chat")]
 
 
+def test_the_profiles_that_hold_a_check(store: BaselineStore) -> None:
+    store.write("rtx-4090", MODULE, Changes({"test_a": entry(1), "test_b # own": entry(2)}))
+    store.write("h200", MODULE, Changes({"test_a": entry(3)}))
+    store.write("h100", "test_top.py", Changes({"test_a": entry(4)}))
+    assert store.profiles_of(MODULE, lambda check: check.test.name == "test_a") == ["h200", "rtx-4090"]
+    assert store.profiles_of(MODULE, lambda check: check.own == "own") == ["rtx-4090"]
+    assert store.profiles_of("test_top.py", lambda check: check.test == TestId("test_top.py", "test_a")) == ["h100"]
+    assert store.profiles_of("test_none.py", lambda _: True) == []
+
+
 @pytest.mark.parametrize("module", ["../elsewhere/test_chat.py", "/elsewhere/test_chat.py", "a/../test_chat.py", ""])
 def test_a_module_outside_the_root_directory_has_no_place(store: BaselineStore, module: str) -> None:
     """Two folders with a module of one name would share its entries."""

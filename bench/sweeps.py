@@ -1,0 +1,62 @@
+"""Whether two sweeps of one study agree, point by point: the results of a serial sweep and of one on several GPUs.
+
+    python -m bench.sweeps serial.results.json ray.results.json [samples.json]
+
+The ratio of each metric is given with its interval: Welch's on logarithms of the iterations (B. L. Welch, Biometrika
+34, 1947), such that those of all points of a metric hold together with 95 %, after Bonferroni. Each point has one
+engine, so that what engines differ by is not in the intervals. With a third argument the samples are written there.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from math import exp
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+from tabulate import tabulate
+
+METRICS = ("output_throughput", "ttft.p50", "tpot.p50")
+CONFIDENCE = 0.95
+
+Samples = dict[str, dict[str, list[float]]]
+
+
+def samples(file: str) -> Samples:
+    """The samples of the first engine of each point: point -> metric -> iterations."""
+    points: list[dict[str, Any]] = json.loads(Path(file).read_text())["points"]
+    return {
+        ", ".join(f"{name}={value}" for name, value in point["settings"].items()): {
+            metric: point["engines"][0]["samples"][metric] for metric in METRICS
+        }
+        for point in points
+    }
+
+
+def ratio(before: list[float], after: list[float], points: int) -> tuple[float, float, float]:
+    """The ratio of the means of logarithms, and the ends of its interval."""
+    first, second = np.log(before), np.log(after)
+    found = stats.ttest_ind(second, first, equal_var=False).confidence_interval(1 - (1 - CONFIDENCE) / points)
+    return exp(second.mean() - first.mean()), exp(found.low), exp(found.high)
+
+
+def main() -> None:
+    first, second, *output = sys.argv[1:]
+    one, other = samples(first), samples(second)
+    rows = []
+    for point in one:
+        row: list[str] = [point]
+        for metric in METRICS:
+            value, low, high = ratio(one[point][metric], other[point][metric], len(one))
+            row.append(f"{value:.3f} [{low:.3f}, {high:.3f}]{'' if low <= 1 <= high else ' differs'}")
+        rows.append(row)
+    print(tabulate(rows, headers=["point", *METRICS], tablefmt="github"))
+    for path in output:
+        Path(path).write_text(json.dumps({first: one, second: other}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
