@@ -66,6 +66,7 @@ def _rank_use(told: dict[str, Any]) -> RankUse:
         decode=decode * _NS,
         prefill_steps=prefill_steps,
         prefill=prefill * _NS,
+        stage=told.get("stage", 0),
         collectives=tuple(
             Collective(name, phase, tuple(ns * _NS for ns in durations))
             for name, phases in told["collectives"].items()

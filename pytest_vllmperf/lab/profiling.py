@@ -16,6 +16,7 @@ from pytest_vllmperf.lab.slots import Slots
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.metrics.reduce import with_device_pass
+from pytest_vllmperf.metrics.waiting import without_waiting
 from pytest_vllmperf.records.devices import GpuUse
 from pytest_vllmperf.records.kernels import DevicePass, KernelTrace, ProfiledIteration
 from pytest_vllmperf.records.problems import Problem
@@ -163,7 +164,7 @@ class _Recording:
         self.start()
         result = driver.iterate()
         self._left, self._started = self._left - 1, False
-        return ProfiledIteration(self._engine.profile_stop(), result)
+        return ProfiledIteration(without_waiting(self._engine.profile_stop()), result)
 
     def traces(self) -> tuple[KernelTrace, ...]:
         """The trace, or why there is none; empty where nobody asked for one."""

@@ -48,17 +48,17 @@ class DevicePassMetrics:
     )  # fmt: skip
     gpu_time_collective = Metric(
         "gpu_time.collective", "GPU time of collectives", SECONDS, _LOWER, _TIME, _DEVICE,
-        formula="the part of gpu_time that collective kernels take, such as all-reduce; only with several ranks",
+        formula="the part of gpu_time that collective kernels take, such as all-reduce; only where ranks run the same ones",
         source=_CUPTI,
-        of_pass=lambda one: one.slowest.collective if len(one.profiled.ranks) > 1 else None,
+        of_pass=lambda one: None if one.slowest.waiting is None else one.slowest.collective,
     )  # fmt: skip
     gpu_time_waiting = Metric(
-        "gpu_time.waiting", "wait for other ranks", SECONDS, _LOWER, _TIME, _DEVICE,
+        "gpu_time.waiting", "wait for other ranks", SECONDS, _LOWER, MetricClass.DEVICE, _DEVICE,
         formula="sum over collective kernels of what they take longer than on the rank that joined last, on the rank "
-        "with the largest sum; not part of gpu_time; only with several ranks",
+        "with the largest sum; not part of gpu_time; only where ranks run the same collective kernels",
         source=_CUPTI,
         zero=True,
-        of_pass=lambda one: max(rank.waiting for rank in one.profiled.ranks) if len(one.profiled.ranks) > 1 else None,
+        of_pass=lambda one: max(one.waits, default=None),
     )  # fmt: skip
     gpu_busy = Metric(
         "gpu_busy", "GPU busy time", SECONDS, _LOWER, _TIME, _DEVICE,

@@ -88,6 +88,11 @@ class PassIteration:
     use: GpuUse | None = None
 
     @property
+    def waits(self) -> list[float]:
+        """How long each rank waited for others; ranks of which that is not known are left out."""
+        return [rank.waiting for rank in self.profiled.ranks if rank.waiting is not None]
+
+    @property
     def slowest(self) -> RankUse:
         """The rank with the most GPU time."""
         return max(self.profiled.ranks, key=lambda rank: rank.total)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import median
 
 from pytest_vllmperf.metrics.kernel_names import kernel_tables
 from pytest_vllmperf.metrics.observed import EngineStart, Iteration, PassIteration
 from pytest_vllmperf.metrics.roofline import Roofline
 from pytest_vllmperf.metrics.table import CLOCK_METRICS, DECLARATIONS, METRICS, AllMetrics
-from pytest_vllmperf.metrics.waiting import without_waiting
 from pytest_vllmperf.records.devices import GpuUse
 from pytest_vllmperf.records.engine import EngineFacts
 from pytest_vllmperf.records.kernels import DevicePass
@@ -98,13 +97,12 @@ def with_device_pass(
         uses: what NVML told of the devices in each of its iterations; empty where nobody looked.
     """
     duration = median(Iteration(result).duration for result in counted) if counted else 0.0
-    iterations = [replace(one, ranks=without_waiting(one.ranks)) for one in found.iterations]
-    looked = uses or (None,) * len(iterations)
-    shown = [PassIteration(one, duration, use) for one, use in zip(iterations, looked, strict=True)]
+    looked = uses or (None,) * len(found.iterations)
+    shown = [PassIteration(one, duration, use) for one, use in zip(found.iterations, looked, strict=True)]
     values = [{name: value for one in DECLARATIONS for name, value in one.shown_by_pass(it).items()} for it in shown]
     update = {
         "passes": _by_metric(values),
-        "kernels": kernel_tables(iterations),
+        "kernels": kernel_tables(found.iterations),
         "no_device_pass": found.reason,
     }
     return engine.model_copy(update=update)

@@ -10,8 +10,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
-from pytest_vllmperf.records.kernels import Collective, KernelTime, RankUse
+from pytest_vllmperf.records.kernels import KernelTime, RankUse
+
+_BETWEEN_TWO: Final = "sendrecv"
+"""Part of the name of NCCL's kernel that sends to one rank, or receives from one; all-to-all is made of it too."""
 
 _Call = tuple[str, str]
 """Name and phase of a collective kernel."""
@@ -20,37 +24,46 @@ _Call = tuple[str, str]
 def without_waiting(ranks: Sequence[RankUse]) -> tuple[RankUse, ...]:
     """The use of each rank, in which a collective kernel takes as long as on the rank that joined it last.
 
-    All ranks run the same collective kernels in the same order, so that the n-th of one name and phase is the same on
-    each. Kernels that not all ranks ran equally often keep their time: with pipeline parallelism ranks do other work.
+    The ranks of one pipeline stage run the same collective kernels in the same order, so that the n-th of one name and
+    phase is the same on each. Ranks of two stages are not compared: equally many kernels of one name need not be the
+    same ones, and the shortest of both would hide what the slower stage takes. Kernels that not all ranks of a stage
+    ran equally often keep their time.
 
     Args:
         ranks: of one iteration, with all waiting.
     """
-    shortest = _shortest([{(one.name, one.phase): one.seconds for one in rank.collectives} for rank in ranks])
-    return tuple(_rank(rank, shortest) for rank in ranks)
+    stages: defaultdict[int, list[RankUse]] = defaultdict(list)
+    for rank in ranks:
+        stages[rank.stage].append(rank)
+    shortest = {stage: _shortest(found, several=len(stages) > 1) for stage, found in stages.items()}
+    return tuple(_rank(rank, shortest[rank.stage]) for rank in ranks)
 
 
-def _shortest(ranks: Sequence[Mapping[_Call, Sequence[float]]]) -> dict[_Call, tuple[float, ...]]:
-    """Of each kernel that all ranks ran equally often, the shortest duration of each run."""
-    calls = set.intersection(*map(set, ranks)) if ranks else set()
-    durations = {call: [rank[call] for rank in ranks] for call in calls}
+def _shortest(ranks: Sequence[RankUse], *, several: bool) -> dict[_Call, tuple[float, ...]]:
+    """Of each kernel that all ranks of a stage ran equally often, the shortest duration of each run.
+
+    Args:
+        ranks: of one stage.
+        several: whether there are other stages. What these ranks send there, they do not send together.
+    """
+    if len(ranks) < 2:
+        return {}
+    found = [{(one.name, one.phase): one.seconds for one in rank.collectives} for rank in ranks]
+    durations = {call: [rank[call] for rank in found] for call in set.intersection(*map(set, found))}
     return {
-        call: tuple(map(min, zip(*found, strict=True)))
-        for call, found in durations.items()
-        if len(set(map(len, found))) == 1
+        call: tuple(map(min, zip(*each, strict=True)))
+        for call, each in durations.items()
+        if len(set(map(len, each))) == 1 and not (several and _BETWEEN_TWO in call[0].lower())
     }
 
 
-def _rank(rank: RankUse, shortest: Mapping[_Call, tuple[float, ...]]) -> RankUse:
+def _rank(rank: RankUse, shortest: Mapping[_Call, Sequence[float]]) -> RankUse:
     by_name: defaultdict[str, float] = defaultdict(float)
     by_phase: defaultdict[str, float] = defaultdict(float)
-    collectives = []
     for one in rank.collectives:
-        seconds = shortest.get((one.name, one.phase), one.seconds)
-        waited = sum(one.seconds) - sum(seconds)
+        waited = sum(one.seconds) - sum(shortest.get((one.name, one.phase), one.seconds))
         by_name[one.name] += waited
         by_phase[one.phase] += waited
-        collectives.append(Collective(one.name, one.phase, seconds))
     waiting = sum(by_name.values())
     return replace(
         rank,
@@ -58,6 +71,7 @@ def _rank(rank: RankUse, shortest: Mapping[_Call, tuple[float, ...]]) -> RankUse
         decode=rank.decode - by_phase["decode"],
         prefill=rank.prefill - by_phase["prefill"],
         kernels=tuple(KernelTime(one.name, one.times, one.seconds - by_name[one.name]) for one in rank.kernels),
-        collectives=tuple(collectives),
-        waiting=rank.waiting + waiting,
+        collectives=(),
+        collective=sum(sum(one.seconds) for one in rank.collectives) - waiting,
+        waiting=waiting if shortest else None,
     )

@@ -82,9 +82,12 @@ class RankUse:
         decode: durations of what these launched, added up.
         prefill_steps: all other engine steps.
         prefill: durations of what these launched, added up.
-        collectives: each run of each collective kernel, by name and phase; they are among the kernels.
-        waiting: seconds for which its collective kernels waited for other ranks. 0 as long as nobody has compared the
-            ranks, see `metrics.waiting`; afterwards no other attribute but `busy` and `span` contains them.
+        stage: of pipeline parallelism, that it belongs to: ranks of one stage run the same kernels.
+        collectives: each run of each collective kernel, by name and phase; they are among the kernels. Empty once the
+            ranks have been compared: there may be hundreds of thousands.
+        collective: durations of the collective kernels, added up; 0 until the ranks have been compared.
+        waiting: seconds for which its collective kernels waited for other ranks, see `metrics.waiting`: no other
+            attribute but `busy` and `span` contains them. None where nobody knows, so that they are in all of them.
     """
 
     count: int
@@ -96,13 +99,10 @@ class RankUse:
     decode: float = 0.0
     prefill_steps: int = 0
     prefill: float = 0.0
+    stage: int = 0
     collectives: tuple[Collective, ...] = ()
-    waiting: float = 0.0
-
-    @property
-    def collective(self) -> float:
-        """Durations of the collective kernels, added up."""
-        return sum(sum(one.seconds) for one in self.collectives)
+    collective: float = 0.0
+    waiting: float | None = None
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class ProfiledIteration:
     """One iteration of a device pass.
 
     Attributes:
-        ranks: what the GPU of each rank did; at least one.
+        ranks: what the GPU of each rank did, without waiting for the others as far as it is known; at least one.
         result: what the engine reported of it. Its times are those of an engine with a profiler attached.
     """
 

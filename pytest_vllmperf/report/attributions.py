@@ -126,6 +126,7 @@ def _gpu(found: Attribution, regressed: Collection[str], against: str, *, wall: 
             f"host: GPU time {moved} ({units.percent(change)}), {_idled(idle, against)}; the additional time "
             f"is on the CPU"
         )
+        yield from _waited(found, against)
         yield from device_parts(found, against)
         yield from _launches(found)
         return
@@ -140,6 +141,8 @@ def _gpu(found: Attribution, regressed: Collection[str], against: str, *, wall: 
         yield from _changed(found, _STEPS)
     if wall and idle is not None:
         yield _idled(idle, against)
+    if wall:
+        yield from _waited(found, against)
 
 
 def _relative(found: Attribution) -> float | None:
@@ -152,6 +155,14 @@ def _relative(found: Attribution) -> float | None:
 def _idled(idle: Change, against: str) -> str:
     now, then = (units.value(AllMetrics.gpu_idle_share.name, share) for share in (idle.after, idle.before))
     return f"the GPU idled {now} of the iteration ({then} in the {against})"
+
+
+def _waited(found: Attribution, against: str) -> Iterator[str]:
+    """How long the GPUs of an engine waited for each other, which is no GPU time, and no idle time either."""
+    waited = found.levels.get(AllMetrics.gpu_time_waiting.name)
+    if waited is not None:
+        now, then = (units.value(AllMetrics.gpu_time_waiting.name, took) for took in (waited.after, waited.before))
+        yield f"a GPU waited {now} for the others ({then} in the {against})"
 
 
 def _launches(found: Attribution) -> Iterator[str]:

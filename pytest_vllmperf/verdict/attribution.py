@@ -43,6 +43,7 @@ LEVELS: Final = (
     AllMetrics.gpu_time_decode_step.name,
     AllMetrics.gpu_busy.name,
     AllMetrics.gpu_idle_share.name,
+    AllMetrics.gpu_time_waiting.name,
     LAUNCHES.name,
     AllMetrics.device_pass_sm_clock.name,
     AllMetrics.device_pass_memory_clock.name,

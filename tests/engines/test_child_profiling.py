@@ -86,11 +86,11 @@ def test_a_failing_start_leaves_no_hook_and_no_profiler(worker: Any, torch: Fake
     assert worker.vllmperf_profile_start() == "torch's profiler did not start: in use"
     assert "execute_model" not in vars(worker)
     assert torch.opened == []
-    assert worker.vllmperf_profile_stop() == {"problem": "no recording is in progress"}
+    assert worker.vllmperf_profile_stop()["problem"] == "no recording is in progress"
 
 
 def test_a_worker_that_never_started_has_nothing_to_stop(worker: Any) -> None:
-    assert worker.vllmperf_profile_stop() == {"problem": "no recording is in progress"}
+    assert worker.vllmperf_profile_stop()["problem"] == "no recording is in progress"
 
 
 def test_what_was_not_recorded_is_told_and_the_hook_is_gone(worker: Any, torch: FakeTorch) -> None:
@@ -109,6 +109,19 @@ def test_a_worker_records_one_iteration_after_the_other(worker: Any) -> None:
             worker.execute_model(scheduled(1))
         found.append(worker.vllmperf_profile_stop()["activities"])
     assert found == [2, 30, 1]
+
+
+@pytest.mark.parametrize("stage", [0, 1, None])
+def test_a_worker_tells_its_pipeline_stage(worker: Any, monkeypatch: pytest.MonkeyPatch, stage: int | None) -> None:
+    def get_pp_group() -> SimpleNamespace:
+        assert stage is not None, "pipeline model parallel group is not initialized"
+        return SimpleNamespace(rank_in_group=stage)
+
+    monkeypatch.setitem(sys.modules, "vllm.distributed.parallel_state", SimpleNamespace(get_pp_group=get_pp_group))
+    worker.vllmperf_profile_start()
+    assert worker.vllmperf_profile_stop()["stage"] == (stage or 0)
+    monkeypatch.delitem(sys.modules, "vllm.distributed.parallel_state")
+    assert worker.vllmperf_profile_stop()["stage"] == 0
 
 
 def test_the_first_rank_alone_keeps_a_trace(scripts: dict[str, Any], torch: FakeTorch) -> None:

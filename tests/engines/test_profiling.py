@@ -19,11 +19,12 @@ TOLD = {
     "span_ns": 3_000_000_000,
     "kernels": [["gemm", 2, 500_000_000], ["copy", 1, 1_500_000_000]],
     "steps": {"decode": [7, 250_000_000], "prefill": [1, 125_000_000]},
+    "stage": 1,
     "collectives": {"all_reduce": {"decode": [500_000_000, 250_000_000], "": [125_000_000]}},
 }
 USE = RankUse(
     3, 2.0, 1.5, 3.0, (KernelTime("gemm", 2, 0.5), KernelTime("copy", 1, 1.5)), 7, 0.25, 1, 0.125,
-    (Collective("all_reduce", "decode", (0.5, 0.25)), Collective("all_reduce", "", (0.125,))),
+    1, (Collective("all_reduce", "decode", (0.5, 0.25)), Collective("all_reduce", "", (0.125,))),
 )  # fmt: skip
 
 

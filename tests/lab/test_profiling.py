@@ -17,7 +17,7 @@ from pytest_vllmperf.lab import profiling
 from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.metrics.measurement import Measurement
-from pytest_vllmperf.records.kernels import RankUse
+from pytest_vllmperf.records.kernels import Collective, RankUse
 from pytest_vllmperf.records.run import MeasureSettings
 from pytest_vllmperf.records.settings import DEFAULTS, Settings, Update
 from pytest_vllmperf.records.spec import EngineSpec
@@ -137,6 +137,22 @@ def test_a_recording_that_is_not_whole_costs_the_pass_alone(session: Lab, monkey
     run, found = both(session, on_gpu())
     assert found.engines[0] == run.engines[0].model_copy(update={"no_device_pass": "its buffers were full"})
     assert session.slots.running_engine(on_gpu()) is not None
+
+
+def test_waiting_for_other_ranks_is_taken_out(session: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = SimulatedEngine.profile_stop
+
+    def two_ranks(engine: SimulatedEngine) -> tuple[RankUse, ...]:
+        (one,) = recorded(engine)
+        waits = replace(one, total=one.total + 0.5, collectives=(Collective("matmul", "decode", (0.501,)),))
+        return replace(one, collectives=(Collective("matmul", "decode", (0.001,)),)), waits
+
+    monkeypatch.setattr(SimulatedEngine, "profile_stop", two_ranks)
+    _, found = both(session, on_gpu())
+    passes = found.engines[0].passes
+    assert passes["gpu_time.waiting"] == [0.5] * 3
+    assert passes["gpu_time.collective"] == [0.001] * 3
+    assert max(passes["gpu_time"]) < 0.1
 
 
 def test_a_server_that_runs_already_cannot_be_profiled() -> None:

@@ -11,6 +11,7 @@ from pytest_vllmperf.metrics.device_pass import DevicePassMetrics
 from pytest_vllmperf.metrics.observed import PassIteration
 from pytest_vllmperf.metrics.reduce import with_device_pass
 from pytest_vllmperf.metrics.table import METRICS
+from pytest_vllmperf.metrics.waiting import without_waiting
 from pytest_vllmperf.records.devices import GpuUse
 from pytest_vllmperf.records.kernels import Collective, DevicePass, KernelTime, ProfiledIteration, RankUse
 from pytest_vllmperf.records.run import RequestRecord, RunResult
@@ -61,7 +62,8 @@ def test_of_several_ranks_the_one_with_the_most_to_do_decides_and_kernels_are_th
 def test_waiting_for_other_ranks_is_no_gpu_time_and_is_shown_beside_it() -> None:
     late = replace(RANK, collectives=(Collective("matmul", "decode", (0.01, 0.02)),))
     waits = replace(RANK, total=0.12, decode=0.09, collectives=(Collective("matmul", "decode", (0.05, 0.02)),))
-    found = with_device_pass(ENGINE, [took(0.1)], DevicePass([ProfiledIteration((late, waits), took(0.4))]))
+    ranks = without_waiting((late, waits))
+    found = with_device_pass(ENGINE, [took(0.1)], DevicePass([ProfiledIteration(ranks, took(0.4))]))
     assert found.passes["gpu_time"] == [0.08]
     assert found.passes["gpu_time.decode_step"] == [0.005]
     assert found.passes["gpu_time.collective"] == [0.03]
@@ -69,11 +71,11 @@ def test_waiting_for_other_ranks_is_no_gpu_time_and_is_shown_beside_it() -> None
     assert [table.seconds for table in found.kernels] == pytest.approx([0.08, 0.04])
 
 
-def test_one_rank_has_no_time_of_collectives() -> None:
-    alone = replace(RANK, collectives=(Collective("matmul", "decode", (0.01, 0.02)),))
-    assert not {"gpu_time.collective", "gpu_time.waiting"} & set(shown(alone))
-    assert shown(RANK, RANK)["gpu_time.waiting"] == 0.0
-    assert "gpu_time.collective" not in shown(RANK, RANK)
+def test_without_collectives_that_can_be_compared_nobody_knows_of_waiting() -> None:
+    own, another = (replace(RANK, collectives=(Collective(name, "decode", (0.01, 0.02)),)) for name in ("a", "b"))
+    for ranks in ((own,), (own, another), (RANK, RANK)):
+        assert not {"gpu_time.collective", "gpu_time.waiting"} & set(shown(*without_waiting(ranks)))
+    assert shown(*without_waiting((own, own)))["gpu_time.waiting"] == 0.0
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,22 @@ def test_time_that_the_host_lost() -> None:
     assert lines(before, after, change=0.001)[0].startswith("GPU time 306.4"), "GPU time itself regressed"
 
 
+def test_time_that_gpus_waited_for_each_other() -> None:
+    """A host that launches the kernels of one GPU late: neither GPU time nor idle time shows it."""
+    before, after = (
+        profiled(table(*KERNELS), table(*KERNELS), gpu_idle_share=0.02, gpu_time__waiting=wait) for wait in (0.05, 0.35)
+    )
+    assert lines(before, after, *WALL, change=0.001) == [
+        "GPU time 306.4 -> 306.4 ms  +0.1 % [-0.1, +0.3]",
+        "    the GPU idled 2.0 % of the iteration (2.0 % in the baseline)",
+        "    a GPU waited 350 ms for the others (50 ms in the baseline)",
+    ]
+    idle = profiled(table(*KERNELS), table(*KERNELS), gpu_idle_share=0.2, gpu_time__waiting=0.35)
+    (*_, last) = lines(before, idle, *WALL, change=0.001)
+    assert last.endswith("a GPU waited 350 ms for the others (50 ms in the baseline)")
+    assert not any("waited" in line for line in lines(before, after, change=0.02)), "GPU time alone regressed"
+
+
 def test_both_clocks_lost_time() -> None:
     after = profiled(table(slower(FLASH, 0.0119), MATMUL, NORM), gpu_idle_share=0.48)
     told = lines(BEFORE, after, *WALL, change=0.0388)

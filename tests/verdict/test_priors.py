@@ -93,6 +93,24 @@ def test_metrics_that_allow_no_logarithm_are_left_out() -> None:
     assert THROUGHPUTS not in fit_priors([mixed])
 
 
+def test_waiting_for_other_ranks_says_nothing_of_how_repeatable_gpu_time_is() -> None:
+    """The host decides how long ranks wait: by 44 % more or less, where GPU time varies by 0.1 %."""
+
+    def on_gpus(metrics: Sequence[str]) -> list[Session]:
+        rng = np.random.default_rng(5)
+        drawn = [{"gpu_time": 0.001, "gpu_time.prefill": 0.001, "gpu_time.waiting": 0.44} for _ in range(9)]
+        passes = [{name: [float(np.exp(rng.normal(0, sd)))] for name, sd in one.items()} for one in drawn]
+        starts = [
+            EngineSamples(discarded=0, iterations=1, samples={}, passes={name: one[name] for name in metrics})
+            for one in passes
+        ]
+        return [session(starts)]
+
+    alone = fit_priors([on_gpus(["gpu_time", "gpu_time.prefill"])])
+    beside = fit_priors([on_gpus(["gpu_time", "gpu_time.prefill", "gpu_time.waiting"])])
+    assert beside[MetricClass.GPU_TIME] == alone[MetricClass.GPU_TIME]
+
+
 def test_exact_metrics_have_no_noise() -> None:
     counted = [s.model_copy(update={"engines": engines(3)}) for s in history(1, 3, 0.01, 0.015)]
     assert MetricClass.EXACT not in fit_priors([counted])

@@ -76,10 +76,13 @@ class Probe:
         return ""
 
     def vllmperf_profile_stop(self) -> dict[str, Any]:
-        """Stop recording. Returns what the GPU did, see `vllmperf_device_pass.Tally`, or `problem` in words."""
+        """Stop recording. Returns what the GPU did, see `vllmperf_device_pass.Tally`, or `problem` in words.
+
+        `stage` is the worker's stage of pipeline parallelism: only ranks of one stage run the same kernels.
+        """
         self.__dict__.pop("execute_model", None)  # the class's own comes to light again
         recorder = self.__dict__.get("vllmperf_recorder")
-        return vllmperf_device_pass.stopped(recorder)
+        return {**vllmperf_device_pass.stopped(recorder), "stage": _pipeline_stage()}
 
     def vllmperf_watch(self) -> None:
         """Count from now on what is compiled."""
@@ -93,6 +96,15 @@ class Probe:
         torch: Any = sys.modules["torch"]
         peak = _peak_without_kv_cache(torch, self) if torch.cuda.is_initialized() else None
         return {"kernels_compiled": self.vllmperf_compilations.take(), "torch_peak_bytes": peak}
+
+
+def _pipeline_stage() -> int:
+    """Which stage of pipeline parallelism this process is; 0 without any."""
+    state: Any = sys.modules.get("vllm.distributed.parallel_state")
+    try:
+        return 0 if state is None else int(state.get_pp_group().rank_in_group)
+    except AssertionError:  # nothing is distributed
+        return 0
 
 
 def _kv_cache_bytes(runner: Any) -> int:
