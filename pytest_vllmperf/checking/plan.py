@@ -167,7 +167,7 @@ def plan(
             *own_metrics.notes,
             *policy.no_longer_gated((*gate, *of_pass.noted, *own_metrics.stored), judged_by),
         ),
-        missing="" if stored is not None or records else _missing(run, in_run.profiles(check)),
+        missing="" if stored or records or run.reference or alone else _missing(run, in_run.profiles(check)),
     )
 
 

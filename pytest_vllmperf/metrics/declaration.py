@@ -100,6 +100,8 @@ class Metric:
         observations: how many an engine's iterations had.
         by_request: its samples by request, where those are compared instead of the iterations; None where not.
         once: whether a run has one value of it, whatever the number of engine starts: another one shows nothing new.
+        leaves_out: the name of a metric that is left out of this one where an engine shows it: figures with it and
+            without it are not compared. Empty for all that have one definition.
         custom: whether a test has declared it; its samples are what that test recorded, and no function computes them.
         of: computes it from one iteration; None for what the iteration has not, or for a metric of a start.
         of_start: computes it from one engine start; None for a metric of an iteration.
@@ -122,6 +124,7 @@ class Metric:
     observations: Callable[[EngineSamples], float] = requests_of
     by_request: Callable[[EngineSamples], Sequence[float]] | None = None
     once: bool = False
+    leaves_out: str = ""
     custom: bool = False
     of: Callable[[Iteration], float | None] | None = None
     of_start: Callable[[EngineStart], float | None] | None = None

@@ -15,6 +15,7 @@ _LOWER: Final = Direction.LOWER
 _TIME: Final = MetricClass.GPU_TIME
 _DEVICE: Final = Clock.DEVICE
 _CUPTI: Final = "CUPTI, in the iterations of the device pass"
+_WAITING: Final = "gpu_time.waiting"
 
 
 def _idle_share(one: PassIteration) -> float | None:
@@ -31,6 +32,7 @@ class DevicePassMetrics:
         source=_CUPTI,
         gates=(Gate.DEVICE,),
         if_measured=True,
+        leaves_out=_WAITING,
         of_pass=lambda one: one.slowest.total,
     )  # fmt: skip
     gpu_time_decode_step = Metric(
@@ -38,22 +40,25 @@ class DevicePassMetrics:
         formula="GPU time of decode steps / number of decode steps; a decode step computes one token for each "
         "of its requests",
         source=_CUPTI,
+        leaves_out=_WAITING,
         of_pass=lambda one: one.slowest.decode / one.slowest.decode_steps if one.slowest.decode_steps else None,
     )  # fmt: skip
     gpu_time_prefill = Metric(
         "gpu_time.prefill", "GPU time of prefill steps", SECONDS, _LOWER, _TIME, _DEVICE,
         formula="GPU time of all other steps of an iteration",
         source=_CUPTI,
+        leaves_out=_WAITING,
         of_pass=lambda one: one.slowest.prefill,
     )  # fmt: skip
     gpu_time_collective = Metric(
         "gpu_time.collective", "GPU time of collectives", SECONDS, _LOWER, _TIME, _DEVICE,
-        formula="the part of gpu_time that collective kernels take, such as all-reduce; only where ranks run the same ones",
+        formula="the part of gpu_time that collective kernels take, such as all-reduce; only where ranks run the same "
+        "ones",
         source=_CUPTI,
         of_pass=lambda one: None if one.slowest.waiting is None else one.slowest.collective,
     )  # fmt: skip
     gpu_time_waiting = Metric(
-        "gpu_time.waiting", "wait for other ranks", SECONDS, _LOWER, MetricClass.DEVICE, _DEVICE,
+        _WAITING, "wait for other ranks", SECONDS, _LOWER, MetricClass.DEVICE, _DEVICE,
         formula="sum over collective kernels of what they take longer than on the rank that joined last, on the rank "
         "with the largest sum; not part of gpu_time; only where ranks run the same collective kernels",
         source=_CUPTI,

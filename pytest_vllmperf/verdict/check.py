@@ -18,6 +18,7 @@ from pytest_vllmperf.verdict.in_turns import judge_rounds
 from pytest_vllmperf.verdict.rule import MIN_ENGINES
 from pytest_vllmperf.verdict.samples import (
     MetricSamples,
+    left_out_of_some,
     metric_samples,
     paired_samples,
     round_samples,
@@ -177,6 +178,12 @@ class _Plan:
             if one_sided := self._one_sided(metric, samples, margin):
                 self._done[metric.name] = one_sided
             return
+        stored = [engine for session in self.check.sessions for engine in session.engines]
+        if left_out_of_some(metric, [*stored, *self.check.engines]):
+            before, now = stats.center(samples.stored_engines), stats.center(samples.new)
+            reason = f"{_left_out(metric)}; record the baseline again (--vllmperf-update)"
+            self._done[metric.name] = MetricVerdict(metric.name, Status.INVALID, before, now, margin, reason=reason)
+            return
         if (too_few := metric.too_few(self.check.engines)) and metric.name not in self._informational:
             self._informational[metric.name] = too_few
         if metric.exact:
@@ -215,6 +222,9 @@ class _Plan:
             self._informational[metric.name] = too_few
         if metric.exact:
             found = _exact(metric, MetricSamples([rounds.reference], rounds.new), margin)
+        elif left_out_of_some(metric, [*check.engines, *check.reference]):
+            before, now = stats.center(rounds.reference), stats.center(rounds.new)
+            found = MetricVerdict(metric.name, Status.INVALID, before, now, margin, reason=_left_out(metric))
         elif _has_zero([*rounds.new, *rounds.reference]):
             found = MetricVerdict(metric.name, Status.INVALID, None, None, margin, reason=_ZERO)
         else:
@@ -277,6 +287,11 @@ class _Plan:
         if spent and status in (Status.UNDECIDED, Status.NOISY):
             status = Status.REGRESSED if _far_beyond(one) else Status.NOISY
         return replace(one, status=status, reason=reason, clearly_better=clearly_better(one))
+
+
+def _left_out(metric: Metric) -> str:
+    """Why figures of a metric cannot be compared, see `left_out_of_some`."""
+    return f"some engine starts leave out the {METRICS[metric.leaves_out].label}, others contain it"
 
 
 def _far_beyond(one: MetricVerdict) -> bool:

@@ -43,6 +43,12 @@ def metric_samples(metric: Metric, sessions: Sequence[Session], engines: Sequenc
     return MetricSamples([found for found in by_session if found], values(engines), gap)
 
 
+def left_out_of_some(metric: Metric, engines: Sequence[EngineSamples]) -> bool:
+    """Whether a metric leaves out of some engines what it contains on others, see `Metric.leaves_out`."""
+    measured = [engine for engine in engines if engine.values(metric.name)]
+    return bool(metric.leaves_out) and len({bool(engine.values(metric.leaves_out)) for engine in measured}) > 1
+
+
 def _gap(measured: Sequence[bool], dropped: Sequence[int]) -> tuple[int, int] | None:
     """Where sessions are missing between the first and the last that measured a metric; see `MetricSamples.gap`."""
     position, missing, kept, waiting = 0, 0, 0, 0

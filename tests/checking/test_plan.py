@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from pytest_vllmperf.checking.check import Check
 from pytest_vllmperf.checking.plan import InRun, plan
 from pytest_vllmperf.metrics.declaration import MetricClass
+from pytest_vllmperf.records.ids import CheckId
+from pytest_vllmperf.records.reference import Reference
 from pytest_vllmperf.records.samples import Entry, Environment, Judging
 from pytest_vllmperf.records.settings import CheckSettings, Settings, Update
 from pytest_vllmperf.records.verdict import Status
@@ -66,6 +70,22 @@ def test_a_missing_baseline_names_the_profiles_that_have_one() -> None:
     assert plan(SITE, run, None, OWN, replace(SETTINGS, update=Update.NEW), asked).missing == ""
     nowhere = plan(SITE, run, None, OWN, SETTINGS, InRun(lambda *_: 1, lambda *_: {}, lambda _: []))
     assert Check(nowhere, run).verdict.reasons == ()
+
+
+def test_what_no_baseline_judges_misses_none() -> None:
+    """A file of other hardware that cannot be read, say, must not fail such a check."""
+
+    def profiles(_: CheckId) -> list[str]:
+        raise AssertionError
+
+    asked = InRun(lambda *_: 1, lambda *_: {}, profiles)
+    run = replace(measurement(100.0), environment=H200)
+    in_turns = replace(run, reference=Reference("vLLM 1", "both at once", H200, run.engines))
+    limits = replace(OWN, gate=("limits",), limits={METRIC: 50.0})
+    assert plan(SITE, in_turns, None, OWN, SETTINGS, asked).missing == ""
+    assert plan(SITE, run, None, limits, SETTINGS, asked).missing == ""
+    with pytest.raises(AssertionError):
+        plan(SITE, run, None, OWN, SETTINGS, asked)
 
 
 def test_a_gate_that_holds_less_than_its_baseline_is_told() -> None:

@@ -91,6 +91,28 @@ def test_a_metric_that_one_side_lacks_is_invalid(metric: str) -> None:
     assert None in (of(verdict, metric).baseline, of(verdict, metric).now)
 
 
+@pytest.mark.parametrize("metric", ["gpu_time", "gpu_time.decode_step", "gpu_time.prefill"])
+def test_gpu_time_with_and_without_waiting_is_not_compared(metric: str) -> None:
+    """A baseline that holds the wait for other ranks would let a slowdown pass that is as long as the wait."""
+    whole = {metric: [1.1] * 3}
+    without = {metric: [1.0] * 3, "gpu_time.waiting": [0.0] * 3}
+    for stored, new in ((whole, without), (without, whole)):
+        found = judge(evidence(engines(passes=new), metric, TPOT, sessions=baseline(passes=stored)))
+        assert found.status is Status.INVALID
+        told = of(found, metric)
+        assert told.reason == (
+            "some engine starts leave out the wait for other ranks, others contain it; record the baseline again "
+            "(--vllmperf-update)"
+        )
+        assert (told.baseline, told.now) == (stored[metric][0], new[metric][0])
+        assert of(found, TPOT).status is Status.OK
+        same = judge(evidence(engines(passes=new), metric, TPOT, sessions=baseline(passes=new)))
+        assert of(same, metric).status is Status.OK
+    mixed = [*baseline(3, passes=whole), *baseline(2, passes=without)]
+    found = judge(evidence(engines(passes=without), metric, TPOT, sessions=mixed))
+    assert of(found, metric).status is Status.INVALID
+
+
 def test_a_metric_that_nobody_measured_is_left_out() -> None:
     assert [one.metric for one in judge(evidence(engines(), THROUGHPUT, "cpu_seconds")).metrics] == [THROUGHPUT]
     verdict = judge(evidence(engines(), "cpu_seconds"))

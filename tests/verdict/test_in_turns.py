@@ -219,6 +219,20 @@ def test_a_metric_that_one_side_lacks_is_invalid(which: int) -> None:
     assert of(verdict, TPOT).status is Status.OK
 
 
+@pytest.mark.parametrize("which", [0, 1])
+def test_gpu_time_with_and_without_waiting_is_not_compared(which: int) -> None:
+    both = [[e.model_copy(update={"passes": {"gpu_time": [1.0] * 3}}) for e in side] for side in sides(3, 1.0)]
+    assert of(in_turns(*both, "gpu_time"), "gpu_time").status is Status.OK
+    passes = {"gpu_time": [0.9] * 3, "gpu_time.waiting": [0.1] * 3}
+    both[which] = [e.model_copy(update={"passes": passes}) for e in both[which]]
+    told = of(in_turns(*both, "gpu_time"), "gpu_time")
+    assert (told.status, told.reason) == (
+        Status.INVALID,
+        "some engine starts leave out the wait for other ranks, others contain it",
+    )
+    assert (told.now, told.baseline) == ((0.9, 1.0), (1.0, 0.9))[which]
+
+
 def test_a_metric_that_neither_side_has_is_left_out() -> None:
     new, reference = sides(1, 1.0)
     assert [one.metric for one in in_turns(new, reference, TPOT, "cpu_seconds").metrics] == [TPOT]
