@@ -116,8 +116,8 @@ class Check:
             "" if reference is None else reference.name,
         )
         verdict = judge(evidence)
-        missing = verdict.status is Status.NO_BASELINE and self.plan.missing and not verdict.reasons
-        return replace(verdict, reasons=(self.plan.missing,)) if missing else verdict
+        missing = self.plan.missing if verdict.status is Status.NO_BASELINE else ""
+        return replace(verdict, reasons=(missing,)) if missing else verdict
 
     def by_baseline(self) -> Verdict | None:
         """What the stored baseline says of a measurement that is judged by its reference: told, never decisive.

@@ -56,7 +56,7 @@ def of_measurement(test: TestId, take: Take, store: BaselineStore, profile_name:
         return Foretold()
     if not stored:
         elsewhere = store.profiles_of(test.module, lambda check: check.test == test)
-        only = only_elsewhere([one for one in elsewhere if one not in profiles], take.target)
+        only = only_elsewhere(elsewhere, take.target)
         text = f"{test.name}: no baseline for {profiles[0]}{only}; its check will be NO_BASELINE"
         return Foretold(text, missing=True)
     if any(_same_work(entry, take) for entry in stored):

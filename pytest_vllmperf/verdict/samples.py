@@ -46,7 +46,7 @@ def metric_samples(metric: Metric, sessions: Sequence[Session], engines: Sequenc
 def left_out_of_some(metric: Metric, engines: Sequence[EngineSamples]) -> bool:
     """Whether a metric leaves out of some engines what it contains on others, see `Metric.leaves_out`."""
     measured = [engine for engine in engines if engine.values(metric.name)]
-    return bool(metric.leaves_out) and len({bool(engine.values(metric.leaves_out)) for engine in measured}) > 1
+    return len({bool(engine.values(metric.leaves_out)) for engine in measured}) > 1
 
 
 def _gap(measured: Sequence[bool], dropped: Sequence[int]) -> tuple[int, int] | None:

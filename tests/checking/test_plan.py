@@ -10,15 +10,20 @@ import pytest
 
 from pytest_vllmperf.checking.check import Check
 from pytest_vllmperf.checking.plan import InRun, plan
+from pytest_vllmperf.gpu import GpuDevice
+from pytest_vllmperf.lab.take import Take
+from pytest_vllmperf.lab.target import Target
 from pytest_vllmperf.metrics.declaration import MetricClass
 from pytest_vllmperf.records.ids import CheckId
 from pytest_vllmperf.records.reference import Reference
+from pytest_vllmperf.records.run import MeasureSettings
 from pytest_vllmperf.records.samples import Entry, Environment, Judging
 from pytest_vllmperf.records.settings import CheckSettings, Settings, Update
+from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.records.verdict import Status
 from pytest_vllmperf.stats.prior import Prior
 from pytest_vllmperf.verdict.priors import Priors
-from tests.checking.test_settling import BASELINE, METRIC, SITE, measurement
+from tests.checking.test_settling import BASELINE, METRIC, SITE, WORK, measurement
 
 H200 = Environment(hard={"gpu": "H200"}, soft={})
 H100 = Environment(hard={"gpu": "H100"}, soft={})
@@ -70,6 +75,14 @@ def test_a_missing_baseline_names_the_profiles_that_have_one() -> None:
     assert plan(SITE, run, None, OWN, replace(SETTINGS, update=Update.NEW), asked).missing == ""
     nowhere = plan(SITE, run, None, OWN, SETTINGS, InRun(lambda *_: 1, lambda *_: {}, lambda _: []))
     assert Check(nowhere, run).verdict.reasons == ()
+
+
+def test_a_missing_baseline_tells_over_how_many_gpus_the_engine_is_spread() -> None:
+    gpu = GpuDevice("GPU-1", "NVIDIA H200", 141 * 2**30, (9, 0), "570.1")
+    take = Take(Target(EngineSpec.create("m", tensor_parallel_size=1), (gpu,)), WORK, MeasureSettings())
+    run = replace(measurement(100.0), environment=H200, made_with=take)
+    told = plan(SITE, run, None, OWN, SETTINGS, InRun(lambda *_: 1, lambda *_: {}, lambda _: ["2-x-h200"])).missing
+    assert told == "nothing is recorded for h200, only for 2-x-h200; this engine uses 1 GPU (tensor_parallel_size=1)"
 
 
 def test_what_no_baseline_judges_misses_none() -> None:

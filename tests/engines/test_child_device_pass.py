@@ -100,9 +100,17 @@ def test_each_run_of_a_collective_kernel_is_kept_by_phase(device_pass: Any, torc
         ("void vllm::cross_device_reduce_2stage<__nv_bfloat16, 4>(vllm::RankData*)", True),
         ("void flashinfer::trtllm_allreduce_fusion::allreduce_fusion_kernel_oneshot_lamport<2>", True),
         ("two_shot_all_reduce_kernel_inplace", True),
-        ("multimem_all_reduce_kernel", True),
+        ("ncclDevKernel_Broadcast_RING_LL(ncclDevKernelArgsStorage<4096ul>)", True),
+        ("multimem_one_shot_reduce_kernel", True),
+        ("void nvshmemi_transfer_kernel", True),
+        ("void deep_ep::intranode::dispatch<8, 768>", True),
+        ("oneshotAllreduceFusionKernel", True),
+        ("void allgather_push_kernel", True),
         ("void reduce_scatter_kernel", True),
         ("moe_all_to_all", True),
+        ("moeAlltoAllKernel", True),
+        ("all2all_dispatch", True),
+        ("void small_reduce_kernel", False),
         ("void at::native::reduce_kernel<512, 1>", False),
         ("void vllm::act_and_mul_kernel", False),
         ("void gather_kernel", False),
@@ -115,6 +123,12 @@ def test_which_kernels_are_collective(device_pass: Any, torch: FakeTorch, name: 
     recorder.step("decode")
     torch.launch(name, 1)
     assert (name in recorder.stop()["collectives"]) is collective
+
+
+def test_what_runs_after_the_last_marker_belongs_to_no_step(device_pass: Any) -> None:
+    tally = device_pass.Tally()
+    tally.add([(0, 1, "spin_kernel"), (2, 5, "all_reduce"), (6, 7, "spin_kernel"), (8, 10, "all_reduce")], ["decode"])
+    assert tally.told()["collectives"] == {"all_reduce": {"decode": [3], "": [2]}}
 
 
 def test_an_iteration_without_steps_is_one_slice(device_pass: Any, torch: FakeTorch) -> None:

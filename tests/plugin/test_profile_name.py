@@ -48,6 +48,15 @@ def test_baselines_lie_under_the_name(project: Project, workers: list[str]) -> N
     project.run("--vllmperf", "--vllmperf-profile-name=off", *workers).assert_outcomes(failed=1)
 
 
+def test_only_profiles_that_hold_this_check_are_named(project: Project) -> None:
+    project.perf_tests("test_chat", "test_other")
+    project.record(NAMED, "-k", "test_other")
+    result = project.run("--vllmperf")
+    told = " ".join(result.stdout.str().split())
+    assert "NO_BASELINE test_chat: nothing is recorded for simulated. Record it with:" in told
+    assert "NO_BASELINE test_other: nothing is recorded for simulated, only for h100-lab. Record it with:" in told
+
+
 def test_a_missing_baseline_names_the_profile_and_the_whole_command(project: Project) -> None:
     project.perf_tests()
     result = project.run("--vllmperf", NAMED)

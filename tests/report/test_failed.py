@@ -84,6 +84,14 @@ def test_without_a_baseline_the_command_is_told() -> None:
     ]
 
 
+def test_a_long_list_of_other_hardware_is_folded() -> None:
+    many = "nothing is recorded for nvidia-h200, only for nvidia-a100, nvidia-h100, 2-x-nvidia-h200"
+    lines = failure_lines(record(Verdict(Status.NO_BASELINE, reasons=(many,))), [], COMMAND, width=60)
+    assert max(map(len, lines[:-1])) <= 60
+    assert " ".join(" ".join(lines[:-1]).split()) == f"NO_BASELINE test_chat: {many}. Record it with:"
+    assert lines[-1] == f"    {COMMAND}"
+
+
 def test_what_cannot_be_compared_is_recorded_again() -> None:
     verdict = Verdict(Status.NOT_COMPARABLE, reasons=("gpu: A100 -> H200", "model: a -> b"))
     assert failure_lines(record(verdict), [], COMMAND) == [

@@ -53,6 +53,7 @@ def test_profiles_and_modules_do_not_touch_each_other(store: BaselineStore) -> N
 def test_the_profiles_that_hold_a_check(store: BaselineStore) -> None:
     store.write("rtx-4090", MODULE, Changes({"test_a": entry(1), "test_b # own": entry(2)}))
     store.write("h200", MODULE, Changes({"test_a": entry(3)}))
+    store.write("h200", "test_more.py", Changes({"test_a": entry(3)}))
     store.write("h100", "test_top.py", Changes({"test_a": entry(4)}))
     assert store.profiles_of(MODULE, lambda check: check.test.name == "test_a") == ["h200", "rtx-4090"]
     assert store.profiles_of(MODULE, lambda check: check.own == "own") == ["rtx-4090"]

@@ -108,6 +108,9 @@ def test_gpu_time_with_and_without_waiting_is_not_compared(metric: str) -> None:
         assert of(found, TPOT).status is Status.OK
         same = judge(evidence(engines(passes=new), metric, TPOT, sessions=baseline(passes=new)))
         assert of(same, metric).status is Status.OK
+    lost = [engine(500), engine(501, passes=without)]
+    found = judge(evidence(lost, metric, sessions=baseline(passes=without)))
+    assert of(found, metric).status is Status.OK, "an engine without a pass has no other GPU time"
     mixed = [*baseline(3, passes=whole), *baseline(2, passes=without)]
     found = judge(evidence(engines(passes=without), metric, TPOT, sessions=mixed))
     assert of(found, metric).status is Status.INVALID

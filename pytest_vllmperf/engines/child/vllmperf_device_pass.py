@@ -20,7 +20,7 @@ MARKER = "spin_kernel"
 MARKER_CYCLES = 1
 
 COLLECTIVE = re.compile(
-    "nccl|cross_device_reduce|multimem|nvshmem|deep_ep|all_?(reduce|gather|to_?all|2_?all)|reduce_?scatter",
+    "nccl|cross_device_reduce|multimem|nvshmem|deep_ep|(?<!sm)all_?(reduce|gather|to_?all|2_?all)|reduce_?scatter",
     re.IGNORECASE,
 )
 """Names of kernels that end when the last rank has joined them: of NCCL, vLLM, FlashInfer, torch and NVSHMEM."""
@@ -81,7 +81,7 @@ class Tally:
             NotRecordedError: when activities are missing.
         """
         ordered = sorted(activities)
-        names = {name for _, _, name in ordered}
+        names = {name for _, _, name in ordered}  # there are few, and many activities
         marked = {name for name in names if MARKER in name}
         markers = sum(name in marked for _, _, name in ordered)
         if markers <= len(phases):
@@ -90,7 +90,7 @@ class Tally:
         for phase, duration in zip(phases, by_step[1:], strict=False):
             self.steps[phase][0] += 1
             self.steps[phase][1] += duration
-        if collective := {name for name in names - marked if COLLECTIVE.search(name)}:
+        if collective := {name for name in names if COLLECTIVE.search(name)}:
             self._add_collectives(ordered, marked, collective, ("", *phases))
 
     def _add_kernels(self, ordered: Sequence[tuple[int, int, str]], marked: set[str], markers: int) -> list[int]:
