@@ -220,6 +220,7 @@ class RunReporter:
             collection_problems=tuple(self._problems),
             commit=self._revision.commit,
             dirty=self._revision.dirty,
+            others_failed=self._seen.others_failed(),
         )
         return RunReport(run=run, tests=tests, scorecards=tuple(map(_scorecard, self._ending.cards)))
 
