@@ -140,7 +140,7 @@ class ArmedPlugin:
 
     def reporter(self) -> RunReporter:
         """What writes the whole run to a file."""
-        return RunReporter(self._config, self._settings, self._results, self._ending, self.redactor)
+        return RunReporter(self._config, self._settings, self._results, self._ending, self._perf)
 
     def foretelling(self) -> Foretelling:
         """What tells of tests without a baseline before anything is measured."""

@@ -159,6 +159,8 @@ class RunInfo(Part):
         collection_problems: what could not be collected.
         commit: of the user's repository when the run began, as 40 or 64 hexadecimal digits; None without git.
         dirty: whether tracked files differed from that commit; None where nobody knows.
+        engine_starts: how many engines were started, with those that failed to; None where nobody knows, as a worker of
+            xdist did not come to its end.
         others_failed: node ids of tests that failed and are no performance tests, whose results are not in the file.
     """
 
@@ -176,6 +178,7 @@ class RunInfo(Part):
     collection_problems: tuple[CollectionProblem, ...] = ()
     commit: str | None = None
     dirty: bool | None = None
+    engine_starts: int | None = None
     others_failed: tuple[str, ...] = ()
 
 
