@@ -69,15 +69,18 @@ class MemoryFacts:
 
     Attributes:
         peak_activation: what vLLM's profiling run took at most beside the weights.
-        non_torch: what the process holds outside of torch: the CUDA context, libraries, communication.
+        non_torch: what libraries took outside of torch since vLLM began to count.
         cuda_graphs: what torch reserved for CUDA graphs.
         torch_reserved: what torch holds, in use or not.
+        at_start: what was in use outside of torch when vLLM began to count, also by other processes: after CUDA's
+            context was made and the workers were connected.
     """
 
     peak_activation: int | None
     non_torch: int | None
     cuda_graphs: int | None
     torch_reserved: int | None
+    at_start: int | None = None
 
 
 @dataclass(frozen=True)

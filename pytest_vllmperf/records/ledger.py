@@ -32,13 +32,14 @@ class VramLedger:
     Attributes:
         weights: as loaded.
         peak_activation: what a step takes at most beside them, as vLLM profiled it.
-        non_torch: outside of torch: the CUDA context, libraries, communication.
+        non_torch: what libraries took outside of torch since vLLM began to count.
         cuda_graphs: pools of CUDA graphs.
         kv_cache: the pool of KV blocks.
         kv_blocks: how many blocks.
         kv_tokens: how many tokens they hold.
         max_concurrency: how many requests of max_model_len at once.
         device: what NVML sees; None on a CPU.
+        at_start: what was in use when vLLM began to count, also by other processes.
     """
 
     weights: int | None
@@ -50,6 +51,7 @@ class VramLedger:
     kv_tokens: int | None
     max_concurrency: float | None
     device: DeviceMemory | None = None
+    at_start: int | None = None
 
     @classmethod
     def of(cls, facts: EngineFacts, device: DeviceMemory | None) -> VramLedger:
@@ -65,13 +67,24 @@ class VramLedger:
             kv_tokens=facts.kv_cache_tokens,
             max_concurrency=facts.max_concurrency,
             device=device,
+            at_start=memory.at_start if memory is not None else None,
         )
 
     @property
+    def before(self) -> int | None:
+        """What the engine took before vLLM began to count: CUDA's context and the buffers of the communication.
+
+        Other processes are taken to hold as much as they did then. None where NVML hides what they hold.
+        """
+        if self.at_start is None or self.others is None:
+            return None
+        return max(0, self.at_start - self.others)
+
+    @property
     def accounted(self) -> int | None:
-        """All purposes together; None where one of them is unknown."""
+        """All purposes together; None where one of them is unknown. What came before vLLM's count may be."""
         parts = (self.weights, self.peak_activation, self.non_torch, self.cuda_graphs, self.kv_cache)
-        return sum_of_all(parts)
+        return sum_of_all((*parts, self.before or 0))
 
     @property
     def difference(self) -> int | None:

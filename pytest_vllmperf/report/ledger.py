@@ -18,6 +18,8 @@ def ledger_rows(ledger: VramLedger) -> list[tuple[str, int | None]]:
         ("CUDA graphs", ledger.cuda_graphs),
         ("KV cache", ledger.kv_cache),
     ]
+    if ledger.before is not None:
+        rows.insert(0, ("context, NCCL", ledger.before))
     if ledger.device is not None:
         rows += [
             ("all of these", ledger.accounted),

@@ -85,6 +85,7 @@ SINCE_31 = {
     "total_consumed": 130 * MIB,
     "peak_activation_memory": 50 * MIB,
     "cudagraph_memory_estimate": 20 * MIB,
+    "init_snapshot": SimpleNamespace(non_torch_memory=900.0 * MIB),
 }
 BEFORE_31 = {
     "non_torch_memory": 30.0 * MIB,
@@ -113,6 +114,7 @@ def test_where_a_workers_memory_went(
     module(monkeypatch, "vllm.envs", VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS=True)
     found = worker(scripts, **told).vllmperf_memory()
     assert found == {
+        "at_start": 900 * MIB if "init_snapshot" in told else None,
         "peak_activation": peak,
         "non_torch": other,
         "cuda_graphs": 40 * MIB,

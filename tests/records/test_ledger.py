@@ -68,6 +68,18 @@ def test_the_sums_by_hand() -> None:
     assert LEDGER.headroom == 13 * GIB  # 1 GiB is the driver's
 
 
+def test_what_came_before_vllm_counted_is_the_engines_part_of_what_was_in_use() -> None:
+    told = replace(FACTS, memory=replace(MEMORY, at_start=4 * GIB))
+    ledger = VramLedger.of(told, DEVICE)
+    assert ledger == replace(LEDGER, at_start=4 * GIB)
+    assert ledger.before == 3 * GIB  # 1 GiB is somebody's desktop
+    assert (ledger.accounted, ledger.difference) == (124 * GIB, GIB)
+    assert replace(ledger, at_start=GIB // 2).before == 0  # the desktop came later
+    for unknown in (replace(ledger, device=None), replace(ledger, device=replace(DEVICE, engine=None)), LEDGER):
+        assert unknown.before is None
+        assert unknown.accounted == 121 * GIB
+
+
 def test_a_difference_may_be_negative() -> None:
     assert replace(LEDGER, device=replace(DEVICE, engine=120 * GIB)).difference == -GIB
 

@@ -38,6 +38,12 @@ def test_a_ledger_whole() -> None:
     ]
 
 
+def test_what_came_before_vllm_counted_comes_first() -> None:
+    told = rows(ledger_lines("m", replace(LEDGER, at_start=3 * GIB))[1:])
+    assert list(told)[:2] == ["context, NCCL", "weights"]
+    assert (told["context, NCCL"], told["all of these"], told["difference"]) == ("2,048 MiB", "121.3 GiB", "3,796 MiB")
+
+
 def test_a_difference_may_be_negative() -> None:
     less = replace(LEDGER, device=replace(DEVICE, engine=119 * GIB))
     assert rows(ledger_lines("m", less))["difference"] == "-300 MiB"

@@ -53,6 +53,7 @@ class Probe:
         return {
             "peak_activation": _whole(_peak_activation(self)),
             "non_torch": _whole(other),
+            "at_start": _whole(getattr(getattr(self, "init_snapshot", None), "non_torch_memory", None)),
             "cuda_graphs": _private_pools(torch),
             "torch_reserved": int(torch.cuda.memory_reserved()),
         }

@@ -13,6 +13,7 @@ from pytest_vllmperf.report.pages.plots.scales import scale
 from pytest_vllmperf.report.pages.shell import Figure
 
 _PARTS: Final = {
+    "context, NCCL": "p9",
     "weights": "p1",
     "peak activation": "p2",
     "non-torch": "p3",
