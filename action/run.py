@@ -34,6 +34,9 @@ MARK = "<!-- pytest-vllmperf report -->"
 UNJUDGED = ("NO_BASELINE", "NOT_COMPARABLE", "INVALID")
 """Verdicts of checks that were compared with nothing."""
 
+_SHOWN = 3
+"""Tests that a line names."""
+
 TESTS_FAILED = 1
 NO_TESTS_COLLECTED = 5
 USAGE_ERROR = 4
@@ -130,17 +133,16 @@ def result(exit_status: int, file: Path, fail_on: str) -> Result:
         run = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(run, dict) or run.get("schema") != "pytest-vllmperf/run":
             raise ValueError("it is not the file of a run")
-        found = _outcome(exit_status, run)
-        seen = any(map(_judged, run["tests"]))
+        found, unforgiven = _outcome(exit_status, run), _not_forgiven(run)
     except (OSError, ValueError, KeyError, TypeError) as error:
         why = f"pytest ended with exit status {exit_status} and left no results that can be read: {error}"
         return Result("error", why, exit_status or TESTS_FAILED)
     if found in ("passed", "recorded"):
         return Result(found, "", exit_status)
     if found == "failed" and fail_on == "never":
-        if not seen:
-            return Result(found, "no test judged anything; fail-on: never does not cover that", exit_status)
-        return Result(found, "tests failed; the step passes because of fail-on: never", 0)
+        if unforgiven:
+            return Result(found, f"{unforgiven}; fail-on: never does not cover that", exit_status or TESTS_FAILED)
+        return Result(found, "tests failed by their verdicts; the step passes because of fail-on: never", 0)
     return Result(found, "" if exit_status else f"the run is not a success: {found}", exit_status or TESTS_FAILED)
 
 
@@ -161,6 +163,20 @@ def _outcome(exit_status: int, run: Mapping[str, Any]) -> str:
     if exit_status:
         return "failed"
     return "recorded" if statuses and set(statuses) == {"RECORDED"} else "passed"
+
+
+def _not_forgiven(run: Mapping[str, Any]) -> str:
+    """What of a failed run is no verdict on performance, in a line; empty where verdicts alone failed it."""
+    failed = [test for test in run["tests"] if test["outcome"] in ("failed", "error")]
+    by_other = [test["nodeid"] for test in failed if test.get("failed_by") != "verdict"]
+    by_other += run["run"].get("others_failed", ())
+    errors = [str(note) for note in run["run"]["notes"] if str(note).startswith("ERROR")]
+    if by_other:
+        more = f" and {len(by_other) - _SHOWN} more" if len(by_other) > _SHOWN else ""
+        return f"failed for another reason than a verdict: {', '.join(by_other[:_SHOWN])}{more}"
+    if errors or not failed:
+        return errors[0] if errors else "the run failed, and none of its tests did"
+    return "" if any(map(_judged, run["tests"])) else "no test judged anything"
 
 
 def _judged(test: Mapping[str, Any]) -> bool:

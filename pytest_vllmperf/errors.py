@@ -92,12 +92,16 @@ class CheckFailed(VllmPerfError, AssertionError):  # noqa: N818 - as pytest's ow
     Attributes:
         line: the user's file and line; None where the traceback leads there.
         log_tail: the end of the engine's log, where an engine failed.
+        verdict: whether it fails by nothing but a verdict on performance.
     """
 
-    def __init__(self, text: str, line: tuple[str, int] | None = None, log_tail: str = "") -> None:
+    def __init__(
+        self, text: str, line: tuple[str, int] | None = None, log_tail: str = "", *, verdict: bool = False
+    ) -> None:
         super().__init__(text)
         self.line = line
         self.log_tail = log_tail
+        self.verdict = verdict
 
 
 class BisectError(VllmPerfError):

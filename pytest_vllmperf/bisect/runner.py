@@ -188,8 +188,15 @@ class Runner:
         except UnpreparedError as error:
             return Final(before=before.id, after=after.id, reason=str(error))
         attempts = self._attempts(reference, version, words)
-        seconds = sum(one.seconds for one in attempts)
-        return Final(before=before.id, after=after.id, attempt=attempts[-1], runs=len(attempts), seconds=seconds)
+        starts = [one.engine_starts for one in attempts]
+        return Final(
+            before=before.id,
+            after=after.id,
+            attempt=attempts[-1],
+            runs=len(attempts),
+            seconds=sum(one.seconds for one in attempts),
+            engine_starts=None if None in starts else sum(one or 0 for one in starts),
+        )
 
     def _say(self, doing: str) -> None:
         results, last = self._results(), self._last

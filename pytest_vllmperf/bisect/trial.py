@@ -72,7 +72,7 @@ def _judged(file: Path, asked: judging.Asked, ended: Ended) -> Attempt:
         return _silent(f"pytest ended with {ended.code} and left no report: {_error(ended)}")
     if ended.code and not report.tests:
         return _silent(f"pytest ended with {ended.code} before a test was run: {_error(ended)}")
-    return judging.judge(report, asked)
+    return judging.judge(report, asked).model_copy(update={"engine_starts": report.run.engine_starts})
 
 
 def _silent(reason: str) -> Attempt:

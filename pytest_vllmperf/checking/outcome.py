@@ -43,11 +43,13 @@ class Failure:
         text: one or more lines for the report.
         line: the user's file and line that called `check()`.
         log_tail: the end of the engine's log, where an engine failed.
+        verdict: whether nothing but the verdict of the check fails the test.
     """
 
     text: str
     line: tuple[str, int]
     log_tail: str = ""
+    verdict: bool = False
 
 
 def conclude(
@@ -70,7 +72,7 @@ def conclude(
     if status not in FAILING and not (status is Status.NOISY and settings.noisy_fails):
         return record, None
     lines = failure_lines(record, record.changed, check.plan.site.command, every=every, width=width)
-    return record, Failure("\n".join(lines), check.plan.site.line)
+    return record, Failure("\n".join(lines), check.plan.site.line, verdict=True)
 
 
 def _changed(check: Check) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from pytest_vllmperf.checking.elsewhere import only_elsewhere
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.lab.environment import hardware
 from pytest_vllmperf.lab.take import Take
+from pytest_vllmperf.metrics.gates import LIMITS
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.records.ids import CheckId
 from pytest_vllmperf.records.samples import Entry, Environment, Session
@@ -76,7 +77,7 @@ class Plan:
         differences: hard keys in which the environment differs from that of what it is judged by, in words.
         engines: engine starts before the first look.
         append: whether a session that agrees with its baseline joins it.
-        notes: what of the gate is not judged, in words.
+        notes: what of the gate is not judged, and that a run that records keeps nothing of the check, in words.
         missing: that there is no baseline, and what there is on other hardware; empty where nothing is.
     """
 
@@ -163,6 +164,7 @@ def plan(
         engines=wanted,
         append=appends,
         notes=(
+            *_not_recorded(site, settings, alone=alone),
             *of_pass.notes,
             *own_metrics.notes,
             *policy.no_longer_gated((*gate, *of_pass.noted, *own_metrics.stored), judged_by),
@@ -175,6 +177,13 @@ def _purpose(run: Measurement, stored: Sequence[Session], settings: Settings, *,
     """RECORD where the run's update mode asks for it; not for a check in turns, or one that has limits alone."""
     asked = settings.update is Update.ALL or (settings.update is Update.NEW and is_thin(stored))
     return Purpose.RECORD if asked and run.reference is None and not alone else Purpose.JUDGE
+
+
+def _not_recorded(site: Site, settings: Settings, *, alone: bool) -> tuple[str, ...]:
+    """That a run that records keeps nothing of a check that limits alone decide: it passes as if it were recorded."""
+    if not alone or not (settings.append or settings.update is not Update.NONE):
+        return ()
+    return (f"{site.name}: nothing is recorded, as its gate is {LIMITS!r} alone: it is judged without a baseline",)
 
 
 def _missing(run: Measurement, profiles: Sequence[str]) -> str:

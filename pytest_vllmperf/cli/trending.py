@@ -47,6 +47,32 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="the file to write (default: vllmperf-history.html)",
     )
     plotting.set_defaults(run=_plot)
+    _add_runs(actions)
+
+
+def _add_runs(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The actions that are about runs, and not about what they measured."""
+    listing = actions.add_parser("runs", help="list the runs, the newest first, with their ids")
+    _add_database(listing)
+    listing.add_argument("--json", action="store_true", help="for a program")
+    listing.set_defaults(run=_runs)
+    removing = actions.add_parser(
+        "remove",
+        help="take runs out of the history",
+        description="Takes away the named runs with their values: all of them, or none. A commit that several runs "
+        "have names none of them. The file of a run can be added again. Exit code: 0, or 2 for a name that is not "
+        "clear and for a database that cannot be written.",
+    )
+    removing.add_argument(
+        "names",
+        nargs="+",
+        metavar="ID|COMMIT",
+        help="a run: at least seven digits of its id (vllmperf history runs), or of its commit as show names it, such "
+        "as 1a2b3c4 or 1a2b3c4+changes",
+    )
+    removing.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    _add_database(removing)
+    removing.set_defaults(run=_remove)
 
 
 def _add_database(parser: argparse.ArgumentParser) -> None:
@@ -112,6 +138,20 @@ def _plot(chosen: argparse.Namespace) -> int:
     from pytest_vllmperf.cli import history
 
     show(history.plot(_where(chosen), _asked(chosen), chosen.output))
+    return 0
+
+
+def _runs(chosen: argparse.Namespace) -> int:
+    from pytest_vllmperf.cli import history_runs
+
+    show(history_runs.listed(_where(chosen).opened(), as_json=chosen.json), as_json=chosen.json)
+    return 0
+
+
+def _remove(chosen: argparse.Namespace) -> int:
+    from pytest_vllmperf.cli import history_runs
+
+    show(history_runs.remove(_where(chosen).opened(), chosen.names, dry_run=chosen.dry_run))
     return 0
 
 

@@ -257,7 +257,8 @@ class EngineComparison:
             self._add_round()
             longest = max(longest, self._clock() - started)
         if claimed.outcome is not ClaimOutcome.SHOWN:
-            fail(verdicts.claim_line(found, claimed, self._a.value(metric), self._b.value(metric), self.way))
+            words = verdicts.claim_line(found, claimed, self._a.value(metric), self._b.value(metric), self.way)
+            fail(words, verdict=True)
         return found
 
     def _add_round(self) -> None:

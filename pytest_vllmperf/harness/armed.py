@@ -11,7 +11,7 @@ import pytest
 from pytest_vllmperf.checking.gated import GatedRun, GatedTest
 from pytest_vllmperf.checking.history import History
 from pytest_vllmperf.checking.plan import InRun, check_recording
-from pytest_vllmperf.errors import BaselineError, EngineError, SpecError, VllmPerfError
+from pytest_vllmperf.errors import BaselineError, CheckFailed, EngineError, SpecError, VllmPerfError
 from pytest_vllmperf.harness import against, collection, colours, ending, failures, options, stale
 from pytest_vllmperf.harness.collection import Collected, Places, can_check, is_performance_test
 from pytest_vllmperf.harness.console import Console
@@ -27,7 +27,7 @@ from pytest_vllmperf.harness.protocol import Protocol, attach, attached
 from pytest_vllmperf.harness.redaction import Redaction
 from pytest_vllmperf.harness.reporting import PERFORMANCE_TEST, RunReporter
 from pytest_vllmperf.harness.results import ModuleTests, Results
-from pytest_vllmperf.harness.seen import LOG_TAIL
+from pytest_vllmperf.harness.seen import BY_VERDICT, LOG_TAIL
 from pytest_vllmperf.harness.session_fixture import VllmPerfSession
 from pytest_vllmperf.harness.shared import SharedMeasurements
 from pytest_vllmperf.harness.signals import EndSignals
@@ -140,7 +140,7 @@ class ArmedPlugin:
 
     def reporter(self) -> RunReporter:
         """What writes the whole run to a file."""
-        return RunReporter(self._config, self._settings, self._results, self._ending, self.redactor)
+        return RunReporter(self._config, self._settings, self._results, self._ending, self._perf)
 
     def foretelling(self) -> Foretelling:
         """What tells of tests without a baseline before anything is measured."""
@@ -274,6 +274,8 @@ class ArmedPlugin:
                 report.longrepr = failures.shown(item, error, call.excinfo)
             if log_tail := getattr(error, "log_tail", ""):
                 report.sections.append((LOG_TAIL, terminal_text(log_tail)))
+            if isinstance(error, CheckFailed) and error.verdict:
+                setattr(report, BY_VERDICT, True)
         return report
 
     @pytest.hookimpl(tryfirst=True)

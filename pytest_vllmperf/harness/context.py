@@ -201,7 +201,7 @@ class TestContext:
         )
         if self.warn(category, text, line) and not self.failures:
             reason = f"A warning filter turns {category.__name__} into an error."
-            self.failures.append(Failure(f"{text}\n{reason}", line))
+            self.failures.append(Failure(f"{text}\n{reason}", line, verdict=True))
 
     def results(self) -> TestResults:
         """All that the test came to; of a row whose measurement was checked, with the engines of the check."""

@@ -194,7 +194,7 @@ class VllmPerf(RecordsMetrics):
         check = Check(plan(site, run, stored, own, self._session.settings, self._in_run), run)
         self._test.add(check, asked)
         if not check.open and (failure := self._test.conclude(check)):
-            fail(failure.text, failure.line, failure.log_tail)
+            fail(failure.text, failure.line, failure.log_tail, verdict=failure.verdict)
         return check.verdict
 
     def compare(

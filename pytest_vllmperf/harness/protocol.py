@@ -193,7 +193,8 @@ def _fail_with(failures: Sequence[Failure]) -> None:
     __tracebackhide__ = True
     if failures:
         text = "\n".join(failure.text for failure in failures)
-        fail(text, failures[0].line, "\n".join(failure.log_tail for failure in failures if failure.log_tail))
+        log_tail = "\n".join(failure.log_tail for failure in failures if failure.log_tail)
+        fail(text, failures[0].line, log_tail, verdict=all(failure.verdict for failure in failures))
 
 
 def _failed(item: pytest.Item, report: pytest.TestReport, failures: Sequence[Failure]) -> pytest.TestReport:

@@ -42,6 +42,8 @@ class Redaction:
 
     def _redact(self, report: pytest.CollectReport | pytest.TestReport) -> None:
         report.longrepr = self._redacted(report.longrepr)
+        if isinstance(reason := getattr(report, "wasxfail", None), str):
+            report.wasxfail = self._redactor.text(reason)  # type: ignore[union-attr]  # set by pytest on some reports
         report.sections = [(name, self._redactor.text(text)) for name, text in report.sections]
 
     def _learn(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:

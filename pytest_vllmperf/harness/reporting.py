@@ -25,9 +25,9 @@ from pytest_vllmperf.harness.protocol import attached
 from pytest_vllmperf.harness.repository import Revision, revision
 from pytest_vllmperf.harness.results import Results
 from pytest_vllmperf.harness.seen import Seen
+from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.ids import writable
-from pytest_vllmperf.records.redactor import Redactor
 from pytest_vllmperf.records.report import (
     CollectionProblem,
     Machine,
@@ -47,6 +47,7 @@ from pytest_vllmperf.storage import pages, runs
 PERFORMANCE_TEST: Final = "vllmperf_test"
 """The attribute of a report that marks the test as a performance test."""
 _OUTPUT: Final = "vllmperf_selected"
+_STARTS: Final = "vllmperf_engine_starts"
 _OUTCOMES: Final[dict[int, RunOutcome]] = {
     pytest.ExitCode.OK: "passed",
     pytest.ExitCode.TESTS_FAILED: "failed",
@@ -65,17 +66,17 @@ class RunReporter:
         settings: the run's.
         results: the books of the run, filled by others.
         end: of the run, filled by others.
-        redactor: of this process.
+        perf: of this process.
     """
 
-    def __init__(
-        self, config: pytest.Config, settings: Settings, results: Results, end: Ending, redactor: Redactor
-    ) -> None:
+    def __init__(self, config: pytest.Config, settings: Settings, results: Results, end: Ending, perf: Lab) -> None:
         self._config = config
         self._settings = settings
         self._results = results
         self._ending = end
-        self._redactor = redactor
+        self._redactor = perf.redactor
+        self._slots = perf.slots
+        self._starts_of_workers: list[int | None] = []
         self._seen = Seen()
         self._collected: dict[pytest.Item, int] = {}
         self._problems: list[CollectionProblem] = []
@@ -122,8 +123,10 @@ class RunReporter:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """Which of these are performance tests, if the worker came to its end."""
-        self._seen.selected(getattr(node, "workeroutput", {}).get(_OUTPUT, ()))
+        """Which of these are performance tests, and how many engines it started, if the worker came to its end."""
+        told = getattr(node, "workeroutput", {})
+        self._seen.selected(told.get(_OUTPUT, ()))
+        self._starts_of_workers.append(told.get(_STARTS))
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Tests of what cannot be collected are missing."""
@@ -144,7 +147,8 @@ class RunReporter:
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the files, once the exit status is decided and all else is written."""
         if self._is_worker:
-            self._config.workeroutput[_OUTPUT] = self._selected(session)  # type: ignore[attr-defined]
+            told = {_OUTPUT: self._selected(session), _STARTS: self._slots.all_starts}
+            self._config.workeroutput.update(told)  # type: ignore[attr-defined]
         elif not options.only_looks(self._config):
             self._told = self._write(exitstatus, int(session.exitstatus))
 
@@ -220,8 +224,14 @@ class RunReporter:
             collection_problems=tuple(self._problems),
             commit=self._revision.commit,
             dirty=self._revision.dirty,
+            engine_starts=self._engine_starts(),
+            others_failed=self._seen.others_failed(),
         )
         return RunReport(run=run, tests=tests, scorecards=tuple(map(_scorecard, self._ending.cards)))
+
+    def _engine_starts(self) -> int | None:
+        known = [one for one in self._starts_of_workers if one is not None]
+        return self._slots.all_starts + sum(known) if len(known) == len(self._starts_of_workers) else None
 
     def _relative(self, file: Path) -> str:
         return Path(os.path.relpath(file, self._config.rootpath)).as_posix()

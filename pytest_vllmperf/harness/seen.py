@@ -12,11 +12,13 @@ from _pytest._io import TerminalWriter
 
 from pytest_vllmperf.checking.reported import check_report, measurement_report
 from pytest_vllmperf.records.ids import TestId, writable
-from pytest_vllmperf.records.report import TestOutcome, TestReport
+from pytest_vllmperf.records.report import FailedBy, TestOutcome, TestReport
 from pytest_vllmperf.records.results import TestResults
 
 LOG_TAIL = "end of the engine's log"
 """Title of the section of a test's report that holds it."""
+BY_VERDICT = "vllmperf_verdict"
+"""The attribute of a report that fails by nothing but a verdict on performance."""
 MOST = 20_000
 """Characters of a test's message that are kept: half of them from its beginning, half from its end."""
 
@@ -92,6 +94,15 @@ class Seen:
         ordered = sorted(known, key=lambda nodeid: order.get(nodeid, len(order)))
         return tuple(_report(nodeid, self._started.get(nodeid)) for nodeid in ordered)
 
+    def others_failed(self) -> tuple[str, ...]:
+        """Node ids of tests of other kinds that failed, in the order in which they began."""
+        return tuple(
+            writable(nodeid)
+            for nodeid, test in self._started.items()
+            if nodeid not in self._selected and nodeid not in self._performance
+            if any(report.failed for report in test.reports)
+        )
+
 
 def _report(nodeid: str, test: _Test | None) -> TestReport:
     module = TestId.parse(nodeid).module
@@ -103,6 +114,7 @@ def _report(nodeid: str, test: _Test | None) -> TestReport:
         file=module,
         line=None if line is None else line + 1,
         outcome=_outcome(test.reports),
+        failed_by=_failed_by(test.reports),
         seconds=sum(report.duration for report in test.reports),
         message="\n".join(text for report in test.reports if (text := _message(report))),
         log_tail="\n".join(text for report in test.reports for title, text in report.sections if title == LOG_TAIL),
@@ -128,6 +140,14 @@ def _outcome(reports: Sequence[pytest.TestReport]) -> TestOutcome:
     if any(report.skipped for report in reports):
         return "skipped"
     return "interrupted" if called is None else "passed"
+
+
+def _failed_by(reports: Sequence[pytest.TestReport]) -> FailedBy:
+    """Whether all that failed of a test did so by verdicts on performance alone."""
+    failed = [report for report in reports if report.failed]
+    if not failed:
+        return ""
+    return "verdict" if all(hasattr(report, BY_VERDICT) for report in failed) else "other"
 
 
 def _message(report: pytest.TestReport) -> str:

@@ -94,7 +94,7 @@ def _there(connection: Connection, when: set[float]) -> dict[Identity, _There]:
     wanted = select(of_point.id, of_run.source, of_point.series, of_point.time, of_point.value, of_point.engines)
     joined = wanted.join(schema.run, of_run.id == of_point.run)
     found: dict[Identity, _There] = {}
-    for times in _chunks(when):
+    for times in chunks(when):
         for number, source, series, time, value, engines in connection.execute(joined.where(of_point.time.in_(times))):
             found[series, time, value, engines] = _There(number, source)
     return found
@@ -102,7 +102,7 @@ def _there(connection: Connection, when: set[float]) -> dict[Identity, _There]:
 
 def _take_away(connection: Connection, points: Sequence[int]) -> None:
     """Take values of baseline files away, and sessions that have none left."""
-    for ids in _chunks(points):
+    for ids in chunks(points):
         of_point = schema.point.c
         runs = [one for (one,) in connection.execute(select(of_point.run).where(of_point.id.in_(ids)).distinct())]
         connection.execute(delete(schema.point).where(of_point.id.in_(ids)))
@@ -114,12 +114,12 @@ def _take_away(connection: Connection, points: Sequence[int]) -> None:
 def _ids(connection: Connection, table: Table, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
     """The ids of rows by their keys; those that are not there are made."""
     found: dict[str, int] = {}
-    for keys in _chunks(rows):
+    for keys in chunks(rows):
         found |= _known(connection, table, keys)
     missing = [key for key in rows if key not in found]
     if missing:
         connection.execute(insert(table), [{**rows[key], "key": key} for key in missing])
-        for keys in _chunks(missing):
+        for keys in chunks(missing):
             found |= _known(connection, table, keys)
     return found
 
@@ -129,7 +129,8 @@ def _known(connection: Connection, table: Table, keys: Sequence[str]) -> dict[st
     return {key: number for key, number in connection.execute(wanted)}  # noqa: C416 - rows are no pairs to a type checker
 
 
-def _chunks(values: Iterable[Any]) -> Iterable[list[Any]]:
+def chunks(values: Iterable[Any]) -> Iterable[list[Any]]:
+    """The same in lists that one statement may name."""
     rest = iter(values)
     while chunk := list(islice(rest, _MANY)):
         yield chunk

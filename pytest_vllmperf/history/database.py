@@ -50,11 +50,9 @@ class Database:
         Raises:
             HistoryError: where there is no history, it is locked or of another version, or cannot be read.
         """
-        if self.file is not None and not self.file.exists():
-            raise HistoryError(f"{self.name}: there is no such history; make it with: vllmperf history add RUN.json")
+        self._see_that_it_exists()
         with self._connected("read", lock="BEGIN") as connection:
-            if not self._is_ours(connection):
-                raise HistoryError(f"{self.name}: holds no history yet; make it with: vllmperf history add RUN.json")
+            self._see_that_it_is_ours(connection)
             yield connection
 
     @contextmanager
@@ -69,8 +67,29 @@ class Database:
         with self._connected("written", lock="BEGIN IMMEDIATE") as connection:
             if not self._is_ours(connection):
                 self._make(connection)
-            connection.execute(select(schema.schema.c.version).with_for_update()).all()
+            _lock(connection)
             yield connection
+
+    @contextmanager
+    def changing(self) -> Iterator[Connection]:
+        """The same of a history that is there: none is made.
+
+        Raises:
+            HistoryError: where there is no history, and as `writing`.
+        """
+        self._see_that_it_exists()
+        with self._connected("written", lock="BEGIN IMMEDIATE") as connection:
+            self._see_that_it_is_ours(connection)
+            _lock(connection)
+            yield connection
+
+    def _see_that_it_exists(self) -> None:
+        if self.file is not None and not self.file.exists():
+            raise HistoryError(f"{self.name}: there is no such history; make it with: vllmperf history add RUN.json")
+
+    def _see_that_it_is_ours(self, connection: Connection) -> None:
+        if not self._is_ours(connection):
+            raise HistoryError(f"{self.name}: holds no history yet; make it with: vllmperf history add RUN.json")
 
     @contextmanager
     def _connected(self, purpose: str, lock: str) -> Iterator[Connection]:
@@ -161,6 +180,11 @@ class Database:
         if any(sign in words for sign in _OTHER_TABLES):
             return HistoryError(f"{self.name}: its tables are not those of this release; name another one")
         return HistoryError(f"{self.name}: cannot be {purpose}: {masked_text(said)}")
+
+
+def _lock(connection: Connection) -> None:
+    """Whoever writes beside this waits, in databases that do not lock the whole file."""
+    connection.execute(select(schema.schema.c.version).with_for_update()).all()
 
 
 def _url(where: str) -> URL:

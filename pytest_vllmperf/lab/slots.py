@@ -56,8 +56,12 @@ class Slot:
         """
         if self.target.backend.uses_gpu:
             return self.target.uuids or (CPU,)
-        url = self.target.spec.args.get("url")
-        return (endpoint_lease(str(url)),) if self.target.backend.over_http and url else ()
+        return (endpoint_lease(self.url),) if self.url else ()
+
+    @property
+    def url(self) -> str:
+        """Of a server that runs already; empty for an engine that is started here."""
+        return str(self.target.spec.args.get("url") or "") if self.target.backend.over_http else ""
 
     @property
     def cold(self) -> bool:
@@ -140,6 +144,11 @@ class Slots:
     def starts(self, target: Target) -> int:
         """How often this target's engine was started in this run."""
         return self._slot(target).starts
+
+    @property
+    def all_starts(self) -> int:
+        """How many engines this process has started, with those that failed to; a server that ran already is none."""
+        return sum(slot.starts for slot in self._slots.values() if not slot.url)
 
     def started(self, target: Target) -> StartSeen | None:
         """How this target's engine was started; None where it does not run."""

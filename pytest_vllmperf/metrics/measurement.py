@@ -152,7 +152,7 @@ class Measurement(AllMetrics):
         if self.problems:
             raise CheckFailed(f"INVALID  {self.spec_label}: {in_words(self.problems)}")
         if missed := promises.missed(results, slo, goodput):
-            raise CheckFailed(f"{self.spec_label}: {missed}")
+            raise CheckFailed(f"{self.spec_label}: {missed}", verdict=True)
 
     @property
     def promised(self) -> Slo | None:

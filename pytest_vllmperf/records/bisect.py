@@ -60,6 +60,7 @@ class Attempt(_Part):
         others: gated metrics of the test that regressed besides.
         attribution: where the time of the check differs; None where it was not judged.
         seconds: that the run took.
+        engine_starts: how many engines it started, on both versions; None where nobody knows, as it left no report.
     """
 
     judgement: Judgement
@@ -76,6 +77,7 @@ class Attempt(_Part):
     others: tuple[str, ...] = ()
     attribution: Attribution | None = None
     seconds: float = 0.0
+    engine_starts: int | None = None
 
 
 class Point(_Part):
@@ -133,6 +135,7 @@ class Final(_Part):
         reason: why there is no run; empty otherwise.
         runs: how many there were beside those of the steps.
         seconds: that these took.
+        engine_starts: how many engines these started; None where nobody knows of one of them.
     """
 
     before: str
@@ -141,6 +144,7 @@ class Final(_Part):
     reason: str = ""
     runs: int = 0
     seconds: float = 0.0
+    engine_starts: int | None = None
 
 
 class Bisection(_Part):
@@ -174,6 +178,13 @@ class Bisection(_Part):
         """Whether the first bad version is known, and is bad against the last good one as well."""
         attempt = None if self.final is None else self.final.attempt
         return self.exact and attempt is not None and attempt.judgement is Judgement.BAD
+
+    @property
+    def engine_starts(self) -> tuple[int, bool]:
+        """How many engines all runs started as far as that is known, and whether it is known of every run."""
+        told = [attempt.engine_starts for step in self.steps for attempt in step.attempts]
+        told += [self.final.engine_starts] if self.final is not None and self.final.runs else []
+        return sum(one or 0 for one in told), None not in told
 
     @property
     def suspects(self) -> tuple[Point, ...]:

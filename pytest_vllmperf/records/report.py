@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TestOutcome = Literal["passed", "failed", "error", "skipped", "xfailed", "xpassed", "interrupted", "not run"]
+FailedBy = Literal["", "verdict", "other"]
 RunOutcome = Literal["passed", "failed", "interrupted", "internal error", "usage error", "no tests collected", "other"]
 
 
@@ -32,6 +33,8 @@ class TestReport(Part):
         line: where the test function begins there, with its decorators, from 1; None where nobody knows.
         outcome: `error` is a failure outside of the test function; `interrupted`: it was started and did not come to
             its end; `not run`: it was selected and never started.
+        failed_by: `verdict` where nothing but a verdict on performance fails it: of a check, a comparison or an SLO;
+            `other` where anything else does, such as an error or an assertion of the test. Empty where it did not fail.
         seconds: setup, call and teardown together, with what its checks took.
         message: why it failed, or was skipped; empty otherwise. Secrets are masked.
         log_tail: the end of the engine's log, where an engine failed.
@@ -51,6 +54,7 @@ class TestReport(Part):
     file: str
     line: int | None = None
     outcome: TestOutcome
+    failed_by: FailedBy = ""
     seconds: float = 0.0
     message: str = ""
     log_tail: str = ""
@@ -155,6 +159,9 @@ class RunInfo(Part):
         collection_problems: what could not be collected.
         commit: of the user's repository when the run began, as 40 or 64 hexadecimal digits; None without git.
         dirty: whether tracked files differed from that commit; None where nobody knows.
+        engine_starts: how many engines were started, with those that failed to; None where nobody knows, as a worker of
+            xdist did not come to its end.
+        others_failed: node ids of tests that failed and are no performance tests, whose results are not in the file.
     """
 
     plugin: str
@@ -171,6 +178,8 @@ class RunInfo(Part):
     collection_problems: tuple[CollectionProblem, ...] = ()
     commit: str | None = None
     dirty: bool | None = None
+    engine_starts: int | None = None
+    others_failed: tuple[str, ...] = ()
 
 
 class RunReport(Part):

@@ -76,8 +76,16 @@ def lines(found: Bisection, width: int = WIDTH) -> list[str]:
     seconds = sum(step.seconds for step in found.steps) + (found.final.seconds if found.final else 0.0)
     text += ["", *_table(found, width), ""]
     text.append(f"{len(found.steps)} of {units.many(len(found.points) - 1, 'version')} tried, "
-                f"{units.many(runs, 'run')} of the test, {_span(seconds)}")  # fmt: skip
+                f"{units.many(runs, 'run')} of the test, {_starts(found)}{_span(seconds)}")  # fmt: skip
     return [*text, *_kernels(found, width)]
+
+
+def _starts(found: Bisection) -> str:
+    """How many engines were started; of a run that left no report nobody knows."""
+    number, every = found.engine_starts
+    if not number and not every:
+        return ""
+    return f"{'' if every else 'at least '}{units.many(number, 'engine start')}, "
 
 
 def _head(found: Bisection, width: int) -> list[str]:

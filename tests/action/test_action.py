@@ -130,6 +130,77 @@ def test_a_red_run(recorded: Job, fail_on: str, status: int) -> None:
     assert Path(ended.outputs["report"]).read_text(encoding="utf-8").startswith("<!-- pytest-vllmperf report -->\n## ")
 
 
+BESIDE = """
+def test_beside():
+    assert 1 + 1 == 3
+"""
+AFTER_IT = """
+@pytest.fixture(autouse=True)
+def breaks():
+    yield
+    raise RuntimeError("late")
+"""
+
+
+BEFORE_IT = "    vllmperf.check("
+
+
+@pytest.mark.parametrize(("module", "named", "step"), [
+    (MODULE + BESIDE, "test_chat.py::test_beside", "0.02"),
+    (MODULE.replace(BEFORE_IT, f"    assert not vllmperf\n{BEFORE_IT}"), "test_chat.py::test_chat", "0.01"),
+    (MODULE.replace(BEFORE_IT, f"    raise OSError('no disk')\n{BEFORE_IT}"), "test_chat.py::test_chat", "0.01"),
+    (MODULE + AFTER_IT, "test_chat.py::test_chat", "0.02"),
+], ids=["another test", "assert", "exception", "teardown"])  # fmt: skip
+def test_never_forgives_nothing_but_verdicts(recorded: Job, module: str, named: str, step: str) -> None:
+    (recorded.folder / "test_chat.py").write_text(module, encoding="utf-8")
+    ended = measured(recorded, {"fail-on": "never"}, STEP=step)
+    assert (ended.status, ended.outputs["outcome"]) == (1, "failed"), ended.output
+    assert f"::error title=vllmperf::failed for another reason than a verdict: {named}; fail-on" in ended.output
+
+
+def test_what_the_file_of_an_older_plugin_does_not_tell_is_not_forgiven(tmp_path: Path) -> None:
+    loaded = runpy.run_path(str(ROOT / "action" / "run.py"))
+    (report,) = (one for one, said in SAID if said == "FAILED: 1 of 2 performance tests failed: 1 REGRESSED")
+    tests = tuple(
+        one.model_copy(update={"failed_by": "verdict" if one.outcome == "failed" else ""}) for one in report.tests
+    )
+    runs.write(tmp_path / "run.json", report.model_copy(update={"tests": tests}))
+    assert loaded["result"](1, tmp_path / "run.json", "never").status == 0
+    told = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
+    for test in told["tests"]:
+        test.pop("failed_by")
+    told["run"].pop("others_failed")
+    (tmp_path / "run.json").write_text(json.dumps(told), encoding="utf-8")
+    assert loaded["result"](1, tmp_path / "run.json", "never").status == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"notes": ("ERROR: 3 GiB of GPU memory did not come back",)}, "ERROR: 3 GiB of GPU memory did not come back"),
+        (
+            {"others_failed": ("a", "b", "c", "d", "e")},
+            "failed for another reason than a verdict: a, b, c and 2 more",
+        ),
+    ],
+)
+def test_what_else_failed_the_run_is_not_forgiven(tmp_path: Path, changed: dict[str, object], why: str) -> None:
+    loaded = runpy.run_path(str(ROOT / "action" / "run.py"))
+    (report,) = (one for one, said in SAID if said == "FAILED: 1 of 2 performance tests failed: 1 REGRESSED")
+    tests = tuple(one.model_copy(update={"failed_by": "verdict"}) for one in report.tests)
+    run = report.run.model_copy(update=changed)
+    runs.write(tmp_path / "run.json", report.model_copy(update={"tests": tests, "run": run}))
+    found = loaded["result"](1, tmp_path / "run.json", "never")
+    assert (found.status, found.why) == (1, f"{why}; fail-on: never does not cover that")
+
+
+def test_a_run_that_fails_without_a_failed_test_is_not_forgiven(tmp_path: Path) -> None:
+    loaded = runpy.run_path(str(ROOT / "action" / "run.py"))
+    (report,) = (one for one, said in SAID if "no performance test failed, but the run ended" in said)
+    runs.write(tmp_path / "run.json", report)
+    assert loaded["result"](1, tmp_path / "run.json", "never").status == 1
+
+
 @pytest.mark.parametrize(("given", "outcome", "status"), [
     ({"tests": "test_chat.py::test_skipped"}, "nothing judged", 1),
     ({"arguments": "-k nothing_of_that_name"}, "nothing judged", 5),
@@ -157,7 +228,10 @@ def test_an_engine_that_does_not_start_is_no_verdict(recorded: Job) -> None:
     (recorded.folder / "test_chat.py").write_text(module, encoding="utf-8")
     ended = measured(recorded, {"fail-on": "never"})
     assert (ended.status, ended.outputs["outcome"]) == (1, "failed"), ended.output
-    assert "::error title=vllmperf::no test judged anything; fail-on: never does not cover that" in ended.output
+    assert (
+        "::error title=vllmperf::failed for another reason than a verdict: test_chat.py::test_chat; fail-on: never "
+        "does not cover that" in ended.output
+    )
 
 
 def test_a_run_that_is_not_armed_is_no_success(job: Job) -> None:

@@ -33,6 +33,7 @@ def attempt(judgement: Judgement, change: float = 0.1) -> Attempt:
         confidence=0.99,
         margin=0.05,
         seconds=2.0,
+        engine_starts=4,
     )
 
 

@@ -154,6 +154,26 @@ def test_the_last_comparison_is_repeated_while_it_is_undecided(search: Search) -
     assert (found.final.runs, found.final.seconds, found.confirmed) == (2, 4.0, True)
 
 
+def test_engine_starts_are_those_of_all_runs(search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
+    played = Played(noisy={8: 2, 5: 1})
+    found = search(played)
+    assert found.final is not None
+    assert (found.final.runs, found.final.engine_starts) == (2, 8)  # the last comparison is undecided once
+    assert found.engine_starts == (4 * len(played.runs), True)
+    assert search(Played()).engine_starts == found.engine_starts  # out of the file
+
+
+def test_engine_starts_of_a_run_without_a_report_are_not_known(search: Search) -> None:
+    played = Played(silent={4})
+    found = search(played)
+    assert found.engine_starts == (4 * (len(played.runs) - 1), False)
+
+
+def test_engine_starts_of_a_comparison_that_is_one_of_the_steps_count_once(search: Search) -> None:
+    found = search(Played(count=2, first_bad=1))
+    assert found.engine_starts == (4, True)
+
+
 def test_a_neighbour_that_cannot_be_made_again_is_told(search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
     played = Played(first_bad=5)
     made = played.reference

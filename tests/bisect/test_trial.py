@@ -12,6 +12,7 @@ from pytest_vllmperf.bisect.commands import Ended
 from pytest_vllmperf.bisect.trial import Trial
 from pytest_vllmperf.engines.interpreter import Interpreter
 from pytest_vllmperf.records.bisect import Judgement
+from pytest_vllmperf.records.report import RunReport
 from pytest_vllmperf.records.verdict import Status
 from pytest_vllmperf.storage import runs
 
@@ -40,16 +41,21 @@ class Pytest:
         return self.ended
 
 
+def started(number: int, report: RunReport) -> RunReport:
+    """The same run with this number of engine starts."""
+    return report.model_copy(update={"run": report.run.model_copy(update={"engine_starts": number})})
+
+
 @pytest.fixture
 def trial(tmp_path: Path) -> Trial:
     return Trial("test_a.py::test_a", ("--vllmperf-margin=2%",), None, tmp_path / "log")
 
 
 def test_what_pytest_is_given(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
-    played = Pytest(Ended(1, "", ""), run(check(metric("tpot.p50", Status.REGRESSED))))
+    played = Pytest(Ended(1, "", ""), started(7, run(check(metric("tpot.p50", Status.REGRESSED)))))
     monkeypatch.setattr(commands, "run", played)
     found = trial.measured(GOOD, NEW, None)
-    assert (found.judgement, found.seconds > 0) == (Judgement.BAD, True)
+    assert (found.judgement, found.seconds > 0, found.engine_starts) == (Judgement.BAD, True, 7)
     assert played.command[:5] == [sys.executable, "-m", "pytest", "test_a.py::test_a", "--vllmperf"]
     assert played.command[5:7] == [
         "--vllmperf-against=/envs/0.31.0/bin/python",
@@ -91,4 +97,5 @@ def test_a_run_without_a_report_is_never_good(
     monkeypatch.setattr(commands, "run", Pytest(ended, *reports))
     found = trial.measured(GOOD, NEW, None)
     assert found.judgement is Judgement.UNJUDGED
+    assert found.engine_starts is None
     assert reason in found.reason

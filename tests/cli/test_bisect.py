@@ -106,6 +106,11 @@ def test_the_first_bad_version_with_its_kernels(project: Path, capsys: Capture) 
     assert again.err == ""
     found = json.loads(again.out)
     assert (found["points"][found["bad"]]["id"], found["followed"]["metric"]) == ("0.32.1", "gpu_time")
+    starts = [run["engine_starts"] for step in found["steps"] for run in step["attempts"]]
+    assert len(starts) == 3
+    assert all(number >= 2 for number in starts)  # of two versions at least one each
+    every = sum(starts) + found["final"]["engine_starts"]
+    assert any(line.startswith(f"3 of 4 versions tried, 4 runs of the test, {every} engine starts, ") for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def test_its_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("VLLMPERF_HISTORY", raising=False)
     runs.write(tmp_path / "run.json", story([1.0])[0])
-    assert len(COMMANDS) == 4
+    assert len(COMMANDS) == 5
     for command in COMMANDS:
         assert cli.main(shlex.split(command)[1:]) == 0, command
     assert (tmp_path / "vllmperf-history.db").exists()
@@ -37,13 +37,13 @@ def test_its_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
 
 def test_its_options_exist(capsys: Capture) -> None:
     told = ""
-    for action in ("add", "show", "plot"):
+    for action in ("add", "show", "plot", "runs", "remove"):
         with pytest.raises(SystemExit):
             cli.main(["history", action, "--help"])
         told += capsys.readouterr().out
     named = set(re.findall(r"`(?:--[a-z-]+[^`]*)`", PAGE))
     options = {option for one in named for option in re.findall(r"--[a-z-]+", one)} - OF_OTHERS
-    assert options >= {"--min-change", "--metrics", "--database", "--timeout", "--all", "--json"}
+    assert options >= {"--min-change", "--metrics", "--database", "--timeout", "--all", "--json", "--dry-run"}
     assert [option for option in options if option not in told] == []
 
 

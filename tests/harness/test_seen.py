@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pytest_vllmperf.harness.seen import LOG_TAIL, MOST, Seen
+from pytest_vllmperf.harness.seen import BY_VERDICT, LOG_TAIL, MOST, Seen
 from pytest_vllmperf.records.report import TestReport
 from pytest_vllmperf.records.results import TestResults
 
@@ -49,6 +49,41 @@ def seen(*reports: Any, selected: tuple[str, ...] = ("t.py::a",)) -> tuple[TestR
 def test_one_word_for_all_phases(phases: list[tuple[str, str]], outcome: str) -> None:
     (test,) = seen(*(report(when, how) for when, how in phases))
     assert (test.outcome, test.seconds) == (outcome, float(len(phases)))
+
+
+VERDICT = {BY_VERDICT: True}
+
+
+@pytest.mark.parametrize(
+    ("phases", "failed_by"),
+    [
+        ([("call", "passed", {}), ("teardown", "passed", {})], ""),
+        ([("call", "skipped", {})], ""),
+        ([("call", "failed", VERDICT), ("teardown", "passed", {})], "verdict"),
+        ([("call", "passed", {}), ("teardown", "failed", VERDICT)], "verdict"),
+        ([("call", "failed", {}), ("teardown", "passed", {})], "other"),
+        ([("call", "failed", VERDICT), ("teardown", "failed", {})], "other"),
+        ([("call", "failed", VERDICT), ("call", "failed", {}), ("teardown", "passed", {})], "other"),
+        ([("???", "failed", {})], "other"),
+    ],
+)
+def test_what_failed_a_test(phases: list[tuple[str, str, dict[str, bool]]], failed_by: str) -> None:
+    (test,) = seen(*(report(when, how, **more) for when, how, more in phases))
+    assert test.failed_by == failed_by
+
+
+def test_failed_tests_of_other_kinds() -> None:
+    book = Seen()
+    book.selected(["t.py::a"])
+    for nodeid, how in (("t.py::a", "failed"), ("u.py::b", "failed"), ("u.py::c", "passed"), ("u.py::d", "skipped")):
+        for when in ("setup", "call"):
+            made = report(when, how if when == "call" else "passed", nodeid=nodeid)
+            book.add(made, None, performance_test=nodeid == "t.py::a")
+    again = [report("setup", nodeid="u.py::b"), report("call", nodeid="u.py::b")]
+    assert book.others_failed() == ("u.py::b",)
+    for made in again:  # it is run once more, and passes
+        book.add(made, None, performance_test=False)
+    assert book.others_failed() == ()
 
 
 def test_expected_failures() -> None:

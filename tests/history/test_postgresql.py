@@ -23,6 +23,7 @@ from pytest_vllmperf.history.database import Database
 from pytest_vllmperf.history.finding import Rule, find
 from pytest_vllmperf.history.of_run import trends_of
 from pytest_vllmperf.history.reading import read
+from pytest_vllmperf.history.removing import remove, stored
 from pytest_vllmperf.history.taking import of_run
 from tests.history.material import SOFT, checked, of_test, run_on, story, throughput
 from tests.reporting import HOSTILE, hostile_run
@@ -185,3 +186,16 @@ def test_the_trends_of_a_run(url: str) -> None:
     (shift,) = told.found.trends[0].shifts
     assert (shift.worse, shift.changed) == (True, ("driver 580.95 -> 590.10",))
     assert "secret" not in told.source
+
+
+def test_a_run_is_removed(url: str) -> None:
+    database = Database(url)
+    with pytest.raises(HistoryError, match=r"holds no history yet"):
+        remove(database, ["1a2b3c4"])
+    add(database, [of_run(one) for one in story([1.0, 2.0, 3.0])])
+    newest, middle, oldest = stored(database)
+    assert remove(database, [middle.id]) == [middle]
+    assert stored(database) == [newest, oldest]
+    with pytest.raises(HistoryError, match="nothing was removed"):
+        remove(database, [newest.id, middle.id])
+    assert stored(database) == [newest, oldest]

@@ -101,6 +101,17 @@ def test_an_engine_starts_once_however_often_it_is_asked_for(made: Slots, book: 
     assert book == ["start a"]
 
 
+def test_all_starts_are_counted_also_those_that_fail_and_no_server_that_ran_already(made: Slots) -> None:
+    assert made.all_starts == 0
+    for wanted in ((A,), (A,), (B,), (A,), (A, C)):
+        get(made, *wanted)
+    with pytest.raises(EngineStartError):
+        get(made, target(BROKEN))
+    get(made, target("served", backend="endpoint", url="http://127.0.0.1:1/v1"))
+    made.close()
+    assert made.all_starts == 5
+
+
 def test_one_that_was_profiled_is_replaced_before_anything_is_timed(made: Slots, book: list[str]) -> None:
     get(made, A)
     made.was_profiled(A)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from typing import TYPE_CHECKING
 
 import pytest
@@ -74,6 +75,33 @@ def test_limits_alone_need_no_baseline_and_record_none(project: Project, workers
     assert project.files() == {}
     marked(project, BROKEN + ", gate='limits'")
     project.run("--vllmperf", *workers).assert_outcomes(failed=1)
+
+
+@pytest.mark.parametrize("option", ["--vllmperf-update", "--vllmperf-update-new", "--vllmperf-append"])
+def test_a_run_that_records_says_of_limits_alone_that_nothing_is(
+    project: Project, workers: list[str], option: str
+) -> None:
+    marked(project, KEPT + ", gate='limits'")
+    reports = ("--vllmperf-report=run.md", "--vllmperf-report=run.html", "--vllmperf-json=run.json")
+    result = project.run(option, *reports, *workers)
+    result.assert_outcomes(passed=1)
+    told = "test_chat: nothing is recorded, as its gate is 'limits' alone: it is judged without a baseline"
+    (test,) = load(project.root / "run.json").tests
+    assert test.checks[0].notes == (told,)
+    assert " ".join(result.stdout.str().split()).count(told) == 1
+    assert told in (project.root / "run.md").read_text(encoding="utf-8")
+    assert told in html.unescape((project.root / "run.html").read_text(encoding="utf-8"))
+    assert project.files() == {}
+
+
+def test_nothing_is_said_of_it_where_the_run_or_the_gate_differs(project: Project, workers: list[str]) -> None:
+    marked(project, KEPT + ", gate='limits'")
+    assert "nothing is recorded" not in project.run("--vllmperf", *workers).stdout.str()
+    marked(project, KEPT + ", gate='limits clock'")
+    result = project.run("--vllmperf-update", *workers)
+    result.assert_outcomes(passed=1)
+    assert "nothing is recorded" not in result.stdout.str()
+    assert project.files() != {}
 
 
 def test_limits_alone_without_a_limit_judge_nothing_and_are_refused(project: Project, workers: list[str]) -> None:

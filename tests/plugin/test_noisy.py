@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_vllmperf import load
+
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
 
@@ -83,8 +85,9 @@ def test_several_tests_that_share_their_engines_have_a_warning_each(project: Pro
 
 
 def test_a_filter_that_makes_warnings_errors_fails_the_test(unclear: Project, workers: list[str]) -> None:
-    result = unclear.run("--vllmperf", "-W", "error", *workers)
+    result = unclear.run("--vllmperf", "-W", "error", "--vllmperf-json=run.json", *workers)
     result.assert_outcomes(failed=1)
+    assert [test.failed_by for test in load(unclear.root / "run.json").tests] == ["verdict"]
     assert "A warning filter turns NoisyWarning into an error." in result.outlines
     result.stdout.no_fnmatch_line("*INTERNALERROR*")
     result.stdout.no_fnmatch_line("*Traceback*")

@@ -209,8 +209,9 @@ def test_limits_alone_tell_of_what_has_none(project: Project) -> None:
 
 def test_a_metric_that_is_never_checked_fails_the_run(project: Project, workers: list[str]) -> None:
     chat(project, STEPS, check="assert run.ttft.p50 > 0")
-    result = project.run("--vllmperf", *workers)
+    result = project.run("--vllmperf", "--vllmperf-json=run.json", *workers)
     result.assert_outcomes(failed=1)
+    assert [test.failed_by for test in load(project.root / "run.json").tests] == ["other"]  # a fault of the test
     assert "test_chat: recorded but never checked: steps; call vllmperf.check(run) after record()" in text(result)
 
 

@@ -206,6 +206,41 @@ def test_a_module_that_cannot_be_imported(planted: Project, workers: list[str]) 
     assert not leaks(planted, str(result.stdout), str(result.stderr))
 
 
+@pytest.mark.parametrize("workers", [[], ["-n", "1"]], ids=["alone", "xdist"])
+def test_what_no_report_of_a_test_holds_is_masked_by_who_writes_the_file(
+    project: Project, workers: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Test ids and options, which pytest hands on as they are; they stand in the file of the run and its reports."""
+    monkeypatch.setenv("SOME_API_KEY", "of-the-process-jade")
+    marks = ["@pytest.mark.parametrize('key', [__import__('os').environ['SOME_API_KEY']])"]
+    project.perf_tests(marks=marks, check="assert run.ttft.p50 > 0 and key")
+    test = project.root / "test_chat.py"
+    test.write_text(test.read_text().replace("(vllmperf)", "(vllmperf, key)"))
+    options = ["--vllmperf-json=run.json", "--vllmperf-report=run.md", "--vllmperf-report=run.html"]
+    reason = "--vllmperf-reason=the key is of-the-process-jade"
+    result = project.run("--vllmperf-update", reason, *options, *workers)
+    result.assert_outcomes(passed=1)
+    told = json.loads((project.root / "run.json").read_text(encoding="utf-8"))
+    assert told["tests"][0]["nodeid"] == "test_chat.py::test_chat[***]"
+    assert "the key is ***" in told["run"]["options"].values()
+    for file in ("run.json", "run.md", "run.html"):
+        assert "jade" not in (project.root / file).read_text(encoding="utf-8"), file
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "1"]], ids=["alone", "xdist"])
+def test_the_reason_of_an_expected_failure(
+    project: Project, workers: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "of the process: jade")
+    project.perf_tests(
+        marks=["@pytest.mark.xfail(reason='refused ' + __import__('os').environ['SOME_API_KEY'])"], check="assert 0"
+    )
+    result = project.run("--vllmperf", "--vllmperf-json=run.json", "--junitxml=report.xml", "-rx", *workers)
+    result.assert_outcomes(xfailed=1)
+    assert "XFAIL test_chat.py::test_chat - refused ***" in result.outlines
+    assert not leaks(project, str(result.stdout), str(result.stderr))
+
+
 def test_variables_of_this_process(planted: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_API_KEY", "of the process: jade")
     planted.perf_tests(check="print(__import__('os').environ['SOME_API_KEY']); assert 0")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_vllmperf import load
 from pytest_vllmperf.records.problems import Problem
 
 if TYPE_CHECKING:
@@ -189,8 +190,9 @@ def test_an_engine_that_dies_on_the_way_fails_its_test_in_a_line(project: Projec
     before = project.files()
     project.perf_tests("test_a", "test_b", step_seconds=0.03, fail="again")
     project.perf_tests("test_fine", module="test_other.py")
-    result = project.run("--vllmperf-update-new", *workers)
+    result = project.run("--vllmperf-update-new", "--vllmperf-json=run.json", *workers)
     result.assert_outcomes(failed=2, passed=1)
+    assert [test.failed_by for test in load(project.root / "run.json").tests] == ["other", "other", ""]
     result.stdout.fnmatch_lines(["test_a: measured again: sim*: the engine process was ended by SIGKILL during run"])
     result.stdout.fnmatch_lines(["*- end of the engine's log -*", "scripted log"])
     result.stdout.fnmatch_lines(["test_a  *INVALID*"])

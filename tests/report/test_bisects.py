@@ -34,6 +34,7 @@ def attempt(judgement: Judgement = Judgement.BAD, change: float = 0.1, **more: A
         "confidence": 0.99,
         "margin": 0.05,
         "seconds": 60.0,
+        "engine_starts": 6,
     }
     return Attempt(judgement=judgement, **{**given, **more})
 
@@ -44,7 +45,7 @@ def step(version: str, result: Result, *attempts: Attempt, reason: str = "") -> 
 
 def found(*, good: int = 1, bad: int = 2, **final: Any) -> Bisection:
     points = tuple(Point(id=f"0.3{place}.0") for place in range(5))
-    last = {"attempt": attempt(attribution=KERNELS), "runs": 1, "seconds": 60.0, **final}
+    last = {"attempt": attempt(attribution=KERNELS), "runs": 1, "seconds": 60.0, "engine_starts": 6, **final}
     return Bisection(
         test="test_a.py::test_a",
         points=points,
@@ -72,7 +73,7 @@ def test_the_first_bad_version_its_change_the_steps_and_the_kernels() -> None:
         "0.32.0     bad       +10.0 % [+9.0, +11.0] (99 % CI)        2",
         "0.34.0     bad       +20.0 % [+19.0, +21.0] (99 % CI)       1",
         "",
-        "3 of 4 versions tried, 5 runs of the test, 6 min",
+        "3 of 4 versions tried, 5 runs of the test, 30 engine starts, 6 min",
         "",
         "before: 0.31.0",
         "after: 0.32.0",
@@ -81,6 +82,29 @@ def test_the_first_bad_version_its_change_the_steps_and_the_kernels() -> None:
         "attention  10 -> 12  2.000 -> 3.000    +1.000  +50.0 %",
         "total      10 -> 12  2.000 -> 3.000    +1.000  +50.0 %",
     ]
+
+
+@pytest.mark.parametrize(
+    ("starts", "words"),
+    [
+        ({"engine_starts": None}, "5 runs of the test, at least 24 engine starts, 6 min"),
+        ({"engine_starts": None, "runs": 0}, "4 runs of the test, 24 engine starts, 6 min"),
+    ],
+)
+def test_engine_starts_that_are_not_known(starts: dict[str, Any], words: str) -> None:
+    assert f"3 of 4 versions tried, {words}" in bisects.lines(found(**starts), 100)
+
+
+def test_a_file_of_an_earlier_release_tells_no_engine_starts() -> None:
+    one = found(engine_starts=None)
+    unknown = tuple(
+        step.model_copy(
+            update={"attempts": tuple(run.model_copy(update={"engine_starts": None}) for run in step.attempts)}
+        )
+        for step in one.steps
+    )
+    told = bisects.lines(one.model_copy(update={"steps": unknown}), 100)
+    assert "3 of 4 versions tried, 5 runs of the test, 6 min" in told
 
 
 def test_a_narrow_line_ends_between_figures_and_never_within_one() -> None:
