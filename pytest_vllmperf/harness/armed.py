@@ -184,6 +184,7 @@ class ArmedPlugin:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None, None, None]:
         """Note what there is before others deselect, order what is left after them."""
+        collection.keep_node_ids(items)
         self._collected.add(items)
         yield
         items[:] = collection.ordered(items)
@@ -202,7 +203,7 @@ class ArmedPlugin:
                 raise pytest.UsageError(terminal_text(f"{shown}: {self.redactor.text(str(error))}")) from None
             if not can_check(item):
                 continue
-            own, test = marked.settings.over(self._settings.check), TestId.parse(item.nodeid)
+            own, test = marked.settings.over(self._settings.check), TestId.parse(collection.node_id(item))
             self._gated.add(GatedTest(test.module, test.name, own.gate or (), bool(own.against)))
 
     @pytest.hookimpl(tryfirst=True)
@@ -263,6 +264,7 @@ class ArmedPlugin:
         context = item.stash.get(CONTEXT, None)
         if is_performance_test(item) or ASKED in item.stash:
             setattr(report, PERFORMANCE_TEST, True)  # for the process that counts, which has no items under xdist
+            report.nodeid = collection.node_id(item)
         if context is not None and call.excinfo is not None:
             context.raised = True
             context.failed = context.failed or report.outcome == "failed"
@@ -339,7 +341,7 @@ class ArmedPlugin:
         results, end = self._results, self._ending
         columns = self._config.get_terminal_writer().fullwidth
         names = terminal.names(results.checks, results.comparisons, columns)
-        every = self._config.get_verbosity() > 0
+        every = options.is_verbose(self._config)
         lines = terminal.summary(results.checks, names, dict(end.outlook.checks), every=every)
         lines += terminal.comparisons(results.comparisons, names)
         if every:

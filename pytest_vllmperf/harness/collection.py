@@ -20,6 +20,7 @@ from pytest_vllmperf.records.spec import EngineSpec
 
 _LONGEST_NAME = 255
 """Bytes of a file's name on the file systems of Linux."""
+_NODE_ID = pytest.StashKey[str]()
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,17 @@ def read_markers(item: pytest.Item) -> Marked:
     )
 
 
+def keep_node_ids(items: Sequence[pytest.Item]) -> None:
+    """Remember node ids as pytest has collected them: with `--dist loadgroup`, pytest-xdist adds a group to them."""
+    for item in items:
+        item.stash[_NODE_ID] = item.nodeid
+
+
+def node_id(item: pytest.Item) -> str:
+    """An item's node id without the group that a worker of pytest-xdist has added to it."""
+    return item.stash.get(_NODE_ID, item.nodeid)
+
+
 def ordered(items: Sequence[pytest.Item]) -> list[pytest.Item]:
     """Ordinary tests first, as they were; then performance tests, those of one engine together.
 
@@ -104,9 +116,9 @@ class Places:
     def add(self, items: Sequence[pytest.Item]) -> None:
         """Take in the performance tests among these."""
         for item in filter(can_check, items):
-            test = TestId.parse(item.nodeid)
+            test = TestId.parse(node_id(item))
             self._modules.setdefault(_stem(test.module), set()).add(test.module)
-            self._tests.setdefault(test, set()).add(item.nodeid)
+            self._tests.setdefault(test, set()).add(node_id(item))
 
     def check(self, item: pytest.Item) -> None:
         """See that a test has an entry of its own, in a file that can be made.
@@ -114,7 +126,7 @@ class Places:
         Raises:
             SpecError: for one that would share it, whose module is outside the root directory, or has too long a name.
         """
-        test = TestId.parse(item.nodeid)
+        test = TestId.parse(node_id(item))
         if not item.path.is_relative_to(self._config.rootpath):
             raise SpecError(self._outside(item.path))
         if others := self._modules.get(_stem(test.module), set()) - {test.module}:
@@ -157,12 +169,12 @@ class Collected:
     def add(self, items: Sequence[pytest.Item]) -> None:
         """Items before anything was deselected."""
         for item in items:
-            test = TestId.parse(item.nodeid)
+            test = TestId.parse(node_id(item))
             self._names.setdefault(test.module, set()).add(test.name)
 
     def deselected(self, items: Sequence[pytest.Item]) -> None:
         """Items that will not run."""
-        self._partial.update(TestId.parse(item.nodeid).module for item in items)
+        self._partial.update(TestId.parse(node_id(item)).module for item in items)
 
     def modules(self) -> dict[str, ModuleTests]:
         """What was collected, by module."""

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_vllmperf.checking.elsewhere import only_elsewhere
 from pytest_vllmperf.errors import SpecError
-from pytest_vllmperf.harness.collection import can_check, read_markers
+from pytest_vllmperf.harness.collection import can_check, node_id, read_markers
 from pytest_vllmperf.lab.environment import likely_profiles
 from pytest_vllmperf.lab.take import Take
 from pytest_vllmperf.metrics.gates import LIMITS
@@ -92,7 +92,7 @@ class Ahead:
         """
         if self._settings.update is not Update.NONE:
             return []
-        tests = [TestId.parse(item.nodeid) for item in items if self._has_to_have_one(item)]
+        tests = [TestId.parse(node_id(item)) for item in items if self._has_to_have_one(item)]
         missing = without_baseline(tests, self._store)
         self.missing = frozenset(missing)
         if not missing:

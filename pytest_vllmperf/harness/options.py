@@ -32,6 +32,11 @@ def is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
 
 
+def is_verbose(config: pytest.Config) -> bool:
+    """Whether pytest is to say more; without its terminal reporter it is not."""
+    return int(config.getoption("verbose", 0)) > 0
+
+
 def only_looks(config: pytest.Config) -> bool:
     """Whether no test function runs: `--collect-only`, `--setup-plan`, `--setup-only`."""
     return any(config.getoption(name, False) for name in ("collectonly", "setupplan", "setuponly"))

@@ -55,7 +55,7 @@ class Protocol:
 
     def run(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
         """Run one test; report it, or hold it back until its engine's tests have all run."""
-        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        item.ihook.pytest_runtest_logstart(nodeid=collection.node_id(item), location=item.location)
         self._running = (item, nextitem)
         try:
             reports = runtestprotocol(item, log=False, nextitem=nextitem)
@@ -162,7 +162,7 @@ class Protocol:
         for report in reports:
             report.user_properties = list(item.user_properties)
             item.ihook.pytest_runtest_logreport(report=report)
-        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        item.ihook.pytest_runtest_logfinish(nodeid=collection.node_id(item), location=item.location)
 
 
 def _stopping(item: pytest.Item) -> bool:

@@ -18,7 +18,7 @@ from pytest_vllmperf import __version__
 from pytest_vllmperf.checking import policy
 from pytest_vllmperf.errors import VllmPerfError, in_one_line
 from pytest_vllmperf.harness import ending, machine, options, stale, trending
-from pytest_vllmperf.harness.collection import is_performance_test
+from pytest_vllmperf.harness.collection import is_performance_test, node_id
 from pytest_vllmperf.harness.ending import Ending
 from pytest_vllmperf.harness.github import GitHubJob
 from pytest_vllmperf.harness.protocol import attached
@@ -114,7 +114,7 @@ class RunReporter:
         """The performance tests that are to run, in the order in which they were collected."""
         chosen = filter(is_performance_test, session.items)
         ordered = sorted(chosen, key=lambda item: self._collected.get(item, len(self._collected)))
-        return [item.nodeid for item in ordered]
+        return [node_id(item) for item in ordered]
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:

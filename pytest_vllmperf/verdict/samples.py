@@ -44,8 +44,11 @@ def metric_samples(metric: Metric, sessions: Sequence[Session], engines: Sequenc
 
 
 def left_out_of_some(metric: Metric, engines: Sequence[EngineSamples]) -> bool:
-    """Whether a metric leaves out of some engines what it contains on others, see `Metric.leaves_out`."""
-    measured = [engine for engine in engines if engine.values(metric.name)]
+    """Whether a metric leaves out of some engines what it contains on others, see `Metric.leaves_out`.
+
+    On one GPU there is nothing to leave out: such an engine is compared with any other.
+    """
+    measured = [engine for engine in engines if engine.values(metric.name) and len(engine.kernels) != 1]
     return len({bool(engine.values(metric.leaves_out)) for engine in measured}) > 1
 
 

@@ -14,6 +14,7 @@ from pytest_vllmperf.engines.interpreter import look
 from pytest_vllmperf.lab import measuring
 from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.verdict import Evidence, judge
+from tests import needs
 from tests.interpreters import interpreter
 
 if TYPE_CHECKING:
@@ -171,6 +172,7 @@ def test_the_header_names_the_reference(project: Project, stable: str, workers: 
     result.stdout.fnmatch_lines([f"vllmperf: checks are measured in turns with vLLM 0.29.0 of {stable}"])
 
 
+@needs.VLLM
 @pytest.mark.parametrize("link", [False, True])
 def test_the_same_vllm_is_an_a_a_run_and_says_so(
     project: Project, tmp_path: Path, starts: list[str], evidence: list[Evidence], link: bool
@@ -345,6 +347,7 @@ def test_an_engine_that_names_its_own_interpreter_is_the_new_side(
     assert evidence[0].against == f"vLLM 0.31.0 of {own} (the same vLLM: an A/A run)"
 
 
+@needs.VLLM
 def test_a_variable_that_leads_both_to_one_vllm_makes_it_an_a_a_run(
     project: Project, stable: str, evidence: list[Evidence]
 ) -> None:

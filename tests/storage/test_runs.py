@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import pydantic
 import pytest
 
 from pytest_vllmperf.errors import ReportError
@@ -33,6 +34,9 @@ def test_what_is_written_comes_back(file: Path) -> None:
     assert runs.load(file) == runs.load(str(file)) == hostile_run()
 
 
+@pytest.mark.skipif(
+    tuple(map(int, pydantic.VERSION.split(".")[:2])) < (2, 14), reason="older versions of pydantic write other schemas"
+)
 def test_the_schema_is_that_of_the_code() -> None:
     made = runpy.run_path(str(DOCS / "generate.py"))
     text = (DOCS / "schema" / "run.json").read_text(encoding="utf-8")

@@ -83,6 +83,18 @@ entries = st.builds(
 files = st.builds(BaselineFile, tests=st.dictionaries(text, entries, max_size=2))
 
 
+def test_a_number_that_no_float_holds_exactly_is_read_back(tmp_path: Path) -> None:
+    engine = EngineSamples(discarded=0, iterations=1, samples={}, ttft_by_request=[2.0**53 - 1, 2.0**53, 1e18])
+    entry = Entry(
+        engine="", workload={}, judging=Judging(gate=["ttft.p50"], margin=0.1),
+        sessions=[Session(recorded="", environment=Environment(hard={}, soft={}), engines=[engine])],
+    )  # fmt: skip
+    path = tmp_path / "file.json"
+    path.write_text(dumps(BaselineFile(tests={"test_a": entry})), encoding="utf-8")
+    assert "[9007199254740991, 9007199254740992.0, 1e+18]" in path.read_text(encoding="utf-8")
+    assert load(path).tests == {"test_a": entry}
+
+
 @relaxed
 @given(files)
 def test_what_is_written_is_read_back(tmp_path: Path, file: BaselineFile) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from pytest_vllmperf.metrics.declaration import MetricClass
 from pytest_vllmperf.metrics.table import METRICS
+from pytest_vllmperf.records.kernels import KernelTable
 from pytest_vllmperf.records.problems import Problem
 from pytest_vllmperf.records.samples import EngineSamples, Session
 from pytest_vllmperf.records.verdict import Status, Verdict
@@ -231,6 +232,18 @@ def test_gpu_time_with_and_without_waiting_is_not_compared(which: int) -> None:
         "some engine starts leave out the wait for other ranks, others contain it",
     )
     assert (told.now, told.baseline) == ((0.9, 1.0), (1.0, 0.9))[which]
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_gpu_time_of_one_gpu_is_compared_with_that_of_several(which: int) -> None:
+    """One GPU waits for nobody: `tensor_parallel_size` 1 against 2, say."""
+    alone, several = {"gpu_time": [1.0] * 3}, {"gpu_time": [1.0] * 3, "gpu_time.waiting": [0.1] * 3}
+    both = [list(side) for side in sides(3, 1.0)]
+    for at, (passes, ranks) in enumerate([(alone, 1), (several, 2)]):
+        side = both[at ^ which]
+        update = {"passes": passes, "kernels": [KernelTable()] * ranks}
+        both[at ^ which] = [one.model_copy(update=update) for one in side]
+    assert of(in_turns(*both, "gpu_time"), "gpu_time").status is Status.OK
 
 
 def test_a_metric_that_neither_side_has_is_left_out() -> None:

@@ -50,7 +50,7 @@ def test_what_differs_is_said(
 
 
 def test_the_table_of_the_study_is_that_of_its_samples() -> None:
-    rows = sweeps.table(*sweeps.both([str(STUDY / "two-gpus-nvidia-h200.json")]).values()).splitlines()[2:]
+    rows = sweeps.table(*sweeps.both([str(STUDY / "samples" / "two-gpus-nvidia-h200.json")]).values()).splitlines()[2:]
     text = (STUDY / "two-gpus.md").read_text(encoding="utf-8")
     assert len(rows) == 8
     for row in rows:
