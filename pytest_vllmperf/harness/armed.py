@@ -263,8 +263,8 @@ class ArmedPlugin:
         self._clear()
         context = item.stash.get(CONTEXT, None)
         if is_performance_test(item) or ASKED in item.stash:
-            setattr(report, PERFORMANCE_TEST, True)  # for the process that counts, which has no items under xdist
-            report.nodeid = collection.node_id(item)
+            # For the process that counts, which has no items under xdist.
+            setattr(report, PERFORMANCE_TEST, collection.node_id(item))
         if context is not None and call.excinfo is not None:
             context.raised = True
             context.failed = context.failed or report.outcome == "failed"
@@ -284,7 +284,8 @@ class ArmedPlugin:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take in a test that has come to its end, here or from a worker."""
         performance_test = hasattr(report, PERFORMANCE_TEST)
-        if performance_test and not options.is_worker(self._config):
+        if performance_test and not options.is_worker(self._config):  # a worker of xdist needs the id that it has sent
+            report.nodeid = getattr(report, PERFORMANCE_TEST)
             colours.colour(report)
         self._outcomes.add(report, performance_test=performance_test)
         if report.when == "teardown" and performance_test:

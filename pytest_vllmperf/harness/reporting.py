@@ -78,7 +78,7 @@ class RunReporter:
         self._slots = perf.slots
         self._starts_of_workers: list[int | None] = []
         self._seen = Seen()
-        self._collected: dict[pytest.Item, int] = {}
+        self._collected: dict[str, int] = {}
         self._problems: list[CollectionProblem] = []
         self._began = time.monotonic()
         self._started = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -104,7 +104,7 @@ class RunReporter:
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """In which order tests were collected, before anybody orders them anew."""
-        self._collected = {item: at for at, item in enumerate(items)}
+        self._collected = {item.nodeid: at for at, item in enumerate(items)}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Which tests are to run."""
@@ -112,9 +112,8 @@ class RunReporter:
 
     def _selected(self, session: pytest.Session) -> list[str]:
         """The performance tests that are to run, in the order in which they were collected."""
-        chosen = filter(is_performance_test, session.items)
-        ordered = sorted(chosen, key=lambda item: self._collected.get(item, len(self._collected)))
-        return [node_id(item) for item in ordered]
+        chosen = [node_id(item) for item in session.items if is_performance_test(item)]
+        return sorted(chosen, key=lambda nodeid: self._collected.get(nodeid, len(self._collected)))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
