@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,7 @@ class TestContext:
         run_settings: the run's settings.
         warn: emits a warning of pytest, at a line of the user's code; whether a filter makes it an error.
         tell: shows a line to a person at once.
+        redact: takes secrets out of a text that is stored.
         verbose: whether a failure tells all of every metric, as with `-v`.
         columns: how wide the text of a failure may be.
         raised: whether setup, call or teardown raised anything.
@@ -98,6 +99,7 @@ class TestContext:
     point: Mapping[str, Any] = field(default_factory=dict)
     warn: Warn = lambda _category, _text, _line: False
     tell: Callable[[str], None] = lambda _line: None
+    redact: Callable[[str], str] = lambda text: text
     verbose: bool = False
     columns: int = WIDTH
     raised: bool = False
@@ -163,7 +165,8 @@ class TestContext:
     def conclude(self, check: Check) -> Failure | None:
         """Book a check that will see no further engine; why it fails the test, if it does."""
         self.pending.remove(check)
-        record, failure = conclude(check, self.run_settings, every=self.verbose, width=self.columns)
+        settings = replace(self.run_settings, reason=self.redact(self.run_settings.reason))
+        record, failure = conclude(check, settings, every=self.verbose, width=self.columns)
         self.records.append(record)
         self.properties += terminal.properties(record)
         if failure is not None:

@@ -95,6 +95,7 @@ class Contexts:
             point=sweeping.shown_point(item, marked.spec),
             warn=partial(warn, item),
             tell=partial(self._tell, TestId.parse(collection.node_id(item))),
+            redact=self._perf.redactor.text,
             verbose=options.is_verbose(self._config),
             columns=columns(self._config),
             shares=collection.shares(item),

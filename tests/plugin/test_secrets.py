@@ -228,6 +228,14 @@ def test_what_no_report_of_a_test_holds_is_masked_by_who_writes_the_file(
 
 
 @pytest.mark.parametrize("workers", [[], ["-n", "1"]], ids=["alone", "xdist"])
+def test_the_reason_of_a_recording(project: Project, workers: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "of-the-process-jade")
+    project.perf_tests()
+    project.record("--vllmperf-reason=the key is of-the-process-jade", *workers)
+    assert project.stored()["test_chat"]["reason"] == "the key is ***"
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "1"]], ids=["alone", "xdist"])
 def test_the_reason_of_an_expected_failure(
     project: Project, workers: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
