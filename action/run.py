@@ -174,8 +174,10 @@ def _not_forgiven(run: Mapping[str, Any]) -> str:
     if by_other:
         more = f" and {len(by_other) - _SHOWN} more" if len(by_other) > _SHOWN else ""
         return f"failed for another reason than a verdict: {', '.join(by_other[:_SHOWN])}{more}"
-    if errors or not failed:
-        return errors[0] if errors else "the run failed, and none of its tests did"
+    if errors:
+        return errors[0]
+    if not failed:
+        return "the run failed, and none of its tests did"
     return "" if any(map(_judged, run["tests"])) else "no test judged anything"
 
 

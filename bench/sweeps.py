@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import json
 import sys
-from math import exp
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from scipy import stats
 from tabulate import tabulate
+
+from pytest_vllmperf.stats.log_ratio import log_ratio
 
 METRICS = ("output_throughput", "ttft.p50", "tpot.p50")
 CONFIDENCE = 0.95
@@ -38,13 +37,6 @@ def samples(file: str) -> Samples:
     }
 
 
-def ratio(before: list[float], after: list[float], points: int) -> tuple[float, float, float]:
-    """The ratio of the means of logarithms, and the ends of its interval."""
-    first, second = np.log(before), np.log(after)
-    found = stats.ttest_ind(second, first, equal_var=False).confidence_interval(1 - (1 - CONFIDENCE) / points)
-    return exp(second.mean() - first.mean()), exp(found.low), exp(found.high)
-
-
 def both(files: list[str]) -> dict[str, Samples]:
     """The samples of both sweeps: of their results, or of the one file that holds them."""
     if len(files) > 1:
@@ -59,7 +51,7 @@ def table(one: Samples, other: Samples) -> str:
     for point in one:
         row: list[str] = [point]
         for metric in METRICS:
-            value, low, high = ratio(one[point][metric], other[point][metric], len(one))
+            value, low, high = log_ratio(one[point][metric], other[point][metric], CONFIDENCE, len(one))
             row.append(f"{value:.3f} [{low:.3f}, {high:.3f}]{'' if low <= 1 <= high else ' differs'}")
         rows.append(row)
     return tabulate(rows, headers=["point", *METRICS], tablefmt="github")

@@ -78,7 +78,7 @@ class Plan:
         engines: engine starts before the first look.
         append: whether a session that agrees with its baseline joins it.
         notes: what of the gate is not judged, and that a run that records keeps nothing of the check, in words.
-        missing: that there is no baseline, and what there is on other hardware; empty where nothing is.
+        missing: which other hardware has a baseline, in words; empty where none has, or where this one has.
     """
 
     site: Site

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_vllmperf.errors import BaselineError, SpecError, did_you_mean
-from pytest_vllmperf.records.ids import CheckId, TestId, writable
+from pytest_vllmperf.records.ids import CheckId, TestId, module_stem, writable
 from pytest_vllmperf.records.samples import Entry
 from pytest_vllmperf.storage.baselines import BaselineStore, Changes, load, module_exists
 
@@ -147,13 +147,13 @@ def plan(folder: Path, old: str, new: str, rootdir: Path) -> Renaming:
     if not folder.is_dir():
         raise BaselineError(f"{folder}: no such folder; name the folder of the baselines with --baselines")
     store = BaselineStore(folder)
-    profiles = [profile for profile, module in store.modules() if module == _stem(before.module)]
+    profiles = [profile for profile, module in store.modules() if module == module_stem(writable(before.module))]
     found = [_move(store, profile, before, after) for profile in profiles]
     moves = [move for move in found if move.names]
     if not moves:
         raise BaselineError(f"{folder}: nothing is stored for {old}{_near(store, before)}")
     notes = []
-    if not module_exists(rootdir, _stem(after.module)):
+    if not module_exists(rootdir, module_stem(writable(after.module))):
         notes.append(f"note: {after.module} does not exist below {rootdir.resolve().name}/")
     return Renaming(store, moves, notes)
 
@@ -228,10 +228,6 @@ def _near(store: BaselineStore, wanted: TestId) -> str:
         for name in store.read(profile, module).tests
     }
     return did_you_mean(str(wanted), sorted({*ids, *(module for _, module in modules)}))
-
-
-def _stem(module: str) -> str:
-    return Path(writable(module)).with_suffix("").as_posix()
 
 
 def _shown(module: str, name: str) -> str:

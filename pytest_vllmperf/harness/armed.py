@@ -203,7 +203,7 @@ class ArmedPlugin:
                 raise pytest.UsageError(terminal_text(f"{shown}: {self.redactor.text(str(error))}")) from None
             if not can_check(item):
                 continue
-            own, test = marked.settings.over(self._settings.check), TestId.parse(collection.node_id(item))
+            own, test = marked.settings.over(self._settings.check), collection.test_id(item)
             self._gated.add(GatedTest(test.module, test.name, own.gate or (), bool(own.against)))
 
     @pytest.hookimpl(tryfirst=True)

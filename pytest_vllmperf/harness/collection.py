@@ -14,7 +14,7 @@ from pytest_vllmperf.gpu import GpuRequirement
 from pytest_vllmperf.harness import flags, markers
 from pytest_vllmperf.harness.markers import CardEntry
 from pytest_vllmperf.harness.results import ModuleTests
-from pytest_vllmperf.records.ids import TestId
+from pytest_vllmperf.records.ids import TestId, module_stem
 from pytest_vllmperf.records.settings import CheckSettings
 from pytest_vllmperf.records.spec import EngineSpec
 
@@ -77,6 +77,11 @@ def node_id(item: pytest.Item) -> str:
     return item.stash.get(_NODE_ID, item.nodeid)
 
 
+def test_id(item: pytest.Item) -> TestId:
+    """Which test an item is, whatever pytest-xdist has added to its node id."""
+    return TestId.parse(node_id(item))
+
+
 def ordered(items: Sequence[pytest.Item]) -> list[pytest.Item]:
     """Ordinary tests first, as they were; then performance tests, those of one engine together.
 
@@ -116,8 +121,8 @@ class Places:
     def add(self, items: Sequence[pytest.Item]) -> None:
         """Take in the performance tests among these."""
         for item in filter(can_check, items):
-            test = TestId.parse(node_id(item))
-            self._modules.setdefault(_stem(test.module), set()).add(test.module)
+            test = test_id(item)
+            self._modules.setdefault(module_stem(test.module), set()).add(test.module)
             self._tests.setdefault(test, set()).add(node_id(item))
 
     def check(self, item: pytest.Item) -> None:
@@ -126,10 +131,10 @@ class Places:
         Raises:
             SpecError: for one that would share it, whose module is outside the root directory, or has too long a name.
         """
-        test = TestId.parse(node_id(item))
+        test = test_id(item)
         if not item.path.is_relative_to(self._config.rootpath):
             raise SpecError(self._outside(item.path))
-        if others := self._modules.get(_stem(test.module), set()) - {test.module}:
+        if others := self._modules.get(module_stem(test.module), set()) - {test.module}:
             raise SpecError(f"{test.module} and {min(others)} would use the same baseline file; rename one of them")
         if len(self._tests.get(test, ())) > 1:
             raise SpecError(
@@ -169,12 +174,12 @@ class Collected:
     def add(self, items: Sequence[pytest.Item]) -> None:
         """Items before anything was deselected."""
         for item in items:
-            test = TestId.parse(node_id(item))
+            test = test_id(item)
             self._names.setdefault(test.module, set()).add(test.name)
 
     def deselected(self, items: Sequence[pytest.Item]) -> None:
         """Items that will not run."""
-        self._partial.update(TestId.parse(node_id(item)).module for item in items)
+        self._partial.update(test_id(item).module for item in items)
 
     def modules(self) -> dict[str, ModuleTests]:
         """What was collected, by module."""
@@ -185,12 +190,6 @@ class Collected:
 
     def _is_partial(self, module: str) -> bool:
         return self._everything_partial or module in self._partial or module.rsplit("/", 1)[-1] in self._partial
-
-
-def _stem(module: str) -> str:
-    """What of a module's path names its baseline file."""
-    path = Path(module)
-    return str(path.with_suffix("")) if path.name else ""
 
 
 def _last_failed(config: pytest.Config) -> bool:

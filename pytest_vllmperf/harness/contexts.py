@@ -82,7 +82,7 @@ class Contexts:
         self.check_gpu(marked.gpu)
         against.check(marked.settings.against, self._settings)
         return TestContext(
-            nodeid=str(TestId.parse(collection.node_id(item))),
+            nodeid=str(collection.test_id(item)),
             rootdir=self._config.rootpath,
             started_in=self._config.invocation_params.dir,
             arguments=options.repeated(self._config),
@@ -94,7 +94,7 @@ class Contexts:
             card=marked.card,
             point=sweeping.shown_point(item, marked.spec),
             warn=partial(warn, item),
-            tell=partial(self._tell, TestId.parse(collection.node_id(item))),
+            tell=partial(self._tell, collection.test_id(item)),
             redact=self._perf.redactor.text,
             verbose=options.is_verbose(self._config),
             columns=columns(self._config),

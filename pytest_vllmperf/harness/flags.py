@@ -34,7 +34,7 @@ class Option:
         ini: whether it can stand in the ini file.
         marker: whether the marker `vllmperf` takes it, and the calls that it concerns.
         arms: whether its flag makes performance tests run.
-        secret: whether its value may hold a password; what a run tells of its options says only that it is set.
+        secret: whether its value may contain a password; reports then show only that it is set.
         fills: fields of `CheckSettings` for what a marker takes, else of `Settings`; None for one of its own name.
     """
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from pytest_vllmperf.checking.elsewhere import only_elsewhere
 from pytest_vllmperf.errors import SpecError
-from pytest_vllmperf.harness.collection import can_check, node_id, read_markers
+from pytest_vllmperf.harness.collection import can_check, read_markers, test_id
 from pytest_vllmperf.lab.environment import likely_profiles
 from pytest_vllmperf.lab.take import Take
 from pytest_vllmperf.metrics.gates import LIMITS
-from pytest_vllmperf.records.ids import CheckId, TestId
+from pytest_vllmperf.records.ids import CheckId, TestId, module_stem
 from pytest_vllmperf.records.samples import Entry
 from pytest_vllmperf.records.settings import Settings, Update
 from pytest_vllmperf.report.names import WIDTH, distinct
@@ -92,7 +91,7 @@ class Ahead:
         """
         if self._settings.update is not Update.NONE:
             return []
-        tests = [TestId.parse(node_id(item)) for item in items if self._has_to_have_one(item)]
+        tests = [test_id(item) for item in items if self._has_to_have_one(item)]
         missing = without_baseline(tests, self._store)
         self.missing = frozenset(missing)
         if not missing:
@@ -122,17 +121,12 @@ def without_baseline(tests: Sequence[TestId], store: BaselineStore) -> list[Test
         BaselineError: for a baseline file that cannot be read.
     """
     # A file outside pytest's root directory has no path in its node id; the run is refused for it.
-    modules = {_stem(test.module): test.module for test in tests if test.module}
+    modules = {module_stem(test.module): test.module for test in tests if test.module}
     known: set[TestId] = set()
     for profile, stem in store.modules():
         if (module := modules.get(stem)) is not None:
             known |= {CheckId.parse(module, name).test for name in store.read(profile, module).tests}
     return [test for test in tests if test not in known]
-
-
-def _stem(module: str) -> str:
-    """A module's path as the store has it."""
-    return Path(module).with_suffix("").as_posix()
 
 
 def _same_work(entry: Entry, take: Take) -> bool:

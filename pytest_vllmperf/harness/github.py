@@ -74,6 +74,6 @@ class GitHubJob:
             return f"WARNING: {SUMMARY}: {self.summary}: not written: {error.strerror or error}"
         except VllmPerfError as error:
             return f"WARNING: {SUMMARY}: {error}"
-        except Exception as error:  # a defect of ours must not change what the run came to
+        except Exception as error:  # a fault of the report must not change the outcome of the run
             return f"WARNING: {SUMMARY}: not written: {in_one_line(error)}"
         return ""

@@ -122,7 +122,7 @@ class RunReporter:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """Which of these are performance tests, and how many engines it started, if the worker came to its end."""
+        """Take in which tests of a worker are performance tests, and how many engines it started."""
         told = getattr(node, "workeroutput", {})
         self._seen.selected(told.get(_OUTPUT, ()))
         self._starts_of_workers.append(told.get(_STARTS))
@@ -162,7 +162,7 @@ class RunReporter:
         """Write all files; what was done, a line for each."""
         try:
             report = runs.without_secrets(self.report(ended, exit_status), self._redactor.text)
-        except Exception as error:  # a defect of ours must not change what the run came to
+        except Exception as error:  # a fault of the report must not change the outcome of the run
             return [f"WARNING: --vllmperf-json, --vllmperf-report: not written: {in_one_line(error)}"]
         trends, warned = None, list[str]()
         if self._settings.history and (self._settings.report_files or self._job is not None):
@@ -182,7 +182,7 @@ class RunReporter:
             return []
         try:
             self._commands = self._job.commands(report)
-        except Exception as error:  # a defect of ours must not change what the run came to
+        except Exception as error:  # a fault of the report must not change the outcome of the run
             return [f"WARNING: no annotations: {in_one_line(error)}"]
         return [line for line in [self._job.append(report, trends)] if line]
 
@@ -195,7 +195,7 @@ class RunReporter:
             return f"WARNING: --vllmperf-{option}: {shown}: not written: {error.strerror or error}"
         except VllmPerfError as error:
             return f"WARNING: --vllmperf-{option}: {error}"
-        except Exception as error:  # a defect of ours must not change what the run came to
+        except Exception as error:  # a fault of the report must not change the outcome of the run
             return f"WARNING: --vllmperf-{option}: {shown}: not written: {in_one_line(error)}"
         return f"vllmperf: {done} {shown}"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_vllmperf.errors import BaselineError, in_one_line
-from pytest_vllmperf.records.ids import CheckId, TestId
+from pytest_vllmperf.records.ids import CheckId, TestId, module_stem
 from pytest_vllmperf.records.kernels import KernelTrace
 from pytest_vllmperf.records.results import CheckRecord, ComparisonRecord, Keeping, TestResults
 from pytest_vllmperf.records.scorecard import Row
@@ -89,13 +89,13 @@ class Results:
         """The collected files by what names their baseline: a Python module first, then a text of doctests, say."""
         found: dict[str, list[str]] = {}
         for name in sorted(self.modules, key=lambda name: (not name.endswith(".py"), name)):
-            found.setdefault(_stem(name), []).append(name)
+            found.setdefault(module_stem(name), []).append(name)
         return found
 
     def _gone(self, store: BaselineStore, place: Place) -> list[str]:
         """The names that are stored for tests that no longer exist."""
         profile, module = place
-        names = frozenset().union(*(self.modules[name].names for name in self._by_stem()[_stem(module)]))
+        names = frozenset().union(*(self.modules[name].names for name in self._by_stem()[module_stem(module)]))
         stored = store.read(profile, module).tests
         return [name for name in sorted(stored) if CheckId.parse(module, name).test.name not in names]
 
@@ -153,7 +153,7 @@ class Results:
 
     def orphans(self, store: BaselineStore, rootdir: Path) -> list[Path]:
         """Files whose test module is neither below `rootdir` nor among the collected ones."""
-        known = {_stem(module) for module in self.modules}
+        known = {module_stem(module) for module in self.modules}
         return [
             store.path(profile, f"{module}.py")
             for profile, module in store.modules()
@@ -165,9 +165,3 @@ class Results:
         for check in self.recorded:
             files.setdefault((check.profile, check.module), []).append(check)
         return files
-
-
-def _stem(module: str) -> str:
-    """A module's path without its suffix, as the store has it."""
-    path = Path(module)
-    return path.with_suffix("").as_posix() if path.name else ""

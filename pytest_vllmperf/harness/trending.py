@@ -25,6 +25,6 @@ def trends_of(history: str, report: RunReport, redactor: Redactor) -> tuple[RunT
         return of_run.trends_of(database, report), []
     except HistoryError as error:
         problem = redactor.text(str(error))
-    except Exception as error:  # a defect of ours must not change what the run came to
+    except Exception as error:  # a fault of the report must not change the outcome of the run
         problem = redactor.text(in_one_line(error))
     return RunTrends("", None, problem=problem), [f"WARNING: --vllmperf-history: {problem}; reports have no trends"]

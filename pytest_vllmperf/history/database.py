@@ -201,7 +201,7 @@ def _url(where: str) -> URL:
 
 
 def _name(url: URL) -> str:
-    """A URL for a person. A password may stand in its query, too."""
+    """A URL as messages show it, without passwords. The query may contain one, too."""
     told = {key: value for key, value in url.query.items() if not is_secret_name(key)}
     return str(url.set(query=told).render_as_string(hide_password=True))
 

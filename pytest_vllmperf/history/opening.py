@@ -1,4 +1,4 @@
-"""Which history is meant, and opening it; SQLAlchemy is imported when it is opened."""
+"""Finds the history that a command or a run uses, and opens it. SQLAlchemy is imported only then."""
 
 from __future__ import annotations
 

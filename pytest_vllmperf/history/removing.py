@@ -13,12 +13,10 @@ from pytest_vllmperf.errors import HistoryError
 from pytest_vllmperf.history import schema
 from pytest_vllmperf.history.adding import chunks
 from pytest_vllmperf.history.database import Database
+from pytest_vllmperf.records.trends import CHANGES, COMMIT_DIGITS, shown_commit
 
-_CHANGES: Final = "+changes"
-_LEAST: Final = 7
-"""Digits of an id or a commit that name a run, as lists show that many of a commit."""
 _ID: Final = 12
-_NAME: Final = re.compile(rf"[0-9a-f]{{{_LEAST},}}(?:{re.escape(_CHANGES)})?")
+_NAME: Final = re.compile(rf"[0-9a-f]{{{COMMIT_DIGITS},}}(?:{re.escape(CHANGES)})?")
 _SHOWN: Final = 5
 """Runs that a line names where a name is not clear."""
 
@@ -53,11 +51,11 @@ class StoredRun:
     @property
     def shown_commit(self) -> str:
         """Its commit as lists show it."""
-        return "unknown" if self.commit is None else f"{self.commit[:_LEAST]}{_CHANGES if self.dirty else ''}"
+        return shown_commit(self.commit, self.dirty)
 
     def is_named(self, name: str) -> bool:
         """Whether this is its id or its commit, or the beginning of one."""
-        text, changes, _ = name.partition(_CHANGES)
+        text, changes, _ = name.partition(CHANGES)
         of_commit = self.commit is not None and self.commit.startswith(text) and bool(self.dirty) == bool(changes)
         return of_commit or (not changes and self.key.startswith(text))
 
@@ -121,7 +119,9 @@ def _named(runs: Sequence[StoredRun], names: Sequence[str], database: str) -> li
 
 def _one(runs: Sequence[StoredRun], name: str, database: str) -> StoredRun:
     if not _NAME.fullmatch(name):
-        raise HistoryError(f"{name!r} is no id or commit of a run: give at least {_LEAST} of its digits (0-9, a-f)")
+        raise HistoryError(
+            f"{name!r} is no id or commit of a run: give at least {COMMIT_DIGITS} of its digits (0-9, a-f)"
+        )
     found = [run for run in runs if run.is_named(name)]
     if len(found) == 1:
         return found[0]
@@ -132,7 +132,7 @@ def _one(runs: Sequence[StoredRun], name: str, database: str) -> StoredRun:
             f"{database}: {name} names {len(found)} runs, so nothing was removed; name them by their ids: "
             f"{', '.join(told)}{more}"
         )
-    other = name.removesuffix(_CHANGES) if name.endswith(_CHANGES) else f"{name}{_CHANGES}"
+    other = name.removesuffix(CHANGES) if name.endswith(CHANGES) else f"{name}{CHANGES}"
     near = f"; there is {other}" if any(run.is_named(other) for run in runs) else ""
     raise HistoryError(
         f"{database}: no run has the id or commit {name}{near}; nothing was removed. vllmperf history runs lists them"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import PurePath
 
 CHECK_SEPARATOR = " # "
 """Between a test's name and the name of one of its checks, in a baseline file."""
@@ -19,6 +20,12 @@ def writable(text: str) -> str:
     pytest writes them in the same way in the names of parameters. Doing it twice changes nothing more.
     """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def module_stem(module: str) -> str:
+    """A module's path without its suffix, as it names the module's baseline file; empty for no module."""
+    path = PurePath(module)
+    return path.with_suffix("").as_posix() if path.name else ""
 
 
 def raw(text: str) -> str:

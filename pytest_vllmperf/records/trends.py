@@ -17,6 +17,17 @@ NOT_MEASURED: Final = "not measured"
 """Why a value does not count."""
 
 
+COMMIT_DIGITS: Final = 7
+"""Digits of a commit that lists show."""
+CHANGES: Final = "+changes"
+"""What lists add to a commit where files differed from it."""
+
+
+def shown_commit(commit: str | None, dirty: bool | None) -> str:
+    """A commit as lists show it: `1a2b3c4`, or `1a2b3c4+changes` where files differed from it."""
+    return "unknown" if commit is None else f"{commit[:COMMIT_DIGITS]}{CHANGES if dirty else ''}"
+
+
 @dataclass(frozen=True, slots=True)
 class SeriesId:
     """What a series is of. Values of one series are compared as long as their hard environment stays the same.
@@ -86,6 +97,11 @@ class RunOfHistory:
     dirty: bool | None
     complete: bool
     recorded: bool = False
+
+    @property
+    def shown_commit(self) -> str:
+        """Its commit as lists show it."""
+        return shown_commit(self.commit, self.dirty)
 
     @property
     def minute(self) -> str:

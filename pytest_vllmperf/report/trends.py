@@ -20,7 +20,6 @@ from pytest_vllmperf.report.verdicts import folded
 BARS: Final = "▁▂▃▄▅▆▇█"
 """What small bars are made of; a terminal may not have them."""
 _SPARK: Final = 12
-_SHORT: Final = 7
 _LEAST_NAME, _FAIR_NAME = 12, 30
 _INDENT: Final = "  "
 
@@ -104,15 +103,8 @@ def commits(before: RunOfHistory, after: RunOfHistory) -> str:
     if before.commit is None and after.commit is None:
         return "commit unknown"
     if before.commit == after.commit and before.dirty == after.dirty:
-        return f"same commit {commit(after)}"
-    return f"commits {commit(before)}..{commit(after)}"
-
-
-def commit(run: RunOfHistory) -> str:
-    """The commit of a run: `1a2b3c4`, or `1a2b3c4+changes` where files differed from it."""
-    if run.commit is None:
-        return "unknown"
-    return f"{run.commit[:_SHORT]}{'+changes' if run.dirty else ''}"
+        return f"same commit {after.shown_commit}"
+    return f"commits {before.shown_commit}..{after.shown_commit}"
 
 
 def lines(found: Trends, *, every: bool = False, width: int = WIDTH, spark: bool = True) -> list[str]:

@@ -143,7 +143,7 @@ class BaselineStore:
         Raises:
             BaselineError: for a file that is not what this version writes.
         """
-        stem = Path(module).with_suffix("").as_posix()
+        stem = ids.module_stem(module)
         profiles = [profile for profile, found in self.modules() if found == stem]
         return [
             one for one in profiles if any(wanted(CheckId.parse(module, name)) for name in self.read(one, module).tests)

@@ -23,6 +23,7 @@ _HEAD = 64 * 1024
 
 _EXACT = 2**53
 """Up to here a float holds every whole number."""
+
 _LONGEST = 200
 """Characters of a text out of a file that a message shows."""
 
@@ -234,11 +235,12 @@ def _layout(value: object, depth: int) -> str:
 def _plain(value: object) -> object:
     """Counts and bytes without a decimal point; texts without unpaired surrogates, which no reader takes.
 
-    A whole number that no float holds exactly keeps its exponent: pydantic takes no such integer for a float.
+    Larger whole numbers stay floats: pydantic refuses such integers where it expects a float.
     """
     if isinstance(value, list):
         return [_plain(item) for item in value]
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode("utf-8")
-    exact = isinstance(value, float) and value.is_integer() and abs(value) < _EXACT
-    return int(value) if exact and isinstance(value, float) else value
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return int(value)
+    return value

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import exp
 from typing import Final
 
 import numpy as np
-from scipy import stats as distributions
+
+from pytest_vllmperf.stats.log_ratio import log_ratio
 
 LEAST_FALL: Final = 0.03
 """A fall of throughput below this share is no cliff, however certain it is."""
@@ -68,20 +68,7 @@ def falls(curve: Sequence[Sequence[float]]) -> list[Fall]:
     for index, (before, after) in enumerate(pairwise(curve)):
         if min(len(before), len(after)) < 2:
             continue
-        fall = _ratio(index, np.log(np.asarray(before, float)), np.log(np.asarray(after, float)), steps)
+        fall = Fall(index, *log_ratio(before, after, CONFIDENCE, steps))
         if fall.high < 1 and fall.ratio <= 1 - LEAST_FALL:
             found.append(fall)
     return found
-
-
-def _ratio(index: int, before: np.ndarray, after: np.ndarray, steps: int) -> Fall:
-    difference = float(after.mean() - before.mean())
-    parts = [float(side.var(ddof=1)) / len(side) for side in (before, after)]
-    variance = sum(parts)
-    half = 0.0
-    if variance > 0:
-        freedom = variance**2 / sum(
-            part**2 / (len(side) - 1) for part, side in zip(parts, (before, after), strict=True)
-        )
-        half = float(distributions.t.ppf(1 - (1 - CONFIDENCE) / 2 / steps, freedom)) * variance**0.5
-    return Fall(index, exp(difference), exp(difference - half), exp(difference + half))

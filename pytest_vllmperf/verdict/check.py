@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from pytest_vllmperf import stats
 from pytest_vllmperf.metrics.declaration import Metric
@@ -178,8 +179,8 @@ class _Plan:
             if one_sided := self._one_sided(metric, samples, margin):
                 self._done[metric.name] = one_sided
             return
-        stored = [engine for session in self.check.sessions for engine in session.engines]
-        if left_out_of_some(metric, [*stored, *self.check.engines]):
+        stored = (session.engines for session in self.check.sessions)
+        if left_out_of_some(metric, chain(*stored, self.check.engines)):
             before, now = stats.center(samples.stored_engines), stats.center(samples.new)
             reason = f"{_left_out(metric)}; record the baseline again (--vllmperf-update)"
             self._done[metric.name] = MetricVerdict(metric.name, Status.INVALID, before, now, margin, reason=reason)
@@ -222,7 +223,7 @@ class _Plan:
             self._informational[metric.name] = too_few
         if metric.exact:
             found = _exact(metric, MetricSamples([rounds.reference], rounds.new), margin)
-        elif left_out_of_some(metric, [*check.engines, *check.reference]):
+        elif left_out_of_some(metric, chain(check.engines, check.reference)):
             before, now = stats.center(rounds.reference), stats.center(rounds.new)
             found = MetricVerdict(metric.name, Status.INVALID, before, now, margin, reason=_left_out(metric))
         elif _has_zero([*rounds.new, *rounds.reference]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pytest_vllmperf.metrics.declaration import Metric
@@ -43,11 +43,13 @@ def metric_samples(metric: Metric, sessions: Sequence[Session], engines: Sequenc
     return MetricSamples([found for found in by_session if found], values(engines), gap)
 
 
-def left_out_of_some(metric: Metric, engines: Sequence[EngineSamples]) -> bool:
+def left_out_of_some(metric: Metric, engines: Iterable[EngineSamples]) -> bool:
     """Whether a metric leaves out of some engines what it contains on others, see `Metric.leaves_out`.
 
     On one GPU there is nothing to leave out: such an engine is compared with any other.
     """
+    if not metric.leaves_out:
+        return False
     measured = [engine for engine in engines if engine.values(metric.name) and len(engine.kernels) != 1]
     return len({bool(engine.values(metric.leaves_out)) for engine in measured}) > 1
 

@@ -54,3 +54,10 @@ def test_what_is_no_unicode_is_escaped_and_can_be_had_back(text: str) -> None:
     assert ids.raw(escaped) == text
     assert TestId.parse(f"{text}::{text}") == TestId(escaped, escaped)
     assert CheckId(TestId("m.py", "t"), text).name == f"t # {escaped}"
+
+
+@pytest.mark.parametrize(
+    ("module", "stem"), [("tests/test_chat.py", "tests/test_chat"), ("test_a.b.py", "test_a.b"), ("", "")]
+)
+def test_the_stem_of_a_module(module: str, stem: str) -> None:
+    assert ids.module_stem(module) == stem

@@ -112,7 +112,7 @@ def _numbered(trends: Sequence[Trend], most: int = 0) -> dict[RunOfHistory, int]
 
 def _section(runs: Mapping[RunOfHistory, int], *parts: Content) -> Html:
     """Parts, with the list of runs that the page's script shows one of."""
-    labels = json.dumps([f"{run.minute}, commit {words.commit(run)}" for run in runs])
+    labels = json.dumps([f"{run.minute}, commit {run.shown_commit}" for run in runs])
     return tag("section", *parts, class_="trends", data_runs=labels)
 
 
