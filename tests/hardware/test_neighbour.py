@@ -26,6 +26,8 @@ SETTINGS = MeasureSettings(2, 8)
 COMPUTES = """
 import time, torch
 a = torch.randn(4096, 4096, device="cuda")
+torch.mm(a, a)
+torch.cuda.synchronize()
 print("ready", flush=True)
 begins = time.monotonic()
 while True:
@@ -71,7 +73,7 @@ def measured(perf: Lab, *allowed: str) -> Measurement:
 
 
 def evidence(run: Measurement) -> str:
-    """What NVML told, for a failure's text."""
+    """What NVML reported, for the text of a failure."""
     return "\n".join(
         f"{one.at:.2f} s: {dict(one.use_by_process)}"
         for trace in run.traces

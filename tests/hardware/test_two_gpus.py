@@ -21,7 +21,7 @@ from pytest_vllmperf.models.shapes import config
 from pytest_vllmperf.records.run import MeasureSettings
 from pytest_vllmperf.records.settings import DEFAULTS, Settings, Update
 from pytest_vllmperf.records.spec import EngineSpec
-from tests.hardware.test_neighbour import COMPUTES
+from tests.hardware.test_neighbour import COMPUTES, evidence
 
 pytestmark = pytest.mark.skipif(len(gpu.devices()) < 2, reason="needs 2 x GPU")
 
@@ -101,13 +101,14 @@ def test_a_stranger_on_the_other_gpu_voids_nothing(lab: Lab) -> None:
     with computing_on(1):
         run = lab.measure(lab.target(SMALL, GpuRequirement()), WORK, MeasureSettings(2, 8))
     assert [trace.uuid for trace in run.traces] == [gpu.devices()[0].uuid]
-    assert run.problems == ()
+    assert run.problems == (), evidence(run)
 
 
 def test_a_stranger_on_either_gpu_voids_an_engine_on_both(lab: Lab) -> None:
     with computing_on(1):
-        run = lab.measure(lab.target(SMALL, GpuRequirement(count=2)), WORK, MeasureSettings(2, 8))
-    assert {problem.rule for problem in run.problems} == {"processes"}
+        run = lab.measure(lab.target(SMALL, GpuRequirement(count=2)), WORK, MeasureSettings(2, 4))
+    # Steps take longer beside the stranger, so that batches vary: other rules may void the measurement, too.
+    assert "processes" in {problem.rule for problem in run.problems}, (run.problems, evidence(run))
 
 
 @pytest.mark.parametrize("by", ["index", "uuid"])
@@ -160,7 +161,8 @@ def check_both(seen: dict[str, Any]) -> None:
     assert len(seen["gpus"]) == 2
     assert seen["kv_bytes_per_token"] == 131_072  # of both ranks together
     assert seen["weights"] == pytest.approx(2 * 8.03e9, rel=0.03)
-    assert abs(seen["ledger"]["difference"]) < 2 * GIB
+    assert seen["ledger"]["before"] > GIB  # two contexts, and the buffers of NCCL
+    assert abs(seen["ledger"]["difference"]) < 3 * GIB
     assert seen["gpu_power"] == pytest.approx(sum(seen["mean_power"]), rel=0.35)
     assert seen["no_device_pass"] == [""]
     assert len(seen["ranks"]) == 2
