@@ -128,7 +128,8 @@ def plan(
         BaselineError: for a baseline of the profile that cannot be read.
     """
     own = custom.resolved(custom.Where.of_check(site.name), own, custom.recorded_keys(run.engines))
-    words, limits = own.gate or (), in_force(own.limits)
+    words = own.gate or ()
+    limits = in_force(own.limits)
     sessions = tuple(stored.sessions) if stored is not None else ()
     of_others = _of_other_hardware(site, run, stored, settings.profile_name)
     alone = policy.by_limits_alone(site.name, words, limits)
@@ -137,18 +138,14 @@ def plan(
     if records and of_others:
         raise SpecError(f"{of_others}, which recording here would overwrite; {OTHER_NAME}")
     judged_by = stored if not records and run.reference is None else None
-    of_pass = unjudged(words, run, judged_by, records=records)
     appends = settings.append and not records and not alone and run.reference is None
     own_metrics = custom.custom_of(run, judged_by, limits, appends=appends, records=records, alone=alone)
-    lost = [*of_pass.lost, *custom.lost(own_metrics)]
-    if not run.problems and (reasons := [*_unjudgeable(words, run, judged_by), *lost]):
-        raise SpecError(f"{site.name}: the gate cannot be judged: {'; '.join(reasons)}")
+    gate = _gate(site.name, words, run, judged_by, own_metrics, records=records)
     wanted = settings.engines if records or appends else 1
-    gate = tuple(name for name in policy.gate(words, run) if name not in (*of_pass.dropped, *own_metrics.dropped))
     check = CheckId.parse(site.module, site.name)
-    gated = max(policy.gated_metrics([gate]), in_run.gated(check, run.profile, run.device, gate))
+    gated = max(policy.gated_metrics([gate.metrics]), in_run.gated(check, run.profile, run.device, gate.metrics))
     judging = VerdictSettings(
-        gate, own.margin or 0.0, own.margins, policy.a_fail(gated), max(settings.max_engines, wanted),
+        gate.metrics, own.margin or 0.0, own.margins, policy.a_fail(gated), max(settings.max_engines, wanted),
         priors=in_run.priors(run.profile, run.environment.hard), limits=limits,
     )  # fmt: skip
     return Plan(
@@ -163,14 +160,54 @@ def plan(
         ),
         engines=wanted,
         append=appends,
-        notes=(
-            *_not_recorded(site, settings, alone=alone),
-            *of_pass.notes,
-            *own_metrics.notes,
-            *policy.no_longer_gated((*gate, *of_pass.noted, *own_metrics.stored), judged_by),
-        ),
+        notes=(*_not_recorded(site, settings, alone=alone), *gate.notes),
         missing="" if stored or records or run.reference or alone else _missing(run, in_run.profiles(check)),
     )
+
+
+@dataclass(frozen=True)
+class _Gate:
+    """What of its gate a check is judged by.
+
+    Attributes:
+        metrics: their names.
+        notes: what of the gate is not judged, in words.
+    """
+
+    metrics: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def _gate(
+    name: str,
+    words: Sequence[str],
+    run: Measurement,
+    judged_by: Entry | None,
+    own_metrics: custom.Custom,
+    *,
+    records: bool,
+) -> _Gate:
+    """Resolve the words of a gate to metrics, without those that are missing and may be.
+
+    Args:
+        name: the check's.
+        words: of its gate.
+        run: what was measured.
+        judged_by: the baseline; None where it is recorded, or judged by a reference.
+        own_metrics: the user's own metrics.
+        records: whether a baseline is recorded.
+
+    Raises:
+        SpecError: for a sound measurement that the gate cannot be judged on.
+    """
+    of_pass = unjudged(words, run, judged_by, records=records)
+    lost = [*of_pass.lost, *custom.lost(own_metrics)]
+    if not run.problems and (reasons := [*_unjudgeable(words, run, judged_by), *lost]):
+        raise SpecError(f"{name}: the gate cannot be judged: {'; '.join(reasons)}")
+    dropped = (*of_pass.dropped, *own_metrics.dropped)
+    metrics = tuple(metric for metric in policy.gate(words, run) if metric not in dropped)
+    gone = policy.no_longer_gated((*metrics, *of_pass.noted, *own_metrics.stored), judged_by)
+    return _Gate(metrics, (*of_pass.notes, *own_metrics.notes, *gone))
 
 
 def _purpose(run: Measurement, stored: Sequence[Session], settings: Settings, *, alone: bool) -> Purpose:

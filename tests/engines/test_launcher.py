@@ -16,6 +16,7 @@ from pytest_vllmperf.errors import EngineStartError, ModelError, SpecError
 from pytest_vllmperf.records.engine import Timeouts
 from pytest_vllmperf.records.spec import EngineSpec
 from tests.engines.conftest import wait_until_gone
+from tests.temporary import left
 
 CHILD = """
 import os, socket, tempfile, uuid
@@ -53,11 +54,6 @@ def serve(lines):
 
 def quiet(doing: str, waited: float) -> None:
     pass
-
-
-def left(folder: Path) -> list[str]:
-    """What is in a folder for temporary files, but for torch's compiled code, which is to stay."""
-    return [entry.name for entry in folder.iterdir() if not entry.name.startswith("torchinductor_")]
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ from pytest_vllmperf.records.samples import EngineSamples
 from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.validity.rules import Expected, problems
 from pytest_vllmperf.workload import Workload
+from tests.temporary import left
 
 from .conftest import MODEL, TINY, quiet
 
@@ -246,7 +247,7 @@ def test_an_engine_core_with_a_long_tmpdir_works_and_its_death_is_noticed(
         assert not psutil.pid_exists(pid_of(engine))
     finally:
         launcher.close()
-    (kept,) = long.iterdir()
+    (kept,) = left(long)
     assert {entry.suffix for entry in kept.iterdir()} == {".log", ".lock", ""}
     assert not [entry for entry in kept.iterdir() if entry.is_dir()]
 
