@@ -17,7 +17,7 @@ PHASES = {
     "load": "starting|preparing the KV cache",  # the first may be over before anybody asks
     "warm-up": "warm-up",
     "iteration": "iteration 3",
-    "second-engine": "engine 2",
+    "second-engine": "engine start 2",
 }
 SIGNALS = {
     "int": [INT],
