@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from pathlib import Path
 
 os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
 
@@ -18,8 +19,10 @@ SMALL = {"object_store_memory": 80 << 20, "include_dashboard": False}
 
 
 def main() -> None:
-    # In a folder of its own: else `--ray auto` of another run would find this cluster.
+    # In a folder of its own: else `--ray auto` of another run would find this cluster. Its address is kept in `ray` there.
     with tempfile.TemporaryDirectory(prefix="vt-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        os.environ["RAY_TMPDIR"] = folder
+        Path(folder, "ray").mkdir()
         serve(folder)
 
 
