@@ -19,7 +19,7 @@ SMALL = {"object_store_memory": 80 << 20, "include_dashboard": False}
 
 
 def main() -> None:
-    # In a folder of its own: else `--ray auto` of another run would find this cluster. Its address is kept in `ray` there.
+    # In a folder of its own: else `--ray auto` of another run would find this cluster. Ray keeps its address in `ray`.
     with tempfile.TemporaryDirectory(prefix="vt-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         os.environ["RAY_TMPDIR"] = folder
         Path(folder, "ray").mkdir()
