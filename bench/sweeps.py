@@ -47,6 +47,11 @@ def samples(file: str) -> Samples:
     }
 
 
+def read(file: str) -> list[Pair]:
+    """The pairs of sweeps in a file that was written here."""
+    return [(one, other) for one, other in json.loads(Path(file).read_text())]
+
+
 def ratios(pairs: list[Pair], metric: str) -> dict[str, Ratio]:
     """The ratio of each point, by its name."""
     points = list(pairs[0][0])
@@ -83,7 +88,7 @@ def main() -> None:
         pairs = [(samples(one), samples(other)) for one, other in zip(results[::2], results[1::2], strict=True)]
         Path(kept).write_text(json.dumps(pairs, indent=1) + "\n")
     else:
-        pairs = [(one, other) for one, other in json.loads(Path(kept).read_text())]
+        pairs = read(kept)
     if len(pairs) > 1:
         for number, pair in enumerate(pairs, start=1):
             print(f"\npair {number} alone\n\n{table([pair])}")
