@@ -24,7 +24,7 @@ from typing import Any
 from scipy.stats import t
 from tabulate import tabulate
 
-from pytest_vllmperf.stats.log_ratio import log_ratio
+from pytest_vllmperf.stats.log_ratio import LogRatio, log_ratio
 
 METRICS = ("output_throughput", "ttft.p50", "tpot.p50")
 CONFIDENCE = 0.95
@@ -32,8 +32,6 @@ CONFIDENCE = 0.95
 Samples = dict[str, dict[str, list[float]]]
 Pair = tuple[Samples, Samples]
 """The serial sweep's, and the other's."""
-Ratio = tuple[float, float, float]
-"""With the ends of its interval."""
 
 
 def samples(file: str) -> Samples:
@@ -52,7 +50,7 @@ def read(file: str) -> list[Pair]:
     return [(one, other) for one, other in json.loads(Path(file).read_text())]
 
 
-def ratios(pairs: list[Pair], metric: str) -> dict[str, Ratio]:
+def ratios(pairs: list[Pair], metric: str) -> dict[str, LogRatio]:
     """The ratio of each point, by its name."""
     points = list(pairs[0][0])
     if len(pairs) == 1:
@@ -65,9 +63,8 @@ def ratios(pairs: list[Pair], metric: str) -> dict[str, Ratio]:
     freedom = len(points) * (len(pairs) - 1)
     deviation = sqrt(mean(variance(values) for values in logs.values()))
     half = float(t.ppf(1 - (1 - CONFIDENCE) / 2 / len(points), freedom)) * deviation / sqrt(len(pairs))
-    return {
-        point: (exp(mean(values)), exp(mean(values) - half), exp(mean(values) + half)) for point, values in logs.items()
-    }
+    means = {point: mean(values) for point, values in logs.items()}
+    return {point: LogRatio(exp(value), exp(value - half), exp(value + half)) for point, value in means.items()}
 
 
 def table(pairs: list[Pair]) -> str:
@@ -77,7 +74,7 @@ def table(pairs: list[Pair]) -> str:
     return tabulate(rows, headers=["point", *METRICS], tablefmt="github")
 
 
-def _words(ratio: Ratio) -> str:
+def _words(ratio: LogRatio) -> str:
     value, low, high = ratio
     return f"{value:.3f} [{low:.3f}, {high:.3f}]{'' if low <= 1 <= high else ' differs'}"
 

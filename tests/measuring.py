@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,20 @@ sys.meta_path.insert(0, Importers())
 """Notes the arguments of a Python program that imports a part of vLLM."""
 
 
+@contextmanager
+def fresh_session(folder: Path) -> Iterator[Lab]:
+    """A session that begins now."""
+    opened = Lab(Settings(Update.NONE, folder, DEFAULTS, 600.0, 300.0), lambda doing, waited: None)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
 @pytest.fixture(scope="module")
 def perf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    folder = tmp_path_factory.mktemp("measured")
-    opened = Lab(Settings(Update.NONE, folder, DEFAULTS, 600.0, 300.0), lambda doing, waited: None)
-    yield opened
-    opened.close()
+    with fresh_session(tmp_path_factory.mktemp("measured")) as opened:
+        yield opened
 
 
 class ColdCache:

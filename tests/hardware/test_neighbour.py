@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -16,8 +18,8 @@ from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.metrics.gpu_use import NEIGHBOUR_SHARE
 from pytest_vllmperf.metrics.measurement import Measurement
 from pytest_vllmperf.records.run import MeasureSettings
-from pytest_vllmperf.records.settings import DEFAULTS, Settings, Update
 from pytest_vllmperf.records.spec import EngineSpec
+from tests.measuring import fresh_session
 
 WORK = Workload.synthetic(requests=64, input_tokens=128, output_tokens=256)
 SPEC = EngineSpec.create("vllmperf:qwen3-0.6b", gpu_memory_utilization=0.3, max_model_len=1024, enforce_eager=True)
@@ -46,26 +48,21 @@ sys.stdin.read()
 
 
 @contextmanager
-def neighbour(program: str) -> Iterator[int]:
-    """A process on the first GPU, at work or idle; its number."""
-    with subprocess.Popen([sys.executable, "-c", program], stdin=-1, stdout=-1, text=True) as process:
+def neighbour(program: str, gpus: str | None = None) -> Iterator[int]:
+    """A process on the first GPU that it sees, at work or idle; its number.
+
+    Args:
+        program: says when it is ready.
+        gpus: that it sees; None for those that this process sees.
+    """
+    seen = {**os.environ, **({} if gpus is None else {"CUDA_VISIBLE_DEVICES": gpus})}
+    with subprocess.Popen([sys.executable, "-c", program], stdin=-1, stdout=-1, text=True, env=seen) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
             yield process.pid
         finally:
             process.kill()
-
-
-@contextmanager
-def fresh_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """A session that begins now, so that the neighbour was there before it."""
-    folder = tmp_path_factory.mktemp("measured")
-    perf = Lab(Settings(Update.NONE, folder, DEFAULTS, 600.0, 300.0), lambda doing, waited: None)
-    try:
-        yield perf
-    finally:
-        perf.close()
 
 
 def measured(perf: Lab, *allowed: str) -> Measurement:
@@ -82,10 +79,8 @@ def evidence(run: Measurement) -> str:
     )
 
 
-def test_a_process_that_computed_since_before_the_run_voids_a_measurement(
-    tmp_path_factory: pytest.TempPathFactory, device: GpuDevice
-) -> None:
-    with neighbour(COMPUTES) as pid, fresh_session(tmp_path_factory) as perf:
+def test_a_process_that_computed_since_before_the_run_voids_a_measurement(tmp_path: Path, device: GpuDevice) -> None:
+    with neighbour(COMPUTES) as pid, fresh_session(tmp_path) as perf:
         run = measured(perf)
         assert [problem for problem in run.problems if problem.rule == "processes"], evidence(run)
         assert run.transient
@@ -95,10 +90,8 @@ def test_a_process_that_computed_since_before_the_run_voids_a_measurement(
         assert not [problem for problem in measured(perf, "processes").problems if problem.rule == "processes"]
 
 
-def test_a_process_that_only_holds_memory_voids_nothing(
-    tmp_path_factory: pytest.TempPathFactory, device: GpuDevice
-) -> None:
-    with neighbour(HOLDS), fresh_session(tmp_path_factory) as perf:
+def test_a_process_that_only_holds_memory_voids_nothing(tmp_path: Path, device: GpuDevice) -> None:
+    with neighbour(HOLDS), fresh_session(tmp_path) as perf:
         run = measured(perf)
         assert run.problems == (), evidence(run)
 

@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_vllmperf import Workload, gpu
+from pytest_vllmperf import gpu
 from pytest_vllmperf.gpu import GpuRequirement
 from pytest_vllmperf.lab.lab import Lab
 from pytest_vllmperf.models import SHAPES, resolve
 from pytest_vllmperf.models.shapes import config
 from pytest_vllmperf.records.run import MeasureSettings
-from pytest_vllmperf.records.settings import DEFAULTS, Settings, Update
-from pytest_vllmperf.records.spec import EngineSpec
-from tests.hardware.test_neighbour import COMPUTES, evidence
+from tests.hardware.test_neighbour import COMPUTES, SPEC, WORK, evidence, neighbour
+from tests.measuring import fresh_session
 
 pytestmark = pytest.mark.skipif(len(gpu.devices()) < 2, reason="needs 2 x GPU")
 
 GIB = 2**30
-WORK = Workload.synthetic(requests=64, input_tokens=128, output_tokens=256)
-SMALL = EngineSpec.create("vllmperf:qwen3-0.6b", gpu_memory_utilization=0.3, max_model_len=1024, enforce_eager=True)
 GRAPHS = """compilation_config={
     "mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": [32]
 }"""
@@ -57,24 +51,10 @@ def test_8b(vllmperf):
 """
 
 
-@contextmanager
-def computing_on(number: int) -> Iterator[None]:
-    """A process that computes on one of the GPUs and sees no other: torch opens a context on the first it sees."""
-    seen = {**os.environ, "CUDA_VISIBLE_DEVICES": str(number)}
-    with subprocess.Popen([sys.executable, "-c", COMPUTES], stdin=-1, stdout=-1, text=True, env=seen) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-            yield
-        finally:
-            process.kill()
-
-
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
-    perf = Lab(Settings(Update.NONE, tmp_path, DEFAULTS, 600.0, 300.0), lambda doing, waited: None)
-    yield perf
-    perf.close()
+    with fresh_session(tmp_path) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -98,15 +78,15 @@ def keep(pytester: pytest.Pytester, name: str, result: pytest.RunResult) -> None
 
 
 def test_a_stranger_on_the_other_gpu_voids_nothing(lab: Lab) -> None:
-    with computing_on(1):
-        run = lab.measure(lab.target(SMALL, GpuRequirement()), WORK, MeasureSettings(2, 8))
+    with neighbour(COMPUTES, gpus="1"):
+        run = lab.measure(lab.target(SPEC, GpuRequirement()), WORK, MeasureSettings(2, 8))
     assert [trace.uuid for trace in run.traces] == [gpu.devices()[0].uuid]
     assert run.problems == (), evidence(run)
 
 
 def test_a_stranger_on_either_gpu_voids_an_engine_on_both(lab: Lab) -> None:
-    with computing_on(1):
-        run = lab.measure(lab.target(SMALL, GpuRequirement(count=2)), WORK, MeasureSettings(2, 4))
+    with neighbour(COMPUTES, gpus="1"):
+        run = lab.measure(lab.target(SPEC, GpuRequirement(count=2)), WORK, MeasureSettings(2, 4))
     # Steps take longer beside the stranger, so that batches vary: other rules may void the measurement, too.
     assert "processes" in {problem.rule for problem in run.problems}, (run.problems, evidence(run))
 
@@ -121,13 +101,13 @@ def test_only_visible_gpus_are_used(pytester: pytest.Pytester, monkeypatch: pyte
         from pytest_vllmperf import Workload
 
         @pytest.mark.gpu
-        @pytest.mark.vllm({SMALL.model!r}, gpu_memory_utilization=0.3, max_model_len=1024, enforce_eager=True)
+        @pytest.mark.vllm({SPEC.model!r}, gpu_memory_utilization=0.3, max_model_len=1024, enforce_eager=True)
         def test_one(vllmperf):
             run = vllmperf.measure(Workload.synthetic(requests=8, input_tokens=64, output_tokens=64), iterations=3)
             assert [trace.uuid for trace in run.traces] == [{second!r}]
 
         @pytest.mark.gpu(count=2)
-        @pytest.mark.vllm({SMALL.model!r})
+        @pytest.mark.vllm({SPEC.model!r})
         def test_both(vllmperf):
             raise AssertionError("two GPUs are not visible")
         """
