@@ -98,13 +98,17 @@ class ChildEngine(ABC):
 
         Args:
             model: the model's path or hub name, after built-in names have been resolved.
-            progress: told the phase of loading.
+            progress: told the phase of loading, at once and then with every tick.
 
         Raises:
             EngineUnsupportedError: when the library says that this build or device cannot run it.
             EngineStartError: in the library's own words when it refuses, else with its log's tail.
         """
-        shown = lambda waited: progress(log.phase(log.read_end(self._child.log)), waited)  # noqa: E731
+
+        def shown(waited: float) -> None:
+            progress(log.phase(log.read_end(self._child.log)), waited)
+
+        shown(0.0)  # an engine may be up before the first tick
         try:
             answer = self._call(self._load_request(model), self._timeouts.start, shown)
         except EngineTimeoutError as error:

@@ -16,9 +16,11 @@ _READ_BYTES = 64 * 1024
 _PREFIX = re.compile(r"^(?:\((?:\w+ )?pid=\d+\) ?)?(?:(?:INFO|WARNING|ERROR|DEBUG) [\d-]+ [\d:]+ \[[^\]]*\] ?)?")
 _RAISED = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception): (.+)")
 _ELSEWHERE = "root cause"
+# Not every line with torch.compile in it: vLLM also says that enforce_eager disables it.
+_COMPILING = r"(?:Starting|for vLLM's) torch\.compile|torch\.compile took|Compiling a graph|Dynamo bytecode"
 _PHASES = (
     (re.compile(r"Capturing CUDA graph|Graph capturing"), "capturing CUDA graphs"),
-    (re.compile(r"torch\.compile|Compiling a graph|Dynamo bytecode"), "compiling"),
+    (re.compile(_COMPILING), "compiling"),
     (
         re.compile(r"init engine|KV cache size|Loading weights took|Model loading took"),
         "preparing the KV cache",

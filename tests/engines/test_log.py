@@ -10,6 +10,7 @@ LOADING = "(EngineCore pid=41) INFO 10-20 12:00:01 [gpu_model_runner.py:1] Start
 SHARDS = "Loading safetensors checkpoint shards:  50% Completed | 1/2"
 WEIGHTS = "(EngineCore_0 pid=41) INFO 10-20 12:00:09 [default_loader.py:2] Loading weights took 7.53 seconds"
 COMPILING = "INFO 10-20 12:00:12 [backends.py:3] Dynamo bytecode transform time: 3.1 s"
+EAGER = "WARNING 10-20 12:00:02 [vllm.py:4] Enforce eager set, disabling torch.compile and CUDAGraphs."
 GRAPHS = "Capturing CUDA graphs (mixed prefill-decode, PIECEWISE): 12%"
 
 
@@ -18,10 +19,13 @@ GRAPHS = "Capturing CUDA graphs (mixed prefill-decode, PIECEWISE): 12%"
     [
         ([], "starting"),
         (["INFO 10-20 12:00:00 [config.py:1] Using max model len 4096"], "starting"),
+        ([EAGER], "starting"),
         ([LOADING], "loading weights"),
         ([LOADING, SHARDS], "loading weights"),
         ([LOADING, WEIGHTS], "preparing the KV cache"),
         ([LOADING, WEIGHTS, COMPILING], "compiling"),
+        ([LOADING, WEIGHTS, "INFO [monitor.py:5] torch.compile took 7.20 s in total"], "compiling"),
+        ([LOADING, WEIGHTS, "INFO [backends.py:6] Using cache directory: c for vLLM's torch.compile"], "compiling"),
         ([LOADING, WEIGHTS, COMPILING, GRAPHS], "capturing CUDA graphs"),
         ([GRAPHS, LOADING, "something else"], "loading weights"),
     ],

@@ -111,12 +111,8 @@ class Run:
         return [line.split(" ", 2)[2] for line in self.phases_file.read_text().splitlines() if line.count(" ") >= 2]
 
     def reach(self, phase: str, seconds: float = 240.0) -> None:
-        """Wait until it says that it does something, or one of several things that are parted by a bar.
-
-        Its processes of that moment are noted.
-        """
-        words = phase.split("|")
-        self.until(lambda: any(word in said for said in self.phases() for word in words), f"it says {phase!r}", seconds)
+        """Wait until it says that it does something. Its processes of that moment are noted."""
+        self.until(lambda: any(phase in said for said in self.phases()), f"it says {phase!r}", seconds)
         self.note_processes()
 
     def until(self, found: Callable[[], bool], what: str, seconds: float = 240.0) -> None:
