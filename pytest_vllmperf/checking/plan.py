@@ -124,7 +124,7 @@ def plan(
         in_run: what the whole run knows.
 
     Raises:
-        SpecError: for a gate that can never be judged on this measurement.
+        SpecError: for a gate that can never be judged on this measurement, or of which nothing is judged in this run.
         BaselineError: for a baseline of the profile that cannot be read.
     """
     own = custom.resolved(custom.Where.of_check(site.name), own, custom.recorded_keys(run.engines))
@@ -141,6 +141,8 @@ def plan(
     appends = settings.append and not records and not alone and run.reference is None
     own_metrics = custom.custom_of(run, judged_by, limits, appends=appends, records=records, alone=alone)
     gate = _gate(site.name, words, run, judged_by, own_metrics, records=records)
+    if not gate.metrics and not limits and gate.notes:
+        raise SpecError(f"{site.name}: nothing of its gate can be judged; gate another metric too. {gate.notes[0]}")
     wanted = settings.engines if records or appends else 1
     check = CheckId.parse(site.module, site.name)
     gated = max(policy.gated_metrics([gate.metrics]), in_run.gated(check, run.profile, run.device, gate.metrics))
@@ -204,7 +206,9 @@ def _gate(
     lost = [*of_pass.lost, *custom.lost(own_metrics)]
     if not run.problems and (reasons := [*_unjudgeable(words, run, judged_by), *lost]):
         raise SpecError(f"{name}: the gate cannot be judged: {'; '.join(reasons)}")
-    dropped = (*of_pass.dropped, *own_metrics.dropped)
+    dropped = (
+        () if run.problems else (*of_pass.dropped, *own_metrics.dropped)
+    )  # a void one is INVALID, whatever its gate
     metrics = tuple(metric for metric in policy.gate(words, run) if metric not in dropped)
     gone = policy.no_longer_gated((*metrics, *of_pass.noted, *own_metrics.stored), judged_by)
     return _Gate(metrics, (*of_pass.notes, *own_metrics.notes, *gone))
