@@ -60,6 +60,7 @@ class TestContext:
         warn: emits a warning of pytest, at a line of the user's code; whether a filter makes it an error.
         tell: shows a line to a person at once.
         redact: takes secrets out of a text that is stored.
+        stored: the names of its checks in the baseline of a profile.
         verbose: whether a failure tells all of every metric, as with `-v`.
         columns: how wide the text of a failure may be.
         raised: whether setup, call or teardown raised anything.
@@ -100,6 +101,7 @@ class TestContext:
     warn: Warn = lambda _category, _text, _line: False
     tell: Callable[[str], None] = lambda _line: None
     redact: Callable[[str], str] = lambda text: text
+    stored: Callable[[str], Sequence[str]] = lambda _profile: ()
     verbose: bool = False
     columns: int = WIDTH
     raised: bool = False
@@ -127,6 +129,7 @@ class TestContext:
     _foretold: set[str] = field(default_factory=set)
     _told_unchecked: bool = False
     _warned: set[type[VllmPerfWarning]] = field(default_factory=set)
+    _shared_profiles: set[str] = field(default_factory=set)
 
     def site(self, name: str | None, line: tuple[str, int]) -> Site:
         """Where the next check stands.
@@ -214,7 +217,7 @@ class TestContext:
             comparisons=tuple((self.nodeid, record()) for record in self.compared),
             rows=tuple(rows),
             asserted=bool(self.records or self.compared or self.rows or self.claims or self._looked_at()),
-            unchecked=self._unchecked(),
+            unchecked=(*self._unchecked(), *self._not_made()),
             traces=tuple((self.nodeid, one) for one in self.traces),
             measured=tuple(map(measured_record, map(self.recordings.of, self._not_checked())))
             if self.run_settings.reports
@@ -280,9 +283,29 @@ class TestContext:
         number = "a measurement was" if len(forgotten) == 1 else f"{len(forgotten)} measurements were"
         return (f"{self.nodeid}: {number} never checked; call vllmperf.check(run)",)
 
+    def _not_made(self) -> list[str]:
+        """Checks that are stored for what a test that passed has measured, and that it did not make: in words.
+
+        They stay stored: whether a test makes a check may depend on the machine.
+        """
+        if self.raised or self.failures:
+            return []
+        made = {(run.profile, check.plan.site.name) for check, run in zip(self._checks, self._checked, strict=True)}
+        profiles = sorted({*(run.profile for run in (*self.measured, *self._checked)), *self._shared_profiles})
+        module = TestId.parse(self.nodeid).module
+        file = f"{ids.module_stem(module)}.json"
+        return [
+            f"{TestId(module, name)}: stored in {profile}/{file}, but the test did not make this check; call check() "
+            "as before, or delete the entry in the file"
+            for profile in profiles
+            for name in self.stored(profile)
+            if (profile, name) not in made
+        ]
+
     def note_shared(self, shared: Sequence[Measurement]) -> None:
         """The test is over: note what it did with measurements that the next test will look at anew."""
-        if any(run.looked_at for run in shared):
+        self._shared_profiles = {run.profile for run in shared if run.looked_at}
+        if self._shared_profiles:
             self.claims += 1
         self._late_promise = self._promised_late(shared)
 
