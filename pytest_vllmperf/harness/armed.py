@@ -223,6 +223,9 @@ class ArmedPlugin:
         except (KeyboardInterrupt, pytest.exit.Exception):
             self._protocol.cut_short()
             raise
+        except pytest.skip.Exception:
+            self._protocol.end_of_call(item, failed=False, skipped=True)
+            raise
         except BaseException:
             self._protocol.end_of_call(item, failed=True)
             raise
