@@ -22,7 +22,6 @@ class Outcomes:
         red: those that failed, so that pytest does not pass.
         ended: all tests that were torn down.
         asserted: whether any performance test judged, recorded or looked at something.
-        checked: whether any performance test made a check, be it that it skipped the rest of itself.
         unchecked: what was measured and not looked at, in words.
     """
 
@@ -32,7 +31,6 @@ class Outcomes:
     red: set[str] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
     asserted: bool = False
-    checked: bool = False
     unchecked: list[str] = field(default_factory=list)
 
     def add(self, report: pytest.TestReport, *, performance_test: bool) -> None:
@@ -53,14 +51,13 @@ class Outcomes:
     def add_results(self, results: TestResults) -> None:
         """What one performance test came to."""
         self.asserted = self.asserted or results.asserted
-        self.checked = self.checked or bool(results.checks)
         self.unchecked += results.unchecked
 
     def nothing_judged(self) -> str | None:
         """Why the run judged nothing, in a line; None where it did, or where a performance test failed."""
         if not self.seen:
             return f"ERROR: nothing was judged: no performance test was selected; {_MUST_NOT_PASS}"
-        if not self.ran and not self.checked:
+        if not self.ran:
             number = len(self.seen)
             skipped = "the only performance test was" if number == 1 else f"all {number} performance tests were"
             return f"ERROR: nothing was measured: {skipped} skipped (-rs shows why); {_MUST_NOT_PASS}"
