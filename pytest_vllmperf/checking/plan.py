@@ -9,6 +9,7 @@ from enum import Enum
 from pytest_vllmperf.checking import custom, policy
 from pytest_vllmperf.checking.device_pass import unjudged, why_none
 from pytest_vllmperf.checking.elsewhere import only_elsewhere
+from pytest_vllmperf.checking.loosened import loosened
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.lab.environment import hardware
 from pytest_vllmperf.lab.take import Take
@@ -77,7 +78,8 @@ class Plan:
         differences: hard keys in which the environment differs from that of what it is judged by, in words.
         engines: engine starts before the first look.
         append: whether a session that agrees with its baseline joins it.
-        notes: what of the gate is not judged, and that a run that records keeps nothing of the check, in words.
+        notes: what of the gate is not judged, what is judged less strictly than its baseline was, and that a run that
+            records keeps nothing of the check, in words.
         missing: which other hardware has a baseline, in words; empty where none has, or where this one has.
     """
 
@@ -162,7 +164,7 @@ def plan(
         ),
         engines=wanted,
         append=appends,
-        notes=(*_not_recorded(site, settings, alone=alone), *gate.notes),
+        notes=(*_not_recorded(site, settings, alone=alone), *gate.notes, *loosened(judging, judged_by)),
         missing="" if stored or records or run.reference or alone else _missing(run, in_run.profiles(check)),
     )
 
