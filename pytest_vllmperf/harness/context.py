@@ -17,6 +17,7 @@ from pytest_vllmperf.checking.plan import Site
 from pytest_vllmperf.checking.reported import measured_record
 from pytest_vllmperf.errors import DriftedWarning, NoisyWarning, SpecError, VllmPerfWarning
 from pytest_vllmperf.gpu import GpuRequirement
+from pytest_vllmperf.harness.given import shown
 from pytest_vllmperf.harness.markers import CardEntry
 from pytest_vllmperf.harness.recordings import Recordings
 from pytest_vllmperf.metrics.measurement import Measurement
@@ -321,10 +322,11 @@ class TestContext:
 
     def _check_name(self, name: str | None) -> str:
         """The name of the next check in the baseline file: the test's, and the check's own behind it."""
-        if name is not None and (not name or "]" in name or CHECK_SEPARATOR in name):
+        text = name is None or isinstance(name, str)
+        if name is not None and (not text or not name or "]" in name or CHECK_SEPARATOR in name):
             raise SpecError(
-                f"{self.nodeid}: check name {name!r} is not valid: it must not be empty or contain "
-                f"']' or '{CHECK_SEPARATOR}'"
+                f"{self.nodeid}: check name {shown(name)} is not valid: it must be a text, and must not be empty or "
+                f"contain ']' or '{CHECK_SEPARATOR}'"
             )
         if name is None and self._names:
             name = str(len(self._names) + 1)
