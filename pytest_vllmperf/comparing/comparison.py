@@ -53,6 +53,7 @@ class EngineComparison:
         self._clock = clock
         self._ratios: dict[str, Ratio] = {}
         self._quality: Quality | None = None
+        self._looked = False
         self._excluded: tuple[Problem, ...] = ()
         self._a, self._b = self._sound_round()
         self._priors = priors(self._a)
@@ -74,11 +75,17 @@ class EngineComparison:
         """How the two shared the device: both resident, asleep in turns or started in turns; and the memory split."""
         return self._rounds.sharing.described
 
+    @property
+    def looked_at(self) -> bool:
+        """Whether a test has asked for anything of it, or asserted it."""
+        return self._looked or self._a.looked_at or self._b.looked_at
+
     def record(self) -> ComparisonRecord:
         """What came of it, for the report."""
         if not self._ratios:
+            metric = AllMetrics.output_throughput.name
             with suppress(NotMeasuredError):
-                self.speedup()
+                self._ratios[metric] = ratio(self._compared(metric))
         return ComparisonRecord(
             a=self._a.spec_label,
             b=self._b.spec_label,
@@ -99,6 +106,7 @@ class EngineComparison:
         Raises:
             NotMeasuredError: when fewer than two rounds observed the metric on both engines, or a sample is zero.
         """
+        self._looked = True
         found = self._compared(metric)
         self._ratios[metric] = ratio(found)
         return found
@@ -194,6 +202,7 @@ class EngineComparison:
         Raises:
             WorkloadError: when a prompt with its continuation does not fit an engine, or makes other tokens on it.
         """
+        self._looked = True
         self._quality = compare_answers(self._rounds, prompts, tokens)
         return self._quality
 
@@ -241,6 +250,7 @@ class EngineComparison:
             WorkloadError: for an invalid chat, or a tokenizer without a chat template.
         """
         __tracebackhide__ = True
+        self._looked = True
         rendered_chats = checked_chats(chats)
         own = self._rounds.ask(0, lambda engine: able(engine, Renders).render(rendered_chats))
         reference = self._rounds.ask(1, lambda engine: able(engine, Renders).render(rendered_chats))

@@ -77,6 +77,7 @@ class TestContext:
         shares: whether it uses `vllmperf_session`.
         recordings: custom metrics of these.
         compared: makes the record of each comparison.
+        looked: tells of each comparison whether anything was asked of it.
         traced: tells the traces of each comparison.
         traces: of a test that failed, once that is known.
         claims: how many assertions on engines were made besides checks.
@@ -115,6 +116,7 @@ class TestContext:
     shares: bool = False
     recordings: Recordings = field(default_factory=Recordings)
     compared: list[Callable[[], ComparisonRecord]] = field(default_factory=list)
+    looked: list[Callable[[], bool]] = field(default_factory=list)
     traced: list[Callable[[], Sequence[KernelTrace]]] = field(default_factory=list)
     traces: list[KernelTrace] = field(default_factory=list)
     claims: int = 0
@@ -218,7 +220,7 @@ class TestContext:
             comparisons=tuple((self.nodeid, record()) for record in self.compared),
             rows=tuple(rows),
             asserted=bool(self.records or self.compared or self.rows or self.claims or self._looked_at()),
-            unchecked=(*self._unchecked(), *self._not_made()),
+            unchecked=(*self._unchecked(), *self._not_asserted(), *self._not_made()),
             traces=tuple((self.nodeid, one) for one in self.traces),
             measured=tuple(map(measured_record, map(self.recordings.of, self._not_checked())))
             if self.run_settings.reports
@@ -283,6 +285,15 @@ class TestContext:
             return ()
         number = "a measurement was" if len(forgotten) == 1 else f"{len(forgotten)} measurements were"
         return (f"{self.nodeid}: {number} never checked; call vllmperf.check(run)",)
+
+    def _not_asserted(self) -> list[str]:
+        """That a test compared two engines and asked for nothing of it."""
+        if self.raised or all(looked() for looked in self.looked):
+            return []
+        return [
+            f"{self.nodeid}: a comparison was never asserted; call assert_speedup() or assert_not_slower() of what "
+            "compare() returns"
+        ]
 
     def _not_made(self) -> list[str]:
         """Checks that are stored for what a test that passed has measured, and that it did not make: in words.

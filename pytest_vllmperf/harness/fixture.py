@@ -242,6 +242,7 @@ class VllmPerf(RecordsMetrics):
         with self._where_supported():
             compared = EngineComparison(pair, limits.max_engines, limits.max_time, self._priors)
         self._test.compared.append(compared.record)
+        self._test.looked.append(lambda: compared.looked_at)
         self._test.traced.append(lambda: (*compared.a.kernel_traces, *compared.b.kernel_traces))
         return compared
 
