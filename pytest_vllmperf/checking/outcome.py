@@ -138,7 +138,8 @@ def _attribution(check: Check, verdict: Verdict) -> Attribution | None:
 def _of_lengths(check: Check) -> tuple[str, ...]:
     """That a check compares figures of other work; where it compares nothing, that says enough."""
     plan = check.plan
-    if plan.purpose is Purpose.RECORD or plan.differences:
+    compared = plan.purpose is Purpose.JUDGE and plan.settings.gate and not plan.differences
+    if not compared or check.measurement.problems:
         return ()
     return tuple(f"{plan.site.name}: {line}" for line in other_lengths(check.measurement, plan.baseline))
 

@@ -42,6 +42,17 @@ def test_told_where_figures_are_compared(longer: Project, workers: list[str]) ->
     assert check.notes == (LINE,)
 
 
+def test_not_told_of_a_void_measurement_or_where_limits_alone_decide(longer: Project) -> None:
+    longer.perf_tests(fail="short")
+    result = longer.run("--vllmperf")
+    assert "INVALID" in text(result)
+    assert "the same workload" not in text(result)
+    longer.perf_tests(check="vllmperf.check(run, gate='limits', limits={'ttft.p50': 1})")
+    result = longer.run("--vllmperf")
+    result.assert_outcomes(passed=1)
+    assert "the same workload" not in text(result)
+
+
 def test_not_told_where_nothing_is_compared(longer: Project) -> None:
     assert "the same workload" not in text(longer.run("--vllmperf-update"))
     assert "the same workload" not in text(longer.run("--vllmperf"))
