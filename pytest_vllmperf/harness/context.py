@@ -66,6 +66,7 @@ class TestContext:
         columns: how wide the text of a failure may be.
         raised: whether setup, call or teardown raised anything.
         failed: whether that made it fail.
+        excused: whether it failed as expected (`xfail`).
         waiting: whether it is held back until the tests on its engine have run.
         pending: checks that are not concluded, in the order of their calls.
         records: checks that are.
@@ -108,6 +109,7 @@ class TestContext:
     columns: int = WIDTH
     raised: bool = False
     failed: bool = False
+    excused: bool = False
     waiting: bool = False
     pending: list[Check] = field(default_factory=list)
     records: list[CheckRecord] = field(default_factory=list)

@@ -113,16 +113,19 @@ class Protocol:
     def end_of_fixture(self, context: TestContext) -> None:
         """The backstop: checks that were made outside of the call are settled, or fail their test.
 
+        A test that skipped itself is no exception: a `unittest.TestCase` raises that past everybody who could settle.
+
         Raises:
             CheckFailed: where a check fails its test and nothing has so far.
         """
         __tracebackhide__ = True
         if context.waiting:
             return
-        if not context.raised and not self._cut_short:
+        failed = context.failed or context.excused
+        if not failed and not self._cut_short:
             settle(self._perf, context.pending, self._perf.settings.max_time)
         failures = context.conclude_all()
-        if not context.raised:
+        if not failed:
             _fail_with(failures)
 
     def cut_short(self) -> None:
