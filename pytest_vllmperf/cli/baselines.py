@@ -140,7 +140,7 @@ def _shown_lines(name: str, shown: dict[str, Any]) -> list[str]:
         else:
             row += ["exact", "", "any", ""]
         rows.append(row)
-    table = _table(rows, ["metric", "level", "margin", "session", "engine", "finds", ""])
+    table = _table(rows, ["metric", "level", "margin", "session", "engine", "detects", ""])
     noisy = {METRICS[metric].label: found for metric, found in shown["metrics"].items() if "detectable" in found}
     notes = [line for text in _notes(noisy) for line in folded(text, WIDTH - 2)]
     return [*head, *(f"  {line}" for line in [*table.splitlines(), *notes])]
@@ -148,9 +148,12 @@ def _shown_lines(name: str, shown: dict[str, Any]) -> list[str]:
 
 def _notes(noisy: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """What the table's signs mean, and which hyperparameters its figures rest on; by the labels of metrics."""
+    if noisy:
+        yield "session, engine: noise between sessions, and between engine starts"
+        yield "detects: smallest slowdown that the baseline detects (80 % of the time)"
     if young := {label: found["sessions_to_test"] for label, found in noisy.items() if not found["testable"]}:
         after = ", ".join(f"{label} {'never' if needed is None else needed}" for label, needed in young.items())
-        yield f"{_YOUNG} noise is still larger than the margin; sessions needed to test it: {after}"
+        yield f"{_YOUNG} noise is still larger than the margin; sessions needed to test the margin: {after}"
     if any(found["multimodal"] for found in noisy.values()):
         yield f"{_GROUPS} the stored engine starts form separate groups"
     priors: dict[str, list[str]] = {}

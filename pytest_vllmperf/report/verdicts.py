@@ -118,6 +118,12 @@ def change_words(judged: MetricVerdict) -> str:
     return f"{units.percent(judged.change)} {units.percent_range(judged.low, judged.high)}"
 
 
+def moved_words(judged: MetricVerdict) -> str:
+    """The same for a table: `unchanged` where both sides are equal and no noise is in them."""
+    same = judged.now is not None and judged.now == judged.baseline and judged.low is None
+    return "unchanged" if same else change_words(judged)
+
+
 def limit_words(judged: MetricVerdict) -> str:
     """What a metric may lose: `margin 5 %`, or `exact` where any difference counts."""
     exact = METRICS[judged.metric].exact and not judged.margin

@@ -63,7 +63,7 @@ def test_show_tells_levels_noise_and_what_will_be_found(write: Write, capsys: py
         "  5 sessions, 15 engines, the newest of 2026-01-05",
         "  recorded again: a newer driver",
     ]
-    assert lines[4].split() == ["metric", "level", "margin", "session", "engine", "finds"]
+    assert lines[4].split() == ["metric", "level", "margin", "session", "engine", "detects"]
     throughput = lines[5].split()
     assert throughput[:2] == ["output", "throughput"]
     assert throughput[3:6] == ["tok/s", "5", "%"]
@@ -73,12 +73,15 @@ def test_show_tells_levels_noise_and_what_will_be_found(write: Write, capsys: py
 
 def test_show_marks_a_margin_that_cannot_be_tested(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     file = write("a.json", test_x=entry())
-    assert "*" not in run(capsys, "show", file)[1]
+    plain = run(capsys, "show", file)[1]
+    assert "*" not in plain
+    assert "  session, engine: noise between sessions, and between engine starts\n" in plain
+    assert "  detects: smallest slowdown that the baseline detects (80 % of the time)\n" in plain
     out = run(capsys, "show", file, "--margin", "0.05 tpot.p50=0.01")[1]
     (marked,) = (line for line in out.splitlines() if line.endswith(" *"))
     assert marked.split()[:2] == ["TPOT", "p50"]
     told = " ".join(out.split())
-    assert "* noise is still larger than the margin; sessions needed to test it: TPOT p50 " in told
+    assert "* noise is still larger than the margin; sessions needed to test the margin: TPOT p50 " in told
     assert max(map(len, out.splitlines())) <= 80
 
 

@@ -83,7 +83,7 @@ def test_nothing_is_written_where_one_of_its_files_exists(project: Path, existin
     (line,) = capsys.readouterr().err.splitlines()
     assert (
         line
-        == f"vllmperf: {existing} exists in {project}, so nothing was written; move it away, or name another folder"
+        == f"vllmperf: {project / existing} already exists, so nothing was written; move it away, or name another folder"
     )
 
 
