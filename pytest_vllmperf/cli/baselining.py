@@ -40,7 +40,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     merging.add(actions)
     restore = actions.add_parser("restore", help="restore what a run could not write, from its vllmperf-rescue file")
     restore.add_argument("file", type=Path, metavar="FILE.json")
-    restore.add_argument("--baselines", type=Path, default=Path("baselines"), help="folder of the baselines (default: baselines)")
+    restore.add_argument(
+        "--baselines", type=Path, default=Path("baselines"), help="folder of the baselines (default: baselines)"
+    )
     restore.set_defaults(run=_restore)
 
 
@@ -68,7 +70,9 @@ def _add_prune(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _add_folder(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--baselines", type=Path, default=Path("baselines"), help="folder of the baselines (default: baselines)")
+    parser.add_argument(
+        "--baselines", type=Path, default=Path("baselines"), help="folder of the baselines (default: baselines)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -61,7 +61,9 @@ def _add_versions(parser: argparse.ArgumentParser) -> None:
 
 def _add_search(parser: argparse.ArgumentParser) -> None:
     """How a version is judged, and where it is written down."""
-    parser.add_argument("--metric", metavar="NAME", help="gate and follow this metric (default: the largest regression)")
+    parser.add_argument(
+        "--metric", metavar="NAME", help="gate and follow this metric (default: the largest regression)"
+    )
     parser.add_argument(
         "--rounds",
         type=positive,

@@ -73,8 +73,8 @@ def _add_export(commands: Commands) -> None:
         dest="format",
         default="",
         metavar="FORMAT",
-        help="tool: of a baseline file vllm, which is the default; of a run pytest-benchmark, bmf (Bencher), customSmallerIsBetter or "
-        "customBiggerIsBetter (github-action-benchmark), openmetrics or parquet",
+        help="tool: of a baseline file vllm, which is the default; of a run pytest-benchmark, bmf (Bencher), "
+        "customSmallerIsBetter or customBiggerIsBetter (github-action-benchmark), openmetrics or parquet",
     )
     exporting.add_argument("--metrics", help="of a run: names of metrics, or the sets gated, all, clock, exact, cpu, "
                            "vram, device, energy (default: gated clock)")  # fmt: skip

@@ -19,7 +19,9 @@ def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("old", metavar="OLD", help="node id as it was, such as tests/test_a.py::test_chat")
     parser.add_argument("new", metavar="NEW", help="its new node id")
-    parser.add_argument("--baselines", type=Path, default=Path("baselines"), help="folder of the baselines (default: baselines)")
+    parser.add_argument(
+        "--baselines", type=Path, default=Path("baselines"), help="folder of the baselines (default: baselines)"
+    )
     parser.add_argument(
         "--rootdir", type=Path, default=Path(), help="folder of the test modules (default: the current folder)"
     )
