@@ -19,8 +19,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "sweep",
         help="measure an engine over a grid of arguments and loads",
-        description="Measures every point of a TOML file and says where the knee is, which points no other is better "
-        "than, and where throughput falls. A sweep that was ended goes on with the same command. docs/sweeps.md.",
+        description="Measures every point of a TOML file and says where the knee is, which points no other point "
+        "beats, and where throughput falls. A sweep that was ended goes on with the same command. docs/sweeps.md.",
     )
     parser.add_argument("file", nargs="?", type=Path, metavar="FILE.toml", help="the study")
     parser.add_argument(
