@@ -119,7 +119,8 @@ _YOUNG, _GROUPS = "*", "+"
 def _shown_lines(name: str, shown: dict[str, Any]) -> list[str]:
     head = [name, *folded(f"  engine: {shown['engine']}")]
     dropped = f" ({shown['dropped']} sessions after the first {ANCHOR_SESSIONS} were dropped)"
-    counts = f"{units.many(shown['sessions'], 'session')}, {shown['engines']} engine starts, the newest of {shown['recorded']}"
+    counts = f"{units.many(shown['sessions'], 'session')}, {units.many(shown['engines'], 'engine start')}"
+    counts += f", the newest of {shown['recorded']}"
     head += folded(f"  {counts}{dropped if shown['dropped'] else ''}")
     head += [line for why in shown["not_comparable"] for line in folded(f"  not comparable: {why}")]
     if shown["reason"]:
