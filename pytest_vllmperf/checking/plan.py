@@ -153,11 +153,7 @@ def plan(
         purpose=purpose,
         baseline=sessions,
         settings=judging,
-        differences=(
-            *_differences(run, stored),
-            *custom.declared_differently(own_metrics),
-            *([f"{of_others}; {OTHER_NAME}"] if of_others else ()),
-        ),
+        differences=_differences(run, stored, own_metrics, of_others),
         engines=wanted,
         append=appends,
         notes=(*_not_recorded(site, settings, alone=alone), *gate.notes),
@@ -252,7 +248,13 @@ def _unjudgeable(words: Sequence[str], run: Measurement, stored: Entry | None) -
     return reasons
 
 
-def _differences(run: Measurement, stored: Entry | None) -> tuple[str, ...]:
+def _differences(run: Measurement, stored: Entry | None, own_metrics: custom.Custom, of_others: str) -> tuple[str, ...]:
+    """Why a measurement cannot be compared with what it is judged by: hard keys, own metrics, a named profile."""
+    other_machine = [f"{of_others}; {OTHER_NAME}"] if of_others else []
+    return (*_hard_differences(run, stored), *custom.declared_differently(own_metrics), *other_machine)
+
+
+def _hard_differences(run: Measurement, stored: Entry | None) -> tuple[str, ...]:
     """Hard keys in which a measurement differs from its reference, or without one from its stored sessions."""
     if run.reference is not None:
         return tuple(environment_differences(run.reference.environment, run.environment))

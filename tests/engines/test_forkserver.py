@@ -1,11 +1,9 @@
-"""An interpreter's server process: real processes, with a stand-in for vLLM or for the interpreter."""
+"""An interpreter's server process and the engines that it forks: real processes, with a stand-in for vLLM."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,83 +17,10 @@ from pytest_vllmperf.engines.forkserver import ForkServer
 from pytest_vllmperf.engines.offline import VLLM
 from pytest_vllmperf.errors import EngineStartError
 from tests.engines.conftest import LONG, is_gone, wait_until_gone
+from tests.engines.fork_servers import CHILD, READY, Open, modules, nothing, open_server, script, server
 from tests.faults import many_open_files
 
-CHILD = """
-import os, signal, subprocess, sys
-
-def serve(lines):
-    print("child is up", flush=True)
-    for message in lines:
-        op = message.pop("op")
-        if op == "echo":
-            lines.send({"ok": message, "pid": os.getpid(), "group": os.getpgid(0)})
-        elif op == "spawn":
-            lines.send({"ok": subprocess.Popen(["sleep", "600"]).pid})
-        elif op == "fork":
-            pid = os.fork()
-            if pid == 0:
-                signal.pause()
-            lines.send({"ok": pid})
-        elif op == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-        elif op == "raise":
-            raise RuntimeError("the child's own words")
-        elif op == "exit":
-            os._exit(7)
-"""
-
-
-def nothing(waited: float) -> None:
-    pass
-
-
-@pytest.fixture
-def modules(tmp_path: Path) -> Path:
-    """A folder in front of the interpreter's own modules, with a `vllm` that is nothing."""
-    folder = tmp_path / "modules"
-    folder.mkdir()
-    (folder / "vllm.py").write_text("LLM = None\n")
-    (folder / "compressed_tensors.py").write_text("")
-    (folder / "scripted_child.py").write_text(CHILD)
-    return folder
-
-
-Open = Callable[..., ForkServer]
-
-
-@pytest.fixture
-def open_server(tmp_path: Path, modules: Path) -> Iterator[Open]:
-    opened: list[ForkServer] = []
-
-    def start(python: str = sys.executable) -> ForkServer:
-        folder = tmp_path / f"server-{len(opened)}"
-        folder.mkdir()
-        server = ForkServer(python, VLLM, {"PYTHONPATH": str(modules)}, folder)
-        opened.append(server)
-        return server
-
-    yield start
-    for server in opened:
-        server.close()
-
-
-@pytest.fixture
-def server(open_server: Open) -> ForkServer:
-    ready = open_server()
-    ready.wait_ready(LONG, nothing)
-    return ready
-
-
-def script(path: Path, body: str) -> str:
-    """An executable that takes the interpreter's place: it gets the server's arguments."""
-    head = "import json, os, signal, socket, sys, time\ncontrol = socket.socket(fileno=int(sys.argv[3]))\n"
-    path.write_text(f"#!{sys.executable}\n{head}{body}\n")
-    path.chmod(0o755)
-    return str(path)
-
-
-READY = "control.send(json.dumps({'event': 'ready', 'import_seconds': 1.5}).encode())"
+__all__ = ["modules", "open_server", "server"]
 
 
 def test_an_engine_process_answers_and_is_told_when_it_ends(server: ForkServer, tmp_path: Path) -> None:
@@ -235,94 +160,6 @@ def test_nothing_outlives_a_parent_that_was_killed(tmp_path: Path, modules: Path
         assert not [process for process in alive if not is_gone(process.pid)]
 
 
-def test_the_import_is_timed_and_waiting_is_told(open_server: Open, tmp_path: Path) -> None:
-    ticks: list[float] = []
-    server = open_server(script(tmp_path / "python", f"time.sleep(0.4)\n{READY}\ntime.sleep(600)"))
-    server.wait_ready(LONG, ticks.append)
-    assert server.import_seconds == 1.5
-    assert ticks
-    assert ticks[0] > 0
-
-
-def test_without_vllm_the_remedy_is_told(open_server: Open, modules: Path, tmp_path: Path) -> None:
-    (modules / "vllm.py").unlink()
-    bare = tmp_path / "python"
-    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
-    bare.chmod(0o755)
-    with pytest.raises(EngineStartError) as caught:
-        open_server(str(bare)).wait_ready(LONG, nothing)
-    assert str(caught.value).startswith(f"vLLM is not installed for {bare}; install it there with pip install")
-    assert "\n" not in str(caught.value)
-
-
-def test_a_vllm_that_cannot_be_imported_is_told_in_its_own_words(open_server: Open, modules: Path) -> None:
-    (modules / "vllm.py").write_text("import no_such_library\n")
-    with pytest.raises(EngineStartError) as caught:
-        open_server().wait_ready(LONG, nothing)
-    assert str(caught.value) == (
-        f"vLLM cannot be imported by {sys.executable}: ModuleNotFoundError: No module named 'no_such_library'"
-    )
-    assert "Traceback" in caught.value.log_tail
-
-
-def test_a_server_that_dies_on_import_is_told_with_its_log(open_server: Open, modules: Path, tmp_path: Path) -> None:
-    (modules / "vllm.py").write_text("import os\nprint('no CUDA driver here', flush=True)\nos._exit(9)\n")
-    with pytest.raises(EngineStartError) as caught:
-        open_server().wait_ready(LONG, nothing)
-    assert str(caught.value) == f"the server process of {sys.executable} ended with exit code 9"
-    (log,) = tmp_path.glob("server-*.log")
-    assert caught.value.log_tail == f"no CUDA driver here\nfull log: {log}"
-
-
-def test_an_interpreter_that_is_no_python_is_told(open_server: Open) -> None:
-    with pytest.raises(EngineStartError, match="the server process of /bin/true ended with exit code 0"):
-        open_server("/bin/true").wait_ready(LONG, nothing)
-
-
-def program(path: Path, content: bytes) -> Path:
-    """A file that may be executed, whatever is in it."""
-    path.write_bytes(content)
-    path.chmod(0o755)
-    return path
-
-
-def test_an_interpreter_that_cannot_be_run_is_told(open_server: Open, tmp_path: Path) -> None:
-    broken = program(tmp_path / "python", b"\x00\x01 not a program")
-    with pytest.raises(EngineStartError) as caught:
-        open_server(str(broken)).wait_ready(LONG, nothing)
-    assert str(broken) in str(caught.value)
-
-
-def test_a_wrapper_that_does_not_exec_is_refused_in_one_line(open_server: Open, tmp_path: Path) -> None:
-    wrapper = program(tmp_path / "python", f'#!/bin/sh\n"{sys.executable}" "$@"\nexit $?\n'.encode())
-    with pytest.raises(EngineStartError) as caught:
-        open_server(str(wrapper)).wait_ready(LONG, nothing)
-    assert str(caught.value) == (
-        f"{wrapper} is a wrapper that starts Python without `exec`, so an engine could outlive its test; use "
-        f"`exec` in the wrapper"
-    )
-
-
-def test_a_wrapper_that_closes_descriptors_says_so(open_server: Open, tmp_path: Path) -> None:
-    wrapper = tmp_path / "python"
-    wrapper.write_text(
-        f"#!{sys.executable}\nimport os, sys\nos.closerange(3, 4096)\nos.execv({sys.executable!r}, sys.argv)\n"
-    )
-    wrapper.chmod(0o755)
-    with pytest.raises(EngineStartError, match=f"{wrapper} ended with exit code 1") as caught:
-        open_server(str(wrapper)).wait_ready(LONG, nothing)
-    assert "closed file descriptors that the engine needs" in caught.value.log_tail
-    assert "Traceback" not in caught.value.log_tail
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGRTMIN + 3])
-def test_a_server_that_a_signal_ended_is_told(open_server: Open, tmp_path: Path, number: int) -> None:
-    server = open_server(script(tmp_path / "python", f"os.kill(os.getpid(), {int(number)})"))
-    name = "SIGTERM" if number == signal.SIGTERM else "SIGRTMIN+3"
-    with pytest.raises(EngineStartError, match=f"was ended by {re.escape(name)}$"):
-        server.wait_ready(LONG, nothing)
-
-
 def test_with_more_open_files_than_select_takes(open_server: Open, tmp_path: Path) -> None:
     with many_open_files():
         server = open_server()
@@ -394,25 +231,6 @@ def test_a_stopped_server_is_not_waited_for_without_end(
             server._control.send(b"{}")
     with pytest.raises(EngineStartError, match="the engine process could not be started: timed out"):
         server.fork("scripted_child", tmp_path / "child.log")
-    server.close()
-    wait_until_gone(server._process.pid)
-
-
-def test_an_import_that_takes_too_long_is_ended(open_server: Open, tmp_path: Path) -> None:
-    server = open_server(script(tmp_path / "python", "print('thinking', flush=True)\ntime.sleep(600)"))
-    with pytest.raises(EngineStartError) as caught:
-        server.wait_ready(0.02, nothing)
-    assert "did not finish importing vLLM within 0.02 s; raise vllmperf_start_timeout" in str(caught.value)
-    wait_until_gone(server._process.pid)
-
-
-def test_giving_up_while_waiting_leaves_a_server_that_can_be_closed(open_server: Open, tmp_path: Path) -> None:
-    def interrupted(waited: float) -> None:
-        raise KeyboardInterrupt
-
-    server = open_server(script(tmp_path / "python", "time.sleep(600)"))
-    with pytest.raises(KeyboardInterrupt):
-        server.wait_ready(LONG, interrupted)
     server.close()
     wait_until_gone(server._process.pid)
 

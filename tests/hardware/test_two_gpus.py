@@ -13,25 +13,20 @@ import pytest
 from pytest_vllmperf import gpu
 from pytest_vllmperf.gpu import GpuRequirement
 from pytest_vllmperf.lab.lab import Lab
-from pytest_vllmperf.models import SHAPES, resolve
-from pytest_vllmperf.models.shapes import config
 from pytest_vllmperf.records.run import MeasureSettings
 from tests.hardware.test_neighbour import COMPUTES, SPEC, WORK, evidence, neighbour
 from tests.measuring import fresh_session
+from tests.studies.test_tensor_parallel import ARGUMENTS, MODEL
 
 pytestmark = pytest.mark.skipif(len(gpu.devices()) < 2, reason="needs 2 x GPU")
 
 GIB = 2**30
-GRAPHS = """compilation_config={
-    "mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": [32]
-}"""
-"""CUDA graphs without torch.compile: the GPUs are the limit, and an engine starts in half a minute."""
 SUITE = """
 import json, pathlib, pytest
 from pytest_vllmperf import Workload
 
 @pytest.mark.gpu(count=2)
-@pytest.mark.vllm({model!r}, load_format="dummy", gpu_memory_utilization=0.6, max_model_len=1024, {more})
+@pytest.mark.vllm({model!r}, **{arguments!r})
 def test_8b(vllmperf):
     run = vllmperf.measure(Workload.synthetic(requests=32, input_tokens=64, output_tokens=256), iterations=5, warmup=6)
     ledger = run.vram
@@ -55,17 +50,6 @@ def test_8b(vllmperf):
 def lab(tmp_path: Path) -> Iterator[Lab]:
     with fresh_session(tmp_path) as opened:
         yield opened
-
-
-@pytest.fixture(scope="module")
-def eight_billion(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The configuration and a tokenizer; vLLM makes up the weights."""
-    folder = tmp_path_factory.mktemp("llama-8b")
-    tiny = Path(resolve("vllmperf:tiny"))
-    for file in tiny.glob("tokenizer*"):
-        (folder / file.name).write_bytes(file.read_bytes())
-    (folder / "config.json").write_text(json.dumps(config(SHAPES["llama-8b"], "bfloat16")))
-    return folder
 
 
 def keep(pytester: pytest.Pytester, name: str, result: pytest.RunResult) -> None:
@@ -116,9 +100,9 @@ def test_only_visible_gpus_are_used(pytester: pytest.Pytester, monkeypatch: pyte
     result.assert_outcomes(passed=1, skipped=1)
 
 
-def test_an_8b_engine_on_both_is_recorded_and_judged(pytester: pytest.Pytester, eight_billion: Path) -> None:
+def test_an_8b_engine_on_both_is_recorded_and_judged(pytester: pytest.Pytester) -> None:
     """What was seen is kept in the folder that `OUT` names, for the studies."""
-    pytester.makepyfile(test_eight=SUITE.format(model=str(eight_billion), more=GRAPHS))
+    pytester.makepyfile(test_eight=SUITE.format(model=str(MODEL), arguments=ARGUMENTS))
     recorded = pytester.runpytest_subprocess("--vllmperf-update", "-p", "no:cacheprovider")
     keep(pytester, "recorded", recorded)
     recorded.assert_outcomes(passed=1)
@@ -126,7 +110,7 @@ def test_an_8b_engine_on_both_is_recorded_and_judged(pytester: pytest.Pytester, 
     keep(pytester, "judged", judged)
     judged.assert_outcomes(passed=1)
     seen = json.loads((pytester.path / "seen.json").read_text())
-    pytester.makepyfile(test_eight=SUITE.format(model=str(eight_billion), more=f"{GRAPHS}, tensor_parallel_size=1"))
+    pytester.makepyfile(test_eight=SUITE.format(model=str(MODEL), arguments={**ARGUMENTS, "tensor_parallel_size": 1}))
     alone = pytester.runpytest_subprocess("--vllmperf", "-p", "no:cacheprovider")
     keep(pytester, "alone", alone)
     alone.assert_outcomes(failed=1)

@@ -1,10 +1,8 @@
-"""Readings of GPUs over time, against sums done by hand and counters that tick as NVML's do."""
+"""Readings of GPUs over time, against sums done by hand."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import fields, replace
-from itertools import accumulate, pairwise
 from typing import Any, TypeVar
 
 import pynvml
@@ -12,32 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_vllmperf.metrics.gpu_use import (
-    POWER_BRAKE,
-    SIGHTINGS,
-    THERMAL,
-    clock_event_names,
-    energy,
-    neighbours,
-    newcomers,
-    use,
-)
+from pytest_vllmperf.metrics.gpu_use import POWER_BRAKE, THERMAL, clock_event_names, use
 from pytest_vllmperf.records.devices import GpuReading, GpuTrace, GpuUse
+from tests.metrics.gpu_readings import WHOLE, series, trace
 
 relaxed = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
-
-WHOLE = (0.0, 10.0)
-TICK_MS = 100
-
-
-def trace(*readings: GpuReading, uuid: str = "a") -> GpuTrace:
-    return GpuTrace(uuid, readings)
-
-
-def series(**values: Sequence[Any]) -> GpuTrace:
-    """A reading a second from zero on, of one value of each list."""
-    told = [dict(zip(values, one, strict=True)) for one in zip(*values.values(), strict=True)]
-    return trace(*(GpuReading(at=float(second), **one) for second, one in enumerate(told)))
 
 
 def used(*traces: GpuTrace, span: tuple[float, float] = WHOLE) -> GpuUse:
@@ -253,202 +230,6 @@ def test_the_clock_may_begin_anywhere(one: GpuTrace, by: int) -> None:
 @given(many)
 def test_devices_alike_add_up(one: GpuTrace) -> None:
     assert vars(used(one, replace(one, uuid="b"))) == close(times(used(one), 2, "peak_bytes", "power", "energy"))
-
-
-def counted(moments_ms: Sequence[int], watts: int, phase_ms: int, base: float = 5e6) -> GpuTrace:
-    """Readings of a counter that goes on every 100 ms, while the power stays the same."""
-    ticks = [(moment + phase_ms) // TICK_MS for moment in moments_ms]
-    return trace(
-        *(
-            GpuReading(at=1000 + moment / 1e3, energy=base + round(tick * watts * TICK_MS / 1e3, 3))
-            for moment, tick in zip(moments_ms, ticks, strict=True)
-        )
-    )
-
-
-@relaxed
-@given(
-    watts=st.integers(60, 700),
-    phase_ms=st.integers(0, TICK_MS - 1),
-    begin_ms=st.integers(0, 2000),
-    length_ms=st.integers(700, 3000),
-    after_ms=st.integers(0, 2000),
-)
-def test_energy_at_constant_power(watts: int, phase_ms: int, begin_ms: int, length_ms: int, after_ms: int) -> None:
-    end_ms = begin_ms + length_ms
-    told = energy(
-        counted(range(0, end_ms + after_ms + 1, 50), watts, phase_ms), (1000 + begin_ms / 1e3, 1000 + end_ms / 1e3)
-    )
-    assert told == pytest.approx(watts * length_ms / 1e3, rel=0.02)
-
-
-@relaxed
-@given(
-    st.integers(60, 700),
-    st.integers(0, TICK_MS - 1),
-    st.lists(st.integers(35, 65), min_size=60, max_size=60),
-    st.integers(200, 400),
-    st.integers(700, 1200),
-)
-def test_uneven_readings_tell_energy_to_one_of_their_gaps(
-    watts: int, phase_ms: int, gaps_ms: list[int], begin_ms: int, length_ms: int
-) -> None:
-    moments = list(accumulate(gaps_ms, initial=0))
-    span = (1000 + begin_ms / 1e3, 1000 + (begin_ms + length_ms) / 1e3)
-    told = energy(counted(moments, watts, phase_ms), span)
-    gap = max(b - a for a, b in pairwise(moments)) / 1e3
-    assert told == pytest.approx(watts * length_ms / 1e3, abs=watts * gap * 1.001)
-
-
-STEPS = [100, 100, 110, 110, 130, 130, 140, 140]
-"""A counter, every 50 ms: it goes on at 75, 175 and 275 ms, as well as anybody can tell."""
-
-
-@pytest.mark.parametrize(
-    ("span", "joules"),
-    [
-        ((0.075, 0.175), 20),
-        ((0.175, 0.275), 10),
-        ((0.075, 0.275), 30),
-        ((0.125, 0.225), 15),  # half of one and half of the next
-        ((0.275, 0.325), 5),  # beyond the last at the pace of the last two
-        ((0.025, 0.075), 10),  # before the first at the pace of the first two
-        ((0.0, 0.35), 52.5),
-        ((0.1, 0.1), 0),
-    ],
-)
-def test_energy_goes_straight_from_tick_to_tick(span: tuple[float, float], joules: float) -> None:
-    told = trace(*(GpuReading(at=number * 0.05, energy=step, power=1.0) for number, step in enumerate(STEPS)))
-    assert energy(told, span) == pytest.approx(joules)
-
-
-def test_readings_without_the_counter_are_passed_over() -> None:
-    told = [GpuReading(at=number * 0.05, energy=step) for number, step in enumerate(STEPS)]
-    told[3:3] = [GpuReading(at=0.12), GpuReading(at=0.13)]
-    told.insert(0, GpuReading(at=-0.01))
-    assert energy(trace(*told), (0.125, 0.225)) == pytest.approx(15)
-
-
-@pytest.mark.parametrize(
-    ("power", "span", "joules"),
-    [
-        ([100.0, 300.0, 200.0], (0.0, 2.0), 450.0),
-        ([100.0, 300.0, 200.0], (0.0, 1.0), 200.0),
-        ([100.0, None, 200.0], (0.0, 2.0), 300.0),
-        ([100.0, 100.0, 100.0], (-0.5, 2.5), 300.0),  # begun before the first reading, and ended after the last
-        ([100.0, 300.0, 900.0], (0.0, 1.5), 300.0),
-        ([100.0, 300.0, 200.0], (0.5, 1.5), None),  # of one reading
-        ([None, 300.0, None], (0.0, 2.0), None),
-        ([None, None, None], (0.0, 2.0), None),
-        ([100.0, 300.0, 200.0], (5.0, 7.0), None),
-    ],
-)
-def test_energy_without_a_counter(power: list[float | None], span: tuple[float, float], joules: float | None) -> None:
-    assert energy(series(power=power), span) == (None if joules is None else pytest.approx(joules))
-
-
-@pytest.mark.parametrize("counter", [[5.0, 5.0, 5.0], [5.0, 6.0, 6.0], [None, 5.0, None]])
-def test_a_counter_that_hardly_goes_on_tells_less_than_power(counter: list[float | None]) -> None:
-    assert energy(series(power=[100.0, 300.0, 200.0], energy=counter), (0.0, 2.0)) == pytest.approx(450.0)
-
-
-@pytest.mark.parametrize("span", [(3.0, 4.0), (-2.0, -1.0), (0.2, 0.8)])
-def test_energy_is_not_made_up_where_nothing_was_read(span: tuple[float, float]) -> None:
-    assert energy(series(energy=[0.0, 10.0, 20.0]), span) is None
-
-
-def test_energy_of_nothing() -> None:
-    assert energy(trace(), WHOLE) is None
-
-
-PROCESSES = series(
-    processes=[None, {1: 10}, {1: 10, 2: 5}, {1: 10, 2: 9, 3: None}, {1: 99, 2: 7, 3: None, 4: None}, {1: 10, 4: 6}]
-)
-
-
-@pytest.mark.parametrize(
-    ("span", "found"),
-    [
-        ((0.0, 1.0), {}),  # what was there at first belongs
-        ((0.0, 2.0), {2: 5}),
-        ((0.0, 3.0), {2: 9, 3: None}),
-        ((0.0, 9.0), {2: 9, 3: None, 4: 6}),  # the most that each held
-        ((4.0, 4.0), {2: 7, 3: None, 4: None}),  # there since before the span, and still in the way
-        ((5.0, 9.0), {4: 6}),  # gone by then
-        ((0.0, 0.5), {}),
-        ((7.0, 9.0), {}),
-    ],
-)
-def test_newcomers(span: tuple[float, float], found: dict[int, int | None]) -> None:
-    assert newcomers(PROCESSES, span) == found
-
-
-def test_newcomers_where_nothing_is_told() -> None:
-    assert newcomers(trace(), WHOLE) == {}
-    assert newcomers(series(processes=[None, None]), WHOLE) == {}
-
-
-def test_a_device_that_was_empty_at_first() -> None:
-    assert newcomers(series(processes=[{}, {8: 1}]), WHOLE) == {8: 1}
-
-
-ENGINE, WORKER, OTHER_PID, DESKTOP = 42, 43, 9, 7
-USED = series(
-    use_by_process=[
-        {},
-        {ENGINE: 0.9, OTHER_PID: 0.1},
-        {WORKER: 0.5, OTHER_PID: 0.5},
-        None,  # nothing new yet: the next one holds for both seconds
-        {ENGINE: 0.2, OTHER_PID: 0.8},
-        {ENGINE: 0.94, OTHER_PID: 0.05, DESKTOP: 0.01},
-    ]
-)
-
-
-@pytest.mark.parametrize(
-    ("span", "found"),
-    [
-        ((0.0, 1.0), {OTHER_PID: 0.1}),
-        ((0.0, 2.0), {OTHER_PID: 0.3}),
-        ((0.5, 1.5), {OTHER_PID: 0.3}),
-        ((1.5, 4.0), {OTHER_PID: (0.25 + 1.6) / 2.5}),
-        ((3.0, 3.5), {OTHER_PID: 0.8}),
-        ((0.0, 5.0), {OTHER_PID: (0.1 + 0.5 + 1.6 + 0.05) / 5}),  # one sighting of the desktop is none
-        ((-9.0, 1.0), {OTHER_PID: 0.1}),
-        ((4.5, 99.0), {OTHER_PID: 0.05}),
-        ((5.0, 99.0), None),  # not read
-        ((-9.0, 0.0), None),
-    ],
-)
-def test_neighbours_by_hand(span: tuple[float, float], found: dict[int, float] | None) -> None:
-    expected = None if found is None else {pid: pytest.approx(share) for pid, share in found.items()}
-    assert neighbours(USED, span, {ENGINE, WORKER}) == expected
-
-
-def test_the_largest_neighbour_comes_first_and_own_processes_are_none() -> None:
-    told = series(use_by_process=[{}, *([{1: 0.1, 2: 0.3, 3: 0.2, ENGINE: 0.4}] * SIGHTINGS)])
-    assert list((neighbours(told, WHOLE, {ENGINE}) or {}).items()) == [
-        (2, pytest.approx(0.3)),
-        (3, pytest.approx(0.2)),
-        (1, pytest.approx(0.1)),
-    ]
-    assert neighbours(told, WHOLE, {ENGINE, 1, 2, 3, 4}) == {}
-
-
-def test_neighbours_are_unknown_where_the_engine_bears_another_number() -> None:
-    """As in a container, or under the multi-process service: then one of these is the engine."""
-    assert neighbours(USED, WHOLE, {4711}) is None
-    assert neighbours(USED, WHOLE, ()) is None
-
-
-@pytest.mark.parametrize("told", [[None, None, None], [{}, None, None], [None, {}, None]])
-def test_neighbours_are_unknown_where_nothing_is_told(told: list[dict[int, float] | None]) -> None:
-    assert neighbours(series(use_by_process=told), WHOLE, {ENGINE}) is None
-
-
-def test_an_engine_that_shows_without_any_use_of_its_own_is_known() -> None:
-    told = series(use_by_process=[{}, {ENGINE: 0.0, 1: 0.6}, {1: 0.6}])
-    assert neighbours(told, WHOLE, {ENGINE}) == {1: pytest.approx(0.6)}
 
 
 def test_clock_events_are_nvmls() -> None:

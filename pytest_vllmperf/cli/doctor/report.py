@@ -87,40 +87,59 @@ def diagnose(*, ask_hub: bool = True) -> Diagnosis:
     except Exception as error:  # a probe: its failure is a line
         failed = str(error)
     gpu = runs_on_gpu(found, seen)
-    return Diagnosis(
-        (
-            section(
-                "Software",
-                {
-                    "Python": software.python,
-                    "pytest": software.pytest_itself,
-                    "plugin": software.plugin,
-                    "vLLM": lambda: _failed_vllm(failed) if failed else software.vllm(found, seen),
-                    "torch": lambda: software.torch(found),
-                    "extras": software.extras,
-                },
-            ),
-            section(
-                "Devices",
-                {
-                    "NVIDIA driver": lambda: devices.driver(seen),
-                    "GPUs": lambda: devices.gpus(seen),
-                    "leases": lambda: devices.leases(seen),
-                    "clock": lambda: clock(on_gpu=gpu),
-                },
-            ),
-            section(
-                "Machine",
-                {
-                    "processor": machine.processor,
-                    "memory": lambda: machine.memory(on_cpu=not gpu),
-                    "container": machine.container,
-                    "temporary folder": machine.temporary,
-                    "model hub": lambda: machine.hub(ask=machine.answer if ask_hub else None),
-                },
-            ),
-        ),
-        suited(seen, on_gpu=gpu),
+    sections = (
+        _software_section(found, failed, seen),
+        _devices_section(seen, on_gpu=gpu),
+        _machine_section(on_gpu=gpu, ask_hub=ask_hub),
+    )
+    return Diagnosis(sections, suited(seen, on_gpu=gpu))
+
+
+def _software_section(found: Vllm | None, failed: str, seen: Gpus) -> Section:
+    """What is installed.
+
+    Args:
+        found: the vLLM.
+        failed: why it could not be looked at; empty where it could.
+        seen: the GPUs.
+    """
+    return section(
+        "Software",
+        {
+            "Python": software.python,
+            "pytest": software.pytest_itself,
+            "plugin": software.plugin,
+            "vLLM": lambda: _failed_vllm(failed) if failed else software.vllm(found, seen),
+            "torch": lambda: software.torch(found),
+            "extras": software.extras,
+        },
+    )
+
+
+def _devices_section(seen: Gpus, *, on_gpu: bool) -> Section:
+    """GPUs, and whether they can be measured on."""
+    return section(
+        "Devices",
+        {
+            "NVIDIA driver": lambda: devices.driver(seen),
+            "GPUs": lambda: devices.gpus(seen),
+            "leases": lambda: devices.leases(seen),
+            "clock": lambda: clock(on_gpu=on_gpu),
+        },
+    )
+
+
+def _machine_section(*, on_gpu: bool, ask_hub: bool) -> Section:
+    """The host, and what it reaches."""
+    return section(
+        "Machine",
+        {
+            "processor": machine.processor,
+            "memory": lambda: machine.memory(on_cpu=not on_gpu),
+            "container": machine.container,
+            "temporary folder": machine.temporary,
+            "model hub": lambda: machine.hub(ask=machine.answer if ask_hub else None),
+        },
     )
 
 

@@ -199,6 +199,10 @@ class OfflineEngine:
         vllmperf_prompts.check_fit(request, made["prompt_token_ids"], limit)
         return made
 
+    def adapter(self, request: dict[str, Any]) -> Any:
+        """The LoRA adapter that a request names, as vLLM takes it; None where it names none."""
+        return self.adapters[request["adapter"]] if request.get("adapter") else None
+
     def prepare(self, requests: list[dict[str, Any]], sampling: dict[str, Any]) -> list[dict[str, Any]]:
         """What `add_request` takes of each request, refused whole when one does not fit."""
         from vllm import SamplingParams
@@ -218,7 +222,7 @@ class OfflineEngine:
                     "request_id": f"{self.iteration}-{request['index']}",
                     "prompt": self.engine_input(request, tokenizer),
                     "params": parameters,
-                    "lora_request": self.adapters[name] if (name := request.get("adapter")) else None,
+                    "lora_request": self.adapter(request),
                 }
             )
         return prepared
@@ -304,13 +308,9 @@ class OfflineEngine:
             SamplingParams(temperature=0.0, max_tokens=request["output_tokens"], ignore_eos=True, detokenize=False)
             for request in requests
         ]
-        wanted = [self.adapters[name] if (name := one.get("adapter")) else None for one in requests]
-        made = self.llm.generate(
-            prompts,
-            parameters,
-            use_tqdm=False,
-            **({"lora_request": wanted} if any(wanted) else {}),
-        )
+        wanted = [self.adapter(request) for request in requests]
+        lora = {"lora_request": wanted} if any(wanted) else {}
+        made = self.llm.generate(prompts, parameters, use_tqdm=False, **lora)
         ids = [list(prompt["prompt_token_ids"]) for prompt in prompts]
         return {"prompts": ids, "outputs": [list(output.outputs[0].token_ids) for output in made]}
 
