@@ -37,7 +37,7 @@ def options_table() -> str:
 def _row(option: Option) -> Sequence[str]:
     flag = option.flag_name if option.kind == "switch" else f"{option.flag_name}={option.value}"
     default = "off" if option.kind == "switch" else _code(option.default)
-    meaning = re.sub(r"'([^']+)'", r"`\1`", option.help).replace("|", "\\|")
+    meaning = re.sub(r"(?<!\w)'([^']+)'(?!\w)", r"`\1`", _in_cell(option.help))
     marker = _code(f"{option.name}=" if option.marker else "")
     return _code(flag if option.flag else ""), marker, meaning, default
 
@@ -73,7 +73,7 @@ def _command(parser: argparse.ArgumentParser) -> Iterator[str]:
     needed = " ".join(_flag(one) for one in taken if one.option_strings and one.required)
     others = "[OPTIONS]" if any(one.option_strings and not one.required for one in taken) else ""
     yield f"```text\n{' '.join(filter(None, (parser.prog, names, needed, others)))}\n```"
-    rows = [(f"`{_flag(one) or _named(one)}`", _meaning(one, parser.prog)) for one in taken]
+    rows = [(f"`{_in_cell(_flag(one) or _named(one))}`", _meaning(one, parser.prog)) for one in taken]
     if rows:
         yield _table(("argument", "meaning"), rows)
 
@@ -95,16 +95,21 @@ def _bracketed(action: argparse.Action) -> str:
 def _flag(action: argparse.Action) -> str:
     if not action.option_strings:
         return ""
-    name = max(action.option_strings, key=len)
+    name = next((one for one in action.option_strings if one.startswith("--")), action.option_strings[0])
     if action.nargs == 0:
         return name
     value = "|".join(map(str, action.choices)) if action.choices and not action.metavar else _named(action)
     return f"{name} [{value}]" if action.nargs == "?" else f"{name} {value}"
 
 
+def _in_cell(text: str) -> str:
+    """As a cell of a table holds it; in code, too, a bar would end the cell on GitHub."""
+    return text.replace("|", "\\|")
+
+
 def _meaning(action: argparse.Action, prog: str) -> str:
     text = (action.help or "") % {**vars(action), "prog": prog}
-    return text.replace("|", "\\|") + ("; may be given several times" if _repeats(action) else "")
+    return _in_cell(text) + ("; may be given several times" if _repeats(action) else "")
 
 
 def _repeats(action: argparse.Action) -> bool:
@@ -138,7 +143,7 @@ def _metric_row(declared: Metric | DistributionMetrics) -> Sequence[str]:
 
 def gates() -> str:
     """The sets that a gate can name."""
-    auto = f"{_automatic('cuda')} on a GPU, {_automatic('cpu')} on a CPU"
+    auto = f"{_automatic('cuda')} on a GPU and for a server, {_automatic('cpu')} for an engine in process on a CPU"
     rows = [(f"`{gate.word}`", gate.about, _in_set(gate)) for gate in Gate]
     return _table(("set", "what is in it", "metrics"), [("`auto`", auto, ""), *rows])
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pytest_vllmperf.checking.device_pass import engines_without
 from pytest_vllmperf.checking.limits import limited
 from pytest_vllmperf.checking.plan import Plan, Purpose
-from pytest_vllmperf.checking.policy import counted_engines
+from pytest_vllmperf.checking.policy import counted_engines, seldom_measured
 from pytest_vllmperf.errors import VllmPerfError
 from pytest_vllmperf.lab.take import Take
 from pytest_vllmperf.metrics.measurement import Measurement
@@ -144,6 +144,8 @@ class Check:
             times = "engine start counts" if found == 1 else "engine starts count"
             repeatable = "pass check() what measure() returned: only that can be measured on further engines"
             remedy = repeatable if self.take is None else "raise --vllmperf-max-time"
+            if seldom := seldom_measured(self.plan.settings.gate, self.measurement.engines):
+                remedy = f"{'; '.join(seldom)}. Measure on a quiet machine, or leave it out of the gate"
             if lacking := engines_without(self.plan.settings.gate, self.measurement.engines):
                 remedy = f"{'; '.join(lacking)}. To record the other metrics: --vllmperf-device-pass=off"
             reason = f"nothing was recorded: {found} {times}, and a baseline needs at least {MIN_ENGINES}; {remedy}"

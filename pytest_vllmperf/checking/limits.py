@@ -40,5 +40,5 @@ def limited(
     status = worst([verdict.status, *statuses])
     reasons = verdict.reasons
     if status is not verdict.status and verdict.status in (Status.NO_BASELINE, Status.NOT_COMPARABLE):
-        reasons = (": ".join(("besides it is " + verdict.status.value, *reasons)),)
+        reasons = (": ".join(("also " + verdict.status.value, *reasons)),)
     return replace(verdict, status=status, reasons=reasons, limits=found)

@@ -204,9 +204,8 @@ def _gate(
     lost = [*of_pass.lost, *custom.lost(own_metrics)]
     if not run.problems and (reasons := [*_unjudgeable(words, run, judged_by), *lost]):
         raise SpecError(f"{name}: the gate cannot be judged: {'; '.join(reasons)}")
-    dropped = (
-        () if run.problems else (*of_pass.dropped, *own_metrics.dropped)
-    )  # a void one is INVALID, whatever its gate
+    # A void measurement is INVALID, whatever its gate.
+    dropped = () if run.problems else (*of_pass.dropped, *own_metrics.dropped)
     metrics = tuple(metric for metric in policy.gate(words, run) if metric not in dropped)
     gone = policy.no_longer_gated((*metrics, *of_pass.noted, *own_metrics.stored), judged_by)
     return _Gate(metrics, (*of_pass.notes, *own_metrics.notes, *gone))

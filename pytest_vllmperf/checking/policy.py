@@ -38,6 +38,16 @@ def counted_engines(gate: Sequence[str], engines: Sequence[EngineSamples]) -> in
     return min(counts, default=len(engines))
 
 
+def seldom_measured(gate: Sequence[str], engines: Sequence[EngineSamples]) -> tuple[str, ...]:
+    """Lines about gated metrics that some of these engines measured and others did not."""
+    found = []
+    for name in gate:
+        having = sum(bool(engine.values(name)) for engine in engines)
+        if 0 < having < len(engines) and not METRICS[name].once:
+            found.append(f"{METRICS[name].label} was measured on {having} of {len(engines)} engine starts")
+    return tuple(found)
+
+
 def measured(engines: Sequence[EngineSamples]) -> frozenset[str]:
     """The names of all metrics that any of these engines measured."""
     return frozenset(name for engine in engines for name in engine.measured)

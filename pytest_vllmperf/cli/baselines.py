@@ -119,7 +119,8 @@ _YOUNG, _GROUPS = "*", "+"
 def _shown_lines(name: str, shown: dict[str, Any]) -> list[str]:
     head = [name, *folded(f"  engine: {shown['engine']}")]
     dropped = f" ({shown['dropped']} sessions after the first {ANCHOR_SESSIONS} were dropped)"
-    counts = f"{shown['sessions']} sessions, {shown['engines']} engines, the newest of {shown['recorded']}"
+    counts = f"{units.many(shown['sessions'], 'session')}, {units.many(shown['engines'], 'engine start')}"
+    counts += f", the newest of {shown['recorded']}"
     head += folded(f"  {counts}{dropped if shown['dropped'] else ''}")
     head += [line for why in shown["not_comparable"] for line in folded(f"  not comparable: {why}")]
     if shown["reason"]:
@@ -140,7 +141,7 @@ def _shown_lines(name: str, shown: dict[str, Any]) -> list[str]:
         else:
             row += ["exact", "", "any", ""]
         rows.append(row)
-    table = _table(rows, ["metric", "level", "margin", "session", "engine", "finds", ""])
+    table = _table(rows, ["metric", "level", "margin", "session", "engine", "detects", ""])
     noisy = {METRICS[metric].label: found for metric, found in shown["metrics"].items() if "detectable" in found}
     notes = [line for text in _notes(noisy) for line in folded(text, WIDTH - 2)]
     return [*head, *(f"  {line}" for line in [*table.splitlines(), *notes])]
@@ -148,9 +149,11 @@ def _shown_lines(name: str, shown: dict[str, Any]) -> list[str]:
 
 def _notes(noisy: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """What the table's signs mean, and which hyperparameters its figures rest on; by the labels of metrics."""
+    if noisy:
+        yield "session, engine: noise between sessions, and between engine starts"
+        yield "detects: smallest slowdown that the baseline detects (80 % of the time)"
     if young := {label: found["sessions_to_test"] for label, found in noisy.items() if not found["testable"]}:
-        after = ", ".join(f"{label} {'never' if needed is None else needed}" for label, needed in young.items())
-        yield f"{_YOUNG} noise is still larger than the margin; sessions needed to test it: {after}"
+        yield f"{_YOUNG} noise is still larger than the margin{_needed(young)}"
     if any(found["multimodal"] for found in noisy.values()):
         yield f"{_GROUPS} the stored engine starts form separate groups"
     priors: dict[str, list[str]] = {}
@@ -159,6 +162,14 @@ def _notes(noisy: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for words, labels in priors.items():
         of = f" of {', '.join(labels)}" if len(priors) > 1 else ""
         yield f"prior{of}: {words}"
+
+
+def _needed(young: Mapping[str, int | None]) -> str:
+    """How many sessions these metrics need to test their margin, by label, and for which none suffice."""
+    after = ", ".join(f"{label} {needed}" for label, needed in young.items() if needed is not None)
+    never = ", ".join(label for label, needed in young.items() if needed is None)
+    growing = f"; sessions needed to test the margin: {after}" if after else ""
+    return f"{growing}; no number of sessions is enough for {never}: widen the margin" if never else growing
 
 
 def diff(a: Path, b: Path, *, as_json: bool) -> str:

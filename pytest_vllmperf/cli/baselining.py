@@ -33,14 +33,16 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     diff = actions.add_parser("diff", help="show how two files differ, without a verdict")
     diff.add_argument("a", type=Path, metavar="A.json")
     diff.add_argument("b", type=Path, metavar="B.json")
-    diff.add_argument("--json", action="store_true", help="for a program")
+    diff.add_argument("--json", action="store_true", help="print JSON")
     diff.set_defaults(run=_diff)
     _add_prune(actions)
     renaming.add(actions)
     merging.add(actions)
     restore = actions.add_parser("restore", help="restore what a run could not write, from its vllmperf-rescue file")
     restore.add_argument("file", type=Path, metavar="FILE.json")
-    restore.add_argument("--baselines", type=Path, default=Path("baselines"), help="their folder (baselines)")
+    restore.add_argument(
+        "--baselines", type=Path, default=Path("baselines"), help="folder of the baselines (default: baselines)"
+    )
     restore.set_defaults(run=_restore)
 
 
@@ -68,8 +70,10 @@ def _add_prune(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _add_folder(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--baselines", type=Path, default=Path("baselines"), help="their folder (baselines)")
-    parser.add_argument("--json", action="store_true", help="for a program")
+    parser.add_argument(
+        "--baselines", type=Path, default=Path("baselines"), help="folder of the baselines (default: baselines)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _list(chosen: argparse.Namespace) -> int:

@@ -61,13 +61,15 @@ def _add_versions(parser: argparse.ArgumentParser) -> None:
 
 def _add_search(parser: argparse.ArgumentParser) -> None:
     """How a version is judged, and where it is written down."""
-    parser.add_argument("--metric", metavar="NAME", help="gate and follow this metric (the largest regression)")
+    parser.add_argument(
+        "--metric", metavar="NAME", help="gate and follow this metric (default: the largest regression)"
+    )
     parser.add_argument(
         "--rounds",
         type=positive,
         default=3,
         metavar="N",
-        help="runs of the test at most on a version that is undecided; then it is skipped (3)",
+        help="most runs of the test on a version that is undecided, before it is skipped (default: 3)",
     )
     parser.add_argument(
         "--pytest",
@@ -80,10 +82,10 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("vllmperf-bisect.json"),
         metavar="FILE.json",
-        help="what is known; the log stands beside it (vllmperf-bisect.json)",
+        help="file of what is known; the log stands beside it (default: vllmperf-bisect.json)",
     )
     parser.add_argument("--retry", action="store_true", help="try versions again that were skipped")
-    parser.add_argument("--json", action="store_true", help="for a program")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _run(chosen: argparse.Namespace) -> int:

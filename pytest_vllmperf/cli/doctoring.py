@@ -19,7 +19,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "code: 0 a test can run here, 1 it cannot, with the one thing to do first.",
     )
     parser.add_argument("--offline", action="store_true", help="do not ask whether the model hub answers")
-    parser.add_argument("--json", action="store_true", help="for a program")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_run)
 
 

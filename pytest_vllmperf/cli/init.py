@@ -57,8 +57,9 @@ class Files:
         there = [name for name in self.texts if os.path.lexists(self.folder / name)]
         if there:
             raise SpecError(
-                f"{', '.join(there)} exists in {self.folder}, so nothing was written; move it away, or "
-                "name another folder"
+                f"{' and '.join(str(self.folder / name) for name in there)} already "
+                f"{'exists' if len(there) == 1 else 'exist'}, so nothing was written; move "
+                f"{'it' if len(there) == 1 else 'them'} away, or name another folder"
             )
         written: list[Path] = []
         try:

@@ -21,13 +21,17 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "file. Files that exist are never changed: it says what to add to them. Exit code 2, and nothing is written, "
         "where one of its own files exists.",
     )
-    parser.add_argument("folder", nargs="?", type=Path, default=Path(), help="of the project (this folder)")
-    parser.add_argument("--ci", choices=("github", "gitlab", "none"), default="github", help="whose CI (github)")
+    parser.add_argument(
+        "folder", nargs="?", type=Path, default=Path(), help="folder of the project (default: this folder)"
+    )
+    parser.add_argument(
+        "--ci", choices=("github", "gitlab", "none"), default="github", help="CI to write a file for (default: github)"
+    )
     parser.add_argument(
         "--device",
         choices=("auto", "cpu", "gpu"),
         default="auto",
-        help="where the tests will run; auto is this machine (auto)",
+        help="where the tests will run; auto is this machine (default: auto)",
     )
     parser.set_defaults(run=_run)
 

@@ -29,7 +29,7 @@ def _add_import(commands: Commands) -> None:
     taking.add_argument("files", nargs="+", type=Path, metavar="FILE",
                         help="a report file, or the output folder of AIPerf or inference-perf")  # fmt: skip
     taking.add_argument("--output", required=True, type=Path, metavar="BASELINE.json", help="the file to write")
-    taking.add_argument("--name", required=True, help="of the check")
+    taking.add_argument("--name", required=True, help="name of the check")
     taking.add_argument(
         "--format", default="auto", help="report format: auto, vllm, guidellm, aiperf or inference-perf (default: auto)"
     )
@@ -73,12 +73,12 @@ def _add_export(commands: Commands) -> None:
         dest="format",
         default="",
         metavar="FORMAT",
-        help="of a baseline file vllm (vllm); of a run pytest-benchmark, bmf (Bencher), customSmallerIsBetter or "
-        "customBiggerIsBetter (github-action-benchmark), openmetrics or parquet",
+        help="tool: of a baseline file vllm, which is the default; of a run pytest-benchmark, bmf (Bencher), "
+        "customSmallerIsBetter or customBiggerIsBetter (github-action-benchmark), openmetrics or parquet",
     )
     exporting.add_argument("--metrics", help="of a run: names of metrics, or the sets gated, all, clock, exact, cpu, "
-                           "vram, device, energy (gated clock)")  # fmt: skip
-    exporting.add_argument("--output", type=Path, metavar="FILE", help="write this file (standard output)")
+                           "vram, device, energy (default: gated clock)")  # fmt: skip
+    exporting.add_argument("--output", type=Path, metavar="FILE", help="file to write (default: standard output)")
     exporting.set_defaults(run=_export)
 
 

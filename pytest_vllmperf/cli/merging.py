@@ -28,7 +28,7 @@ def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="merge files that differ by more than the margin too; a change of that size then passes",
     )
     parser.add_argument("--dry-run", action="store_true", help="show what it comes to without writing")
-    parser.add_argument("--json", action="store_true", help="for a program")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_run)
 
 

@@ -19,14 +19,19 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "sweep",
         help="measure an engine over a grid of arguments and loads",
-        description="Measures every point of a TOML file and says where the knee is, which points no other is better "
-        "than, and where throughput falls. A sweep that was ended goes on with the same command. docs/sweeps.md.",
+        description="Measures every point of a TOML file and says where the knee is, which points no other point "
+        "beats, and where throughput falls. A sweep that was ended goes on with the same command. docs/sweeps.md.",
     )
     parser.add_argument("file", nargs="?", type=Path, metavar="FILE.toml", help="the study")
-    parser.add_argument("--results", type=Path, metavar="FILE.json", help="its results (as it says, or beside it)")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        metavar="FILE.json",
+        help="file of its results (default: as the study says, or beside it)",
+    )
     parser.add_argument("--show", action="store_true", help="measure nothing; show the results that there are")
     parser.add_argument("--retry", action="store_true", help="measure points that failed again")
-    parser.add_argument("--yes", action="store_true", help="more than 10,000 points are meant")
+    parser.add_argument("--yes", action="store_true", help="allow more than 10,000 points")
     parser.add_argument(
         "--ray",
         nargs="?",
@@ -36,9 +41,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "the GPUs of this machine",
     )
     parser.add_argument(
-        "--workers", type=positive, metavar="N", help="with --ray: N workers (one a GPU; without GPUs one a node)"
+        "--workers",
+        type=positive,
+        metavar="N",
+        help="number of workers of --ray (default: one a GPU; without GPUs one a node)",
     )
-    parser.add_argument("--json", action="store_true", help="for a program, with all samples")
+    parser.add_argument("--json", action="store_true", help="print JSON with all samples")
     parser.set_defaults(run=lambda chosen: _run(_with_file(chosen)))
 
 

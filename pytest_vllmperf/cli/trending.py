@@ -35,7 +35,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     showing = actions.add_parser("show", help="list the changes, the newest first")
     _add_choice(showing)
     showing.add_argument("--all", action="store_true", dest="every", help="list every series, too")
-    showing.add_argument("--json", action="store_true", help="for a program")
+    showing.add_argument("--json", action="store_true", help="print JSON")
     showing.set_defaults(run=_show)
     plotting = actions.add_parser("plot", help="write one page of HTML with the changes and a chart for each series")
     _add_choice(plotting)
@@ -54,7 +54,7 @@ def _add_runs(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     """The actions that are about runs, and not about what they measured."""
     listing = actions.add_parser("runs", help="list the runs, the newest first, with their ids")
     _add_database(listing)
-    listing.add_argument("--json", action="store_true", help="for a program")
+    listing.add_argument("--json", action="store_true", help="print JSON")
     listing.set_defaults(run=_runs)
     removing = actions.add_parser(
         "remove",

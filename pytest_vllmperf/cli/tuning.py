@@ -33,18 +33,19 @@ def _add_memory(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="NAME=VALUE",
         help="an engine argument, such as max_num_seqs=64; may be given several times",
     )
-    parser.add_argument("--backend", default="offline", help="offline, or serve for vLLM's server (offline)")
-    parser.add_argument("--gpu", metavar="NAME", help="which GPU, by a part of its name (the first that is free)")
-    parser.add_argument("--gpu-memory-utilization", metavar="LOW:HIGH", help="shares to try on a GPU (0.01:0.99)")
     parser.add_argument(
-        "--kv-cache-memory-bytes", metavar="LOW:HIGH", help="sizes to try on a CPU (up to what is free)"
+        "--gpu-memory-utilization", metavar="LOW:HIGH", help="shares to try on a GPU (default: 0.01:0.99)"
     )
-    parser.add_argument("--max-model-len", metavar="LOW:HIGH", help="lengths to try (128 up to the model's own)")
-    parser.add_argument("--leave-mib", type=int, default=512, metavar="N",
-                        help="MiB that stay free for other processes, beside what they use now (512)")  # fmt: skip
-    parser.add_argument("--start-timeout", type=float, default=900.0, metavar="S", help="for an engine's start (900)")
-    parser.add_argument("--operation-timeout", type=float, default=600.0, metavar="S", help="for its load (600)")
-    parser.add_argument("--json", action="store_true", help="for a program")
+    parser.add_argument(
+        "--kv-cache-memory-bytes", metavar="LOW:HIGH", help="bytes to try on a CPU (default: up to what is free)"
+    )
+    parser.add_argument(
+        "--max-model-len", metavar="LOW:HIGH", help="lengths to try (default: 128 up to the model's own)"
+    )
+    left = "MiB that stay free for other processes, beside what they use now (default: 512)"
+    parser.add_argument("--leave-mib", type=int, default=512, metavar="N", help=left)
+    _add_engine(parser, "offline", "its load")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_tune_memory)
 
 
@@ -60,37 +61,68 @@ def _add_serve(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument("--slo", required=True, metavar="NAME=S,...",
                         help="limits in seconds: ttft, tpot, e2e (or e2el), such as ttft=.3,tpot=.03")  # fmt: skip
     parser.add_argument("--goodput", type=float, default=0.99, metavar="SHARE",
-                        help="share of all requests that must meet them (0.99)")  # fmt: skip
+                        help="share of all requests that must meet them (default: 0.99)")  # fmt: skip
     parser.add_argument("--axis", action="append", default=[], dest="axes", metavar="NAME=V1,V2,...",
                         help="values to try of an engine argument, of concurrency, or of rate; may be given several "
-                        "times (max_num_batched_tokens, max_num_seqs and concurrency)")  # fmt: skip
+                        "times (default: max_num_batched_tokens, max_num_seqs and concurrency)")  # fmt: skip
     parser.add_argument("--set", action="append", default=[], dest="arguments", metavar="NAME=VALUE",
                         help="an engine argument of all engines, such as max_model_len=4096")  # fmt: skip
     _add_workload(parser)
-    parser.add_argument("--trials", metavar="N", default="20", help="engines to try beside the default one (20)")
-    parser.add_argument("--replicates", metavar="N", default="5",
-                        help="fresh engines at most on which the best are measured again, at least 2 (5)")  # fmt: skip
-    parser.add_argument("--iterations", metavar="N", default="3", help="of each point, on one engine (3)")
-    parser.add_argument("--warmup", metavar="N", default="auto", help="iterations before them (auto)")
-    parser.add_argument("--seed", default="0", metavar="N", help="of the search and of the workload (0)")
-    parser.add_argument("--backend", default="serve", help="serve for vLLM's server, or offline (serve)")
-    parser.add_argument("--gpu", metavar="NAME", help="which GPU, by a part of its name (the first that is free)")
-    parser.add_argument("--allow", default="", metavar="RULES", help="validity rules that are turned off")
-    parser.add_argument("--results", metavar="FILE.json", help="all points (MODEL.tune.json in this folder)")
+    _add_search(parser)
+    _add_engine(parser, "serve", "an iteration")
+    parser.add_argument("--allow", default="", metavar="RULES", help="validity rules to turn off")
+    parser.add_argument(
+        "--results", metavar="FILE.json", help="file of all points (default: MODEL.tune.json in this folder)"
+    )
     parser.add_argument("--retry", action="store_true", help="measure points that failed again")
-    parser.add_argument("--start-timeout", type=float, default=900.0, metavar="S", help="for an engine's start (900)")
-    parser.add_argument("--operation-timeout", type=float, default=600.0, metavar="S", help="for an iteration (600)")
-    parser.add_argument("--yes", action="store_true", help="more than 10,000 points are meant")
-    parser.add_argument("--json", action="store_true", help="for a program")
+    parser.add_argument("--yes", action="store_true", help="allow more than 10,000 points")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_tune_serve)
 
 
 def _add_workload(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--input-tokens", metavar="N", default="512", help="of a prompt, or LOW:HIGH (512)")
-    parser.add_argument("--output-tokens", metavar="N", default="128", help="of an answer, or LOW:HIGH (128)")
-    parser.add_argument("--shared-prefix-tokens", metavar="N", help="that all prompts have in common (none)")
-    parser.add_argument("--requests", metavar="N",
-                        help="of an iteration (4 times the concurrency, 10 s at a rate, at least 64)")  # fmt: skip
+    parser.add_argument(
+        "--input-tokens", metavar="N", default="512", help="tokens of a prompt, or LOW:HIGH (default: 512)"
+    )
+    parser.add_argument(
+        "--output-tokens", metavar="N", default="128", help="tokens of an answer, or LOW:HIGH (default: 128)"
+    )
+    parser.add_argument(
+        "--shared-prefix-tokens", metavar="N", help="tokens that all prompts have in common (default: none)"
+    )
+    count = "requests of an iteration (default: 4 times the concurrency, or 10 s at a rate; at least 64)"
+    parser.add_argument("--requests", metavar="N", help=count)
+
+
+def _add_search(parser: argparse.ArgumentParser) -> None:
+    """How much is tried, and how often it is measured."""
+    parser.add_argument(
+        "--trials", metavar="N", default="20", help="engines to try beside the default one (default: 20)"
+    )
+    again = "most fresh engines on which the best are measured again, at least 2 (default: 5)"
+    parser.add_argument("--replicates", metavar="N", default="5", help=again)
+    parser.add_argument(
+        "--iterations", metavar="N", default="3", help="iterations of each point, on one engine (default: 3)"
+    )
+    parser.add_argument("--warmup", metavar="N", default="auto", help="warm-up iterations before them (default: auto)")
+    parser.add_argument("--seed", default="0", metavar="N", help="seed of the search and of the workload (default: 0)")
+
+
+def _add_engine(parser: argparse.ArgumentParser, backend: str, operation: str) -> None:
+    """Where an engine runs, and how long it may take.
+
+    Args:
+        parser: of the command.
+        backend: unless another is given.
+        operation: what an engine does at once, in words.
+    """
+    parser.add_argument("--backend", default=backend, help=f"offline, or serve for vLLM's server (default: {backend})")
+    parser.add_argument(
+        "--gpu", metavar="NAME", help="which GPU, by a part of its name (default: the first that is free)"
+    )
+    for name, default, doing in (("start", 900, "an engine start"), ("operation", 600, operation)):
+        text = f"timeout in seconds for {doing} (default: {default})"
+        parser.add_argument(f"--{name}-timeout", type=float, default=float(default), metavar="S", help=text)
 
 
 def _tune_memory(chosen: argparse.Namespace) -> int:

@@ -117,7 +117,7 @@ OPTIONS = (
            "made if need be", "file_or_none", value="FILE", fills=("json_file",)),
     Option("report", "file that a report of the run is written to, a page ('.html') or Markdown ('.md'); may be given "
            "several times", "report_files", kind="repeated", value="FILE", fills=("report_files",)),
-    Option("history", "history to show trends of the run's checks from in its reports: a SQLite file or a URL of "
+    Option("history", "history of results, for the trends in reports of the run: a SQLite file or a URL of "
            "SQLAlchemy; it is only read; 'auto': the one that the environment variable VLLMPERF_HISTORY names, or else "
            "vllmperf-history.db; 'off': none", "history", "off", value="DATABASE", secret=True),
     Option("github", "in a job of GitHub Actions, append the report to the summary of the job and annotate the lines "

@@ -305,6 +305,7 @@ class Slots:
         slot.starts += 1
         env = {"CUDA_VISIBLE_DEVICES": ",".join(uuids)} if uuids else {}
         name = f"{target.spec.name}, reference" if target.reference else target.spec.name
+        name += f" (engine start {slot.starts})" if slot.starts > 1 else ""
         watched, began = Sampler(uuids), time.monotonic()
         try:
             with of_reference(target), watched:

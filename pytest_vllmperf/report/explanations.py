@@ -96,7 +96,7 @@ def _parts(one: Explanation) -> Iterator[tuple[str, Sequence[str]]]:
         yield "paired", ["by request: the median over requests of the log ratio of each request to its stored mean"]
     yield from _levels(one, one.model)
     yield "looks", _looks(one.looks, budget)
-    yield "creep", [_creep(one.looks[-1], budget)]
+    yield "drift", [_drift(one.looks[-1], budget)]
 
 
 def _decided(one: Explanation) -> list[str]:
@@ -195,8 +195,8 @@ def _looks(looks: Sequence[Look], budget: Budget) -> list[str]:
     return [line.rstrip() for line in table.splitlines()]
 
 
-def _creep(last: Look, budget: Budget) -> str:
-    """What was asked about creeping at the last look."""
+def _drift(last: Look, budget: Budget) -> str:
+    """What was asked about drift at the last look."""
     if not last.creep:
         return "not tested: it needs two stored sessions"
     chance = quantile(budget.a_drift)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records.check_report import CheckReport, Judged
-from pytest_vllmperf.records.verdict import MetricVerdict, Status, Verdict
+from pytest_vllmperf.records.verdict import LimitVerdict, MetricVerdict, Status, Verdict
 
 
 def metric_verdict(name: str, one: Judged) -> MetricVerdict:
@@ -52,6 +52,12 @@ def _judged(check: CheckReport) -> Iterator[tuple[MetricVerdict, bool]]:
     for name, one in check.metrics.items():
         if one.judged is not None and name in METRICS:
             yield metric_verdict(name, one.judged), one.gated
+
+
+def beyond(found: Verdict) -> list[LimitVerdict]:
+    """The limits that decided, where no metric has the verdict."""
+    decided = [one for one in found.limits if one.status is found.status is not Status.OK]
+    return [] if found.status in {one.status for one in found.metrics} else decided
 
 
 def headline(found: Verdict) -> tuple[MetricVerdict, bool] | None:

@@ -9,13 +9,13 @@ from typing import Final
 from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS, AllMetrics
 from pytest_vllmperf.records.ids import CheckId
 from pytest_vllmperf.records.results import CheckRecord
-from pytest_vllmperf.records.verdict import MetricVerdict, Outlook, Status, Verdict
+from pytest_vllmperf.records.verdict import LimitVerdict, MetricVerdict, Outlook, Status, Verdict
 from pytest_vllmperf.report import units
-from pytest_vllmperf.report.judged import headline
+from pytest_vllmperf.report.judged import beyond, headline
 from pytest_vllmperf.report.layout import GAP, aligned, first_that_fits
 from pytest_vllmperf.report.names import Names
 from pytest_vllmperf.report.rows import NOT_GATED, has_something_to_tell
-from pytest_vllmperf.report.verdicts import change_words, confidence, folded
+from pytest_vllmperf.report.verdicts import confidence, folded, moved_words
 
 _NONE: Final = "-"
 _INDENT: Final = "  "
@@ -74,6 +74,8 @@ class Overview:
         """One row, of the metric that says most; or all."""
         outlook = {one.metric: one for one in self.outlooks.get(check.id, ())}
         judged = [*((one, True) for one in check.verdict.metrics), *((one, False) for one in check.verdict.information)]
+        if not self.every and (decided := beyond(check.verdict)):
+            return [_limit(decided[0], judged)]
         if not judged:
             return [_unjudged(check, metric, outlook.get(metric)) for metric in _shown(check, every=self.every)]
         chosen = judged if self.every else [_headline(check.verdict)]
@@ -148,13 +150,14 @@ def _judged(one: MetricVerdict, outlook: Outlook | None, *, gated: bool) -> _Row
     detectable = noise.detectable if gated and noise is not None and not one.against else None
     if detectable is not None:
         detects = units.plain_percent(detectable)
-    status, change = one.status.value if gated else NOT_GATED, change_words(one) or _same(one)
+    status, change = one.status.value if gated else NOT_GATED, moved_words(one) or _NONE
     return _Row(one.metric, status, units.value(one.metric, one.now), change, detects, detectable)
 
 
-def _same(one: MetricVerdict) -> str:
-    """A metric that is zero on both sides has no relative change."""
-    return "unchanged" if one.now is not None and one.now == one.baseline else _NONE
+def _limit(one: LimitVerdict, judged: Sequence[tuple[MetricVerdict, bool]]) -> _Row:
+    """A limit that decided, with what the baseline says of its metric. The failure has the limit itself."""
+    moved = next((moved_words(each) for each, _ in judged if each.metric == one.metric), "")
+    return _Row(one.metric, one.status.value, units.value(one.metric, one.now), moved or _NONE, _NONE)
 
 
 def _unjudged(check: CheckRecord, metric: str, outlook: Outlook | None) -> _Row:

@@ -11,6 +11,7 @@ from tabulate import tabulate
 
 from pytest_vllmperf.report.escaping import terminal_line
 
+_INDENT: Final = "  "
 _LEAST_POINT: Final = 20
 """Columns that the column of settings has at least."""
 
@@ -19,6 +20,8 @@ def table(
     points: Sequence[Mapping[str, Any]], heads: Sequence[str], rows: Sequence[Sequence[str]], width: int
 ) -> list[str]:
     """A row for each point: a column for each axis, or one for all where these do not fit.
+
+    Where an axis with its value is wider than that one column, the settings stand above their figures.
 
     Args:
         points: the value of each axis; all have the same axes.
@@ -33,6 +36,8 @@ def table(
         return wide
     others = max((len(line) for line in _drawn(heads, rows, 0)), default=0)
     room = max(_LEAST_POINT, width - others - 2)
+    if any(len(f"{name}={shown(value)}") > room for point in points for name, value in point.items()):
+        return _in_blocks(points, heads, rows, width)
     folded = ["\n".join(_folded(point, room)) for point in points]
     return _drawn(["point", *heads], [[point, *row] for point, row in zip(folded, rows, strict=True)], 1)
 
@@ -45,6 +50,17 @@ def settings(values: Mapping[str, Any]) -> str:
 def shown(value: Any) -> str:
     """A value of an axis."""
     return terminal_line(value if isinstance(value, str) else json.dumps(value))
+
+
+def _in_blocks(
+    points: Sequence[Mapping[str, Any]], heads: Sequence[str], rows: Sequence[Sequence[str]], width: int
+) -> list[str]:
+    """The settings of each point in lines of their own, with its figures indented below."""
+    head, *figures = _drawn(heads, rows, 0)
+    lines = ["point", f"{_INDENT}{head}"]
+    for point, line in zip(points, figures, strict=True):
+        lines += [*_folded(point, width), f"{_INDENT}{line}"]
+    return lines
 
 
 def _folded(values: Mapping[str, Any], room: int) -> list[str]:

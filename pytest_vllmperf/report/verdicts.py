@@ -118,6 +118,12 @@ def change_words(judged: MetricVerdict) -> str:
     return f"{units.percent(judged.change)} {units.percent_range(judged.low, judged.high)}"
 
 
+def moved_words(judged: MetricVerdict) -> str:
+    """The same for a table: `unchanged` where both sides are equal and no noise is in them."""
+    same = judged.now is not None and judged.now == judged.baseline and judged.low is None
+    return "unchanged" if same else change_words(judged)
+
+
 def limit_words(judged: MetricVerdict) -> str:
     """What a metric may lose: `margin 5 %`, or `exact` where any difference counts."""
     exact = METRICS[judged.metric].exact and not judged.margin
@@ -204,10 +210,17 @@ def _lacking(outlook: Sequence[Outlook]) -> Iterator[str]:
     young = [one for one in outlook if not one.noise.testable]
     if growing := [one for one in young if one.noise.sessions_to_test is not None]:
         needed = max(one.noise.sessions_to_test or 0 for one in growing)
-        yield f"To test {_margins(growing)} they need {needed} sessions; add some with --vllmperf-append."
+        which = f" of {_labels(growing)}" if len(growing) < len(young) else ""
+        yield f"To test {_margins(growing)}{which} they need {needed} sessions; add some with --vllmperf-append."
     if never := [one for one in young if one.noise.sessions_to_test is None]:
-        labels = ", ".join(dict.fromkeys(METRICS[one.metric].label for one in never))
-        yield (f"No number of sessions is enough to test {_margins(never)} of {labels}: widen it (--vllmperf-margin).")
+        yield (
+            f"No number of sessions is enough to test {_margins(never)} of {_labels(never)}: "
+            "widen it (--vllmperf-margin)."
+        )
+
+
+def _labels(outlook: Sequence[Outlook]) -> str:
+    return ", ".join(dict.fromkeys(METRICS[one.metric].label for one in outlook))
 
 
 def _margins(outlook: Sequence[Outlook]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -223,8 +224,7 @@ def _key_twice(content: bytes) -> str:
 def _distinct(pairs: list[tuple[str, object]]) -> None:
     """An object of a JSON text, of which nothing is kept (KeyError for a key that it has twice)."""
     if len(dict(pairs)) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise KeyError(next(key for key in keys if keys.count(key) > 1))
+        raise KeyError(Counter(key for key, _ in pairs).most_common(1)[0][0])
 
 
 def _one_line(text: str) -> str:

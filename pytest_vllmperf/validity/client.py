@@ -48,6 +48,6 @@ def limit(served: Served) -> str:
         else f" ({audit.achieved_rate:.4g} of {audit.wanted_rate:.4g} requests/s sent)"
     )
     return (
-        f"{' and '.join(reasons)}{achieved}; free the machine of other work, or use more client processes "
+        f"{', and '.join(reasons)}{achieved}; free the machine of other work, or use more client processes "
         f"(--vllmperf-client-processes)"
     )

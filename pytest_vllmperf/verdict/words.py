@@ -127,7 +127,7 @@ def _limit(where: str, name: object, value: Any, *, custom: bool) -> float | Non
 
 def _of_metric(where: str, name: object, value: Any, *, custom: bool) -> float:
     if not isinstance(name, str) or (name not in METRICS and not (custom and may_be_custom(name))):
-        raise SpecError(f"{where}: no metric has the name {name!r}; metrics: {', '.join(METRICS)}")
+        raise SpecError(f"{where}: {unknown(str(name))}")
     return margin(f"{where} of {name}", value)
 
 

@@ -70,6 +70,27 @@ def test_a_recording_goes_on_until_every_gated_metric_counts_on_enough_engines()
     assert recorded.verdict.status is Status.RECORDED
 
 
+def test_a_recording_names_a_metric_that_most_engines_lack() -> None:
+    """Such as TPOT where a busy server sends whole answers at once: more time would not help."""
+
+    def measured(number: int) -> object:
+        have = {METRIC: samples(100.0, number).samples[METRIC], **({"tpot.p50": [0.1, 0.1]} if number < 2 else {})}
+        return replace(
+            measurement(100.0), engines=(samples(100.0).model_copy(update={"samples": have}),), made_with=take()
+        )
+
+    settings = VerdictSettings((METRIC, "tpot.p50"))
+    recorded = Check(plan(judged=False, engines=3, settings=settings), measured(0))  # type: ignore[arg-type]
+    for number in range(1, 6):
+        assert recorded.open
+        recorded.add(measured(number))  # type: ignore[arg-type]
+    assert recorded.verdict.status is Status.INVALID
+    assert recorded.verdict.reasons == (
+        "nothing was recorded: 2 engine starts count, and a baseline needs at least 3; TPOT p50 was measured on 2 of 6 "
+        "engine starts. Measure on a quiet machine, or leave it out of the gate",
+    )
+
+
 def test_an_early_ok_does_not_survive_engines_that_were_started_for_another_metric() -> None:
     settings = VerdictSettings((METRIC, "tpot.p50"))
 

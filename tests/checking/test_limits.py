@@ -49,7 +49,7 @@ def test_why_nothing_else_was_judged_is_not_lost() -> None:
     verdict = found(Status.NOT_COMPARABLE, 0.5, reasons=("gpu: H100 -> H200",))
     assert (verdict.status, verdict.reasons) == (
         Status.BEYOND_LIMIT,
-        ("besides it is NOT_COMPARABLE: gpu: H100 -> H200",),
+        ("also NOT_COMPARABLE: gpu: H100 -> H200",),
     )
     assert found(Status.NO_BASELINE, 0.9).reasons == ()
 

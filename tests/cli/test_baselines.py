@@ -60,10 +60,10 @@ def test_show_tells_levels_noise_and_what_will_be_found(write: Write, capsys: py
     assert lines[:4] == [
         "test_x",
         "  engine: model quantization='awq'",
-        "  5 sessions, 15 engines, the newest of 2026-01-05",
+        "  5 sessions, 15 engine starts, the newest of 2026-01-05",
         "  recorded again: a newer driver",
     ]
-    assert lines[4].split() == ["metric", "level", "margin", "session", "engine", "finds"]
+    assert lines[4].split() == ["metric", "level", "margin", "session", "engine", "detects"]
     throughput = lines[5].split()
     assert throughput[:2] == ["output", "throughput"]
     assert throughput[3:6] == ["tok/s", "5", "%"]
@@ -73,12 +73,15 @@ def test_show_tells_levels_noise_and_what_will_be_found(write: Write, capsys: py
 
 def test_show_marks_a_margin_that_cannot_be_tested(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     file = write("a.json", test_x=entry())
-    assert "*" not in run(capsys, "show", file)[1]
-    out = run(capsys, "show", file, "--margin", "0.05 tpot.p50=0.01")[1]
+    plain = run(capsys, "show", file)[1]
+    assert "*" not in plain
+    assert "  session, engine: noise between sessions, and between engine starts\n" in plain
+    assert "  detects: smallest slowdown that the baseline detects (80 % of the time)\n" in plain
+    out = run(capsys, "show", file, "--margin", "0.05 tpot.p50=0.025")[1]
     (marked,) = (line for line in out.splitlines() if line.endswith(" *"))
     assert marked.split()[:2] == ["TPOT", "p50"]
     told = " ".join(out.split())
-    assert "* noise is still larger than the margin; sessions needed to test it: TPOT p50 " in told
+    assert "* noise is still larger than the margin; sessions needed to test the margin: TPOT p50 " in told
     assert max(map(len, out.splitlines())) <= 80
 
 
@@ -125,7 +128,7 @@ def test_show_tells_of_gaps_and_of_sessions_of_several_machines(
     long = one.model_copy(update={"sessions": [*one.sessions[:5], gap, one.sessions[6]]})
     mixed = one.model_copy(update={"sessions": [*one.sessions, other.sessions[-1]]})
     told = " ".join(run(capsys, "show", write("a.json", test_x=long))[1].split())
-    assert "7 sessions, 21 engines, the newest of 2026-01-07 (12 sessions after the first 5 were dropped)" in told
+    assert "7 sessions, 21 engine starts, the newest of 2026-01-07 (12 sessions after the first 5 were dropped)" in told
     assert "not comparable" not in told
     told = " ".join(run(capsys, "show", write("b.json", test_x=mixed))[1].split())
     assert "not comparable: its stored sessions differ in gpu (NVIDIA H200 / NVIDIA A100)" in told
@@ -184,3 +187,12 @@ def test_show_uses_the_stored_gate_and_margins(write: Write, capsys: pytest.Capt
 def test_diff_of_the_same_is_short(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     a = write("a.json", test_x=entry())
     assert run(capsys, "diff", a, a)[:2] == (0, "test_x: 5 -> 5 sessions\n")
+
+
+def test_show_says_for_which_metrics_no_number_of_sessions_is_enough(
+    write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = run(capsys, "show", write("a.json", test_x=entry()), "--margin", "0.05 tpot.p50=0.0001")[1]
+    told = " ".join(out.split())
+    assert "* noise is still larger than the margin; no number of sessions is enough for TPOT p50: widen the" in told
+    assert "never" not in told

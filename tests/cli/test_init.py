@@ -81,10 +81,8 @@ def test_nothing_is_written_where_one_of_its_files_exists(project: Path, existin
     assert run(project, "--device=cpu") == 2
     assert contents(project) == {existing: b"mine"}
     (line,) = capsys.readouterr().err.splitlines()
-    assert (
-        line
-        == f"vllmperf: {existing} exists in {project}, so nothing was written; move it away, or name another folder"
-    )
+    there = f"vllmperf: {project / existing} already exists"
+    assert line == f"{there}, so nothing was written; move it away, or name another folder"
 
 
 def test_a_second_run_changes_nothing(project: Path) -> None:

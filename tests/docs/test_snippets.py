@@ -29,7 +29,7 @@ import pytest_vllmperf
 from pytest_vllmperf import EngineSpec, Measurement, VllmPerf, VllmPerfSession, Workload
 
 MODEL = "vllmperf:tiny"
-MODELS = dict.fromkeys(["fp16", "awq", "gptq"], MODEL)
+MODELS = dict.fromkeys(["full", "awq", "gptq"], MODEL)
 
 
 def grade(run):

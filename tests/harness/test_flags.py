@@ -82,3 +82,8 @@ def test_a_part_is_made_anew_between_its_comments() -> None:
     for wrong in ("", text + text):
         with pytest.raises(ValueError, match="'options'"):
             DOCS["made"](wrong, {"options": lambda: "new"})
+
+
+def test_a_genitive_in_a_help_text_is_no_quotation() -> None:
+    row = DOCS["_row"](Option("x", "the run's file; 'auto' or 'off'", "word", "off"))
+    assert row[2] == "the run's file; `auto` or `off`"

@@ -55,6 +55,7 @@ class BookLauncher:
     def start(self, spec: EngineSpec, device_env: Mapping[str, str], progress: Progress) -> Engine:
         if spec.model == BROKEN:
             raise EngineStartError("refused")
+        progress("loading weights", 0.0)
         kind = Light if spec.args.get("enable_sleep_mode") else Noted
         return kind(spec, spec.model + device_env.get("CUDA_VISIBLE_DEVICES", ""), self.book)
 
@@ -68,13 +69,20 @@ def book() -> list[str]:
 
 
 @pytest.fixture
-def made(tmp_path: Path, book: list[str], nvml: ScriptedNvml, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slots]:
+def told() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def made(
+    tmp_path: Path, book: list[str], told: list[str], nvml: ScriptedNvml, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Slots]:
     def launcher(timeouts: Timeouts, backends: Backends) -> BookLauncher:
         return BookLauncher(book)
 
     monkeypatch.setenv(leases.VARIABLE, str(tmp_path))
     monkeypatch.setattr(slots, "Launcher", launcher)
-    opened = Slots(Timeouts(), lambda doing, waited: None, Redactor({}))
+    opened = Slots(Timeouts(), lambda doing, waited: told.append(doing), Redactor({}))
     yield opened
     opened.shut_down()
 
@@ -99,6 +107,12 @@ def test_an_engine_starts_once_however_often_it_is_asked_for(made: Slots, book: 
     engines = [get(made, A) for _ in range(3)]
     assert engines[0][0] is engines[1][0] is engines[2][0]
     assert book == ["start a"]
+
+
+def test_a_person_is_told_which_start_of_an_engine_it_is(made: Slots, told: list[str]) -> None:
+    for wanted in (A, B, A, B):
+        get(made, wanted)
+    assert told == [f"{name}: loading weights" for name in ("a", "b", "a (engine start 2)", "b (engine start 2)")]
 
 
 def test_all_starts_are_counted_also_those_that_fail_and_no_server_that_ran_already(made: Slots) -> None:

@@ -26,7 +26,8 @@ def test_every_metric_has_its_row() -> None:
 def test_the_sets_name_their_metrics() -> None:
     assert "| `energy` | energy per output token | `joules_per_token` |" in generate.gates()
     assert "| `device` | GPU time, where it was measured | `gpu_time` where measured |" in generate.gates()
-    assert "| `auto` | `clock` and `device` on a GPU, `exact` on a CPU | |" in generate.gates()
+    auto = "`clock` and `device` on a GPU and for a server, `exact` for an engine in process on a CPU"
+    assert f"| `auto` | {auto} | |" in generate.gates()
 
 
 def test_a_class_with_a_margin_of_its_own_says_so() -> None:

@@ -133,7 +133,7 @@ def test_an_unknown_word_is_refused_with_what_there_is(word: str) -> None:
         resolve_gate(("clock", word), "cuda")
     assert repr(word) in str(caught.value)
     assert "sets: auto, exact, clock, cpu" in str(caught.value)
-    assert "ttft.p50" in str(caught.value)
+    assert len(str(caught.value)) < 200  # a list of all metrics would hide what is wrong
     assert "\n" not in str(caught.value)
 
 

@@ -86,7 +86,10 @@ def test_unknown_word_in_an_option_or_ini(project: Project, value: str) -> None:
     wrong = value.split()[-1]
     result = project.run("--vllmperf", f"--vllmperf-gate={value}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([f"ERROR: --vllmperf-gate: no metric or set has the name '{wrong}'*; sets: auto, *"])
+    said = (
+        f"ERROR: --vllmperf-gate: no metric or set has the name '{wrong}'*; sets: auto, *; metrics: see docs/metrics.md"
+    )
+    result.stderr.fnmatch_lines([said])
     project.ini(f"vllmperf_gate = {value}")
     result = project.run("--vllmperf")
     assert result.ret == pytest.ExitCode.USAGE_ERROR

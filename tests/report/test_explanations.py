@@ -85,7 +85,7 @@ def test_all_of_it_in_a_block_with_labels() -> None:
         "looks       engines        d    change    q(0.995)    q(0.9)  status",
         "                  1  +0.0873    -8.4 %      0.0412    0.0213  UNDECIDED",
         "                  3  +0.0873    -8.4 %      0.0412    0.0213  REGRESSED",
-        "creep     not tested: it needs two stored sessions",
+        "drift     not tested: it needs two stored sessions",
     ]
     assert max(map(len, explanation_lines(SLOW, 76))) <= 76
 
@@ -132,11 +132,11 @@ def test_numbers_that_differ_are_shown_to_differ(value: float, limit: float, sho
     assert shown in told(explanation(Status.REGRESSED, looked(Status.REGRESSED, clause)))
 
 
-def test_creep_tells_its_questions() -> None:
+def test_drift_tells_its_questions() -> None:
     asked = CreepAnswer("trend", 0.0673, 0.0277), CreepAnswer("recent", -0.01, 0.0179)
     one = explanation(Status.REGRESSED, replace(looked(Status.REGRESSED, REGRESSED), creep=asked))
     assert (
-        "creep trend loss +0.0673 against q(0.99875) = 0.0277, recent loss -0.0100 against q(0.99875) = 0.0179, "
+        "drift trend loss +0.0673 against q(0.99875) = 0.0277, recent loss -0.0100 against q(0.99875) = 0.0179, "
         "jump +0.0900, before +0.0010"
     ) in told(one)
 

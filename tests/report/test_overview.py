@@ -8,7 +8,7 @@ import pytest
 
 from pytest_vllmperf.records.results import CheckRecord
 from pytest_vllmperf.records.samples import Environment, Judging
-from pytest_vllmperf.records.verdict import MetricVerdict, Outlook, Status, Verdict
+from pytest_vllmperf.records.verdict import LimitVerdict, MetricVerdict, Outlook, Status, Verdict
 from pytest_vllmperf.report import terminal
 from tests.report.test_terminal import RECORDED, SESSION, record
 from tests.report.test_verdicts import NOISE
@@ -125,7 +125,7 @@ def test_with_v_every_metric_has_a_row_and_a_verdict() -> None:
         "  metric                                now  change [99 % CI]     detects",
         "test_chat  OK",
         "  output throughput  OK         4,826 tok/s  +0.3 % [-1.1, +1.7]  2.9 %",
-        "  engine steps       OK                  64  +0.0 %               exact",
+        "  engine steps       OK                  64  unchanged            exact",
         "  preemptions        OK                   0  unchanged            exact",
         "  TTFT p50           not gated      50.2 ms  +0.4 % [-2.0, +2.8]  not gated",
         CAPTION,
@@ -146,3 +146,15 @@ def test_what_was_not_judged_has_no_change() -> None:
     check = record(Verdict(Status.NO_BASELINE), values={})
     assert table(check) == ["test       verdict", "test_chat  NO_BASELINE"]
     assert terminal.summary([], terminal.names([], [], 80)) == []
+
+
+@pytest.mark.parametrize("judged", [(), (FINE, TTFT)], ids=["no-baseline", "ok"])
+def test_a_broken_limit_shows_its_own_metric(judged: tuple[MetricVerdict, ...]) -> None:
+    limits = (
+        LimitVerdict("output_throughput", 1000.0, Status.OK, 4826.0, 4800.0, 4850.0, 0.99, 3),
+        LimitVerdict("ttft.p50", 0.02, Status.BEYOND_LIMIT, 0.0502, 0.049, 0.051, 0.99, 3),
+    )
+    lines = table(record(Verdict(Status.BEYOND_LIMIT, judged, limits=limits), name="test_a"))
+    assert lines[0].split()[:4] == ["test", "verdict", "TTFT", "p50"]
+    assert lines[1].split()[:4] == ["test_a", "BEYOND_LIMIT", "50.2", "ms"]
+    assert ("+0.4 % [-2.0, +2.8]" in lines[1]) is bool(judged)

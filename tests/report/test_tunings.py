@@ -54,19 +54,26 @@ def test_the_table_has_replicates_first_and_says_what_came_of_the_search_alone()
     assert ["8", "32", "-", "-", "-", "-", "void:", "client"] in rows
 
 
-def test_a_table_that_is_wider_than_the_terminal_has_one_column_for_all_axes() -> None:
+def test_a_table_that_is_wider_than_the_terminal_has_the_settings_above_the_figures() -> None:
     wide = {"max_num_batched_tokens": "(default)", "max_num_seqs": "(default)", "concurrency": 32}
     changed = replace(FOUND, tried=(Tried(wide, 10.2, 0.99, "did not start", keeps=True),), contenders=())
     table = [line for line in tunings.lines(changed) if "@pytest" not in line and "vllm serve" not in line]
     assert max(map(len, table)) <= 80
     first = next(place for place, line in enumerate(table) if line.startswith("max_num_batched_tokens="))
+    assert [line.split()[0] for line in table[first - 2 : first]] == ["point", "requests/s"]
+    assert table[first] == "max_num_batched_tokens=(default) max_num_seqs=(default) concurrency=32"
+    assert table[first + 1].startswith("  ")
+    assert "did not start" in table[first + 1]
+
+
+def test_axes_that_are_short_share_a_column_where_their_columns_do_not_fit() -> None:
+    wide = {f"long_axis_{number}": number for number in range(5)}
+    changed = replace(FOUND, tried=(Tried(wide, 10.2, 0.99, "did not start", keeps=True),), contenders=())
+    table = [line for line in tunings.lines(changed) if "@pytest" not in line and "vllm serve" not in line]
+    assert max(map(len, table)) <= 80
+    first = next(place for place, line in enumerate(table) if line.startswith("long_axis_0=0"))
     assert "did not start" in table[first]
-    assert [line.split()[0] for line in table[first : first + 4]] == [
-        "max_num_batched_tokens=",
-        "(default)",
-        "max_num_seqs=(default)",
-        "concurrency=32",
-    ]
+    assert table[first + 1].startswith("long_axis_")
 
 
 def test_a_share_that_may_be_luck_is_told() -> None:

@@ -140,6 +140,8 @@ def test_a_margin_that_no_number_of_sessions_can_test_is_not_waited_for() -> Non
     assert told([never, never], 2).endswith(
         "No number of sessions is enough to test the margin of 1 % of TPOT p50: widen it (--vllmperf-margin)."
     )
+    young = Outlook("ttft.p50", 0.05, replace(NOISE, detectable=0.1, testable=False, sessions_to_test=4))
+    assert "To test the margin of 5 % of TTFT p50 they need 4 sessions; " in told([never, young], 2)
 
 
 DRIFTED = MetricVerdict(

@@ -62,6 +62,11 @@ def test_an_event_loop_that_is_late_is_a_limit_where_nothing_is_due_at_a_time(
     assert ("its event loop was 11.0 ms late (p99), more than 10.0 ms" in found) is is_limit
 
 
+def test_several_reasons_are_told_apart() -> None:
+    late = replace(SOUND, lag_p99_ns=11 * MS, processes=(ClientProcess(0.3, 12 * MS),))
+    assert ", more than 10.0 ms, and its event loop was 12.0 ms late" in limit(served(late))
+
+
 def test_without_any_answer_the_lag_alone_decides() -> None:
     late = replace(SOUND, lag_p99_ns=11 * MS)
     assert limit(Served(late))

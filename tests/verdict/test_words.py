@@ -99,6 +99,10 @@ def test_a_margin_of_what_is_no_metric_is_refused(value: Any) -> None:
     assert "no metric has the name" in refused(value)
 
 
+def test_a_misspelt_metric_gets_the_nearest_one_and_no_list_of_all() -> None:
+    assert refused("ttft.p5=10%").endswith("no metric has the name 'ttft.p5'; did you mean 'ttft.p50'?")
+
+
 def test_a_gate_is_words() -> None:
     assert gate_words("here", "clock, ttft.p90 exact") == ("clock", "ttft.p90", "exact")
     assert gate_words("here", ["clock", "ttft.p90"]) == ("clock", "ttft.p90")

@@ -9,11 +9,11 @@ from typing import Final
 from pytest_vllmperf.metrics.declaration import MetricClass
 from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS
 from pytest_vllmperf.records.check_report import CheckReport
-from pytest_vllmperf.records.verdict import LimitVerdict, MetricVerdict, Status, Verdict
+from pytest_vllmperf.records.verdict import LimitVerdict, MetricVerdict, Verdict
 from pytest_vllmperf.report import limits, units
-from pytest_vllmperf.report.judged import headline, verdict
+from pytest_vllmperf.report.judged import beyond, headline, verdict
 from pytest_vllmperf.report.rows import NOT_GATED
-from pytest_vllmperf.report.verdicts import change_words, confidence, limit_words
+from pytest_vllmperf.report.verdicts import change_words, confidence, limit_words, moved_words
 
 NONE: Final = "-"
 """Stands where there is nothing to say."""
@@ -41,20 +41,14 @@ class Line:
 def decisive(check: CheckReport) -> tuple[MetricVerdict, bool] | None:
     """The judged metric that says most, and whether it is gated; None where a limit does, and where none was judged."""
     found = verdict(check)
-    return None if _beyond(found) else headline(found)
-
-
-def _beyond(found: Verdict) -> list[LimitVerdict]:
-    """The limits that decided, where no metric has the verdict."""
-    beyond = [one for one in found.limits if one.status is found.status is not Status.OK]
-    return [] if found.status in {one.status for one in found.metrics} else beyond
+    return None if beyond(found) else headline(found)
 
 
 def deciding(check: CheckReport) -> Line:
     """The metric or the limit that decided a check; of one that was not judged, what it measured."""
     found = verdict(check)
-    if beyond := _beyond(found):
-        return _limit(beyond[0], found)
+    if decided := beyond(found):
+        return _limit(decided[0], found)
     most = headline(found)
     if most is None:
         return _measured(check)
@@ -70,8 +64,7 @@ def deciding(check: CheckReport) -> Line:
 
 def change(one: MetricVerdict) -> str:
     """The change of a metric with the interval; `unchanged` where both sides are the same and have none."""
-    same = one.now is not None and one.now == one.baseline
-    return change_words(one) or ("unchanged" if same else NONE)
+    return moved_words(one) or NONE
 
 
 def interval_head(checks: Iterable[CheckReport]) -> str:
