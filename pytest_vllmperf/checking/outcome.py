@@ -8,6 +8,8 @@ from datetime import datetime, timezone
 from pytest_vllmperf.checking import policy
 from pytest_vllmperf.checking.check import Check
 from pytest_vllmperf.checking.device_pass import engines_without
+from pytest_vllmperf.checking.lengths import other_lengths
+from pytest_vllmperf.checking.plan import Purpose
 from pytest_vllmperf.checking.reported import reference_details, start_details
 from pytest_vllmperf.checking.stored import stored_baseline
 from pytest_vllmperf.errors import EngineError
@@ -110,6 +112,7 @@ def _record(check: Check, settings: Settings) -> CheckRecord:
             *(not_compared(plan.baseline[-1].environment, run.environment) if plan.baseline else ()),
             *(strange_machine(plan.baseline, run.environment) if plan.baseline and not run.reference else ()),
             *plan.notes,
+            *_of_lengths(check),
             *engines_without(plan.settings.gate, run.engines),
             *_of_client(run),
         ),
@@ -130,6 +133,15 @@ def _attribution(check: Check, verdict: Verdict) -> Attribution | None:
     run, plan = check.measurement, check.plan
     reference = () if run.reference is None else run.reference.engines
     return of_check(verdict, Evidence(plan.baseline, run.engines, plan.settings, reference=reference))
+
+
+def _of_lengths(check: Check) -> tuple[str, ...]:
+    """That a check compares figures of other work; where it compares nothing, that says enough."""
+    plan = check.plan
+    compared = plan.purpose is Purpose.JUDGE and plan.settings.gate and not plan.differences
+    if not compared or check.measurement.problems:
+        return ()
+    return tuple(f"{plan.site.name}: {line}" for line in other_lengths(check.measurement, plan.baseline))
 
 
 def _of_client(run: Measurement) -> tuple[str, ...]:

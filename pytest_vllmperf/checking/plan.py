@@ -9,6 +9,7 @@ from enum import Enum
 from pytest_vllmperf.checking import custom, policy
 from pytest_vllmperf.checking.device_pass import unjudged, why_none
 from pytest_vllmperf.checking.elsewhere import only_elsewhere
+from pytest_vllmperf.checking.loosened import loosened
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.lab.environment import hardware
 from pytest_vllmperf.lab.take import Take
@@ -77,7 +78,8 @@ class Plan:
         differences: hard keys in which the environment differs from that of what it is judged by, in words.
         engines: engine starts before the first look.
         append: whether a session that agrees with its baseline joins it.
-        notes: what of the gate is not judged, and that a run that records keeps nothing of the check, in words.
+        notes: what of the gate is not judged, what is judged less strictly than its baseline was, and that a run that
+            records keeps nothing of the check, in words.
         missing: which other hardware has a baseline, in words; empty where none has, or where this one has.
     """
 
@@ -124,7 +126,7 @@ def plan(
         in_run: what the whole run knows.
 
     Raises:
-        SpecError: for a gate that can never be judged on this measurement.
+        SpecError: for a gate that can never be judged on this measurement, or of which nothing is judged in this run.
         BaselineError: for a baseline of the profile that cannot be read.
     """
     own = custom.resolved(custom.Where.of_check(site.name), own, custom.recorded_keys(run.engines))
@@ -141,6 +143,8 @@ def plan(
     appends = settings.append and not records and not alone and run.reference is None
     own_metrics = custom.custom_of(run, judged_by, limits, appends=appends, records=records, alone=alone)
     gate = _gate(site.name, words, run, judged_by, own_metrics, records=records)
+    if not gate.metrics and not limits and gate.notes:
+        raise SpecError(f"{site.name}: nothing of its gate can be judged; gate another metric too. {gate.notes[0]}")
     wanted = settings.engines if records or appends else 1
     check = CheckId.parse(site.module, site.name)
     gated = max(policy.gated_metrics([gate.metrics]), in_run.gated(check, run.profile, run.device, gate.metrics))
@@ -156,7 +160,7 @@ def plan(
         differences=_differences(run, stored, own_metrics, of_others),
         engines=wanted,
         append=appends,
-        notes=(*_not_recorded(site, settings, alone=alone), *gate.notes),
+        notes=(*_not_recorded(site, settings, alone=alone), *gate.notes, *loosened(judging, judged_by)),
         missing="" if stored or records or run.reference or alone else _missing(run, in_run.profiles(check)),
     )
 
@@ -200,7 +204,8 @@ def _gate(
     lost = [*of_pass.lost, *custom.lost(own_metrics)]
     if not run.problems and (reasons := [*_unjudgeable(words, run, judged_by), *lost]):
         raise SpecError(f"{name}: the gate cannot be judged: {'; '.join(reasons)}")
-    dropped = (*of_pass.dropped, *own_metrics.dropped)
+    # A void measurement is INVALID, whatever its gate.
+    dropped = () if run.problems else (*of_pass.dropped, *own_metrics.dropped)
     metrics = tuple(metric for metric in policy.gate(words, run) if metric not in dropped)
     gone = policy.no_longer_gated((*metrics, *of_pass.noted, *own_metrics.stored), judged_by)
     return _Gate(metrics, (*of_pass.notes, *own_metrics.notes, *gone))

@@ -115,7 +115,7 @@ def _requests(prompts: Sequence[str | Sequence[Message]] | None, tokens: int) ->
         raise WorkloadError(f"tokens={tokens!r} must be a whole number of at least 1")
     if prompts is None:
         return ()
-    if isinstance(prompts, str) or not prompts:
+    if isinstance(prompts, str) or not isinstance(prompts, Sequence) or not prompts:
         raise WorkloadError("prompts must be a list of at least one text or chat")
     texts = [prompt for prompt in prompts if isinstance(prompt, str)]
     if texts and len(texts) < len(prompts):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from numbers import Real
 
 from pytest_vllmperf.checking.failing import fail
 from pytest_vllmperf.comparing import quality
@@ -52,6 +53,7 @@ class EngineComparison:
         self._clock = clock
         self._ratios: dict[str, Ratio] = {}
         self._quality: Quality | None = None
+        self._looked = False
         self._excluded: tuple[Problem, ...] = ()
         self._a, self._b = self._sound_round()
         self._priors = priors(self._a)
@@ -73,11 +75,17 @@ class EngineComparison:
         """How the two shared the device: both resident, asleep in turns or started in turns; and the memory split."""
         return self._rounds.sharing.described
 
+    @property
+    def looked_at(self) -> bool:
+        """Whether a test has asked for anything of it, or asserted it."""
+        return self._looked or self._a.looked_at or self._b.looked_at
+
     def record(self) -> ComparisonRecord:
         """What came of it, for the report."""
         if not self._ratios:
+            metric = AllMetrics.output_throughput.name
             with suppress(NotMeasuredError):
-                self.speedup()
+                self._ratios[metric] = ratio(self._compared(metric))
         return ComparisonRecord(
             a=self._a.spec_label,
             b=self._b.spec_label,
@@ -98,13 +106,14 @@ class EngineComparison:
         Raises:
             NotMeasuredError: when fewer than two rounds observed the metric on both engines, or a sample is zero.
         """
+        self._looked = True
         found = self._compared(metric)
         self._ratios[metric] = ratio(found)
         return found
 
     def _compared(self, metric: str) -> Comparison:
-        if metric not in METRICS:
-            raise NotMeasuredError(unknown(metric))
+        if not isinstance(metric, str) or metric not in METRICS:
+            raise NotMeasuredError(unknown(str(metric)))
         sides = self._rounds_of(metric)
         if any(value <= 0 for side in sides for engine in side for value in engine):
             raise NotMeasuredError(f"{METRICS[metric].label} has a sample of zero, so no ratio can be computed")
@@ -164,6 +173,7 @@ class EngineComparison:
             SpecError: for a ratio that is not a positive number.
         """
         __tracebackhide__ = True
+        _check_number("assert_speedup: ratio", ratio)
         return self._assert("assert_speedup", metric, lambda found: found.at_least(ratio))
 
     def assert_not_slower(self, margin: float | str = 0.05, metric: str = "output_throughput") -> Comparison:
@@ -179,6 +189,7 @@ class EngineComparison:
         """
         __tracebackhide__ = True
         fraction = words.margin("assert_not_slower", margin) if isinstance(margin, str) else margin
+        _check_number("assert_not_slower: margin", fraction)
         return self._assert("assert_not_slower", metric, lambda found: found.not_slower(fraction))
 
     def measure_quality(self, prompts: Sequence[str | Sequence[Message]] | None = None, *, tokens: int = 32) -> Quality:
@@ -191,6 +202,7 @@ class EngineComparison:
         Raises:
             WorkloadError: when a prompt with its continuation does not fit an engine, or makes other tokens on it.
         """
+        self._looked = True
         self._quality = compare_answers(self._rounds, prompts, tokens)
         return self._quality
 
@@ -213,13 +225,17 @@ class EngineComparison:
             top1_agreement: minimum share of positions where both have the same most probable token.
 
         Raises:
-            SpecError: for a share that is not between 0 and 1.
+            SpecError: for a share that is not between 0 and 1, or a difference that is no number of at least 0.
             WorkloadError: when a prompt with its continuation does not fit an engine.
         """
         __tracebackhide__ = True
         for name, share in (("agreement", agreement), ("top1_agreement", top1_agreement)):
+            _check_number(f"assert_same_quality: {name}", share)
             if not 0 <= share <= 1:
                 raise SpecError(f"assert_same_quality: {name}={share!r} must be between 0 and 1")
+        _check_number("assert_same_quality: logprob_difference", logprob_difference)
+        if not logprob_difference >= 0:  # what is not a number would be a limit that nothing keeps
+            raise SpecError(f"assert_same_quality: logprob_difference={logprob_difference!r} must be at least 0")
         found = self.measure_quality(prompts, tokens=tokens)
         shortfalls = found.shortfalls(agreement, logprob_difference, top1_agreement)
         if shortfalls:
@@ -234,6 +250,7 @@ class EngineComparison:
             WorkloadError: for an invalid chat, or a tokenizer without a chat template.
         """
         __tracebackhide__ = True
+        self._looked = True
         rendered_chats = checked_chats(chats)
         own = self._rounds.ask(0, lambda engine: able(engine, Renders).render(rendered_chats))
         reference = self._rounds.ask(1, lambda engine: able(engine, Renders).render(rendered_chats))
@@ -276,3 +293,13 @@ class EngineComparison:
             if side.problems:
                 fail(f"INVALID  {side.spec_label}: {in_words(side.problems)}")
         return sides
+
+
+def _check_number(what: str, value: object) -> None:
+    """Refuse what is no number.
+
+    Raises:
+        SpecError: naming what was given, and as what.
+    """
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise SpecError(f"{what} must be a number, not {value!r}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
+from unittest import SkipTest
 
 import pytest
 
@@ -223,6 +224,9 @@ class ArmedPlugin:
         except (KeyboardInterrupt, pytest.exit.Exception):
             self._protocol.cut_short()
             raise
+        except (pytest.skip.Exception, SkipTest):
+            self._protocol.end_of_call(item, failed=False, skipped=True)
+            raise
         except BaseException:
             self._protocol.end_of_call(item, failed=True)
             raise
@@ -268,6 +272,7 @@ class ArmedPlugin:
         if context is not None and call.excinfo is not None:
             context.raised = True
             context.failed = context.failed or report.outcome == "failed"
+            context.excused = context.excused or hasattr(report, "wasxfail")
         if context is not None and report.when == "teardown":
             attach(report, context)
         error = call.excinfo.value if call.excinfo is not None else None

@@ -17,6 +17,7 @@ from pytest_vllmperf.checking.plan import Site
 from pytest_vllmperf.checking.reported import measured_record
 from pytest_vllmperf.errors import DriftedWarning, NoisyWarning, SpecError, VllmPerfWarning
 from pytest_vllmperf.gpu import GpuRequirement
+from pytest_vllmperf.harness.given import shown
 from pytest_vllmperf.harness.markers import CardEntry
 from pytest_vllmperf.harness.recordings import Recordings
 from pytest_vllmperf.metrics.measurement import Measurement
@@ -60,10 +61,12 @@ class TestContext:
         warn: emits a warning of pytest, at a line of the user's code; whether a filter makes it an error.
         tell: shows a line to a person at once.
         redact: takes secrets out of a text that is stored.
+        stored: the names of its checks in the baseline of a profile.
         verbose: whether a failure tells all of every metric, as with `-v`.
         columns: how wide the text of a failure may be.
         raised: whether setup, call or teardown raised anything.
         failed: whether that made it fail.
+        excused: whether it failed as expected (`xfail`).
         waiting: whether it is held back until the tests on its engine have run.
         pending: checks that are not concluded, in the order of their calls.
         records: checks that are.
@@ -75,6 +78,7 @@ class TestContext:
         shares: whether it uses `vllmperf_session`.
         recordings: custom metrics of these.
         compared: makes the record of each comparison.
+        looked: tells of each comparison whether anything was asked of it.
         traced: tells the traces of each comparison.
         traces: of a test that failed, once that is known.
         claims: how many assertions on engines were made besides checks.
@@ -100,10 +104,12 @@ class TestContext:
     warn: Warn = lambda _category, _text, _line: False
     tell: Callable[[str], None] = lambda _line: None
     redact: Callable[[str], str] = lambda text: text
+    stored: Callable[[str], Sequence[str]] = lambda _profile: ()
     verbose: bool = False
     columns: int = WIDTH
     raised: bool = False
     failed: bool = False
+    excused: bool = False
     waiting: bool = False
     pending: list[Check] = field(default_factory=list)
     records: list[CheckRecord] = field(default_factory=list)
@@ -112,6 +118,7 @@ class TestContext:
     shares: bool = False
     recordings: Recordings = field(default_factory=Recordings)
     compared: list[Callable[[], ComparisonRecord]] = field(default_factory=list)
+    looked: list[Callable[[], bool]] = field(default_factory=list)
     traced: list[Callable[[], Sequence[KernelTrace]]] = field(default_factory=list)
     traces: list[KernelTrace] = field(default_factory=list)
     claims: int = 0
@@ -127,6 +134,7 @@ class TestContext:
     _foretold: set[str] = field(default_factory=set)
     _told_unchecked: bool = False
     _warned: set[type[VllmPerfWarning]] = field(default_factory=set)
+    _shared_profiles: set[str] = field(default_factory=set)
 
     def site(self, name: str | None, line: tuple[str, int]) -> Site:
         """Where the next check stands.
@@ -214,7 +222,7 @@ class TestContext:
             comparisons=tuple((self.nodeid, record()) for record in self.compared),
             rows=tuple(rows),
             asserted=bool(self.records or self.compared or self.rows or self.claims or self._looked_at()),
-            unchecked=self._unchecked(),
+            unchecked=(*self._unchecked(), *self._not_asserted(), *self._not_made()),
             traces=tuple((self.nodeid, one) for one in self.traces),
             measured=tuple(map(measured_record, map(self.recordings.of, self._not_checked())))
             if self.run_settings.reports
@@ -280,9 +288,38 @@ class TestContext:
         number = "a measurement was" if len(forgotten) == 1 else f"{len(forgotten)} measurements were"
         return (f"{self.nodeid}: {number} never checked; call vllmperf.check(run)",)
 
+    def _not_asserted(self) -> list[str]:
+        """That a test compared two engines and asked for nothing of it."""
+        if self.raised or all(looked() for looked in self.looked):
+            return []
+        return [
+            f"{self.nodeid}: a comparison was never asserted; call assert_speedup() or assert_not_slower() of what "
+            "compare() returns"
+        ]
+
+    def _not_made(self) -> list[str]:
+        """Checks that are stored for what a test that passed has measured, and that it did not make: in words.
+
+        They stay stored: whether a test makes a check may depend on the machine.
+        """
+        if self.raised or self.failures:
+            return []
+        made = {(run.profile, check.plan.site.name) for check, run in zip(self._checks, self._checked, strict=True)}
+        profiles = sorted({*(run.profile for run in (*self.measured, *self._checked)), *self._shared_profiles})
+        module = TestId.parse(self.nodeid).module
+        file = f"{ids.module_stem(module)}.json"
+        return [
+            f"{TestId(module, name)}: stored in {profile}/{file}, but the test did not make this check; call check() "
+            "as before, or delete the entry in the file"
+            for profile in profiles
+            for name in self.stored(profile)
+            if (profile, name) not in made
+        ]
+
     def note_shared(self, shared: Sequence[Measurement]) -> None:
         """The test is over: note what it did with measurements that the next test will look at anew."""
-        if any(run.looked_at for run in shared):
+        self._shared_profiles = {run.profile for run in shared if run.looked_at}
+        if self._shared_profiles:
             self.claims += 1
         self._late_promise = self._promised_late(shared)
 
@@ -298,10 +335,11 @@ class TestContext:
 
     def _check_name(self, name: str | None) -> str:
         """The name of the next check in the baseline file: the test's, and the check's own behind it."""
-        if name is not None and (not name or "]" in name or CHECK_SEPARATOR in name):
+        text = name is None or isinstance(name, str)
+        if name is not None and (not text or not name or "]" in name or CHECK_SEPARATOR in name):
             raise SpecError(
-                f"{self.nodeid}: check name {name!r} is not valid: it must not be empty or contain "
-                f"']' or '{CHECK_SEPARATOR}'"
+                f"{self.nodeid}: check name {shown(name)} is not valid: it must be a text, and must not be empty or "
+                f"contain ']' or '{CHECK_SEPARATOR}'"
             )
         if name is None and self._names:
             name = str(len(self._names) + 1)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 import pytest
 
-from pytest_vllmperf.errors import NoGpuError
+from pytest_vllmperf.errors import BaselineError, NoGpuError
 from pytest_vllmperf.gpu import GpuRequirement
 from pytest_vllmperf.harness import against, collection, options, sweeping
 from pytest_vllmperf.harness.context import CONTEXT, TestContext
 from pytest_vllmperf.harness.foretelling import columns
 from pytest_vllmperf.harness.warned import warn
 from pytest_vllmperf.lab.lab import Lab
-from pytest_vllmperf.records.ids import TestId
+from pytest_vllmperf.records.ids import CheckId, TestId
 from pytest_vllmperf.records.settings import Settings
 from pytest_vllmperf.report.escaping import terminal_line
 
@@ -75,6 +76,13 @@ class Contexts:
                 raise NoGpuError(f"--vllmperf-require-gpu: {error}") from None
             pytest.skip(terminal_line(str(error)))
 
+    def _stored(self, test: TestId, profile: str) -> list[str]:
+        """The names of a test's checks in the baseline of a profile; none of a file that cannot be read."""
+        with suppress(BaselineError):  # whoever needs it says what is wrong with it
+            names = self._perf.store.read(profile, test.module).tests
+            return [name for name in names if CheckId.parse(test.module, name).test == test]
+        return []
+
     def _made(self, item: pytest.Item) -> TestContext:
         marked = collection.read_markers(item)
         if marked.spec is not None:
@@ -96,6 +104,7 @@ class Contexts:
             warn=partial(warn, item),
             tell=partial(self._tell, collection.test_id(item)),
             redact=self._perf.redactor.text,
+            stored=partial(self._stored, collection.test_id(item)),
             verbose=options.is_verbose(self._config),
             columns=columns(self._config),
             shares=collection.shares(item),

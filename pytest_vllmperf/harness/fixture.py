@@ -18,7 +18,7 @@ from pytest_vllmperf.comparing.quality import first_difference
 from pytest_vllmperf.engines.base import Generates, Renders, able
 from pytest_vllmperf.harness import foretold
 from pytest_vllmperf.harness.failures import line_above
-from pytest_vllmperf.harness.given import check_compared, check_measurement, check_workload, one_of, way_of
+from pytest_vllmperf.harness.given import check_compared, check_measurement, check_workload, model_of, one_of, way_of
 from pytest_vllmperf.harness.markers import CardEntry
 from pytest_vllmperf.harness.options import call_settings
 from pytest_vllmperf.harness.recording import RecordsMetrics
@@ -137,13 +137,15 @@ class VllmPerf(RecordsMetrics):
             engine: the engine to use instead of the marker's.
 
         Raises:
+            SpecError: for a reference that is neither a path nor a name.
             WorkloadError: for an invalid chat, or a tokenizer without a chat template.
             EngineError: when the engine does not start.
             ModelError: for a built-in reference that does not exist.
         """
         __tracebackhide__ = True
         self._test.claims += 1
-        target, model = self._target(engine), models.resolve(os.fspath(reference))
+        named = model_of("assert_same_chat_template", reference)
+        target, model = self._target(engine), models.resolve(named)
         rendered = checked_chats(chats)
         with self._where_supported():
             own, wanted = self._session.ask(
@@ -151,7 +153,7 @@ class VllmPerf(RecordsMetrics):
             )
         for number, (seen, right) in enumerate(zip(own, wanted, strict=True)):
             if difference := first_difference(seen, right):
-                fail(verdicts.template_line(target.spec.label, os.fspath(reference), number, difference))
+                fail(verdicts.template_line(target.spec.label, named, number, difference))
 
     def check(
         self,
@@ -240,6 +242,7 @@ class VllmPerf(RecordsMetrics):
         with self._where_supported():
             compared = EngineComparison(pair, limits.max_engines, limits.max_time, self._priors)
         self._test.compared.append(compared.record)
+        self._test.looked.append(lambda: compared.looked_at)
         self._test.traced.append(lambda: (*compared.a.kernel_traces, *compared.b.kernel_traces))
         return compared
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.gpu import GpuRequirement
 from pytest_vllmperf.lab.sharing import Way
@@ -19,7 +21,7 @@ def check_workload(call: str, workload: object) -> None:
         SpecError: naming the method.
     """
     if not isinstance(workload, Workload):
-        raise SpecError(f"{call}() takes a Workload, not {_shown(workload)}; make one with Workload.synthetic(...)")
+        raise SpecError(f"{call}() takes a Workload, not {shown(workload)}; make one with Workload.synthetic(...)")
 
 
 def check_engine(call: str, engine: object) -> None:
@@ -29,7 +31,7 @@ def check_engine(call: str, engine: object) -> None:
         SpecError: naming the method.
     """
     if engine is not None and not isinstance(engine, EngineSpec):
-        raise SpecError(f"{call}() takes engines made by vllmperf.engine(...), not {_shown(engine)}")
+        raise SpecError(f"{call}() takes engines made by vllmperf.engine(...), not {shown(engine)}")
 
 
 def check_requirement(call: str, gpu: object) -> None:
@@ -39,7 +41,7 @@ def check_requirement(call: str, gpu: object) -> None:
         SpecError: naming the method.
     """
     if gpu is not None and not isinstance(gpu, GpuRequirement):
-        raise SpecError(f"{call}() takes gpu=vllmperf_session.gpu(NAME, ...), not {_shown(gpu)}")
+        raise SpecError(f"{call}() takes gpu=vllmperf_session.gpu(NAME, ...), not {shown(gpu)}")
 
 
 def one_of(call: str, engine: EngineSpec | None, endpoint: EngineSpec | None) -> EngineSpec | None:
@@ -69,7 +71,7 @@ def check_measurement(run: object, call: str = "check", argument: str = "") -> N
     if not isinstance(run, Measurement):
         raise SpecError(
             f"{call}() takes the result of measure(), as in vllmperf.{call}({argument}vllmperf.measure(workload)), "
-            f"not {_shown(run)}"
+            f"not {shown(run)}"
         )
 
 
@@ -91,11 +93,24 @@ def way_of(word: str) -> Way:
         SpecError: for another word.
     """
     known = {way.name.lower(): way for way in Way}
-    if word not in known:
-        raise SpecError(f"way={word!r} is not valid; choose one of {', '.join(known)}")
+    if not isinstance(word, str) or word not in known:
+        raise SpecError(f"way={shown(word)} is not valid; choose one of {', '.join(known)}")
     return known[word]
 
 
-def _shown(value: object) -> str:
+def model_of(call: str, model: object) -> str:
+    """The path or name of a model, as a text.
+
+    Raises:
+        SpecError: for what is neither, naming the method.
+    """
+    found = os.fspath(model) if isinstance(model, (str, os.PathLike)) else None
+    if not isinstance(found, str):
+        raise SpecError(f"{call}() takes the path or name of a model, not {shown(model)}")
+    return found
+
+
+def shown(value: object) -> str:
+    """What was given, as Python writes it, and cut where it is long."""
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

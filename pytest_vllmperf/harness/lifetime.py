@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -16,18 +17,27 @@ def outlives(item: pytest.Item, nextitem: pytest.Item) -> bool:
     """Whether every fixture that a test has used lives on until the next test has run.
 
     A fixture of a wider scope lives as long as the next test is in that scope and has the same parameter of it. One
-    of the test's own scope is gone, unless it only returned a value: such as a workload, and a parameter.
+    of the test's own scope is gone, unless it only returned a value: such as a workload, and a parameter. A test that
+    takes `request` may have added a finalizer to it.
 
     Args:
         item: a test that has run; fixtures that it asked for while running count too.
         nextitem: the test after it.
     """
+    if "request" in _arguments(item):
+        return False
     definitions: dict[str, Any] = getattr(getattr(item, "_request", None), "_fixture_defs", {})
     return all(
         _lives(name, definition, item, nextitem)
         for name, definition in definitions.items()
         if name not in _NEVER_TORN_DOWN
     )
+
+
+def _arguments(item: pytest.Item) -> Collection[str]:
+    """The names of what the test function takes."""
+    function = getattr(item, "obj", None)
+    return inspect.signature(function).parameters if callable(function) else ()
 
 
 def _lives(name: str, definition: Any, item: pytest.Item, nextitem: pytest.Item) -> bool:

@@ -77,8 +77,13 @@ class Protocol:
             self.cut_short()
             self._report_held()
 
-    def end_of_call(self, item: pytest.Item, *, failed: bool) -> None:
+    def end_of_call(self, item: pytest.Item, *, failed: bool, skipped: bool = False) -> None:
         """A test function has returned, or raised: settle what cannot wait any longer.
+
+        Args:
+            item: the test.
+            failed: whether it raised what fails it.
+            skipped: whether it skipped the rest of itself. The checks that it made until then count.
 
         Raises:
             CheckFailed: where the test's own checks fail it.
@@ -86,6 +91,8 @@ class Protocol:
         __tracebackhide__ = True
         context = item.stash.get(CONTEXT, None)
         self._cut_short = self._cut_short or _stopping(item)
+        if context is not None and skipped:
+            context.raised = True
         sound = context is not None and not failed and not context.failures
         own = context.pending if context is not None and sound else []
         if self._may_wait(item):
@@ -106,16 +113,19 @@ class Protocol:
     def end_of_fixture(self, context: TestContext) -> None:
         """The backstop: checks that were made outside of the call are settled, or fail their test.
 
+        A test that skipped itself is no exception: a `unittest.TestCase` raises that past everybody who could settle.
+
         Raises:
             CheckFailed: where a check fails its test and nothing has so far.
         """
         __tracebackhide__ = True
         if context.waiting:
             return
-        if not context.raised and not self._cut_short:
+        failed = context.failed or context.excused
+        if not failed and not self._cut_short:
             settle(self._perf, context.pending, self._perf.settings.max_time)
         failures = context.conclude_all()
-        if not context.raised:
+        if not failed:
             _fail_with(failures)
 
     def cut_short(self) -> None:
@@ -148,7 +158,7 @@ class Protocol:
     def _conclude(self, held: _Held) -> None:
         spent = sum(check.spent for check in held.context.pending)
         failures = held.context.conclude_all()
-        if failures and not held.context.raised:
+        if failures and not held.context.failed:
             held.reports = [_failed(held.item, report, failures) for report in held.reports]
         _add_to_call(held.reports, spent)
         for report in held.reports:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from time import monotonic_ns
 from typing import Protocol, cast
@@ -44,11 +45,13 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, owner: Owner, sock: socket.socket, *, direct: bool, keep: bool) -> None:
         self._owner = owner
-        self._socket = sock if direct else None
+        self._socket = sock
+        self._direct = direct
         self._keep = keep
         self._completion = Completion()
         self._transport: asyncio.Transport | None = None
         self._blocked = False
+        self._broken: OSError | None = None
         self.call: Call | None = None
         self.exchange: Exchange | None = None
         self.used = False
@@ -72,7 +75,7 @@ class Connection(asyncio.Protocol):
         self._completion.begin()
         self._blocked = False
         exchange.sent_ns = monotonic_ns()
-        if self._socket is None:
+        if not self._direct:
             self._transport.write(call.head + call.body)
             return
         size = len(call.head) + len(call.body)
@@ -113,8 +116,18 @@ class Connection(asyncio.Protocol):
         """Called by the event loop: all has been sent."""
         self._blocked = False
 
+    def eof_received(self) -> None:
+        """Called by the event loop when no more will arrive; it closes the connection after that.
+
+        libuv says the same of a connection that was reset, where it finds the reset together with data. The socket
+        still knows: what ends so has not ended in good order.
+        """
+        if code := self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self._broken = OSError(code, os.strerror(code))
+
     def connection_lost(self, error: Exception | None) -> None:
         """Called by the event loop when the connection is closed, by either side."""
+        error = error or self._broken
         self.open = False
         self._owner.lost(self)
         call, exchange = self.call, self.exchange

@@ -179,8 +179,8 @@ class Measurement(AllMetrics):
         Raises:
             NotMeasuredError: when no metric has this name.
         """
-        if metric not in METRICS:
-            raise NotMeasuredError(unknown(metric))
+        if not isinstance(metric, str) or metric not in METRICS:
+            raise NotMeasuredError(unknown(str(metric)))
         return [values for engine in self.engines if (values := engine.values(metric))]
 
     def value(self, metric: str) -> float:

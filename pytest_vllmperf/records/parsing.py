@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from pytest_vllmperf.errors import SpecError
 
 Parser = Callable[[str, Any], Any]
 """Takes where a value was given, for the error, and the value. Raises `SpecError` for one that is not valid."""
+
+MOST: Final = 2**53
+"""The largest count: a float holds every whole number up to here."""
 
 
 def count(lowest: int) -> Callable[[str, Any], int]:
@@ -21,6 +24,8 @@ def count(lowest: int) -> Callable[[str, Any], int]:
             number = lowest - 1
         if number < lowest or isinstance(value, (bool, float)):
             raise SpecError(f"{where}: {value!r} is not a whole number of at least {lowest}")
+        if number > MOST:
+            raise SpecError(f"{where}: {value!r} is too large; give at most {MOST}")
         return number
 
     return parse

@@ -207,7 +207,8 @@ class TestResults(BaseModel):
         comparisons: the test's node id and what each `compare` came to.
         rows: its rows of scorecards.
         asserted: whether anything was judged, recorded or looked at: a check, a comparison, a row, a value.
-        unchecked: what was measured and not looked at, or that nothing was measured, in words.
+        unchecked: what was measured and not looked at, that nothing was measured, or which stored check was not made,
+            in words.
         traces: of a test that failed, its node id and the trace of each engine.
         measured: measurements that were not checked.
         overloads: what each `overload` came to.

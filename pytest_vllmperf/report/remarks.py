@@ -16,7 +16,7 @@ from pytest_vllmperf.report.verdicts import change_words, folded, limit_words, r
 
 _INDENT = "  "
 _REMARKABLE = (Status.IMPROVED, Status.NOISY, Status.UNDECIDED)
-_TOLD_BY_THE_FAILURE = (Status.BEYOND_LIMIT, Status.REGRESSED, Status.DRIFTED)
+_TOLD_BY_THE_FAILURE = (Status.BEYOND_LIMIT, Status.REGRESSED, Status.DRIFTED, Status.INVALID)
 """Statuses of checks whose metrics stand in the failure of their test."""
 
 

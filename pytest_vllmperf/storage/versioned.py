@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,7 @@ class Format(Generic[Content]):
 
         Raises:
             BaselineError: naming the file and what is wrong with it: it cannot be read, is not a regular file, is too
-                large, is not JSON, of another schema or version, or its content does not fit.
+                large, is not JSON, has a key twice, is of another schema or version, or its content does not fit.
         """
         try:
             content = regular.read(path, limit)
@@ -89,6 +90,8 @@ class Format(Generic[Content]):
             raise self._explained(path, content, error) from None
         if not {"schema_name", "version"} <= found.model_fields_set:
             self._check_schema(path, content)
+        if twice := _key_twice(content):
+            raise self.unfit(path, f"the key {twice!r} stands twice in one place, as after a merge of two versions")
         return found
 
     def concerns(self, path: Path) -> bool:
@@ -207,6 +210,21 @@ class _Anything(BaseModel):
 
 def _is_syntax(error: ValidationError) -> bool:
     return error.errors(include_url=False, include_context=False, include_input=False)[0]["type"] == "json_invalid"
+
+
+def _key_twice(content: bytes) -> str:
+    """A key that an object of a JSON text has twice: one of its values would be ignored; empty where there is none."""
+    try:
+        json.loads(content, object_pairs_hook=_distinct, parse_int=str, parse_float=str)  # numbers are not looked at
+    except KeyError as error:
+        return str(error.args[0])
+    return ""
+
+
+def _distinct(pairs: list[tuple[str, object]]) -> None:
+    """An object of a JSON text, of which nothing is kept (KeyError for a key that it has twice)."""
+    if len(dict(pairs)) < len(pairs):
+        raise KeyError(Counter(key for key, _ in pairs).most_common(1)[0][0])
 
 
 def _one_line(text: str) -> str:

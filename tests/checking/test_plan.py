@@ -10,6 +10,7 @@ import pytest
 
 from pytest_vllmperf.checking.check import Check
 from pytest_vllmperf.checking.plan import InRun, plan
+from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.gpu import GpuDevice
 from pytest_vllmperf.lab.take import Take
 from pytest_vllmperf.lab.target import Target
@@ -23,7 +24,7 @@ from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.records.verdict import Status
 from pytest_vllmperf.stats.prior import Prior
 from pytest_vllmperf.verdict.priors import Priors
-from tests.checking.test_settling import BASELINE, METRIC, SITE, WORK, measurement
+from tests.checking.test_settling import BASELINE, METRIC, SHORT, SITE, WORK, measurement
 
 H200 = Environment(hard={"gpu": "H200"}, soft={})
 H100 = Environment(hard={"gpu": "H100"}, soft={})
@@ -111,3 +112,21 @@ def test_a_gate_that_holds_less_than_its_baseline_is_told() -> None:
     told = ("no longer gated by the test, but gated by its baseline: TTFT p50, GPU time",)
     assert plan(SITE, run, wider, OWN, SETTINGS, asked).notes == told
     assert plan(SITE, run, stored, OWN, SETTINGS, asked).notes == ()
+
+
+def test_a_void_measurement_is_not_refused_for_its_gate() -> None:
+    """What voids it says more than what it cannot be judged by."""
+    key = "accuracy [higher, once]"
+    [engine] = measurement(100.0).engines
+    made = replace(
+        measurement(100.0, problems=(SHORT,)),
+        environment=H200,
+        engines=(engine.model_copy(update={"recorded": {key: [0.8]}}),),
+    )
+    own, appending = replace(OWN, gate=("accuracy",)), replace(SETTINGS, append=True)
+    asked = InRun(lambda *_: 1, lambda *_: {}, lambda _: [])
+    planned = plan(SITE, made, entry(H200), own, appending, asked)
+    assert planned.settings.gate == (key,)
+    assert Check(planned, made).verdict.reasons == (str(SHORT),)
+    with pytest.raises(SpecError, match="nothing of its gate can be judged"):
+        plan(SITE, replace(made, problems=()), entry(H200), own, appending, asked)

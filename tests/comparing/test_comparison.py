@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -159,6 +159,34 @@ def test_a_ratio_that_cannot_be_meant(ratio: float) -> None:
 def test_a_margin_that_cannot_be_meant(margin: float) -> None:
     with pytest.raises(SpecError, match="assert_not_slower: margin must be at least 0 and below 1"):
         Rounds(2.0).compared().assert_not_slower(margin)
+
+
+@pytest.mark.parametrize("value", [None, "2", "", [1.1], True, b"2", {"tpot.p50": 1.1}])
+def test_what_is_no_number_is_refused_in_a_line(value: Any) -> None:
+    compared = Rounds(2.0).compared()
+    with pytest.raises(SpecError, match=r"^assert_speedup: ratio must be a number, not "):
+        compared.assert_speedup(value)
+    with pytest.raises(SpecError, match=r"^assert_same_quality: agreement must be a number, not "):
+        compared.assert_same_quality(agreement=value)
+    with pytest.raises(SpecError, match=r"^assert_same_quality: logprob_difference must be a number, not "):
+        compared.assert_same_quality(logprob_difference=value)
+    if not isinstance(value, str):
+        with pytest.raises(SpecError, match=r"^assert_not_slower: margin must be a number, not "):
+            compared.assert_not_slower(value)
+        with pytest.raises(NotMeasuredError, match="no metric has the name"):
+            compared.speedup(value)
+
+
+@pytest.mark.parametrize("prompts", [3, True, {"role": "user"}, "text", [], iter(["text"])])
+def test_prompts_that_are_no_list(prompts: Any) -> None:
+    with pytest.raises(WorkloadError, match="prompts must be a list of at least one text or chat"):
+        Rounds(2.0).compared().measure_quality(prompts)
+
+
+@pytest.mark.parametrize("limit", [float("nan"), -0.1])
+def test_a_difference_that_cannot_be_meant(limit: float) -> None:
+    with pytest.raises(SpecError, match=r"logprob_difference=.* must be at least 0"):
+        Rounds(2.0).compared().assert_same_quality(logprob_difference=limit)
 
 
 def test_a_margin_may_have_a_per_cent_sign() -> None:

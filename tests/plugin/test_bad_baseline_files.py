@@ -25,6 +25,10 @@ BAD = {
     "number": ("7", "not a baseline"),
     "wrong content": ('{"schema": "pytest-vllmperf/baseline", "version": 6, "tests": {"test_chat": {}}}', "test_chat"),
     "not a number": ('{"schema": "pytest-vllmperf/baseline", "version": 6, "tests": NaN}', "tests"),
+    "a key twice": (
+        '{"schema": "pytest-vllmperf/baseline", "version": 6, "tests": {}, "tests": {}}',
+        "the key 'tests' stands twice in one place, as after a merge of two versions; restore it from version control",
+    ),
     "unknown key": ('{"schema": "pytest-vllmperf/baseline", "version": 6, "tests": {}, "more": 1}', "more"),
 }
 FLAGS = ["--vllmperf", "--vllmperf-update", "--vllmperf-update-new"]
@@ -59,6 +63,17 @@ def test_truncated(project: Project, flag: str) -> None:
     whole = project.baseline().read_bytes()
     project.baseline().write_bytes(whole[: len(whole) // 2])
     _refused(project, "truncated", flag)
+
+
+def test_a_test_that_stands_twice(project: Project, workers: list[str]) -> None:
+    """Git may keep both sides of a conflict. One would be ignored, and the slower one hide a slowdown."""
+    project.perf_tests()
+    project.record()
+    entry, text = project.stored()["test_chat"], project.baseline().read_text(encoding="utf-8")
+    both = text.replace('"tests": {', f'"tests": {{"test_chat": {json.dumps(entry)},')
+    project.baseline().write_text(both, encoding="utf-8")
+    assert project.stored() == {"test_chat": entry}
+    _refused(project, "the key 'test_chat' stands twice in one place", "--vllmperf", *workers)
 
 
 def test_not_text(project: Project) -> None:

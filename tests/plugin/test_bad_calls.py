@@ -33,6 +33,27 @@ def test_refused_before_an_engine_starts(
     assert starts == []
 
 
+@pytest.mark.parametrize(
+    ("call", "line"),
+    [
+        ("vllmperf.check(run, name=1)", "*check name 1 is not valid: it must be a text, and must not be empty *"),
+        ("vllmperf.check(run, name=['a'])", "*check name [[]'a'] is not valid: it must be a text, *"),
+        ("vllmperf.compare(vllmperf.engine('a'), vllmperf.engine('b'), WORK, way=['sleep'])",
+         "way=[[]'sleep'] is not valid; choose one of *"),
+        ("vllmperf.assert_same_chat_template(None, [])",
+         "assert_same_chat_template() takes the path or name of a model, not None"),
+        ("run.value(None)", "no metric has the name 'None'*"),
+        ("run.samples(['ttft.p50'])", "no metric has the name*"),
+    ],
+)  # fmt: skip
+def test_what_is_of_another_type_is_refused_in_a_line(project: Project, call: str, line: str) -> None:
+    project.perf_tests(check=call)
+    result = project.run("--vllmperf")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([line, "test_chat.py:9: *Error"])
+    assert "pytest_vllmperf" not in result.stdout.str().partition("FAILURES")[2]
+
+
 def test_check_returns_a_verdict_always(project: Project) -> None:
     project.perf_tests(check="print('said', vllmperf.check(run).status)")
     recorded = project.run("--vllmperf-update", "-s")

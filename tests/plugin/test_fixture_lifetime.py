@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,6 +86,31 @@ def test_chat(vllmperf, own, number):
 """)
     project.run("--vllmperf-update").assert_outcomes(passed=2)
     assert len(starts) == (3 if shared else 5), "the second test starts on the engine that the first has left"
+
+
+def test_a_finalizer_of_the_test_itself_waits_for_its_verdict(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may end a server, or take back a setting, that further engine starts need as the first one did."""
+    project.module("""
+import os
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.vllm("sim", backend="simulated")
+def test_chat(vllmperf, request, number):
+    os.environ["SET_BY_TEST"] = "1"
+    request.addfinalizer(lambda: os.environ.pop("SET_BY_TEST"))
+    vllmperf.check(vllmperf.measure(WORK))
+""")
+    seen: list[bool] = []
+
+    def start(spec: EngineSpec, number: int = 0) -> SimulatedEngine:
+        seen.append("SET_BY_TEST" in os.environ)
+        return SimulatedEngine(spec, number)
+
+    monkeypatch.setattr("pytest_vllmperf.engines.simulated.SimulatedEngine", start)
+    project.run("--vllmperf-update").assert_outcomes(passed=2)
+    assert seen == [True] * 5
 
 
 def test_an_autouse_fixture_counts(project: Project, starts: list[str]) -> None:

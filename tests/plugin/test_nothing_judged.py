@@ -81,3 +81,37 @@ def test_a_run_that_only_looks_is_no_gate(project: Project, flag: str) -> None:
     result = project.run("--vllmperf", flag)
     assert "ERROR" not in result.stdout.str()
     assert result.ret == pytest.ExitCode.OK
+
+
+COMPARED = """
+def test_compare(vllmperf):
+    slow = vllmperf.engine("sim", backend="simulated", step_seconds=0.02)
+    compared = vllmperf.compare(slow, vllmperf.engine("sim", backend="simulated"), WORK, iterations=2)
+    {use}
+"""
+NEVER = "test_chat.py::test_compare: a comparison was never asserted; call assert_speedup() or assert_not_slower() of"
+
+
+def test_a_comparison_without_an_assertion_is_reported(project: Project, workers: list[str]) -> None:
+    """A report shows its ratio, be it half as fast; nothing in the test fails for it."""
+    project.module(COMPARED.format(use="assert compared"))
+    result = project.run("--vllmperf", *workers)
+    result.assert_outcomes(passed=1)
+    assert NEVER in " ".join(" ".join(result.outlines).split())
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "compared.assert_speedup(0.1)",
+        "assert compared.speedup('tpot.p50').ratio < 1",
+        "assert compared.a.tpot.p50 > compared.b.tpot.p50",
+        "assert compared.measure_quality().agreement",
+        "compared.assert_same_chat_template([[{'role': 'user', 'content': 'x'}]])",
+        "compared.assert_speedup(2)",
+        "pytest.skip()",
+    ],
+)
+def test_one_that_a_test_looks_at_is_not(project: Project, use: str) -> None:
+    project.module(COMPARED.format(use=use))
+    assert "never asserted" not in project.run("--vllmperf").stdout.str()

@@ -376,3 +376,22 @@ def test_a_void_measurement_says_why_and_nothing_else(project: Project, workers:
     result.stdout.fnmatch_lines(["INVALID  test_chat: a request returned 4 output tokens instead of 5 *"])
     [(_, check)] = load(project.root / "run.json").checks
     assert check.status == "INVALID"
+
+
+@pytest.mark.parametrize(
+    "flags", [["--vllmperf-append"], ["--vllmperf", "--vllmperf-against={}"]], ids=["append", "against"]
+)
+def test_a_gate_of_which_nothing_is_judged_is_refused(
+    project: Project, tmp_path_factory: pytest.TempPathFactory, workers: list[str], flags: list[str]
+) -> None:
+    stable = interpreter(tmp_path_factory.mktemp("stable") / "env")
+    chat(project)
+    project.record()
+    before = project.files()
+    chat(project, value(0.8), check="vllmperf.check(run, gate='accuracy')")
+    result = project.run(*(flag.format(stable) for flag in flags), *workers)
+    result.assert_outcomes(failed=1)
+    assert "test_chat: nothing of its gate can be judged; gate another metric too. accuracy is not judged:" in text(
+        result
+    )
+    assert project.files() == before

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_vllmperf import cli
+from pytest_vllmperf import cli, load
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
@@ -106,3 +106,22 @@ def test_in_pytest_the_test_decides_and_not_what_is_stored(project: Project) -> 
     project.perf_tests(check=check(gate="exact", margin=0.5))
     project.record()
     assert gate(project, check(gate="clock", margin=0.05), **SLOWER) == "REGRESSED"
+
+
+def test_what_is_judged_less_strictly_than_it_was_recorded_is_told(project: Project, workers: list[str]) -> None:
+    """A slowdown in between passes: by a wider margin, or for want of a limit."""
+    project.perf_tests(check=check(limits={"ttft.p50": 0.5}))
+    project.record()
+    wider = check(margin={"tpot.p50": "60%", "output_throughput": "60%", "ttft.p50": "60%", "e2e.p50": "60%"})
+    project.perf_tests(check=wider, **SLOWER)
+    result = project.run("--vllmperf", "--vllmperf-json=run.json", *workers)
+    result.assert_outcomes(passed=1)
+    [(_, found)] = load(project.root / "run.json").checks
+    assert list(found.notes) == [
+        "a wider margin than its baseline was recorded with: 5 % -> 60 % (output throughput, TTFT p50, TPOT p50, "
+        "E2E latency p50)",
+        "a looser limit than its baseline was recorded with: TTFT p50 at most 500 ms -> no limit",
+    ]
+    assert all(note in " ".join(" ".join(result.outlines).split()) for note in found.notes)
+    project.perf_tests(check=check(limits={"ttft.p50": 0.4}, margin="4%"))
+    assert "than its baseline was recorded with" not in project.run("--vllmperf", *workers).stdout.str()

@@ -158,3 +158,14 @@ def test_another_word_is_refused(project: Project, word: str) -> None:
     line = f"ERROR: test_chat.py:6: test_chat.py::test_chat: @pytest.mark.vllmperf: {wrong}"
     assert [line for line in result.errlines if line] == [line]
     assert project.files() == {}
+
+
+def test_a_check_before_the_skip_counts(project: Project, moment: str) -> None:
+    """It is settled: an engine that cannot run here must not hide a slowdown of one that can."""
+    project.perf_tests()
+    project.record()
+    second = f"vllmperf.measure(WORK, engine=vllmperf.engine('sim', backend='simulated', seed={OLD}))"
+    project.perf_tests(marks=[SKIP], check=f"vllmperf.check(run); {second}", step_seconds=0.02)
+    result = project.run("--vllmperf")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["REGRESSED output throughput *"])

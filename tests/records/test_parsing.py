@@ -25,7 +25,7 @@ def test_anything_is_read_or_refused_in_one_line(parse: Any, value: Any) -> None
     assert "\n" not in words
 
 
-@given(st.integers(1), st.sampled_from([int, str]))
+@given(st.integers(1, 2**53), st.sampled_from([int, str]))
 def test_whole_numbers(value: int, form: Any) -> None:
     assert count(1)("here", form(value)) == value
 
@@ -35,6 +35,13 @@ def test_what_is_no_whole_number_of_at_least_one(value: Any) -> None:
     with pytest.raises(SpecError) as caught:
         count(1)("here", value)
     assert str(caught.value) == f"here: {value!r} is not a whole number of at least 1"
+
+
+@pytest.mark.parametrize("value", [10**400, str(10**400), 2**53 + 1])
+def test_a_count_that_no_float_holds_is_refused(value: object) -> None:
+    with pytest.raises(SpecError, match=r"here: .* is too large; give at most 9007199254740992"):
+        count(1)("here", value)
+    assert count(1)("here", 2**53) == 2**53
 
 
 def test_numbers_end_where_they_are_told_to() -> None:

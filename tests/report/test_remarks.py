@@ -30,6 +30,14 @@ def test_what_cannot_be_told_from_noise_says_so_and_what_to_do() -> None:
     ]
 
 
+def test_what_a_check_left_open_for_another_reason_is_not_called_noise() -> None:
+    """It ended with its first engine start, as another metric cannot be judged: its failure has all metrics."""
+    clear = replace(UNCLEAR, status=Status.UNDECIDED, change=-0.48, low=-0.51, high=-0.45, engines=1)
+    lost = MetricVerdict("tpot.p50", Status.INVALID, None, 0.02, 0.05, reason="it was measured on one side only")
+    check = record(Verdict(Status.INVALID, (clear, lost)))
+    assert remarks.remarks([check], terminal.names([check], [], 80)) == []
+
+
 def test_what_is_better_is_to_be_recorded_if_that_is_intended() -> None:
     check = record(Verdict(Status.IMPROVED, (SAME, FASTER)))
     assert remarks.remarks([check], terminal.names([check], [], 80)) == [

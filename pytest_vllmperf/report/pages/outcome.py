@@ -158,4 +158,5 @@ def _warnings(report: RunReport) -> Iterator[str]:
     if recorded := sum(check.status is Status.RECORDED for check in checks):
         yield f"{units.many(recorded, 'check')} recorded as a baseline: nothing was judged there."
     if unchecked := sum(bool(test.unchecked) for test in report.tests):
-        yield f"{units.many(unchecked, 'test')} did not look at all that was measured; the notes name what."
+        tests = units.many(unchecked, "test")
+        yield f"{tests} did not look at all that was measured, or did not make a stored check; the notes name what."
