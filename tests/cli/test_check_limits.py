@@ -61,7 +61,7 @@ def test_a_broken_limit_is_worse_than_other_hardware(write: Write, capsys: pytes
     assert run(capsys, a, b)[0] == run(capsys, a, b, "--limit", "output_throughput=500")[0] == 3
     code, out, _ = run(capsys, a, b, "--limit", "output_throughput=2000")
     assert code == 1
-    assert "besides it is NOT_COMPARABLE: gpu: NVIDIA H200 -> other" in " ".join(out.split())
+    assert "also NOT_COMPARABLE: gpu: NVIDIA H200 -> other" in " ".join(out.split())
 
 
 def test_a_limit_on_what_was_not_measured_is_not_kept(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
