@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_vllmperf.calibration.prompts import CalibrationPrompt, read_prompts
@@ -195,7 +195,6 @@ def line_of(prompt: CalibrationPrompt, name: str, plain: bool) -> str:
     return json.dumps(content, ensure_ascii=plain)
 
 
-@settings(deadline=None)
 @given(
     entries=st.lists(st.one_of(prompts, blank, faulty), max_size=8),
     name=st.sampled_from(["prompt", "text"]),
@@ -230,7 +229,6 @@ pieces = [
 ]
 
 
-@settings(deadline=None)
 @given(st.lists(st.one_of(st.sampled_from(pieces).map(str.encode), st.binary(max_size=4)), max_size=12).map(b"".join))
 def test_whatever_the_bytes_it_is_prompts_or_one_line(written: Path, content: bytes) -> None:
     written.write_bytes(content)

@@ -35,7 +35,7 @@ def now(
         (stored(), now(0.1), (f"{MARGIN}5 % -> 10 % (output throughput, TTFT p50)",)),
         (stored(), now(margins={"ttft.p50": 0.5}), (f"{MARGIN}5 % -> 50 % (TTFT p50)",)),
         (stored(margins={"ttft.p50": 0.5}), now(0.1), (f"{MARGIN}5 % -> 10 % (output throughput)",)),
-        (stored(), now(margins={"weight_bytes": 0.5}), ()),  # not gated by the baseline: that is told elsewhere
+        (stored(), now(margins={"weight_bytes": 0.5}), ()),  # the baseline does not gate it: another line says so
         (stored(limits={"ttft.p99": 0.5}), now(limits={"ttft.p99": 0.5}), ()),
         (stored(limits={"ttft.p99": 0.5}), now(limits={"ttft.p99": 0.4}), ()),
         (

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pytest_vllmperf.engines.channel import Channel, ChannelClosed, ChannelTimeout
 from tests.faults import many_open_files
 
-relaxed = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+relaxed = settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Pipes:

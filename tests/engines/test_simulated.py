@@ -15,7 +15,7 @@ from pytest_vllmperf.records.engine import Sampling
 from pytest_vllmperf.records.spec import EngineSpec
 from pytest_vllmperf.workload import Workload
 
-relaxed = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+relaxed = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 
 def engine(**script: Any) -> SimulatedEngine:

@@ -16,7 +16,7 @@ from pytest_vllmperf.gpu import GpuDevice, visible
 from pytest_vllmperf.records.devices import GpuReading
 from tests.gpu.fake_nvml import MIB, FakeGpu, FakeNvml, FakePart
 
-relaxed = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+relaxed = settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 
 GIB = 2**30
 NAMES = ("NVIDIA H200", "NVIDIA GeForce RTX 4090", "NVIDIA GeForce RTX 3090", "NVIDIA RTX A6000")

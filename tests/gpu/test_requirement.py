@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pytest_vllmperf.errors import NoGpuError, SpecError
 from pytest_vllmperf.gpu import GpuDevice, GpuRequirement, parse_size
 
-relaxed = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+relaxed = settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 
 GIB = 2**30
 POWERS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,

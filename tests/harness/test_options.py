@@ -17,7 +17,7 @@ from pytest_vllmperf.harness.options import call_settings
 from pytest_vllmperf.records.problems import RULES
 from pytest_vllmperf.records.settings import DEFAULTS, CheckSettings, Settings, Update
 
-relaxed = hypothesis_settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+relaxed = hypothesis_settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 
 def from_flags(pytester: pytest.Pytester, *flags: str, ini: str = "") -> Settings:

@@ -38,7 +38,7 @@ def check_of(*starts: EngineSamples, soft: dict[str, str] | None = None) -> Entr
     return Entry(engine="m", workload={"count": 4}, judging=Judging(gate=["e2e.p50"], margin=0.05), sessions=[session])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(starts=st.lists(engines(), min_size=1, max_size=4))
 def test_what_was_exported_is_imported_with_the_same_figures(starts: list[EngineSamples]) -> None:
     text = lines(vllm_results("t", check_of(*starts)))

@@ -112,7 +112,7 @@ def places(value: Any) -> list[tuple[Any, Any]]:
 
 
 @pytest.mark.parametrize("name", [name for names in KINDS.values() for name in names if name.endswith("json")])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_any_value_anywhere_is_taken_or_refused_in_one_line(name: str, data: st.DataObject) -> None:
     report = stored(name)

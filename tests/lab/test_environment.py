@@ -21,7 +21,7 @@ from pytest_vllmperf.verdict.comparability import differences
 from pytest_vllmperf.workload import Workload
 from tests.lab.fingerprints import CPU, CUDA, GPU, SPEC, WORKLOAD, hard, soft
 
-relaxed = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+relaxed = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 VLLM = BACKENDS.of(SPEC)
 
 

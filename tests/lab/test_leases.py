@@ -220,7 +220,7 @@ def test_two_runs_that_both_want_both_get_them_one_after_the_other(lease: Make) 
     assert clashes == []
 
 
-relaxed = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+relaxed = settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 moves = st.lists(
     st.tuples(st.integers(0, 2), st.lists(st.sampled_from(DEVICES), max_size=3, unique=True), st.integers(1, 3)),
     max_size=12,

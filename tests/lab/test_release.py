@@ -13,7 +13,7 @@ from pytest_vllmperf.errors import EngineError
 from pytest_vllmperf.lab.release import TOLERANCE, ReleaseProof, unreturned
 from pytest_vllmperf.records.devices import GpuReading, Occupants
 
-relaxed = settings(deadline=None, max_examples=100)
+relaxed = settings(max_examples=100)
 
 MIB, GIB = 2**20, 2**30
 OWN, CHILD, DESKTOP, STRANGER = 42, 43, 7, 99

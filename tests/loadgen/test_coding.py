@@ -29,7 +29,7 @@ PACKED = {
 }
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.sampled_from(sorted(PACKED)), st.lists(st.integers(0, 200), max_size=20))
 def test_unpacked_in_any_split(name: str, cuts: list[int]) -> None:
     seen = unpack(timed(split(PACKED[name], cuts)), name)

@@ -53,7 +53,7 @@ def read(pieces: list[bytes]) -> list[Event]:
     return [event for piece in pieces for event in stream.feed(piece)]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(st.sampled_from(PARTS), max_size=14), st.lists(st.integers(0, 80), max_size=12))
 @example([b"data: x", b"\r", b"\n", b"\n"], [8])
 def test_events_are_those_of_the_standard_in_any_split(parts: list[bytes], cuts: list[int]) -> None:

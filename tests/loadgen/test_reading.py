@@ -15,7 +15,7 @@ from pytest_vllmperf.loadgen.reading import read
 from tests.loadgen import wire
 from tests.loadgen.wire import answer, chat_event, chunked, text_event, usage_event
 
-relaxed = settings(deadline=None, max_examples=80)
+relaxed = settings(max_examples=80)
 SPOKEN = [" Once", " upon", " a caf\u00e9", "\n", ' "', " \U0001d11e", " time"]
 ROLE = chat_event({"role": "assistant", "content": ""})
 END = [chat_event({}, finish_reason="stop"), wire.DONE]

@@ -17,7 +17,7 @@ TOKEN = wire.text_event(" word")
 DATA = TOKEN[6:-2]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.text(max_size=12) | st.binary(max_size=12).map(lambda raw: raw.decode("latin-1")), st.booleans())
 def test_a_text_is_taken_as_a_parser_takes_it(text: str, ascii_only: bool) -> None:
     shape = shape_of(TOKEN, DATA, PATH, answer=True)
@@ -32,7 +32,7 @@ def test_a_text_is_taken_as_a_parser_takes_it(text: str, ascii_only: bool) -> No
         assert unescape(taken) == text
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     st.binary(max_size=8)
     | st.lists(st.sampled_from([b'"', b"\\", b"u12", b"\\u00e9", b"\\x", b"\n", b"}"])).map(b"".join)

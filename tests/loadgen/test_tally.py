@@ -37,7 +37,7 @@ def added(pieces: list[bytes]) -> tuple[Any, ...]:
     )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     st.lists(st.tuples(st.sampled_from(sorted(KINDS)), st.sampled_from(["a", "\u00e9", "\n", '"', ""])), max_size=20)
 )

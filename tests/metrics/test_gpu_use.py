@@ -14,7 +14,7 @@ from pytest_vllmperf.metrics.gpu_use import POWER_BRAKE, THERMAL, clock_event_na
 from pytest_vllmperf.records.devices import GpuReading, GpuTrace, GpuUse
 from tests.metrics.gpu_readings import WHOLE, series, trace
 
-relaxed = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+relaxed = settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 
 
 def used(*traces: GpuTrace, span: tuple[float, float] = WHOLE) -> GpuUse:

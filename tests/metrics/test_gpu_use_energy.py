@@ -13,7 +13,7 @@ from pytest_vllmperf.metrics.gpu_use import energy
 from pytest_vllmperf.records.devices import GpuReading, GpuTrace
 from tests.metrics.gpu_readings import WHOLE, series, trace
 
-relaxed = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+relaxed = settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 
 TICK_MS = 100
 

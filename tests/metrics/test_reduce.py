@@ -15,7 +15,7 @@ from pytest_vllmperf.records.devices import GpuUse
 from pytest_vllmperf.records.engine import EngineFacts, MemoryFacts, WeightFacts
 from pytest_vllmperf.records.run import RequestRecord, RunResult
 
-relaxed = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+relaxed = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 
 def request(index: int = 0, **changed: Any) -> RequestRecord:

@@ -22,7 +22,7 @@ from pytest_vllmperf.metrics.table import (
 )
 from pytest_vllmperf.stats import Direction
 
-relaxed = settings(deadline=None, max_examples=60)
+relaxed = settings(max_examples=60)
 EXACT_METRICS = GATES["exact"]
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pytest_vllmperf.models.kv_cache import kv_bytes_per_token
 
-relaxed = settings(deadline=None, max_examples=300)
+relaxed = settings(max_examples=300)
 
 Config = dict[str, Any]
 

@@ -13,7 +13,7 @@ from pytest_vllmperf.models.quantization import NF4_LEVELS, QUANTIZATIONS, affin
 from tests.models.conftest import READERS, Floats, e4m3, nibble
 
 SIZE = (256, 384)
-relaxed = settings(deadline=None, max_examples=40)
+relaxed = settings(max_examples=40)
 
 
 def weights(seed: int = 0) -> Floats:

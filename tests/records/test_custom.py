@@ -10,7 +10,7 @@ from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.records.custom import Declared, name_problem, plain_name, redeclared, unit_problem
 from pytest_vllmperf.stats import Direction
 
-relaxed = settings(deadline=None, max_examples=60)
+relaxed = settings(max_examples=60)
 NAMES = st.from_regex(r"[A-Za-z][A-Za-z0-9_]{0,8}(\.[A-Za-z0-9_]{1,8}){0,2}", fullmatch=True)
 UNITS = st.text(max_size=16).filter(lambda unit: not unit_problem(unit))
 DECLARED = st.builds(

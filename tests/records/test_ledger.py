@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pytest_vllmperf.records.engine import EngineFacts, MemoryFacts, WeightFacts
 from pytest_vllmperf.records.ledger import DeviceMemory, VramLedger
 
-relaxed = settings(deadline=None, max_examples=100)
+relaxed = settings(max_examples=100)
 
 GIB = 2**30
 WEIGHTS = WeightFacts({}, None, None, False, 15 * GIB, (), None)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.records.spec import EngineSpec
 
-relaxed = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+relaxed = settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 
 _RESERVED = {"model", "backend", "python", "env", "per_gpu", "cls", "self"}
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)

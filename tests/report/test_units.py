@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from pytest_vllmperf.report import units
 
-relaxed = settings(deadline=None, max_examples=200)
+relaxed = settings(max_examples=200)
 
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 BYTES = {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10, "B": 1}

@@ -89,7 +89,7 @@ def test_changes_come_back_when_the_magnitude_is_lowered() -> None:
     assert [point.at for point in change_points(values, min_magnitude=0.005)] == [40]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.lists(st.floats(0.5, 2.0), min_size=1, max_size=4),
     st.integers(8, 40),

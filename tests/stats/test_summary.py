@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pytest_vllmperf import stats
 
-relaxed = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+relaxed = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 finite = st.floats(-1e12, 1e12, allow_subnormal=False)
 positive = st.floats(0.1, 10)

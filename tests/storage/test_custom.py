@@ -28,7 +28,7 @@ def holding(recorded: dict[str, list[float]], **judging: Any) -> Entry:
     return entry().model_copy(update=update)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(recordings, st.data())
 def test_what_is_written_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, recorded: dict[str, list[float]], data: st.DataObject

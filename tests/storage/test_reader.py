@@ -20,7 +20,6 @@ from tests.storage.conftest import entry
 from tests.storage.test_scorecards import row
 
 relaxed = settings(
-    deadline=None,
     max_examples=200,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )

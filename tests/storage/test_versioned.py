@@ -19,7 +19,6 @@ from pytest_vllmperf.storage.versioned import dumps
 from tests.storage.conftest import MODULE, entry
 
 relaxed = settings(
-    deadline=None,
     max_examples=25,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_vllmperf.sweep.dealing import MOST_LOSSES, Dealing
@@ -62,7 +62,6 @@ def test_what_a_worker_was_not_given_does_not_count() -> None:
     assert not dealing.finished(1, (0, 0))
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=6), st.integers(1, 4), st.data())
 def test_every_point_is_finished_once_or_given_up_whatever_is_lost(
     sizes: list[int], workers: int, data: st.DataObject

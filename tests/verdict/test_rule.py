@@ -181,7 +181,7 @@ def test_no_split_of_the_rocm_starts_is_a_regression(one_session: bool) -> None:
 
 # --- properties -------------------------------------------------------------------------------------------
 
-fitting = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+fitting = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 seeds = st.integers(0, 10_000)
 losses = st.floats(-0.15, 0.15)
 counts = st.integers(1, 6)

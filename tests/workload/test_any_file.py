@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pytest_vllmperf.errors import WorkloadError
 from pytest_vllmperf.workload import Workload
 
-relaxed = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+relaxed = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 NAMES = ["prompt", "prompt_token_ids", "messages", "output_tokens", "max_tokens", "conversations", "from", "value"]
 NAMES += ["role", "content", "timestamp", "input_length", "output_length", "hash_ids"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pytest_vllmperf.errors import WorkloadError
 from pytest_vllmperf.workload import CLOSED, Arrivals
 
-relaxed = settings(deadline=None, max_examples=60)
+relaxed = settings(max_examples=60)
 SECOND = 1_000_000_000
 
 rates = st.floats(0.01, 10_000)

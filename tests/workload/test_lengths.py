@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pytest_vllmperf.workload import Workload
 
 Refused = Callable[..., str]
-relaxed = settings(deadline=None, max_examples=40)
+relaxed = settings(max_examples=40)
 
 
 def synthetic(**changed: Any) -> Workload:

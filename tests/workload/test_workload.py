@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pytest_vllmperf.errors import WorkloadError
 from pytest_vllmperf.workload import Workload
 
-relaxed = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+relaxed = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 CHAT = [{"role": "user", "content": "hello"}]
 

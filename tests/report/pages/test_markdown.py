@@ -182,7 +182,7 @@ def test_hostile_names(name: str) -> None:
     harmless(hostile((name,)))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.text(alphabet=st.characters(codec="utf-8") | st.sampled_from("`|\\<>@#\n\r\x1b"), min_size=1, max_size=40))
 def test_any_name(name: str) -> None:
     harmless(hostile((name,)))

@@ -240,7 +240,7 @@ def assert_inert(made: str) -> None:
         assert not re.search(r"<\s*/?\s*[a-zA-Z!]", bare), text
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(alphabet=st.sampled_from([*"<>&\"'/=!-;:#@%{}$`\\\n\r\t\0\x1b\u2028\ud800", *"abscript"]), max_size=24))
 def test_no_text_becomes_markup(text: str) -> None:
     made = hostile_page(text)
