@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from pytest_vllmperf.cli import merging, renaming
-from pytest_vllmperf.cli.judging_arguments import add_judging
+from pytest_vllmperf.cli.common_arguments import add_baselines, add_json, add_judging
 from pytest_vllmperf.cli.output import show
 from pytest_vllmperf.errors import SpecError
 from pytest_vllmperf.report.escaping import terminal_text
@@ -33,16 +33,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     diff = actions.add_parser("diff", help="show how two files differ, without a verdict")
     diff.add_argument("a", type=Path, metavar="A.json")
     diff.add_argument("b", type=Path, metavar="B.json")
-    diff.add_argument("--json", action="store_true", help="print JSON")
+    add_json(diff)
     diff.set_defaults(run=_diff)
     _add_prune(actions)
     renaming.add(actions)
     merging.add(actions)
     restore = actions.add_parser("restore", help="restore what a run could not write, from its vllmperf-rescue file")
     restore.add_argument("file", type=Path, metavar="FILE.json")
-    restore.add_argument(
-        "--baselines", type=Path, default=Path("baselines"), help="folder of the baselines (default: baselines)"
-    )
+    add_baselines(restore)
     restore.set_defaults(run=_restore)
 
 
@@ -70,10 +68,8 @@ def _add_prune(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _add_folder(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--baselines", type=Path, default=Path("baselines"), help="folder of the baselines (default: baselines)"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_baselines(parser)
+    add_json(parser)
 
 
 def _list(chosen: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from pytest_vllmperf.cli.argument_types import positive
+from pytest_vllmperf.cli.common_arguments import add_json
 from pytest_vllmperf.cli.output import show
 
 NOT_CERTAIN = 1
@@ -85,7 +86,7 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
         help="file of what is known; the log stands beside it (default: vllmperf-bisect.json)",
     )
     parser.add_argument("--retry", action="store_true", help="try versions again that were skipped")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
 
 
 def _run(chosen: argparse.Namespace) -> int:

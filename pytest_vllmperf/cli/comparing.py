@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pytest_vllmperf.cli.judging_arguments import add_judging
+from pytest_vllmperf.cli.common_arguments import add_judging
 from pytest_vllmperf.cli.output import show
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 
+from pytest_vllmperf.cli.common_arguments import add_json
 from pytest_vllmperf.cli.output import show
 
 _WIDEST = 120
@@ -19,7 +20,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "code: 0 a test can run here, 1 it cannot, with the one thing to do first.",
     )
     parser.add_argument("--offline", action="store_true", help="do not ask whether the model hub answers")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
     parser.set_defaults(run=_run)
 
 

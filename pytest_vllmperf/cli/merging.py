@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from pytest_vllmperf.cli.common_arguments import add_json
 from pytest_vllmperf.cli.output import show
 
 
@@ -28,7 +29,7 @@ def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="merge files that differ by more than the margin too; a change of that size then passes",
     )
     parser.add_argument("--dry-run", action="store_true", help="show what it comes to without writing")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
     parser.set_defaults(run=_run)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from pytest_vllmperf.cli.common_arguments import add_baselines, add_json
 from pytest_vllmperf.cli.output import show
 
 
@@ -19,14 +20,12 @@ def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("old", metavar="OLD", help="node id as it was, such as tests/test_a.py::test_chat")
     parser.add_argument("new", metavar="NEW", help="its new node id")
-    parser.add_argument(
-        "--baselines", type=Path, default=Path("baselines"), help="folder of the baselines (default: baselines)"
-    )
+    add_baselines(parser)
     parser.add_argument(
         "--rootdir", type=Path, default=Path(), help="folder of the test modules (default: the current folder)"
     )
     parser.add_argument("--dry-run", action="store_true", help="show the changes without making them")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
     parser.set_defaults(run=_run)
 
 

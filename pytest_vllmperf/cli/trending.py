@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_vllmperf.cli.argument_types import positive
+from pytest_vllmperf.cli.common_arguments import add_json
 from pytest_vllmperf.cli.output import show, tell
 from pytest_vllmperf.history.opening import DEFAULT, TIMEOUT_S, VARIABLE
 
@@ -35,7 +36,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     showing = actions.add_parser("show", help="list the changes, the newest first")
     _add_choice(showing)
     showing.add_argument("--all", action="store_true", dest="every", help="list every series, too")
-    showing.add_argument("--json", action="store_true", help="print JSON")
+    add_json(showing)
     showing.set_defaults(run=_show)
     plotting = actions.add_parser("plot", help="write one page of HTML with the changes and a chart for each series")
     _add_choice(plotting)
@@ -54,7 +55,7 @@ def _add_runs(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     """The actions that are about runs, and not about what they measured."""
     listing = actions.add_parser("runs", help="list the runs, the newest first, with their ids")
     _add_database(listing)
-    listing.add_argument("--json", action="store_true", help="print JSON")
+    add_json(listing)
     listing.set_defaults(run=_runs)
     removing = actions.add_parser(
         "remove",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from pytest_vllmperf.cli.argument_types import filled
+from pytest_vllmperf.cli.common_arguments import add_json
 from pytest_vllmperf.cli.output import show, tell
 
 
@@ -45,7 +46,7 @@ def _add_memory(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     left = "MiB that stay free for other processes, beside what they use now (default: 512)"
     parser.add_argument("--leave-mib", type=int, default=512, metavar="N", help=left)
     _add_engine(parser, "offline", "its load")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
     parser.set_defaults(run=_tune_memory)
 
 
@@ -76,7 +77,7 @@ def _add_serve(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     parser.add_argument("--retry", action="store_true", help="measure points that failed again")
     parser.add_argument("--yes", action="store_true", help="allow more than 10,000 points")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
     parser.set_defaults(run=_tune_serve)
 
 

@@ -15,7 +15,7 @@ from pytest_vllmperf.comparing.ratios import ratio
 from pytest_vllmperf.engines.base import Renders, able
 from pytest_vllmperf.errors import NotMeasuredError, SpecError
 from pytest_vllmperf.metrics.measurement import Measurement
-from pytest_vllmperf.metrics.table import METRICS, AllMetrics, unknown
+from pytest_vllmperf.metrics.table import METRICS, AllMetrics, check_known
 from pytest_vllmperf.records.problems import Problem, in_words
 from pytest_vllmperf.records.quality import Quality
 from pytest_vllmperf.records.ratio import Ratio
@@ -112,8 +112,7 @@ class EngineComparison:
         return found
 
     def _compared(self, metric: str) -> Comparison:
-        if not isinstance(metric, str) or metric not in METRICS:
-            raise NotMeasuredError(unknown(str(metric)))
+        check_known(metric)
         sides = self._rounds_of(metric)
         if any(value <= 0 for side in sides for engine in side for value in engine):
             raise NotMeasuredError(f"{METRICS[metric].label} has a sample of zero, so no ratio can be computed")

@@ -15,6 +15,7 @@ from pytest_vllmperf.checking.check import Check
 from pytest_vllmperf.checking.outcome import Failure, conclude
 from pytest_vllmperf.checking.plan import Site
 from pytest_vllmperf.checking.reported import measured_record
+from pytest_vllmperf.comparing.comparison import EngineComparison
 from pytest_vllmperf.errors import DriftedWarning, NoisyWarning, SpecError, VllmPerfWarning
 from pytest_vllmperf.gpu import GpuRequirement
 from pytest_vllmperf.harness.given import shown
@@ -26,7 +27,6 @@ from pytest_vllmperf.records.ids import CHECK_SEPARATOR, CheckId, TestId
 from pytest_vllmperf.records.kernels import KernelTrace
 from pytest_vllmperf.records.results import (
     CheckRecord,
-    ComparisonRecord,
     FitRecord,
     OverloadRecord,
     TestResults,
@@ -77,9 +77,7 @@ class TestContext:
         shared: measurements that `vllmperf_session` made while it ran, for this test and others.
         shares: whether it uses `vllmperf_session`.
         recordings: custom metrics of these.
-        compared: makes the record of each comparison.
-        looked: tells of each comparison whether anything was asked of it.
-        traced: tells the traces of each comparison.
+        compared: its comparisons.
         traces: of a test that failed, once that is known.
         claims: how many assertions on engines were made besides checks.
         failures: why concluded checks fail the test.
@@ -117,9 +115,7 @@ class TestContext:
     shared: list[Measurement] = field(default_factory=list)
     shares: bool = False
     recordings: Recordings = field(default_factory=Recordings)
-    compared: list[Callable[[], ComparisonRecord]] = field(default_factory=list)
-    looked: list[Callable[[], bool]] = field(default_factory=list)
-    traced: list[Callable[[], Sequence[KernelTrace]]] = field(default_factory=list)
+    compared: list[EngineComparison] = field(default_factory=list)
     traces: list[KernelTrace] = field(default_factory=list)
     claims: int = 0
     failures: list[Failure] = field(default_factory=list)
@@ -219,7 +215,7 @@ class TestContext:
         rows = [row.model_copy(update={"engines": self._engines(row)}) for row in self.rows]
         return TestResults(
             checks=tuple(self.records),
-            comparisons=tuple((self.nodeid, record()) for record in self.compared),
+            comparisons=tuple((self.nodeid, one.record()) for one in self.compared),
             rows=tuple(rows),
             asserted=bool(self.records or self.compared or self.rows or self.claims or self._looked_at()),
             unchecked=(*self._unchecked(), *self._not_asserted(), *self._not_made()),
@@ -259,7 +255,7 @@ class TestContext:
         for check, run in zip(self._checks, self._checked, strict=True):
             last[id(run)] = check.measurement
         found = [one for run in last.values() for one in run.kernel_traces]
-        found += [one for told in self.traced for one in told()]
+        found += [one for pair in self.compared for run in (pair.a, pair.b) for one in run.kernel_traces]
         found = [one for one in found if one.file is None or one.file.exists()]  # a test that shares it has moved it
         return list({id(one): one for one in found}.values())
 
@@ -290,7 +286,7 @@ class TestContext:
 
     def _not_asserted(self) -> list[str]:
         """That a test compared two engines and asked for nothing of it."""
-        if self.raised or all(looked() for looked in self.looked):
+        if self.raised or all(one.looked_at for one in self.compared):
             return []
         return [
             f"{self.nodeid}: a comparison was never asserted; call assert_speedup() or assert_not_slower() of what "

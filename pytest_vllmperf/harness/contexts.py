@@ -15,7 +15,7 @@ from pytest_vllmperf.harness.context import CONTEXT, TestContext
 from pytest_vllmperf.harness.foretelling import columns
 from pytest_vllmperf.harness.warned import warn
 from pytest_vllmperf.lab.lab import Lab
-from pytest_vllmperf.records.ids import CheckId, TestId
+from pytest_vllmperf.records.ids import TestId
 from pytest_vllmperf.records.settings import Settings
 from pytest_vllmperf.report.escaping import terminal_line
 
@@ -79,8 +79,7 @@ class Contexts:
     def _stored(self, test: TestId, profile: str) -> list[str]:
         """The names of a test's checks in the baseline of a profile; none of a file that cannot be read."""
         with suppress(BaselineError):  # whoever needs it says what is wrong with it
-            names = self._perf.store.read(profile, test.module).tests
-            return [name for name in names if CheckId.parse(test.module, name).test == test]
+            return list(self._perf.store.of_test(profile, test))
         return []
 
     def _made(self, item: pytest.Item) -> TestContext:

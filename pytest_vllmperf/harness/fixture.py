@@ -241,9 +241,7 @@ class VllmPerf(RecordsMetrics):
         pair = Pair(self._session, sharing, workload, settings, self._test.settings.allow or ())
         with self._where_supported():
             compared = EngineComparison(pair, limits.max_engines, limits.max_time, self._priors)
-        self._test.compared.append(compared.record)
-        self._test.looked.append(lambda: compared.looked_at)
-        self._test.traced.append(lambda: (*compared.a.kernel_traces, *compared.b.kernel_traces))
+        self._test.compared.append(compared)
         return compared
 
     def _priors(self, run: Measurement) -> Priors:

@@ -50,7 +50,7 @@ def of_measurement(test: TestId, take: Take, store: BaselineStore, profile_name:
         BaselineError: for a baseline file that cannot be read.
     """
     profiles = (profile_name,) if profile_name else likely_profiles(take.target)
-    stored = [entry for profile in profiles for entry in _entries(test, profile, store)]
+    stored = [entry for profile in profiles for entry in store.of_test(profile, test).values()]
     if not profiles:
         return Foretold()
     if not stored:
@@ -134,8 +134,3 @@ def _same_work(entry: Entry, take: Take) -> bool:
     known = {"workload": take.workload.key, "backend": take.target.spec.backend}
     stored = entry.sessions[-1].environment.hard
     return all(stored.get(key, value) == value for key, value in known.items())
-
-
-def _entries(test: TestId, profile: str, store: BaselineStore) -> list[Entry]:
-    found = store.read(profile, test.module).tests
-    return [entry for name, entry in found.items() if CheckId.parse(test.module, name).test == test]

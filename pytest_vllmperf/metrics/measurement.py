@@ -12,7 +12,7 @@ from pytest_vllmperf.metrics import promises
 from pytest_vllmperf.metrics.cost import cost_per_million_tokens
 from pytest_vllmperf.metrics.kernel_sums import kernel_sums, no_device_pass
 from pytest_vllmperf.metrics.requests import request_columns
-from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS, AllMetrics, unknown
+from pytest_vllmperf.metrics.table import CLOCK_METRICS, METRICS, AllMetrics, check_known
 from pytest_vllmperf.records.devices import GpuTrace
 from pytest_vllmperf.records.kernels import KernelTime, KernelTrace
 from pytest_vllmperf.records.ledger import VramLedger
@@ -179,8 +179,7 @@ class Measurement(AllMetrics):
         Raises:
             NotMeasuredError: when no metric has this name.
         """
-        if not isinstance(metric, str) or metric not in METRICS:
-            raise NotMeasuredError(unknown(str(metric)))
+        check_known(metric)
         return [values for engine in self.engines if (values := engine.values(metric))]
 
     def value(self, metric: str) -> float:

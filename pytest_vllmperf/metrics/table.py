@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final
 
-from pytest_vllmperf.errors import SpecError, did_you_mean
+from pytest_vllmperf.errors import NotMeasuredError, SpecError, did_you_mean
 from pytest_vllmperf.metrics.counters import CounterMetrics
 from pytest_vllmperf.metrics.custom import custom_metric
 from pytest_vllmperf.metrics.declaration import Metric
@@ -88,9 +88,20 @@ IF_MEASURED: Final[dict[str, tuple[str, ...]]] = {
 CLOCK_METRICS: Final = GATES[Gate.CLOCK.word]
 
 
-def unknown(name: str) -> str:
+def unknown(name: object) -> str:
     """What is wrong with a name that no metric has, with the nearest one that some metric has."""
-    return f"no metric has the name {name!r}{did_you_mean(name, METRICS)}"
+    word = str(name)
+    return f"no metric has the name {word!r}{did_you_mean(word, METRICS)}"
+
+
+def check_known(name: object) -> None:
+    """Refuse what is no metric's name.
+
+    Raises:
+        NotMeasuredError: for it.
+    """
+    if not isinstance(name, str) or name not in METRICS:
+        raise NotMeasuredError(unknown(name))
 
 
 def resolve_gate(words: tuple[str, ...], device: str, measured: Collection[str] = ()) -> tuple[str, ...]:

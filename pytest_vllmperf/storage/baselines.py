@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pytest_vllmperf.errors import BaselineError
 from pytest_vllmperf.metrics.table import METRICS
 from pytest_vllmperf.records import ids
-from pytest_vllmperf.records.ids import CheckId
+from pytest_vllmperf.records.ids import CheckId, TestId
 from pytest_vllmperf.records.samples import Entry
 from pytest_vllmperf.storage import atomic, regular
 from pytest_vllmperf.storage.changes import FEWEST_KEPT, Changes, Written, shortened
@@ -116,6 +116,15 @@ class BaselineStore:
         file = load(path)
         self._last = None if state is None else (path, state, file)
         return file
+
+    def of_test(self, profile: str, test: TestId) -> dict[str, Entry]:
+        """The stored checks of a test, by name.
+
+        Raises:
+            BaselineError: for a file that is not what this version writes.
+        """
+        found = self.read(profile, test.module).tests
+        return {name: entry for name, entry in found.items() if CheckId.parse(test.module, name).test == test}
 
     def entries(self, profile: str) -> list[Entry]:
         """Every stored check of a profile, read anew.

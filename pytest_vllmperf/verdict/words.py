@@ -116,7 +116,7 @@ def limits(where: str, value: Any, *, custom: bool = False) -> dict[str, float |
 def _limit(where: str, name: object, value: Any, *, custom: bool) -> float | None:
     own = custom and may_be_custom(name)
     if not isinstance(name, str) or (name not in METRICS and not own):
-        raise SpecError(f"{where}: {unknown(str(name))}")
+        raise SpecError(f"{where}: {unknown(name)}")
     if value == OFF:
         return None
     limit = _FRACTION(f"{where} of {name}", value)
@@ -127,7 +127,7 @@ def _limit(where: str, name: object, value: Any, *, custom: bool) -> float | Non
 
 def _of_metric(where: str, name: object, value: Any, *, custom: bool) -> float:
     if not isinstance(name, str) or (name not in METRICS and not (custom and may_be_custom(name))):
-        raise SpecError(f"{where}: {unknown(str(name))}")
+        raise SpecError(f"{where}: {unknown(name)}")
     return margin(f"{where} of {name}", value)
 
 
